@@ -1,0 +1,106 @@
+"""The directory is the registry: which files and kinds there are, and how a name becomes one of them.
+
+There is no list to keep. A system is a file in ``hwconfigs/``, a device part one in ``hwconfigs/devices/``, a
+kernel trace a folder in ``traces/kernels/``, a request trace a file in ``traces/requests/``; a kind of device or policy
+is a module in its package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+
+from papisim.errors import InputError, did_you_mean
+
+_PACKAGE = Path(__file__).parent
+
+
+class Shelf(Enum):
+    """A kind of shipped file: the folder it is in, what it is called, and the file inside a folder entry."""
+
+    SYSTEM = ("hwconfigs", "hardware", "")
+    DEVICE = ("hwconfigs/devices", "device", "")
+    TRACE = ("traces/kernels", "kernel trace", "trace.yaml")
+    REQUESTS = ("traces/requests", "workload", "")
+
+    def __init__(self, folder: str, noun: str, inner: str) -> None:
+        self.folder, self.noun, self.inner = folder, noun, inner
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that a name or path resolved to; ``note`` says so where it is not what was written."""
+
+    name: str
+    path: Path
+    note: str | None = None
+
+
+def data_folder() -> Path:
+    """Return the folder that holds ``hwconfigs`` and ``traces``: inside an installed wheel, or the checkout."""
+    inside = _PACKAGE / "shipped"
+    return inside if inside.is_dir() else _PACKAGE.parent
+
+
+def shipped(shelf: Shelf) -> dict[str, Path]:
+    """Return the shipped files of a shelf by name, sorted."""
+    folder = data_folder() / shelf.folder
+    if shelf.inner:
+        return {path.parent.name: path for path in sorted(folder.glob(f"*/{shelf.inner}"))}
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find(shelf: Shelf, name_or_path: str) -> Found:
+    """Resolve a path, or the name of a shipped file.
+
+    A path that does not exist but whose name is that of a shipped file resolves to it, with a note.
+
+    Raises:
+        InputError: neither; the message has the nearest name.
+
+    """
+    path = Path(name_or_path)
+    if path.is_dir() and shelf.inner and (path / shelf.inner).is_file():
+        path = path / shelf.inner
+    names = shipped(shelf)
+    looks_like_path = path.suffix in (".yaml", ".yml") or len(path.parts) > 1
+    if path.is_file():
+        name = path.parent.name if shelf.inner and path.name == shelf.inner else path.stem
+        return Found(name, path)
+    stem = path.stem if looks_like_path else name_or_path
+    if stem in names:
+        note = f"{name_or_path} does not exist; using the shipped {stem}" if looks_like_path else None
+        return Found(stem, names[stem], note)
+    hint = did_you_mean(stem, names)
+    raise InputError(f"no {shelf.noun} '{name_or_path}': neither a file nor a shipped name; {hint}")
+
+
+def kinds(package: str) -> list[str]:
+    """Return the kinds in a package: its modules that define ``Part`` (devices) or ``Options`` (all others)."""
+    module = importlib.import_module(package)
+    names = [info.name for info in pkgutil.iter_modules(module.__path__) if not info.name.startswith("_")]
+    return sorted(name for name in names if _is_kind(importlib.import_module(f"{package}.{name}")))
+
+
+def load_kind(package: str, kind: str) -> ModuleType:
+    """Import the module of a kind (``load_kind('papisim.policies.placement', 'papi')``).
+
+    Raises:
+        InputError: there is no such kind; the message has the nearest name.
+
+    """
+    if kind.isidentifier() and importlib.util.find_spec(f"{package}.{kind}") is not None:
+        module = importlib.import_module(f"{package}.{kind}")
+        if _is_kind(module):
+            return module
+    noun = package.rpartition(".")[2]
+    raise InputError(f"unknown kind '{kind}' of {noun}; {did_you_mean(kind, kinds(package))}")
+
+
+def _is_kind(module: ModuleType) -> bool:
+    return hasattr(module, "Part") or hasattr(module, "Options")

@@ -1,0 +1,127 @@
+"""Every exception that papisim raises on purpose, in one tree.
+
+::
+
+    PapisimError
+    ├── InputError          one thing is wrong with what the user gave          exit status 2
+    ├── InputErrors         several such things, reported together               exit status 2
+    ├── DoesNotFit          valid on paper, impossible in this machine           exit status 2
+    ├── MissingExtra        an optional dependency is not installed              exit status 2
+    ├── NotModelled         a thing papisim knows about and does not simulate    exit status 2
+    └── CheckFailed         a check the user asked for did not pass              exit status 1
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class PapisimError(Exception):
+    """Base of every error that papisim raises on purpose."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the user's input a problem stands; every part may be unknown.
+
+    ``line`` and ``column`` count from 1, as editors do.
+    """
+
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    field: str | None = None
+
+    def __str__(self) -> str:
+        position = [str(part) for part in (self.file, self.line, self.column) if part is not None]
+        return ": ".join([part for part in (":".join(position), self.field) if part])
+
+
+class InputError(PapisimError):
+    """One thing is wrong with what the user gave."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        field: str | None = None,
+    ) -> None:
+        self.message = message
+        self.place = Place(file, line, column, field)
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        place = str(self.place)
+        return f"{place}: {self.message}" if place else self.message
+
+
+class InputErrors(PapisimError):
+    """Several things are wrong; all are reported at once, one a line."""
+
+    def __init__(self, errors: Sequence[InputError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in errors))
+
+
+class DoesNotFit(PapisimError):
+    """A configuration that is valid on paper but impossible in the machine.
+
+    Args:
+        statement: what does not fit into what.
+        demand: what is asked for, in ``unit``.
+        bound: what there is, in ``unit``.
+        unit: the unit of both, as a reader writes it.
+        levers: what the user could change, most useful first.
+
+    """
+
+    def __init__(self, statement: str, demand: float, bound: float, unit: str, levers: Sequence[str]) -> None:
+        self.statement, self.demand, self.bound, self.unit = statement, demand, bound, unit
+        self.levers = tuple(levers)
+        text = f"{statement}: {demand:,.4g} {unit} needed, {bound:,.4g} {unit} there"
+        super().__init__(f"{text}; try: {'; '.join(self.levers)}" if self.levers else text)
+
+
+class MissingExtra(PapisimError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f"{what} needs {package}, which is not installed; pip install 'papisim[{extra}]'")
+
+
+class NotModelled(PapisimError):
+    """papisim knows of the thing and does not simulate it; it never guesses instead."""
+
+
+class CheckFailed(PapisimError):
+    """A check that the user asked for did not pass."""
+
+    exit_status = 1
+
+
+def one_or_all(errors: Sequence[InputError]) -> InputError | InputErrors:
+    """Wrap a non-empty list of problems into the exception to raise."""
+    return errors[0] if len(errors) == 1 else InputErrors(errors)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known name closest to a misspelt one, or None when nothing is close."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def did_you_mean(word: str, known: Iterable[str], *, listing: int = 12) -> str:
+    """Return the tail of a message on an unknown name: the nearest one, else the choices there are."""
+    names = sorted(known)
+    match = nearest(word, names)
+    if match:
+        return f"did you mean '{match}'?"
+    shown = ", ".join(names[:listing]) + (", …" if len(names) > listing else "")
+    return f"known: {shown}" if names else "none is known here"

@@ -1,0 +1,309 @@
+"""Systems and the device parts they are built of, read from ``hwconfigs/``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from papisim import catalog
+from papisim.catalog import Shelf
+from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
+from papisim.spec.base import Count, Spec, parse
+from papisim.spec.sources import Source, take_sources
+from papisim.spec.yaml import Document, apply_override, load_yaml, parse_path
+
+DEVICE_SCHEMA = "papisim/device/1"
+SYSTEM_SCHEMA = "papisim/system/1"
+
+
+class DeviceGroup(Spec):
+    """So many identical devices or links; ``part`` holds the fields of the part once its file has been read."""
+
+    part: Any
+    count: Count
+
+
+class PrefillRoles(Spec):
+    """Which devices compute the prompt."""
+
+    fc: str
+    attention: str
+
+
+class TensorParallel(Spec):
+    """Over how many ranks FC kernels are split, and over which links their partial sums are added."""
+
+    ranks: Count
+    link: str
+
+
+class Roles(Spec):
+    """Which device does what.
+
+    Attributes:
+        fc: devices that can run FC kernels; the placement policy chooses among them.
+        attention: the device that runs attention.
+        elementwise: the device that runs normalisation, activation and the like.
+        prefill: the devices that compute prompts.
+        weights: the device whose memory holds the weights.
+        kv: the device whose memory holds the KV cache.
+        tensor_parallel: ranks and links of the all-reduce after row-parallel FC kernels.
+        attention_link: links to the attention device, where it stands apart.
+
+    """
+
+    fc: list[str]
+    attention: str
+    elementwise: str
+    prefill: PrefillRoles
+    weights: str
+    kv: str
+    tensor_parallel: TensorParallel
+    attention_link: str | None = None
+
+
+class SystemSpec(Spec):
+    """A machine: its devices, its links, who does what, and the placement policy it is shipped with."""
+
+    description: str
+    devices: dict[str, DeviceGroup]
+    links: dict[str, DeviceGroup]
+    roles: Roles
+    placement: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class System:
+    """A machine whose every field has been read and checked.
+
+    Attributes:
+        name: of the file, or of the shipped system.
+        spec: the machine as its file describes it.
+        parts: the part of each device and link, an instance of its kind's ``Part``.
+        placement: the placement policy's options, an instance of its kind's ``Options``.
+        sources: where the numbers come from.
+        notes: what the user should know about how files were found.
+
+    """
+
+    name: str
+    spec: SystemSpec
+    parts: dict[str, Any]
+    placement: Any
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...]
+
+    def resolved(self) -> dict[str, Any]:
+        """Return every field of the machine as plain SI values."""
+        tree = self.spec.model_dump()
+        for group in (tree["devices"], tree["links"]):
+            for name in group:
+                group[name]["part"] = self.parts[name].model_dump()
+        tree["placement"] = self.placement.model_dump()
+        return tree
+
+
+def load_system(name_or_path: str, overrides: Sequence[str] = (), placement: str | None = None) -> System:
+    """Read a system, its parts and its placement policy.
+
+    Args:
+        name_or_path: a shipped name or a file.
+        overrides: assignments such as ``devices.gpu.count=8``, applied before anything is checked.
+        placement: replaces the file's placement policy: a kind, or ``pinned:DEVICE``.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong, with places.
+
+    """
+    found = catalog.find(Shelf.SYSTEM, name_or_path)
+    document = load_yaml(found.path)
+    check_schema(document, SYSTEM_SCHEMA)
+    if set(document.data) == {"alias_of"}:
+        aliased = load_system(str(document.data["alias_of"]), overrides, placement)
+        note = f"{found.name} is another name for {aliased.name}"
+        return System(**{**aliased.__dict__, "notes": (*([found.note] if found.note else []), note, *aliased.notes)})
+    sources, errors = take_sources(document)
+    _apply(document, [text for text in overrides if _names_a_part(text)])
+    sources += _graft_parts(document, errors)
+    if errors:
+        raise one_or_all(errors)
+    _apply(document, [text for text in overrides if not _names_a_part(text)])
+    if placement is not None:
+        document.data["placement"] = _placement_from_option(document.data.get("placement"), placement)
+    spec = parse(SystemSpec, document)
+    parts = _parse_parts(document)
+    _check_roles(document, spec)
+    notes = (found.note,) if found.note else ()
+    return System(found.name, spec, parts, _parse_placement(document, spec), tuple(sources), notes)
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device part on its own, as ``papisim price`` takes it."""
+
+    name: str
+    part: Any
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...]
+
+
+def load_part(name_or_path: str, overrides: Sequence[str] = ()) -> Device:
+    """Read one device or link part.
+
+    Args:
+        name_or_path: a shipped name or a file.
+        overrides: assignments to its fields, such as ``power_limited=false``.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong, with places.
+
+    """
+    found = catalog.find(Shelf.DEVICE, name_or_path)
+    document = load_yaml(found.path)
+    check_schema(document, DEVICE_SCHEMA)
+    sources, errors = take_sources(document)
+    if errors:
+        raise one_or_all(errors)
+    _apply(document, overrides)
+    part = parse(part_class(document), document)
+    return Device(found.name, part, tuple(sources), (found.note,) if found.note else ())
+
+
+def part_class(document: Document) -> type[BaseModel]:
+    """Return the specification of the kind that a part's document names."""
+    kind = document.data.get("kind")
+    if kind is None:
+        raise document.error((), "field 'kind' is missing")
+    try:
+        module = catalog.load_kind("papisim.devices", str(kind))
+    except InputError as error:
+        raise document.error(("kind",), error.message) from None
+    specification: type[BaseModel] = module.Part
+    return specification
+
+
+def check_schema(document: Document, expected: str) -> None:
+    """Take the ``schema`` field out of a document.
+
+    Raises:
+        InputError: it is missing, or names another schema.
+
+    """
+    found = document.data.pop("schema", None)
+    if found is None:
+        raise document.error((), f"field 'schema' is missing, expected schema: {expected}")
+    if found != expected:
+        raise document.error(("schema",), f"found '{found}', expected '{expected}'")
+
+
+def _names_a_part(assignment: str) -> bool:
+    path = parse_path(assignment.partition("=")[0].strip())
+    return len(path) == 3 and path[0] in ("devices", "links") and path[2] == "part"  # noqa: PLR2004
+
+
+def _apply(document: Document, overrides: Sequence[str]) -> None:
+    for assignment in overrides:
+        apply_override(document, assignment)
+
+
+def _graft_parts(document: Document, errors: list[InputError]) -> list[Source]:
+    """Replace each part's name by the fields of its file; collects what is wrong in ``errors``."""
+    sources: list[Source] = []
+    for section in ("devices", "links"):
+        groups = document.data.get(section)
+        for name, group in groups.items() if isinstance(groups, dict) else ():
+            if not isinstance(group, dict) or not isinstance(group.get("part"), str):
+                continue
+            path = (section, name, "part")
+            try:
+                part = load_yaml(catalog.find(Shelf.DEVICE, group["part"]).path)
+                check_schema(part, DEVICE_SCHEMA)
+            except InputError as error:
+                errors.append(error if error.place.file else document.error(path, error.message))
+                continue
+            part_sources, part_errors = take_sources(part)
+            sources += part_sources
+            errors += part_errors
+            document.graft(path, part)
+    return sources
+
+
+def _parse_parts(document: Document) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    errors: list[InputError] = []
+    for section in ("devices", "links"):
+        for name, group in document.data[section].items():
+            try:
+                if not isinstance(group["part"], dict):
+                    raise document.error((section, name, "part"), "expected the name of a part, or its fields")
+                inner = document.subtree((section, name, "part"))
+                cls = part_class(inner)
+                if (cls.__module__ == "papisim.devices.link") != (section == "links"):
+                    raise document.error(
+                        (section, name, "part"), f"a {inner.data['kind']} cannot stand in '{section}'"
+                    )
+                parts[name] = parse(cls, inner)
+            except InputErrors as several:
+                errors += several.errors
+            except InputError as error:
+                errors.append(error)
+    if errors:
+        raise one_or_all(errors)
+    return parts
+
+
+def _check_roles(document: Document, spec: SystemSpec) -> None:
+    roles = spec.roles
+    devices = {("fc", index): name for index, name in enumerate(roles.fc)} | {
+        ("attention",): roles.attention,
+        ("elementwise",): roles.elementwise,
+        ("prefill", "fc"): roles.prefill.fc,
+        ("prefill", "attention"): roles.prefill.attention,
+        ("weights",): roles.weights,
+        ("kv",): roles.kv,
+    }
+    links: dict[tuple[str, ...], str] = {("tensor_parallel", "link"): roles.tensor_parallel.link}
+    if roles.attention_link is not None:
+        links[("attention_link",)] = roles.attention_link
+    errors = [
+        document.error(("roles", *path), f"no {noun} '{name}' in this system; {did_you_mean(name, there)}")
+        for noun, wanted, there in (("device", devices, spec.devices), ("link", links, spec.links))
+        for path, name in wanted.items()
+        if name not in there
+    ]
+    errors += [
+        document.error(("links", name), "is also the name of a device; names must differ", at_key=True)
+        for name in spec.links
+        if name in spec.devices
+    ]
+    if not roles.fc:
+        errors.append(document.error(("roles", "fc"), "is empty, expected at least one device"))
+    if errors:
+        raise one_or_all(errors)
+
+
+def _placement_from_option(shipped: Any, option: str) -> dict[str, Any]:
+    kind, _, device = option.partition(":")
+    if isinstance(shipped, dict) and shipped.get("kind") == kind and not device:
+        return shipped
+    return {"kind": kind, **({"device": device} if device else {})}
+
+
+def _parse_placement(document: Document, spec: SystemSpec) -> Any:
+    path = ("placement",)
+    kind = spec.placement.get("kind")
+    if kind is None:
+        raise document.error(path, "field 'kind' is missing")
+    try:
+        module = catalog.load_kind("papisim.policies.placement", str(kind))
+    except InputError as error:
+        raise document.error((*path, "kind"), error.message) from None
+    options = parse(module.Options, document.subtree(path))
+    for field, device in options.devices().items():
+        if device not in spec.roles.fc:
+            hint = did_you_mean(device, spec.roles.fc)
+            raise document.error((*path, field), f"'{device}' runs no FC kernels in this system; {hint}")
+    return options
