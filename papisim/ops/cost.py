@@ -1,0 +1,83 @@
+"""What a kernel costs on a device: time, and energy by the part that spends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from operator import add, attrgetter
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Energy by part, in joules.
+
+    Attributes:
+        dram_activation_j: opening and closing DRAM rows.
+        dram_access_j: reading and writing columns of open rows, up to the bank's edge.
+        dram_transfer_j: moving data from the bank through bank group, die, TSV and interposer.
+        pim_compute_j: FPUs and logic dies of PIM stacks.
+        gpu_compute_j: arithmetic of the GPU.
+        gpu_memory_j: on-chip memories of the GPU (its DRAM counts under the DRAM parts).
+        link_j: links between devices.
+        static_j: what is drawn whether or not there is work.
+
+    """
+
+    dram_activation_j: float = 0.0
+    dram_access_j: float = 0.0
+    dram_transfer_j: float = 0.0
+    pim_compute_j: float = 0.0
+    gpu_compute_j: float = 0.0
+    gpu_memory_j: float = 0.0
+    link_j: float = 0.0
+    static_j: float = 0.0
+
+    @property
+    def total_j(self) -> float:
+        """Sum of the parts."""
+        return float(sum(_parts(self)))
+
+    def __add__(self, other: Energy) -> Energy:
+        return Energy(*map(add, _parts(self), _parts(other)))
+
+    def __mul__(self, factor: float) -> Energy:
+        return Energy(*[factor * part for part in _parts(self)])
+
+    def items(self) -> Iterator[tuple[str, float]]:
+        """Yield (part, joules)."""
+        return zip(ENERGY_PARTS, _parts(self), strict=True)
+
+
+#: names of the parts, in order
+ENERGY_PARTS = tuple(part.name for part in fields(Energy))
+_parts = attrgetter(*ENERGY_PARTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Time and energy of a kernel, or of several in sequence.
+
+    Attributes:
+        time_s: how long it occupies its device.
+        bound: what limits it (``memory``, ``compute``, ``fixed``, ``column_gap``, ``fpu``, ``io``, ``link`` …).
+        energy: energy by part, static energy excluded (that accrues with elapsed time, whoever works).
+
+    """
+
+    time_s: float
+    bound: str
+    energy: Energy = field(default_factory=Energy)
+
+    def __mul__(self, repeats: float) -> Cost:
+        return Cost(self.time_s * repeats, self.bound, self.energy * repeats)
+
+
+def in_sequence(costs: Iterable[Cost]) -> Cost:
+    """Add costs that follow one another; the bound is that of the longest."""
+    total, energy, longest, bound = 0.0, Energy(), -1.0, "none"
+    for cost in costs:
+        total += cost.time_s
+        energy += cost.energy
+        if cost.time_s > longest:
+            longest, bound = cost.time_s, cost.bound
+    return Cost(total, bound, energy)

@@ -1,0 +1,191 @@
+"""The kernels that devices price: what is computed and what must move, with no word on where or how fast.
+
+All are plain values with numbers in them (no symbols): one kernel of one layer, for the whole batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class KernelClass(StrEnum):
+    """The classes of decode kernels that are scheduled and reported separately."""
+
+    FC = "fc"
+    ATTENTION = "attention"
+    KV_APPEND = "kv_append"
+    NORMALISATION = "normalisation"
+    ACTIVATION = "activation"
+    ROTARY = "rotary"
+    RESIDUAL = "residual"
+    EMBEDDING = "embedding"
+    OTHER = "other"
+
+
+class FcRole(StrEnum):
+    """What a fully connected kernel is in its layer."""
+
+    QKV = "qkv"
+    PROJECTION = "projection"
+    FEED_FORWARD_UP = "feed_forward_up"
+    FEED_FORWARD_DOWN = "feed_forward_down"
+    ROUTER = "router"
+    LM_HEAD = "lm_head"
+
+
+#: FC kernels whose input is split over tensor-parallel ranks, so that their outputs are partial sums
+#: (Shoeybi et al., Megatron-LM, 2019, Section 3): an all-reduce follows.
+ROW_PARALLEL = frozenset({FcRole.PROJECTION, FcRole.FEED_FORWARD_DOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A fully connected kernel: an ``(m, k)`` activation times a ``(k, n)`` weight.
+
+    ``m`` is RLP × TLP token-rows (of one expert, in a mixture of experts); ``m = 1`` is a GEMV.
+    """
+
+    role: FcRole
+    m: int
+    k: int
+    n: int
+    element_bytes: int = 2
+
+    @property
+    def kernel_class(self) -> KernelClass:
+        """Always FC."""
+        return KernelClass.FC
+
+    @property
+    def flop(self) -> int:
+        """``2·m·k·n``: one multiply and one add per product."""
+        return 2 * self.m * self.k * self.n
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weight matrix."""
+        return self.k * self.n * self.element_bytes
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of the input and the output."""
+        return self.m * (self.k + self.n) * self.element_bytes
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes read: the weight once and the input."""
+        return self.weight_bytes + self.m * self.k * self.element_bytes
+
+    @property
+    def write_bytes(self) -> int:
+        """Bytes written: the output."""
+        return self.m * self.n * self.element_bytes
+
+    @property
+    def arithmetic_intensity(self) -> float:
+        """FLOP per byte (PAPI, eq. 1); for large k and n it tends to ``m``, which is RLP × TLP."""
+        return self.flop / (self.weight_bytes + self.activation_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Score, softmax and context as one fused kernel over the KV caches of a batch.
+
+    The lengths of the requests enter as sums, which are sufficient for its work and traffic.
+
+    Attributes:
+        n_requests: requests in the batch (RLP).
+        query_tokens: query tokens of all requests: RLP × TLP in decoding, the prompt tokens in prefill.
+        kv_tokens: cached tokens attended to, summed over requests, the new ones included.
+        longest_kv: the longest of those caches.
+        pairs: (query, key) pairs summed over requests: what score and context compute.
+        n_heads: query heads.
+        n_kv_heads: heads of the cache; fewer than ``n_heads`` with grouped queries.
+        head_dim: width of a head.
+        element_bytes: bytes of an element.
+
+    """
+
+    n_requests: int
+    query_tokens: int
+    kv_tokens: int
+    longest_kv: int
+    pairs: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    element_bytes: int = 2
+
+    #: softmax work per score: maximum, subtraction, exponential, sum, division (AttAcc's count)
+    SOFTMAX_FLOP = 5
+
+    @property
+    def kernel_class(self) -> KernelClass:
+        """Always attention."""
+        return KernelClass.ATTENTION
+
+    @property
+    def flop(self) -> int:
+        """``2·head_dim`` per pair for score and for context, and the softmax of each score, for each query head."""
+        return self.pairs * self.n_heads * (4 * self.head_dim + self.SOFTMAX_FLOP)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of K and V; query heads of one group read them once."""
+        return 2 * self.kv_tokens * self.n_kv_heads * self.head_dim * self.element_bytes
+
+    @property
+    def query_bytes(self) -> int:
+        """Bytes of Q, and of the context written."""
+        return self.query_tokens * self.n_heads * self.head_dim * self.element_bytes
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes read: Q, K and V."""
+        return self.kv_bytes + self.query_bytes
+
+    @property
+    def write_bytes(self) -> int:
+        """Bytes written: the context."""
+        return self.query_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KvAppend:
+    """Writing the new tokens' K and V of one layer into the cache."""
+
+    new_bytes: int
+
+    @property
+    def kernel_class(self) -> KernelClass:
+        """Always KV append."""
+        return KernelClass.KV_APPEND
+
+    @property
+    def flop(self) -> int:
+        """None: data moves."""
+        return 0
+
+    @property
+    def read_bytes(self) -> int:
+        """The new K and V are read from where they were computed."""
+        return self.new_bytes
+
+    @property
+    def write_bytes(self) -> int:
+        """The new K and V are written; the cache already there is not touched."""
+        return self.new_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """A kernel that streams its operands: normalisation, activation, rotary embedding, residual, look-up and the like."""
+
+    kernel_class: KernelClass
+    flop: int
+    read_bytes: int
+    write_bytes: int
+
+
+Kernel = Linear | Attention | KvAppend | Elementwise

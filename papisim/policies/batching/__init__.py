@@ -1,0 +1,1 @@
+"""Which waiting requests join the batch; one policy, one file."""

@@ -1,0 +1,1 @@
+"""On which device each FC kernel runs; one policy, one file."""

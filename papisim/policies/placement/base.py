@@ -1,0 +1,52 @@
+"""The contract of a placement policy.
+
+A policy is one module with two names: ``Options``, the fields of the ``placement:`` section of a system, and
+``Placement``, built from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from papisim.ops.cost import Cost
+from papisim.ops.kernel import Kernel, Linear
+from papisim.spec.base import Spec
+
+
+class PlacementOptions(Spec):
+    """What every placement policy's options say."""
+
+    kind: str
+
+    def devices(self) -> dict[str, str]:
+        """Return the options that name a device, by field; each must run FC kernels in the system."""
+        return {}
+
+
+@dataclass(frozen=True)
+class PlacementView:
+    """What a policy may see when it places one FC kernel.
+
+    Attributes:
+        rlp: requests decoded together.
+        tlp: tokens decoded per request in this iteration.
+        kernel: the kernel to place.
+        candidates: names of the devices that can run it.
+        price: the cost model, for an oracle: ``price(device_name, kernel)``.
+
+    """
+
+    rlp: int
+    tlp: int
+    kernel: Linear
+    candidates: tuple[str, ...]
+    price: Callable[[str, Kernel], Cost]
+
+
+class PlacementPolicy(Protocol):
+    """Chooses the device of an FC kernel."""
+
+    def place(self, view: PlacementView) -> str:
+        """Return one of the view's candidates."""

@@ -1,0 +1,1 @@
+"""How many tokens each request has in flight in an iteration (TLP); one policy, one file."""

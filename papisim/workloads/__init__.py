@@ -1,0 +1,1 @@
+"""Who asks: requests with arrival times and lengths, drawn from one seed."""
