@@ -1,0 +1,133 @@
+"""From a trace's symbolic kernels to the concrete kernels of one step of one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from papisim.ops.dims import EXPERT_ROWS
+from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KernelClass, KvAppend, Linear
+from papisim.ops.trace import KernelTrace, TraceKernel
+
+
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """What a step's kernels depend on, the lengths of the KV caches aside.
+
+    Attributes:
+        rlp: requests of the batch.
+        tlp: tokens per request: the TLP of a decoding step. In a prefill step, where prompts differ in length, RLP
+            is 1 and TLP their sum: every kernel but attention sees rows alone.
+        logit_rows: token-rows that the LM head computes: all when decoding, one a request after a prompt.
+
+    """
+
+    rlp: int
+    tlp: int
+    logit_rows: int
+
+    @property
+    def rows(self) -> int:
+        """Token-rows: RLP × TLP."""
+        return self.rlp * self.tlp
+
+
+def decode_shape(rlp: int, tlp: int) -> StepShape:
+    """Return the shape of a decoding step."""
+    return StepShape(rlp, tlp, rlp * tlp)
+
+
+def prefill_shape(input_tokens: Iterable[int]) -> StepShape:
+    """Return the shape of a step that computes prompts of the given lengths."""
+    lengths = list(input_tokens)
+    return StepShape(1, sum(lengths), len(lengths))
+
+
+@dataclass(frozen=True, slots=True)
+class KvLengths:
+    """The KV caches that a step attends to, as sums over requests (see :class:`papisim.ops.kernel.Attention`)."""
+
+    n_requests: int
+    query_tokens: int
+    kv_tokens: int
+    longest_kv: int
+    pairs: int
+
+
+def decode_lengths(rlp: int, tlp: int, cached_tokens: int, longest_cached: int) -> KvLengths:
+    """Return the lengths of a decoding step.
+
+    Each of the ``tlp`` new tokens is scored against the whole cache and all new tokens, as captured: kernels compute
+    the rectangle and mask it.
+
+    Args:
+        rlp: requests.
+        tlp: new tokens of each.
+        cached_tokens: tokens in the caches before the step, summed.
+        longest_cached: the longest of them.
+
+    """
+    kv_tokens = cached_tokens + rlp * tlp
+    return KvLengths(rlp, rlp * tlp, kv_tokens, longest_cached + tlp, tlp * kv_tokens)
+
+
+def prefill_lengths(input_tokens: Iterable[int]) -> KvLengths:
+    """Return the lengths of a step that computes whole prompts; a causal kernel skips what the mask hides."""
+    lengths = list(input_tokens)
+    pairs = sum(n * (n + 1) // 2 for n in lengths)
+    return KvLengths(len(lengths), sum(lengths), sum(lengths), max(lengths), pairs)
+
+
+def lower(kernel: TraceKernel, trace: KernelTrace, shape: StepShape, expert_rows: int = 0) -> Kernel:
+    """Return a trace's kernel at a step's shape; attention has :func:`lower_attention`.
+
+    Args:
+        kernel: a kernel of the trace, of any class but attention.
+        trace: the trace it is in.
+        shape: the step.
+        expert_rows: rows of the expert at hand, for a per-expert kernel.
+
+    """
+    point = {"RLP": shape.rlp, "TLP": shape.tlp, "KV": 0, EXPERT_ROWS: expert_rows}
+    element_bytes = trace.model.element_bytes
+    if kernel.fc is not None and kernel.role is not None:
+        rows = shape.logit_rows if kernel.role is FcRole.LM_HEAD else kernel.fc.m.at(point)
+        return Linear(kernel.role, rows, kernel.fc.k, kernel.fc.n, element_bytes)
+    if kernel.kernel_class is KernelClass.KV_APPEND:
+        return KvAppend(kernel.write_bytes.at(point))
+    return Elementwise(
+        kernel.kernel_class, kernel.flop.at(point), kernel.read_bytes.at(point), kernel.write_bytes.at(point)
+    )
+
+
+def lower_attention(kernel: TraceKernel, trace: KernelTrace, lengths: KvLengths) -> Attention:
+    """Return a trace's attention kernel over a batch's caches."""
+    heads = kernel.attention
+    if heads is None:
+        raise ValueError(f"kernel '{kernel.name}' is no attention kernel")
+    return Attention(
+        n_requests=lengths.n_requests,
+        query_tokens=lengths.query_tokens,
+        kv_tokens=lengths.kv_tokens,
+        longest_kv=lengths.longest_kv,
+        pairs=lengths.pairs,
+        n_heads=heads.n_heads,
+        n_kv_heads=heads.n_kv_heads,
+        head_dim=heads.head_dim,
+        element_bytes=trace.model.element_bytes,
+    )
+
+
+def kv_bytes_per_token(trace: KernelTrace) -> int:
+    """Return the bytes that one token of one request takes in the KV cache, all layers together."""
+    point = {"RLP": 1, "TLP": 1, "KV": 0, EXPERT_ROWS: 0}
+    return sum(
+        kernel.write_bytes.at(point) * repeats
+        for kernel, repeats in trace.kernels()
+        if kernel.kernel_class is KernelClass.KV_APPEND
+    )
+
+
+def weight_bytes(trace: KernelTrace) -> int:
+    """Return the bytes of all parameters of the model."""
+    return trace.model.n_parameters * trace.model.element_bytes
