@@ -1,0 +1,8 @@
+"""PIM stacks: DRAM with floating-point units beside its banks, timed to the command.
+
+FC-PIM, Attn-PIM, AttAcc and HBM-PIM are YAML files of this one kind.
+"""
+
+from papisim.devices.pim.stack import Part, Pool
+
+__all__ = ["Part", "Pool"]

@@ -1,0 +1,104 @@
+"""The literal command stream of one channel, spelt out from the phases of a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import NamedTuple, TextIO
+
+from papisim.devices.pim.mapping.phases import Moves, Phase, Program, Run
+from papisim.devices.pim.timing import Sweep, Timing
+
+
+class Op(StrEnum):
+    """The commands of a channel; all act on every bank of it at once."""
+
+    ACTIVATE = "ACTAB"
+    MAC = "MACAB"
+    PRECHARGE = "PREAB"
+    REFRESH = "REFAB"
+    WRITE_OPERANDS = "WRGB"
+    MOVE_RESULTS = "MVSB"
+    MOVE_SCORES = "MVGB"
+    SOFTMAX = "SFM"
+
+
+#: commands of the banks; the others use the data path and the logic die
+BANK_OPS = frozenset({Op.ACTIVATE, Op.MAC, Op.PRECHARGE, Op.REFRESH})
+#: commands that open or close a row
+ROW_OPS = frozenset({Op.ACTIVATE, Op.PRECHARGE})
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        op: what it does.
+        section: how many barriers stand before it.
+        busy: cycles for which it occupies its resource (the FPUs, or the data path and logic die).
+        row: the row it concerns, counted in the order of storage.
+
+    """
+
+    op: Op
+    section: int
+    busy: int = 1
+    row: int = -1
+
+
+class Issued(NamedTuple):
+    """A command and the cycle it was issued in."""
+
+    cycle: int
+    command: Command
+
+
+def phases_of(program: Program) -> Iterator[Phase]:
+    """Yield a program's phases one by one, runs unrolled."""
+    for item in program:
+        if isinstance(item, Run):
+            for _ in range(item.times):
+                yield from phases_of(item.items)
+        else:
+            yield item
+
+
+def stream(program: Program, timing: Timing) -> Iterator[Command]:
+    """Yield every command of a program, phase by phase with a barrier after each."""
+    row = 0
+    for section, phase in enumerate(phases_of(program)):
+        yield from _sweep(phase.sweep, section, row)
+        yield from _moves(phase.moves, section, timing.burst)
+        row += phase.sweep.rows
+
+
+def _sweep(sweep: Sweep, section: int, first_row: int) -> Iterator[Command]:
+    """Yield the row-by-row commands of a sweep; each row is closed behind it."""
+    left = sweep.columns
+    for row in range(first_row, first_row + sweep.rows):
+        yield Command(Op.ACTIVATE, section, 1, row)
+        for _ in range(min(left, sweep.per_row)):
+            yield Command(Op.MAC, section, sweep.gap, row)
+        yield Command(Op.PRECHARGE, section, 1, row)
+        left -= sweep.per_row
+
+
+def _moves(moves: Moves, section: int, burst: int) -> Iterator[Command]:
+    for op, bursts in ((Op.MOVE_RESULTS, moves.results_out), (Op.WRITE_OPERANDS, moves.operands_in)):
+        yield from (Command(op, section, burst) for _ in range(bursts))
+    if moves.softmax:
+        yield Command(Op.SOFTMAX, section, moves.softmax)
+    yield from (Command(Op.MOVE_SCORES, section, burst) for _ in range(moves.scores_in))
+
+
+def export(issued: Iterable[Issued], file: TextIO) -> int:
+    """Write one line a command: cycle, name, section (barriers before it) and row; return how many.
+
+    The names are those of AttAcc's command set, so the file reads like a trace of its simulator with times.
+    """
+    count = 0
+    file.write("# cycle command section row\n")
+    for cycle, command in issued:
+        file.write(f"{cycle} {command.op} {command.section} {command.row if command.row >= 0 else '-'}\n")
+        count += 1
+    return count

@@ -1,0 +1,144 @@
+"""The phases of a channel: what a mapping is made of, what the timing adds up and the command stream spells out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from papisim.devices.pim.energy import Activity
+from papisim.devices.pim.timing import Sweep
+
+
+class Moves(NamedTuple):
+    """What a channel's data path and logic die do in one phase, one after the other.
+
+    The first three count bursts of one column's width: results brought to the logic die (MVSB), input vectors written
+    to the GEMV buffers of all ways at once (WRGB), and softmax output brought back to them (MVGB), which follows the
+    ``softmax`` cycles of the vector unit (SFM).
+    """
+
+    results_out: int = 0
+    operands_in: int = 0
+    softmax: int = 0
+    scores_in: int = 0
+
+    def cycles(self, burst: int) -> int:
+        """Return how long they take when a burst takes ``burst`` cycles."""
+        return (self.results_out + self.operands_in + self.scores_in) * burst + self.softmax
+
+
+class Phase(NamedTuple):
+    """What happens between two barriers of a channel: the banks' sweep beside the moves."""
+
+    sweep: Sweep
+    moves: Moves
+
+
+class Run(NamedTuple):
+    """Phases, or runs of them, that follow one another, ``times`` times over."""
+
+    items: Sequence[Phase | Run]
+    times: int
+
+
+Program = Sequence[Phase | Run]
+
+
+class Placed(NamedTuple):
+    """A kernel on a pool: the program of its busiest channel, and what all channels do together."""
+
+    program: Program
+    activity: Activity
+
+
+NO_SWEEP = Sweep(0, 1, 1)
+NO_MOVES = Moves()
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The whole numbers of a pool that mappings divide by.
+
+    Attributes:
+        count: stacks.
+        channels: channels of a stack.
+        pseudo_channels: pseudo-channels of a channel; each has a data path of its own.
+        bank_groups: bank groups of each rank of a pseudo-channel.
+        ways: (pseudo-channel, rank, bank group) triples of a channel.
+        banks: banks of a way.
+        turns: banks that share an FPU and take turns, a column command each.
+        lanes: lanes of an FPU.
+        column_bytes: width of a column access.
+        columns_per_row: columns of a row of one bank.
+        column_gap: least cycles between column commands, power aside.
+        operand_columns: columns' worth of inputs in half a bank's operand buffer.
+        result_columns: columns' worth of partial sums in a bank's result buffer.
+        burst: cycles a column's worth of data takes on a data path.
+        channels_per_head: channels that share one attention pair.
+        logic_flop_per_cycle: what the vector unit does for one channel.
+        occupancy: cycles a column command occupies its units, given how many times they use the column.
+
+    """
+
+    count: int
+    channels: int
+    pseudo_channels: int
+    bank_groups: int
+    ways: int
+    banks: int
+    turns: int
+    lanes: int
+    column_bytes: int
+    columns_per_row: int
+    column_gap: int
+    operand_columns: int
+    result_columns: int
+    burst: int
+    channels_per_head: int
+    logic_flop_per_cycle: float
+    occupancy: Callable[[int], int]
+
+    @property
+    def path_ways(self) -> int:
+        """Ways that share a data path."""
+        return self.ways // self.pseudo_channels
+
+    def elements(self, element_bytes: int) -> int:
+        """Elements of a column."""
+        return self.column_bytes // element_bytes
+
+    def uses(self, rows: int, elements: int) -> int:
+        """How many times a bank's units use a column: once a token-row, more when it is wider than the lanes."""
+        return rows * -(-elements // self.lanes)
+
+    def sweep(self, columns: int, rows: int, elements: int) -> Sweep:
+        """Return the sweep over ``columns`` columns of each bank for ``rows`` token-rows."""
+        occupancy = self.occupancy(self.uses(rows, elements))
+        return Sweep(columns * self.turns, self.columns_per_row * self.turns, occupancy)
+
+    def activity(self, program: Program, channels: float, uses: int) -> Activity:
+        """Return what ``channels`` channels do that go through a program."""
+        columns, rows, shared, own = _counts(program)
+        banks = channels * self.ways * self.banks
+        read = columns // self.turns * banks
+        moved = (shared + own * self.pseudo_channels) * self.column_bytes * channels
+        return Activity(rows * banks, read, read * uses, moved)
+
+
+def _counts(program: Program) -> tuple[int, int, int, int]:
+    """Return a program's column commands, rows opened, and bursts in (broadcast) and out or back (one a pseudo-channel)."""
+    columns = rows = shared = own = 0
+    for item in program:
+        if isinstance(item, Run):
+            inner = _counts(item.items)
+            columns += inner[0] * item.times
+            rows += inner[1] * item.times
+            shared += inner[2] * item.times
+            own += inner[3] * item.times
+        else:
+            columns += item.sweep.columns
+            rows += item.sweep.rows
+            shared += item.moves.operands_in
+            own += item.moves.results_out + item.moves.scores_in
+    return columns, rows, shared, own

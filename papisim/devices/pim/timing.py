@@ -1,0 +1,109 @@
+"""DRAM timing in whole cycles, and the closed forms that follow from it.
+
+Every number counts tCK. The rules that the forms state are those of the constraint table of
+:mod:`papisim.devices.pim.commands`; the literal scheduler there is the oracle they are tested against.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+from pydantic import model_validator
+
+from papisim.spec.base import Count, Positive, Spec
+
+
+class Timing(Spec):
+    """The timing table of one stack.
+
+    Attributes:
+        tck_s: the clock period that everything else counts.
+        rcd: activate to column command (tRCD).
+        rp: precharge to activate (tRP).
+        ras: activate to precharge (tRAS).
+        rc: activate to activate of the same bank (tRC).
+        rtp: column read to precharge (tRTP).
+        wr: end of a write to precharge (tWR).
+        cwl: write command to data (tCWL).
+        burst: cycles that one column's worth of data occupies a pseudo-channel's data path.
+        column_gap: all-bank MAC to all-bank MAC, power aside.
+        refi: refresh interval (tREFI).
+        rfc: time one all-bank refresh takes (tRFC).
+
+    """
+
+    tck_s: Positive
+    rcd: Count
+    rp: Count
+    ras: Count
+    rc: Count
+    rtp: Count
+    wr: Count
+    cwl: Count
+    burst: Count
+    column_gap: Count
+    refi: Count
+    rfc: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.rc > self.ras + self.rp:
+            raise ValueError(
+                f"found rc {self.rc}, expected at most ras + rp = {self.ras + self.rp}: tRC is their sum"
+            )
+        if self.rfc >= self.refi:
+            raise ValueError(
+                f"found rfc {self.rfc}, expected less than refi {self.refi}: no time would be left for work"
+            )
+        return self
+
+
+class Sweep(NamedTuple):
+    """What the banks do in one phase: ``columns`` MAC commands, ``per_row`` of them to an open row, ``gap`` apart."""
+
+    columns: int
+    per_row: int
+    gap: int
+
+    @property
+    def rows(self) -> int:
+        """Rows opened; the last may be partly used."""
+        return -(-self.columns // self.per_row)
+
+
+def sweep_cycles(timing: Timing, sweep: Sweep) -> tuple[int, int]:
+    """Return when a sweep that starts at cycle 0 has drained, and when its last row is activated.
+
+    Let row r be activated at a(r) and have its first MAC at x(r). Then ``a(r+1) = max(x(r) + (c−1)·gap + tRTP,
+    a(r) + tRAS) + tRP`` and ``x(r+1) = max(x(r) + c·gap, a(r+1) + tRCD)``: a max-plus recurrence whose every cycle is one
+    of the three steps below, so n rows take n − 1 of the longest. Drained means precharged, with the FPUs idle.
+    """
+    if sweep.columns == 0:
+        return 0, 0
+    rows, c, gap = sweep.rows, min(sweep.per_row, sweep.columns), sweep.gap
+    last = sweep.columns - (rows - 1) * c
+    read_bound = timing.rcd + (c - 1) * gap + timing.rtp + timing.rp
+    step = max(timing.ras + timing.rp, read_bound, c * gap)
+    first_mac = timing.rcd + (rows - 1) * step
+    activate = 0
+    if rows > 1:
+        activate = max((rows - 1) * (timing.ras + timing.rp), read_bound + (rows - 2) * step)
+    precharge = max(first_mac + (last - 1) * gap + timing.rtp, activate + timing.ras)
+    return max(precharge + timing.rp, first_mac + last * gap), activate
+
+
+def refreshes(timing: Timing, last_activate: int) -> int:
+    """Return how many refreshes a stream meets, given when its last row would be activated were there none.
+
+    A refresh that is due is served before the next activation, when all banks are closed, and stops the channel for
+    tRFC. The j-th is served at undisturbed time w when ``w + (j−1)·tRFC ≥ j·tREFI``; w only grows, so the
+    count depends on the last activation alone.
+    """
+    if last_activate < timing.refi:
+        return 0
+    return (last_activate - timing.rfc) // (timing.refi - timing.rfc)
+
+
+def sustained(timing: Timing, cycles: int) -> int:
+    """Return the cycles of a stream that is one of many in a row, with refresh at its average rate."""
+    return -(-cycles * timing.refi // (timing.refi - timing.rfc))
