@@ -65,11 +65,11 @@ def find(shelf: Shelf, name_or_path: str) -> Found:
 
     """
     path = Path(name_or_path)
-    if path.is_dir() and shelf.inner and (path / shelf.inner).is_file():
+    if shelf.inner and _is_file(path / shelf.inner):
         path = path / shelf.inner
     names = shipped(shelf)
     looks_like_path = path.suffix in (".yaml", ".yml") or len(path.parts) > 1
-    if path.is_file():
+    if _is_file(path):
         name = path.parent.name if shelf.inner and path.name == shelf.inner else path.stem
         return Found(name, path)
     stem = path.stem if looks_like_path else name_or_path
@@ -78,6 +78,13 @@ def find(shelf: Shelf, name_or_path: str) -> Found:
         return Found(stem, names[stem], note)
     hint = did_you_mean(stem, names)
     raise InputError(f"no {shelf.noun} '{name_or_path}': neither a file nor a shipped name; {hint}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than file systems take is no file
+        return False
 
 
 def kinds(package: str) -> list[str]:

@@ -85,8 +85,11 @@ class DoesNotFit(PapisimError):
     def __init__(self, statement: str, demand: float, bound: float, unit: str, levers: Sequence[str]) -> None:
         self.statement, self.demand, self.bound, self.unit = statement, demand, bound, unit
         self.levers = tuple(levers)
-        text = f"{statement}: {demand:,.4g} {unit} needed, {bound:,.4g} {unit} there"
-        super().__init__(f"{text}; try: {'; '.join(self.levers)}" if self.levers else text)
+        super().__init__(statement, demand, bound, unit, levers)  # SimPy remakes exceptions from their arguments
+
+    def __str__(self) -> str:
+        text = f"{self.statement}: {self.demand:,.4g} {self.unit} needed, {self.bound:,.4g} {self.unit} there"
+        return f"{text}; try: {'; '.join(self.levers)}" if self.levers else text
 
 
 class MissingExtra(PapisimError):

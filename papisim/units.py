@@ -82,7 +82,7 @@ def parse(text: str | float, unit: str) -> float:
     if isinstance(text, bool) or not isinstance(text, (int, float, str)):
         raise InputError(f"found {text!r}, expected a quantity such as {_EXAMPLES[unit]}")
     if not isinstance(text, str):
-        return _finite(float(text), unit)
+        return _finite(text, unit)
     match = _NUMBER.match(text)
     if match is None:
         raise InputError(f"found '{text}', expected a quantity such as {_EXAMPLES[unit]}")
@@ -96,6 +96,10 @@ def parse(text: str | float, unit: str) -> float:
 
 
 def _finite(value: float, unit: str) -> float:
+    try:
+        value = float(value)
+    except OverflowError:  # a whole number beyond the range of floats
+        value = math.inf
     if not math.isfinite(value):
         raise InputError(f"found {value}, expected a finite quantity such as {_EXAMPLES[unit]}")
     return value

@@ -111,7 +111,7 @@ def load_experiment(options: RunOptions) -> Experiment:
     """
     trace = catalog.find(Shelf.TRACE, options.trace)
     sections = {name: [a for a in options.overrides if _section(a) == name] for name in (*_SECTIONS, None)}
-    system = load_system(options.hw, sections[None], options.placement)
+    system = load_system(options.hw, sections[None], options.placement).for_model(trace.name)
     workload = load_workload(options.workload, sections["workload"], options.n_requests or options.batch_size)
     batch_size = options.batch_size or workload.options.n_requests
     trace_notes = (trace.note,) if trace.note else ()
@@ -154,26 +154,23 @@ def load_workload(name_or_path: str, overrides: Sequence[str] = (), n_requests: 
         raise one_or_all(errors)
     if n_requests is not None:
         document.data["n_requests"] = n_requests
-    for assignment in overrides:
-        _override(document, assignment)
-    options = _parse_kind(document, "papisim.workloads")
+    options = _parse_kind(_override(document, "workload", overrides), "papisim.workloads")
     return WorkloadFile(found.name, options, tuple(sources), (found.note,) if found.note else ())
 
 
-def _override(document: Document, assignment: str) -> None:
-    """Apply ``SECTION.path=value`` to the section's document, whose paths lack the section's name."""
-    section, dot, rest = assignment.partition(".")
-    if not dot:
-        raise InputError(f"expected a field of {section.partition('=')[0]}", file=f"--set {assignment}")
-    apply_override(document, rest)
-
-
-def _policy(section: str, defaults: dict[str, Any], overrides: list[str]) -> Any:
-    """Return a policy's options: the defaults, replaced by ``section={…}`` or changed by ``section.field=…``."""
-    document = Document({section: defaults}, f"--set {section}")
+def _override(document: Document, section: str, overrides: Sequence[str]) -> Document:
+    """Return a section's document, replaced by ``section={…}`` or changed by ``section.field=…``."""
+    whole = Document({}, document.file)
+    whole.graft((section,), document)
     for assignment in overrides:
-        apply_override(document, assignment)
-    return _parse_kind(document.subtree((section,)), f"papisim.policies.{section}")
+        apply_override(whole, assignment)
+    return whole.subtree((section,))
+
+
+def _policy(section: str, defaults: dict[str, Any], overrides: Sequence[str]) -> Any:
+    """Return a policy's options: the defaults with the overrides in them."""
+    document = _override(Document(defaults, f"--set {section}"), section, overrides)
+    return _parse_kind(document, f"papisim.policies.{section}")
 
 
 def _parse_kind(document: Document, package: str) -> Any:

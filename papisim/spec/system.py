@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -96,6 +96,10 @@ class System:
     sources: tuple[Source, ...]
     notes: tuple[str, ...]
 
+    def for_model(self, name: str) -> System:
+        """Return the machine as it is set up for one model."""
+        return replace(self, placement=self.placement.for_model(name))
+
     def resolved(self) -> dict[str, Any]:
         """Return every field of the machine as plain SI values."""
         tree = self.spec.model_dump()
@@ -122,9 +126,9 @@ def load_system(name_or_path: str, overrides: Sequence[str] = (), placement: str
     document = load_yaml(found.path)
     check_schema(document, SYSTEM_SCHEMA)
     if set(document.data) == {"alias_of"}:
-        aliased = load_system(str(document.data["alias_of"]), overrides, placement)
+        aliased = load_system(_aliased(document), overrides, placement)
         note = f"{found.name} is another name for {aliased.name}"
-        return System(**{**aliased.__dict__, "notes": (*([found.note] if found.note else []), note, *aliased.notes)})
+        return replace(aliased, notes=(*([found.note] if found.note else []), note, *aliased.notes))
     sources, errors = take_sources(document)
     _apply(document, [text for text in overrides if _names_a_part(text)])
     sources += _graft_parts(document, errors)
@@ -132,12 +136,24 @@ def load_system(name_or_path: str, overrides: Sequence[str] = (), placement: str
         raise one_or_all(errors)
     _apply(document, [text for text in overrides if not _names_a_part(text)])
     if placement is not None:
-        document.data["placement"] = _placement_from_option(document.data.get("placement"), placement)
+        _choose_placement(document, placement)
     spec = parse(SystemSpec, document)
     parts = _parse_parts(document)
     _check_roles(document, spec)
     notes = (found.note,) if found.note else ()
     return System(found.name, spec, parts, _parse_placement(document, spec), tuple(sources), notes)
+
+
+def _aliased(document: Document) -> str:
+    """Return the name an alias stands for; the file of that name must be no alias itself."""
+    path, name = ("alias_of",), str(document.data["alias_of"])
+    try:
+        found = catalog.find(Shelf.SYSTEM, name)
+    except InputError as error:
+        raise document.error(path, error.message) from None
+    if "alias_of" in load_yaml(found.path).data:
+        raise document.error(path, f"'{name}' is itself another name, expected a system")
+    return name
 
 
 @dataclass(frozen=True)
@@ -285,11 +301,13 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
         raise one_or_all(errors)
 
 
-def _placement_from_option(shipped: Any, option: str) -> dict[str, Any]:
+def _choose_placement(document: Document, option: str) -> None:
     kind, _, device = option.partition(":")
+    shipped = document.data.get("placement")
     if isinstance(shipped, dict) and shipped.get("kind") == kind and not device:
-        return shipped
-    return {"kind": kind, **({"device": device} if device else {})}
+        return
+    chosen = {"kind": kind, **({"device": device} if device else {})}
+    document.replace(("placement",), Document(chosen, f"--placement {option}"))
 
 
 def _parse_placement(document: Document, spec: SystemSpec) -> Any:

@@ -20,6 +20,7 @@ from papisim.errors import InputError, Place, did_you_mean
 
 Path_ = tuple[str | int, ...]
 _MAX_DEPTH = 40
+_MAX_DIGITS = 300  # more do not fit a float
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,16 @@ class Document:
         self.keys.update({path + inner: mark for inner, mark in other.keys.items()})
         self.values.update({path + inner: mark for inner, mark in other.values.items()})
 
+    def replace(self, path: Path_, other: Document) -> None:
+        """Put another document in the place of what stands at a path; all of it was written in ``other.file``."""
+        for marks in (self.keys, self.values):
+            for inner in [p for p in marks if p[: len(path)] == path]:
+                del marks[inner]
+        self.graft(path, other)
+        mark = Mark(other.file)
+        self.keys |= {path + inner: mark for inner in other.keys} | {path: mark}
+        self.values |= {path + inner: mark for inner in other.values} | {path: mark}
+
     def subtree(self, path: Path_) -> Document:
         """Return the document below a path, places included."""
         depth = len(path)
@@ -123,6 +134,8 @@ def load_yaml(path: Path | str) -> Document:
         raise InputError("may not be read (permission denied)", file=str(path)) from None
     except UnicodeDecodeError:
         raise InputError("is not UTF-8 text", file=str(path)) from None
+    except OSError as error:
+        raise InputError(f"may not be read ({error.strerror})", file=str(path)) from None
     document = parse_yaml(text, str(path))
     if document.data is None:
         raise InputError("is empty, expected a YAML mapping", file=str(path))
@@ -139,33 +152,35 @@ def parse_yaml(text: str, file: str) -> Document:
 
     """
     document = Document(None, file)
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is not None:
             document.data = _convert(loader, node, (), document)
     except yaml.YAMLError as error:
         raise _syntax_error(error, file) from None
-    finally:
-        loader.dispose()
     return document
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that resolves plain scalars as YAML 1.2 does and refuses aliases."""
+    """A SafeLoader that resolves plain scalars as YAML 1.2 does and refuses aliases and bottomless nesting."""
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 - PyYAML's own registry, filled below
+    _depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
-                None,
-                None,
-                f"found the alias '*{event.anchor}'; aliases are not accepted here",
-                event.start_mark,
-            )
-        return super().compose_node(parent, index)
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.events.AliasEvent):
+            self._refuse(f"found the alias '*{event.anchor}'; aliases are not accepted here", event)
+        if self._depth > _MAX_DEPTH:
+            self._refuse(f"found nesting deeper than {_MAX_DEPTH} levels", event)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def _refuse(self, problem: str, event: Any) -> None:
+        raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
 
 
 for _tag, _pattern, _first in (
@@ -183,22 +198,22 @@ for _tag, _pattern, _first in (
 
 def _convert(loader: _Loader, node: yaml.Node, path: Path_, document: Document) -> Any:
     document.values[path] = _mark(node, document.file)
-    if len(path) > _MAX_DEPTH:
-        raise document.error(path, f"is nested deeper than {_MAX_DEPTH} levels")
     if isinstance(node, yaml.MappingNode):
         return _convert_mapping(loader, node, path, document)
     if isinstance(node, yaml.SequenceNode):
-        _refuse_tag(node, "seq", path, document)
+        _refuse_tag(loader, node, path, document)
         return [_convert(loader, child, (*path, i), document) for i, child in enumerate(node.value)]
+    _refuse_tag(loader, node, path, document)
     return _convert_scalar(node, path, document)
 
 
 def _convert_mapping(loader: _Loader, node: yaml.MappingNode, path: Path_, document: Document) -> dict[str, Any]:
-    _refuse_tag(node, "map", path, document)
+    _refuse_tag(loader, node, path, document)
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
             raise document.error(path, "has a list or mapping as a field name, expected text")
+        _refuse_tag(loader, key_node, path, document)
         key = key_node.value
         inner = (*path, key)
         document_mark = _mark(key_node, document.file)
@@ -212,23 +227,25 @@ def _convert_mapping(loader: _Loader, node: yaml.MappingNode, path: Path_, docum
 
 
 def _convert_scalar(node: yaml.Node, path: Path_, document: Document) -> Any:
-    text, kind = str(node.value), node.tag.rpartition(":")[2]
-    match kind:
-        case "str":
-            return text
+    text = str(node.value)
+    match node.tag.rpartition(":")[2]:
         case "null":
             return None
         case "bool":
             return text.lower() == "true"
         case "int":
+            if len(text) > _MAX_DIGITS:
+                raise document.error(path, f"is a whole number of more than {_MAX_DIGITS} digits")
             return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
         case "float":
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-    raise document.error(path, f"has the tag '{node.tag}'; tags are not accepted here")
+    return text
 
 
-def _refuse_tag(node: yaml.Node, expected: str, path: Path_, document: Document) -> None:
-    if node.tag != f"tag:yaml.org,2002:{expected}":
+def _refuse_tag(loader: _Loader, node: yaml.Node, path: Path_, document: Document) -> None:
+    """Accept the tag that a node has by its form, and no other."""
+    plain = isinstance(node, yaml.ScalarNode) and not node.style
+    if node.tag != loader.resolve(type(node), node.value, (plain, not plain)):  # type: ignore[no-untyped-call]
         raise document.error(path, f"has the tag '{node.tag}'; tags are not accepted here")
 
 
@@ -269,19 +286,13 @@ def apply_override(document: Document, assignment: str, option: str = "--set") -
     place = f"{option} {assignment}"
     name, equals, text = assignment.partition("=")
     path = parse_path(name.strip())
-    if not equals or not path:
+    if not equals or not path or dotted(path) != name.strip():
         raise InputError("expected PATH=VALUE, such as devices.gpu.count=8", file=place)
     value = parse_yaml(text, place)
     _check_parent(document, path, place)
     if isinstance(path[-1], int) and path[-1] >= len(document.get(path[:-1])):
         raise InputError(f"the list ends at [{len(document.get(path[:-1])) - 1}]", file=place)
-    for marks in (document.keys, document.values):
-        for inner in [p for p in marks if p[: len(path)] == path]:
-            del marks[inner]
-    value.keys = {p: Mark(place) for p in value.keys}
-    value.values = {p: Mark(place) for p in value.values} or {(): Mark(place)}
-    document.graft(path, value)
-    document.keys[path] = Mark(place)
+    document.replace(path, value)
 
 
 def _check_parent(document: Document, path: Path_, place: str) -> None:
@@ -297,7 +308,8 @@ def _check_parent(document: Document, path: Path_, place: str) -> None:
             raise InputError(f"{dotted(path[: depth + 1])} is a single value; nothing can be set in it", file=place)
     last_is_index = isinstance(path[-1], int)
     if isinstance(node, list) != last_is_index:
-        raise InputError(f"{dotted(path[:-1])} {'is no list' if last_is_index else 'is a list'}", file=place)
+        parent = dotted(path[:-1]) or "the file"
+        raise InputError(f"{parent} {'is no list' if last_is_index else 'is a list'}", file=place)
 
 
 def as_place(mark: Mark, path: Path_) -> Place:

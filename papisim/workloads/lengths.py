@@ -10,7 +10,8 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from papisim.spec.base import Spec
 
-TokenCount = Annotated[int, Field(ge=1)]
+#: strict, since in a list nothing else would refuse ``true`` for 1
+TokenCount = Annotated[int, Field(ge=1, strict=True)]
 _NORMAL = NormalDist()
 
 
@@ -54,7 +55,7 @@ class Quantiles(Spec):
     """
 
     kind: Literal["quantiles"]
-    probabilities: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2)]
+    probabilities: Annotated[list[Annotated[float, Field(ge=0, le=1, strict=True)]], Field(min_length=2)]
     input_tokens: list[TokenCount]
     output_tokens: list[TokenCount]
     rank_correlation: Annotated[float, Field(gt=-1, lt=1)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import Kernel, Linear
@@ -23,6 +23,11 @@ class PlacementOptions(Spec):
     def devices(self) -> dict[str, str]:
         """Return the options that name a device, by field; each must run FC kernels in the system."""
         return {}
+
+    def for_model(self, name: str) -> Self:
+        """Return the options as they are for one model, where they differ between models."""
+        del name
+        return self
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import field_validator
+
 from papisim.policies.placement.base import PlacementOptions, PlacementView
 from papisim.spec.base import NonNegative
 
@@ -25,11 +27,26 @@ class Options(PlacementOptions):
     kind: Literal["papi"]
     processing_unit: str
     pim: str
-    alpha: NonNegative
+    alpha: NonNegative | dict[str, NonNegative]
+
+    @field_validator("alpha")
+    @classmethod
+    def _has_default(cls, value: float | dict[str, float]) -> float | dict[str, float]:
+        if isinstance(value, dict) and "default" not in value:
+            raise ValueError("found thresholds by model without a 'default', expected one for all other models")
+        return value
 
     def devices(self) -> dict[str, str]:
         """Return both sides, which must run FC kernels."""
         return {"processing_unit": self.processing_unit, "pim": self.pim}
+
+    def for_model(self, name: str) -> Options:
+        """Return the options with the one threshold that holds for a model."""
+        return self.model_copy(update={"alpha": self.threshold(name)})
+
+    def threshold(self, name: str) -> float:
+        """Return the threshold that holds for a model."""
+        return self.alpha.get(name, self.alpha["default"]) if isinstance(self.alpha, dict) else self.alpha
 
 
 class Placement:
@@ -37,8 +54,9 @@ class Placement:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._alpha = options.threshold("default")
 
     def place(self, view: PlacementView) -> str:
         """Return the side of the threshold that RLP × TLP is on."""
         options = self._options
-        return options.processing_unit if view.rlp * view.tlp > options.alpha else options.pim
+        return options.processing_unit if view.rlp * view.tlp > self._alpha else options.pim

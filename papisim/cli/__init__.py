@@ -1,0 +1,68 @@
+"""The command line: ``papisim COMMAND``; each command is the file of its name in this package."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+
+import click
+
+from papisim import __version__
+from papisim.errors import PapisimError, did_you_mean
+
+INTERRUPTED = 130
+
+
+class _Commands(click.Group):
+    """Finds commands as files of this package and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args and args[0] not in known:
+            raise click.UsageError(f"no command '{args[0]}'; {did_you_mean(args[0], known)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="papisim")
+def papisim() -> None:
+    r"""Simulate LLM decoding on machines of GPUs and processing-in-memory.
+
+    \b
+    Example:
+      papisim run --hw papi --trace llama7b
+    """
+
+
+def main() -> None:
+    """Run the command line; errors that are meant for users end with one message and their exit status."""
+    try:
+        status = papisim.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        click.echo("papisim: interrupted", err=True)
+        status = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except PapisimError as error:
+        click.echo(f"papisim: error: {error}", err=True)
+        status = error.exit_status
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)

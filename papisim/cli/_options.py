@@ -1,0 +1,105 @@
+"""Options that several commands share, and what they do before and around the work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from typing import Any, TypeVar
+
+import click
+
+from papisim.spec.experiment import Experiment
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _stack(*decorators: Callable[[Any], Any]) -> Callable[[F], F]:
+    return lambda function: reduce(lambda inner, decorate: decorate(inner), reversed(decorators), function)
+
+
+class PositiveInt(click.IntRange):
+    """A whole number of at least 1."""
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+
+trace_option = click.option(
+    "--trace", required=True, metavar="NAME|DIR|FILE", help="Kernel trace: a shipped name or a path."
+)
+overrides_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override any field, e.g. devices.fc_pim.count=20 or workload.n_requests=8; may be repeated.",
+)
+seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="No notes and no progress on stderr.")
+
+#: what a run is made of, besides the machine
+run_options = _stack(
+    trace_option,
+    click.option(
+        "--workload",
+        default="creative_writing",
+        show_default=True,
+        metavar="NAME|FILE",
+        help="Requests: a shipped name or a path.",
+    ),
+    click.option("--batch", "batch_size", type=PositiveInt(), help="Requests of a batch.  [default: all]"),
+    click.option(
+        "--requests",
+        "n_requests",
+        type=PositiveInt(),
+        help="Number of requests.  [default: --batch, or the workload's]",
+    ),
+    click.option("--tlp", type=PositiveInt(), default=1, show_default=True, help="Tokens per request and iteration."),
+    overrides_option,
+    seed_option,
+    click.option(
+        "--fold",
+        type=click.Choice(["on", "off"]),
+        default="on",
+        show_default=True,
+        help="Price identical layers once; off simulates each.",
+    ),
+)
+
+
+def format_option(*choices: str) -> Callable[[F], F]:
+    """Return the ``--format`` option with a command's choices, the first being the default."""
+    return click.option(
+        "--format", "output", type=click.Choice(choices), default=choices[0], show_default=True, help="Of the result."
+    )
+
+
+def show_notes(experiments: Sequence[Experiment], *, quiet: bool) -> None:
+    """Tell on stderr how files were found, each thing once."""
+    if not quiet:
+        for note in dict.fromkeys(note for experiment in experiments for note in experiment.notes):
+            click.echo(f"papisim: note: {note}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on stdout."""
+    click.echo(json.dumps(value, indent=2))
+
+
+@contextmanager
+def progress(total_tokens: int, label: str, *, quiet: bool) -> Iterator[Callable[[int, float], None]]:
+    """Show a progress bar on stderr while tokens are being simulated, when a person is looking."""
+    from rich.console import Console  # noqa: PLC0415 - start-up time
+    from rich.progress import Progress  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task(label, total=total_tokens)
+
+        def advance(tokens: int, seconds: float) -> None:
+            del seconds
+            bar.update(task, completed=tokens)
+
+        yield advance

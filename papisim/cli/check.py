@@ -1,0 +1,63 @@
+"""``papisim check``: are these files right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from papisim import catalog
+from papisim.catalog import Shelf
+from papisim.errors import DoesNotFit, InputError, InputErrors, did_you_mean, one_or_all
+from papisim.ops.trace import SCHEMA as TRACE_SCHEMA
+from papisim.ops.trace import read_trace
+from papisim.spec.experiment import REQUESTS_SCHEMA, load_workload
+from papisim.spec.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
+from papisim.spec.yaml import load_yaml
+
+_READERS: dict[str, Callable[[str], object]] = {
+    SYSTEM_SCHEMA: load_system,
+    DEVICE_SCHEMA: load_part,
+    REQUESTS_SCHEMA: load_workload,
+    TRACE_SCHEMA: read_trace,
+}
+
+
+@click.command(name="check")
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+def command(files: tuple[str, ...]) -> None:
+    r"""Check hardware, workload and trace files: fields, units, ranges, names, and a source for every number.
+
+    Without FILE, everything that is shipped is checked. All problems are reported, each with its place.
+
+    \b
+    Example:
+      papisim check mymachine.yaml
+    """
+    errors: list[InputError] = []
+    for path in files or [str(path) for shelf in Shelf for path in catalog.shipped(shelf).values()]:
+        try:
+            _check(path)
+        except InputErrors as several:
+            errors += several.errors
+        except InputError as error:
+            errors.append(error)
+        except DoesNotFit as error:
+            errors.append(InputError(str(error), file=path))
+        else:
+            click.echo(f"{path}: right")
+    if errors:
+        raise one_or_all(errors)
+
+
+def _check(path: str) -> None:
+    if Path(path).is_dir():
+        path = str(Path(path) / Shelf.TRACE.inner)
+    document = load_yaml(path)
+    schema = document.data.get("schema")
+    reader = _READERS.get(str(schema))
+    if reader is None:
+        found = "field 'schema' is missing" if schema is None else f"found schema '{schema}'"
+        raise document.error(("schema",), f"{found}; {did_you_mean(str(schema), _READERS)}")
+    reader(path)

@@ -1,0 +1,75 @@
+"""``papisim list``: what is shipped and what kinds there are."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from papisim import catalog
+from papisim.catalog import Shelf
+from papisim.cli._options import format_option, print_json
+from papisim.ops.trace import read_trace
+from papisim.report.console import console
+from papisim.spec.yaml import load_yaml
+
+_SHELVES = {
+    "systems": Shelf.SYSTEM,
+    "devices": Shelf.DEVICE,
+    "traces": Shelf.TRACE,
+    "workloads": Shelf.REQUESTS,
+}
+_KINDS = {
+    "placement policies": "papisim.policies.placement",
+    "batching policies": "papisim.policies.batching",
+    "speculation policies": "papisim.policies.speculation",
+    "device kinds": "papisim.devices",
+    "workload kinds": "papisim.workloads",
+}
+_CHOICES = [*_SHELVES, "kinds"]
+
+
+@click.command(name="list")
+@click.argument("what", type=click.Choice(_CHOICES), required=False)
+@format_option("table", "json")
+def command(what: str | None, output: str) -> None:
+    r"""List what is shipped: systems, devices, traces, workloads, and the kinds a file can name.
+
+    \b
+    Example:
+      papisim list systems
+    """
+    listing = {name: _entries(name) for name in ([what] if what else _CHOICES)}
+    if output == "json":
+        print_json({"schema": "papisim/list/1", **listing})
+        return
+    page = console()
+    for title, entries in listing.items():
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
+        table.add_column(style="cyan", no_wrap=True)
+        table.add_column()
+        for name, text in entries.items():
+            table.add_row(name, text)
+        page.print(table)
+
+
+def _entries(what: str) -> dict[str, str]:
+    if what == "kinds":
+        return {title: ", ".join(catalog.kinds(package)) for title, package in _KINDS.items()}
+    shelf = _SHELVES[what]
+    if shelf is Shelf.TRACE:
+        return {name: _describe_trace(name) for name in catalog.shipped(shelf)}
+    return {name: _describe(load_yaml(path).data) for name, path in catalog.shipped(shelf).items()}
+
+
+def _describe(data: dict[str, str]) -> str:
+    return f"another name for {data['alias_of']}" if "alias_of" in data else data["description"]
+
+
+def _describe_trace(name: str) -> str:
+    model = read_trace(catalog.find(Shelf.TRACE, name).path).model
+    experts = f", {model.n_experts} experts, {model.n_experts_per_token} a token" if model.n_experts else ""
+    groups = f" ({model.n_kv_heads} of K and V)" if model.n_kv_heads != model.n_heads else ""
+    return (
+        f"{model.n_parameters / 1e9:.1f} G parameters, {model.n_layers} layers, hidden {model.hidden_size}, "
+        f"{model.n_heads} heads{groups}{experts}, {model.dtype}"
+    )

@@ -1,0 +1,1 @@
+"""When everything happens: the discrete-event simulation, and the only package that imports SimPy."""

@@ -1,0 +1,253 @@
+"""What one step of the model consists of on a machine: phases, each on one device or link.
+
+A step computes every block of the trace, layer after layer. Its kernels follow one another, since each needs the last
+one's result; what a kernel must fetch from or send to another device is a phase of its own on the link between.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from papisim.engine.build import Machine
+from papisim.ops.cost import Cost, Energy
+from papisim.ops.kernel import ROW_PARALLEL, FcRole, KernelClass, Linear
+from papisim.ops.lower import KvLengths, StepShape, lower, lower_attention
+from papisim.ops.trace import Block, KernelTrace, TraceKernel
+from papisim.policies.placement.base import PlacementPolicy, PlacementView
+from papisim.workloads.router import tokens_per_expert
+
+
+class Category(StrEnum):
+    """How a step's time is reported (as the paper's Figure 12 splits it)."""
+
+    FC = "fc"
+    ATTENTION = "attention"
+    COMMUNICATION = "communication"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One kernel on one device, or one message on one link, ``repeats`` times in a row."""
+
+    resource: str
+    category: Category
+    time_s: float
+    energy: Energy
+    flop: float = 0.0
+    repeats: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _AttentionSlot:
+    """Where attention stands in a layer; its cost changes with every step, the rest of the layer's does not."""
+
+    kernel: TraceKernel
+    repeats: int = 1
+
+
+class StepPlanner:
+    """Turns steps into phases, remembering what does not depend on the KV caches' lengths.
+
+    Args:
+        trace: the model.
+        machine: the hardware.
+        placement: where FC kernels of decoding steps run.
+        seed: the seed of the experts' router.
+        fold: price identical layers once and multiply.
+
+    """
+
+    def __init__(
+        self, trace: KernelTrace, machine: Machine, placement: PlacementPolicy, *, seed: int, fold: bool
+    ) -> None:
+        self._trace = trace
+        self._machine = machine
+        self._placement = placement
+        self._seed = seed
+        self._fold = fold
+        self._memory: dict[tuple[StepShape, bool], tuple[Phase | _AttentionSlot, ...]] = {}
+
+    def decode(self, shape: StepShape, lengths: KvLengths) -> list[Phase]:
+        """Return the phases of a decoding step."""
+        return self._fill(self._layout(shape, prefill=False), lengths, self._machine.roles.attention, shape)
+
+    def prefill(self, shape: StepShape, lengths: KvLengths) -> list[Phase]:
+        """Return the phases of a step that computes prompts."""
+        attention = self._machine.roles.prefill.attention
+        return self._fill(self._layout(shape, prefill=True), lengths, attention, shape)
+
+    def fc_time_s(self, shape: StepShape) -> float:
+        """Return the seconds that the FC kernels of a decoding step take where the policy places them."""
+        layout = self._layout(shape, prefill=False)
+        phases = [item for item in layout if isinstance(item, Phase) and item.category is Category.FC]
+        return sum(phase.time_s * phase.repeats for phase in phases)
+
+    def _fill(
+        self, layout: Iterable[Phase | _AttentionSlot], lengths: KvLengths, device: str, shape: StepShape
+    ) -> list[Phase]:
+        phases: list[Phase] = []
+        for item in layout:
+            if isinstance(item, Phase):
+                phases.append(item)
+                continue
+            kernel = lower_attention(item.kernel, self._trace, lengths)
+            cost = self._machine.pools[device].price(kernel)
+            phases.append(_phase(device, Category.ATTENTION, cost, kernel.flop, item.repeats))
+        return phases
+
+    def _layout(self, shape: StepShape, *, prefill: bool) -> tuple[Phase | _AttentionSlot, ...]:
+        key = (shape, prefill)
+        layout = self._memory.get(key)
+        if layout is None:
+            step = _Step(self._trace, self._machine, self._placement, self._seed, shape, prefill)
+            items = list(step.folded() if self._fold else step.unfolded())
+            layout = self._memory[key] = tuple(_merge(items) if self._fold else items)
+        return layout
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One step whose every phase but attention can be priced."""
+
+    trace: KernelTrace
+    machine: Machine
+    placement: PlacementPolicy
+    seed: int
+    shape: StepShape
+    is_prefill: bool
+
+    def folded(self) -> Iterator[Phase | _AttentionSlot]:
+        """Yield the phases with those of a block's layers multiplied."""
+        for block in self.trace.blocks:
+            yield from self._block(block, block.layer_range or range(1))
+
+    def unfolded(self) -> Iterator[Phase | _AttentionSlot]:
+        """Yield the phases of every layer."""
+        for block in self.trace.blocks:
+            for layer in block.layer_range or range(1):
+                yield from self._block(block, range(layer, layer + 1))
+
+    def _block(self, block: Block, layers: range) -> Iterator[Phase | _AttentionSlot]:
+        experts: list[TraceKernel] = []
+        for kernel in block.kernels:
+            if kernel.per_expert:
+                experts.append(kernel)
+                continue
+            yield from self._experts(experts, layers)
+            experts = []
+            for item in self._kernel(kernel, block):
+                yield replace(item, repeats=len(layers))
+        yield from self._experts(experts, layers)
+
+    def _kernel(self, kernel: TraceKernel, block: Block) -> Iterator[Phase | _AttentionSlot]:
+        if kernel.kernel_class is KernelClass.ATTENTION:
+            yield _AttentionSlot(kernel)
+            yield from self._context_back(block)
+        elif kernel.kernel_class is KernelClass.KV_APPEND:
+            yield from self._append(kernel, block)
+        else:
+            yield from self._local(kernel)
+            if kernel.role in ROW_PARALLEL:
+                yield self._all_reduce(kernel)
+
+    def _local(self, kernel: TraceKernel, expert_rows: int = 0) -> Iterator[Phase]:
+        lowered = lower(kernel, self.trace, self.shape, expert_rows)
+        if isinstance(lowered, Linear):
+            device = self._place(lowered)
+            yield _phase(device, Category.FC, self.machine.price(device, lowered), lowered.flop)
+        else:
+            device = self.machine.roles.elementwise
+            yield _phase(device, Category.OTHER, self.machine.price(device, lowered), lowered.flop)
+
+    def _place(self, kernel: Linear) -> str:
+        roles = self.machine.roles
+        if self.is_prefill:
+            return roles.prefill.fc
+        view = PlacementView(self.shape.rlp, self.shape.tlp, kernel, tuple(roles.fc), self.machine.price)
+        return self.placement.place(view)
+
+    def _experts(self, kernels: list[TraceKernel], layers: range) -> Iterator[Phase]:
+        """Run the experts that got rows; equal loads, whichever expert's and layer's, cost the same."""
+        if not kernels:
+            return
+        model = self.trace.model
+        loads = Counter(
+            rows
+            for layer in layers
+            for rows in tokens_per_expert(
+                self.seed, layer, self.shape.rows, model.n_experts, model.n_experts_per_token
+            )
+        )
+        for rows, count in sorted(loads.items()):
+            for kernel in kernels if rows else ():
+                yield from (replace(phase, repeats=count) for phase in self._local(kernel, rows))
+        for kernel in kernels:
+            if kernel.role is FcRole.FEED_FORWARD_DOWN:
+                yield replace(self._all_reduce(kernel), repeats=len(layers))
+
+    def _all_reduce(self, kernel: TraceKernel) -> Phase:
+        """Sum the partial outputs of a row-parallel kernel; experts' outputs are first combined on each rank."""
+        assert kernel.fc is not None
+        payload = self.shape.rows * kernel.fc.n * self.trace.model.element_bytes
+        link = self.machine.roles.tensor_parallel.link
+        return _phase(link, Category.COMMUNICATION, self.machine.all_reduce(payload))
+
+    def _append(self, kernel: TraceKernel, block: Block) -> Iterator[Phase]:
+        """Send the new K and V, and when decoding Q with them, to where the cache is, and write them there."""
+        lowered = lower(kernel, self.trace, self.shape)
+        roles = self.machine.roles
+        if roles.attention_link is not None:
+            queries = self._query_bytes(block) if self._attention_is_remote else 0
+            yield self._message(roles.attention_link, lowered.write_bytes + queries)
+        yield _phase(roles.kv, Category.ATTENTION, self.machine.price(roles.kv, lowered))
+
+    @property
+    def _attention_is_remote(self) -> bool:
+        """Whether attention is computed where the cache is; a GPU attends to a prompt that it has just computed."""
+        roles = self.machine.roles
+        return not self.is_prefill or roles.prefill.attention == roles.attention
+
+    def _message(self, link: str, payload_bytes: float) -> Phase:
+        return _phase(link, Category.COMMUNICATION, self.machine.links[link].transfer(payload_bytes))
+
+    def _query_bytes(self, block: Block) -> int:
+        """Bytes of Q, and of the context, which has the same shape."""
+        heads = next(kernel.attention for kernel in block.kernels if kernel.attention is not None)
+        return self.shape.rows * heads.n_heads * heads.head_dim * self.trace.model.element_bytes
+
+    def _context_back(self, block: Block) -> Iterator[Phase]:
+        link = self.machine.roles.attention_link
+        if link is not None and self._attention_is_remote:
+            yield self._message(link, self._query_bytes(block))
+
+
+def _phase(resource: str, category: Category, cost: Cost, flop: float = 0.0, repeats: int = 1) -> Phase:
+    return Phase(resource, category, cost.time_s, cost.energy, flop, repeats)
+
+
+def _merge(items: list[Phase | _AttentionSlot]) -> Iterator[Phase | _AttentionSlot]:
+    """Add up the phases of a step by resource and category: with one batch in flight their order does not matter."""
+    sums: dict[tuple[str, Category], Phase] = {}
+    slots: dict[str, _AttentionSlot] = {}
+    for item in items:
+        if isinstance(item, _AttentionSlot):
+            known = slots.get(str(item.kernel.attention))
+            slots[str(item.kernel.attention)] = _AttentionSlot(
+                item.kernel, item.repeats + (known.repeats if known else 0)
+            )
+            continue
+        key = (item.resource, item.category)
+        so_far = sums.get(key, Phase(item.resource, item.category, 0.0, Energy()))
+        sums[key] = Phase(
+            item.resource,
+            item.category,
+            so_far.time_s + item.time_s * item.repeats,
+            so_far.energy + item.energy * item.repeats,
+            so_far.flop + item.flop * item.repeats,
+        )
+    yield from sums.values()
+    yield from slots.values()

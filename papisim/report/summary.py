@@ -1,0 +1,102 @@
+"""A run as a page of text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from papisim import units
+from papisim.engine.run import Run
+from papisim.report.console import console
+from papisim.results.metrics import summarise
+
+_SWITCHES_SHOWN = 4
+
+
+def print_run(run: Run) -> None:
+    """Print a run's figures on stdout."""
+    page = console()
+    summary = summarise(run)
+    page.print(f"[bold]{summary['system']}[/bold] · {summary['trace']} · {summary['workload']}")
+    page.print(f"{run.experiment.system.spec.description}", style="dim")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column()
+    for label, text in _rows(run, summary):
+        table.add_row(label, text)
+    page.print(table)
+    page.print(_footer(summary), style="dim")
+
+
+def _rows(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    seconds = _seconds
+    return [
+        ("requests", f"{summary['n_requests']} ({_policy(summary['batching'])}, {_policy(summary['speculation'])})"),
+        ("tokens out", f"{summary['n_output_tokens']:,} in {summary['n_iterations']:,} decoding iterations"),
+        ("throughput", f"{summary['throughput_tokens_per_s']:,.1f} tokens/s over {seconds(summary['makespan_s'])}"),
+        ("prefill, decode", f"{seconds(summary['prefill_s'])}, {seconds(summary['decode_s'])}"),
+        ("time to first token", _spread(summary, "ttft")),
+        ("time per output token", _spread(summary, "tpot")),
+        ("decode time goes to", _time_shares(summary)),
+        ("FC work runs on", _shares(summary["fc_flop_ratio"])),
+        ("placement", _placement(run, summary)),
+        ("busy", _shares(summary["busy_ratio"])),
+        ("energy per token", _energy(summary)),
+        ("peak KV cache", _kv(summary)),
+    ]
+
+
+def _seconds(value: float) -> str:
+    return units.format(value, "s")
+
+
+def _policy(options: dict[str, Any]) -> str:
+    inner = ", ".join(f"{key} {value}" for key, value in options.items() if key != "kind")
+    return f"{options['kind']} {inner}".strip() if options["kind"] != "off" else "no speculation"
+
+
+def _spread(summary: dict[str, Any], name: str) -> str:
+    if f"{name}_mean_s" not in summary:
+        return "—"
+    mean, p50, p99 = (_seconds(summary[f"{name}_{figure}_s"]) for figure in ("mean", "p50", "p99"))
+    return f"mean {mean}, p50 {p50}, p99 {p99}"
+
+
+def _shares(ratios: dict[str, float]) -> str:
+    return ", ".join(f"{name} {100 * ratio:.1f} %" for name, ratio in ratios.items())
+
+
+def _time_shares(summary: dict[str, Any]) -> str:
+    times = summary["decode_time_by_category_s"]
+    total = sum(times.values()) or 1.0
+    return _shares({name: time / total for name, time in sorted(times.items(), key=lambda item: -item[1])})
+
+
+def _placement(run: Run, summary: dict[str, Any]) -> str:
+    switches = summary["switches"]
+    first = next((step.fc_device for step in run.ledger.steps if step.kind == "decode"), "—")
+    shown = [
+        f"→ {s['to']} at iteration {s['iteration']} (RLP·TLP {s['rlp'] * s['tlp']})"
+        for s in switches[:_SWITCHES_SHOWN]
+    ]
+    more = [f"… {len(switches) - _SWITCHES_SHOWN} more switches"] if len(switches) > _SWITCHES_SHOWN else []
+    return f"{_policy(summary['placement'])}: {' '.join([first, *shown, *more])}"
+
+
+def _energy(summary: dict[str, Any]) -> str:
+    parts = summary["energy_per_token_by_part_j"]
+    total = summary["energy_per_token_j"]
+    largest = sorted(((joules, part) for part, joules in parts.items() if joules), reverse=True)
+    shares = ", ".join(f"{part.removesuffix('_j')} {100 * joules / total:.1f} %" for joules, part in largest)
+    return f"{units.format(total, 'j')} ({shares})"
+
+
+def _kv(summary: dict[str, Any]) -> str:
+    used, room = summary["peak_kv_bytes"], summary["kv_capacity_bytes"]
+    return f"{units.format(used, 'bytes')} of {units.format(room, 'bytes')} ({100 * used / room:.2g} %)"
+
+
+def _footer(summary: dict[str, Any]) -> str:
+    works = ", ".join(line.partition(":")[0] for line in summary["papers"])
+    return f"rests on {works} and {len(summary['assumptions'])} assumptions (--format json lists them)"
