@@ -1,0 +1,1 @@
+"""What a run's ledger says: tidy frames, metrics, and files."""

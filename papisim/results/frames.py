@@ -1,0 +1,82 @@
+"""A run as tidy frames: one row a run, a request, a step, or a resource's energy part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from papisim.engine.run import Run
+from papisim.engine.step import Category
+from papisim.results.metrics import summarise, tpot_s
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def frames(run: Run) -> dict[str, pd.DataFrame]:
+    """Return the frames ``runs``, ``requests``, ``steps`` and ``energy``."""
+    import pandas as pd  # noqa: PLC0415 - a run that writes no frames should not wait for pandas
+
+    tables = {"runs": [_run_row(run)], "requests": _requests(run), "steps": _steps(run), "energy": _energy(run)}
+    return {name: pd.DataFrame(rows) for name, rows in tables.items()}
+
+
+def _run_row(run: Run) -> dict[str, Any]:
+    """Flatten a summary: nested figures become ``outer_inner`` columns, lists their length."""
+    row: dict[str, Any] = {}
+    for key, value in summarise(run).items():
+        if isinstance(value, dict):
+            row |= {f"{key}.{inner}": figure for inner, figure in value.items()}
+        else:
+            row[key] = len(value) if isinstance(value, list) else value
+    return row
+
+
+def _requests(run: Run) -> list[dict[str, Any]]:
+    return [
+        {
+            "request_id": row.request_id,
+            "arrival_s": row.arrival_s,
+            "admitted_s": row.admitted_s,
+            "first_token_s": row.first_token_s,
+            "finish_s": row.finish_s,
+            "input_tokens": row.input_tokens,
+            "output_tokens": row.output_tokens,
+            "ttft_s": row.first_token_s - row.arrival_s,
+            "tpot_s": tpot_s(row),
+        }
+        for row in run.ledger.requests
+    ]
+
+
+def _steps(run: Run) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": step.kind,
+            "index": step.index,
+            "start_s": step.start_s,
+            "time_s": step.time_s,
+            "rlp": step.rlp,
+            "tlp": step.tlp,
+            "rows": step.rows,
+            "kv_tokens": step.kv_tokens,
+            "tokens": step.tokens,
+            "fc_device": step.fc_device,
+            **{f"{category.value}_s": step.time_by[category] for category in Category},
+            **dict(step.energy.items()),
+        }
+        for step in run.ledger.steps
+    ]
+
+
+def _energy(run: Run) -> list[dict[str, Any]]:
+    spent = [
+        {"resource": resource, "part": part, "energy_j": joules}
+        for resource, energy in run.ledger.energy_by_resource.items()
+        for part, joules in energy.items()
+        if joules
+    ]
+    static = [
+        {"resource": name, "part": "static_j", "energy_j": pool.static_w * run.ledger.end_s}
+        for name, pool in run.machine.pools.items()
+    ]
+    return spent + static

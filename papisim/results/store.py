@@ -1,0 +1,91 @@
+"""Write results to a folder: all of them or none, and never over others unless asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from papisim import __version__
+from papisim.engine.run import Run
+from papisim.errors import InputError
+from papisim.results.frames import frames
+from papisim.results.metrics import summarise
+
+MANIFEST_SCHEMA = "papisim/manifest/1"
+
+
+def check_free(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that holds something, unless it may be replaced; call it before long work.
+
+    Raises:
+        InputError: the folder exists and is not empty, or is a file.
+
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder} is a file, expected a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not force:
+            raise InputError(f"--out {folder} is not empty; choose another folder or add --force")
+        if not (folder / "manifest.json").is_file():
+            raise InputError(f"--out {folder} holds no papisim results; it is not replaced even with --force")
+
+
+def write_run(run: Run, folder: Path, *, force: bool = False) -> None:
+    """Write a run's frames as CSV, its summary and its manifest.
+
+    The folder appears complete or not at all.
+
+    Raises:
+        InputError: the folder exists and may not be replaced.
+
+    """
+    check_free(folder, force=force)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, frame in frames(run).items():
+            frame.to_csv(fresh / f"{name}.csv", index=False)
+        _write_json(fresh / "summary.json", summarise(run))
+        _write_json(fresh / "manifest.json", manifest(run))
+        fresh.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(fresh, folder)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def manifest(run: Run) -> dict[str, Any]:
+    """Return what is needed to repeat a run: the resolved configuration, its hash, versions and the seed."""
+    resolved = run.experiment.resolved()
+    return {
+        "schema": MANIFEST_SCHEMA,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "experiment_sha256": hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest(),
+        "trace_sha256": hashlib.sha256(run.experiment.trace.path.read_bytes()).hexdigest(),
+        "seed": run.experiment.seed,
+        "versions": {
+            "papisim": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("numpy", "pandas", "simpy", "pydantic")},
+        },
+        "experiment": resolved,
+        "overrides": list(run.experiment.overrides),
+        "sources": [
+            {"file": Path(source.file).name, "path": source.path, "origin": source.origin, "note": source.note}
+            for source in (*run.experiment.system.sources, *run.experiment.sources)
+        ],
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
