@@ -88,8 +88,15 @@ class DoesNotFit(PapisimError):
         super().__init__(statement, demand, bound, unit, levers)  # SimPy remakes exceptions from their arguments
 
     def __str__(self) -> str:
-        text = f"{self.statement}: {self.demand:,.4g} {self.unit} needed, {self.bound:,.4g} {self.unit} there"
+        text = f"{self.statement}: {_four_digits(self.demand)} {self.unit} needed, {_four_digits(self.bound)} {self.unit} there"
         return f"{text}; try: {'; '.join(self.levers)}" if self.levers else text
+
+
+def _four_digits(value: float) -> str:
+    """Write a number with four significant digits or all before the point, never with an exponent."""
+    decimals = max(0, 4 - len(str(int(abs(value)))))
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 class MissingExtra(PapisimError):

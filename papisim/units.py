@@ -25,7 +25,7 @@ _BYTES = {**_with(_DECIMAL, "B"), **_with(_BINARY, "B"), "bytes": 1.0, "byte": 1
 _BITS = {symbol: factor / 8 for symbol, factor in {**_with(_DECIMAL, "b"), **_with(_BINARY, "b")}.items()}
 _FLOP = _with(_DECIMAL, "FLOP")
 _SECONDS = {**_with(_SMALL, "s"), "min": 60.0, "h": 3600.0}
-_JOULES = {**_with(_SMALL, "J"), **_with({"k": 1e3}, "J")}
+_JOULES = {**_with(_SMALL, "J"), **_with({"k": 1e3, "M": 1e6}, "J")}
 
 
 def _per(units: dict[str, float], denominator: str, factor: float = 1.0) -> dict[str, float]:
@@ -48,7 +48,7 @@ UNITS: dict[str, dict[str, float]] = {
     "hz": _with(_DECIMAL, "Hz"),
     "s": _SECONDS,
     "j": _JOULES,
-    "w": {**_with({"": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "k": 1e3, "M": 1e6}, "W")},
+    "w": _with({**_DECIMAL, "m": 1e-3, "u": 1e-6, "µ": 1e-6}, "W"),
     "mm2": {"mm2": 1.0, "mm²": 1.0},
     "ratio": {"%": 0.01},
 }
@@ -63,9 +63,13 @@ _EXAMPLES = {
 
 
 def unit_of(name: str) -> str | None:
-    """Return the unit suffix that a field's name ends in (`'bandwidth_bytes_per_s'` → `'bytes_per_s'`)."""
+    """Return the unit suffix that a field's name ends in (`'bandwidth_bytes_per_s'` → `'bytes_per_s'`).
+
+    The denominator of a unit that is not known here is no unit (`'requests_per_s'` is not in seconds).
+    """
     suffixes = [unit for unit in UNITS if name == unit or name.endswith("_" + unit)]
-    return max(suffixes, key=len) if suffixes else None
+    longest = max(suffixes, key=len, default=None)
+    return None if longest is None or name.endswith(f"per_{longest}") else longest
 
 
 def parse(text: str | float, unit: str) -> float:

@@ -23,14 +23,18 @@ MANIFEST_SCHEMA = "papisim/manifest/1"
 
 
 def check_free(folder: Path, *, force: bool) -> None:
-    """Refuse a folder that holds something, unless it may be replaced; call it before long work.
+    """Refuse a folder that cannot be made, or that holds something that may not be replaced; call it before long work.
 
     Raises:
-        InputError: the folder exists and is not empty, or is a file.
-
+        InputError: the folder is not empty, is a file, is the current folder, or cannot be made.
     """
+    if folder.resolve() == Path.cwd():
+        raise InputError(f"--out {folder} is the current folder, expected a folder for these results alone")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file, expected a folder")
+    parent = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"--out {folder} cannot be made in {parent}")
     if folder.is_dir() and any(folder.iterdir()):
         if not force:
             raise InputError(f"--out {folder} is not empty; choose another folder or add --force")
@@ -44,12 +48,16 @@ def write_run(run: Run, folder: Path, *, force: bool = False) -> None:
     The folder appears complete or not at all.
 
     Raises:
-        InputError: the folder exists and may not be replaced.
+        InputError: the folder may not be replaced or cannot be made.
 
     """
     check_free(folder, force=force)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    folder = folder.absolute()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise InputError(f"--out {folder} cannot be made: {error.strerror}") from None
     try:
         for name, frame in frames(run).items():
             frame.to_csv(fresh / f"{name}.csv", index=False)

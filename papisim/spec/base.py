@@ -150,6 +150,7 @@ _WORDING = {
     "Input should be a valid number": "a number",
     "Input should be a valid string": "text",
     "Input should be a valid boolean": "true or false",
+    "Input should be a valid boolean, unable to interpret input": "true or false",
     "Input should be a valid dictionary": "a mapping",
     "Input should be a valid list": "a list",
 }

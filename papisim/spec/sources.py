@@ -2,7 +2,8 @@
 
 Each hardware file has a ``sources:`` map from a field's path to its origin: a key of ``hwconfigs/sources.bib`` with the
 place in that work, or one of the words in :data:`ORIGINS`. A path covers everything below it. A number without a source
-is an error, and so is a source that covers no number.
+is an error, and so is a source that covers nothing. A source may stand at a text: that it should be a number, or why it
+says what it says, is not for sources to judge.
 """
 
 from __future__ import annotations
@@ -89,13 +90,11 @@ def _read_entry(document: Document, field: str, origins: Any) -> list[Source]:
 
 def _coverage_errors(document: Document, declared: list[str], ignore: frozenset[str]) -> list[InputError]:
     covered = {field: parse_path(field) for field in declared}
-    numbers = [
-        path
-        for path, value in document.leaves()
-        if path and path[0] not in ignore | _NOT_NUMBERS and _is_number(value)
-    ]
+    leaves = [(p, value) for p, value in document.leaves() if p and p[0] not in ignore | _NOT_NUMBERS]
+    numbers = [path for path, value in leaves if _is_number(value)]
+    sourced = [*numbers, *(path for path, value in leaves if isinstance(value, str))]
     bare = [path for path in numbers if not any(path[: len(field)] == field for field in covered.values())]
-    idle = [f for f, field in covered.items() if not any(path[: len(field)] == field for path in numbers)]
+    idle = [f for f, field in covered.items() if not any(path[: len(field)] == field for path in sourced)]
     return [document.error(path, "has no entry in 'sources'", at_key=True) for path in bare] + [
         document.error(("sources", field), "covers no number of this file", at_key=True) for field in idle
     ]

@@ -76,3 +76,10 @@ def test_a_long_list_of_choices_is_cut():
     names = [f"n{i:02d}" for i in range(13)]
     assert did_you_mean("zzz", names[:12]).endswith("n11")
     assert did_you_mean("zzz", names).endswith("n11, …")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(14072.3, "14,072 GB"), (350.12, "350.1 GB"), (1.5, "1.5 GB"), (0.25, "0.25 GB")]
+)
+def test_what_does_not_fit_is_written_without_an_exponent(value: float, text: str):
+    assert f"{text} needed" in str(DoesNotFit("a does not fit", value, 1.0, "GB", []))

@@ -105,7 +105,7 @@ def test_the_suffix_of_a_name_is_its_unit(name, unit):
     assert units.unit_of(name) == unit
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(unit=st.sampled_from(sorted(units.UNITS)), value=st.floats(1e-20, 1e20) | st.just(0.0))
 def test_what_is_written_reads_back(unit, value):
     assert units.parse(units.format(value, unit, digits=17), unit) == pytest.approx(value, rel=1e-12)
@@ -126,3 +126,8 @@ def test_what_is_written_reads_back(unit, value):
 )
 def test_people_read_the_prefix_that_fits(value, unit, text):
     assert units.format(value, unit) == text
+
+
+def test_the_denominator_of_an_unknown_unit_is_no_unit():
+    assert units.unit_of("arrivals_requests_per_s") is None
+    assert units.unit_of("bandwidth_bytes_per_s") == "bytes_per_s"

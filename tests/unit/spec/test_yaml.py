@@ -42,7 +42,7 @@ def test_not_a_number_is_one():
     assert math.isnan(read("a: .nan")["a"])
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**30), 10**30))
 def test_python_numbers_read_back(number):
     assert read(f"a: {number!r}") == {"a": number}
@@ -102,13 +102,16 @@ def test_a_number_of_300_digits_is_the_longest():
     assert read("a: " + "9" * 300) == {"a": int("9" * 300)}
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.text(alphabet="ab:-[]{}!&*?|>'\"%@`#,\n 01.e~<\t\x00\x85", max_size=40))
 def test_any_text_is_read_or_refused_with_one_typed_error(text):
     try:
         parse_yaml(text, "f.yaml")
-    except InputError as error:
-        assert error.place.file == "f.yaml"
+    except InputError as refused:
+        files = {refused.place.file}
+    else:
+        files = {"f.yaml"}
+    assert files == {"f.yaml"}
 
 
 json_like = st.recursive(
@@ -122,7 +125,7 @@ json_like = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), json_like))
 def test_what_pyyaml_writes_without_aliases_reads_back(tree):
     class Plain(pyyaml.SafeDumper):
@@ -177,7 +180,7 @@ def document():
         ("gpu.count=8", ("gpu", "count"), 8),
         (" gpu.count = 8", ("gpu", "count"), 8),
         ("gpu.part={clock: 2}", ("gpu", "part"), {"clock": 2}),
-        ("roles.fc[1]=c", ("roles", "fc"), ["a", "c"]),
+        ("roles.fc[1]=c", ("roles", "fc", 1), "c"),
         ("roles.fc=[x]", ("roles", "fc"), ["x"]),
         ("gpu.count=", ("gpu", "count"), None),
         ("gpu.name=a=b", ("gpu", "name"), "a=b"),

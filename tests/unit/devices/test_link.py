@@ -1,0 +1,79 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from papisim import catalog
+from papisim.catalog import Shelf
+from papisim.devices.link import Collective, Links, Part
+from papisim.errors import NotModelled
+from papisim.ops.cost import Cost
+from papisim.spec.system import load_part, load_system
+
+PART = Part(
+    kind="link",
+    description="round numbers",
+    bandwidth_bytes_per_s=100e9,
+    latency_s=1e-6,
+    energy_j_per_byte=10e-12,
+    collective=Collective(latency_s=5e-6, efficiency_ratio=0.5),
+)
+SHIPPED = [name for name in catalog.shipped(Shelf.DEVICE) if load_part(name).part.kind == "link"]
+
+
+def links(count=1, **changes):
+    return Links("nvlink", PART.model_copy(update=changes), count)
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(1, 1e-6 + 10e-6), (2, 1e-6 + 5e-6), (10, 1e-6 + 1e-6)])
+def test_a_transfer_takes_latency_and_payload_over_the_bandwidth_of_all_links(count, seconds):
+    cost = links(count).transfer(1e6)
+    assert cost.time_s == pytest.approx(seconds)
+    assert cost.bound == "link"
+
+
+def test_an_empty_transfer_takes_the_latency_and_no_energy():
+    assert links().transfer(0) == Cost(1e-6, "link")
+
+
+@pytest.mark.parametrize(("ranks", "share"), [(2, 1.0), (4, 1.5), (6, 5 / 3), (8, 1.75)])
+def test_an_all_reduce_sends_twice_all_but_one_share_of_the_payload_from_each_rank(ranks, share):
+    cost = links(ranks).all_reduce(1e6, ranks)
+    assert cost.time_s == pytest.approx(5e-6 + share * 1e6 / 50e9)
+    assert cost.energy.link_j == pytest.approx(10e-12 * share * 1e6 * ranks)
+    assert cost.energy.total_j == cost.energy.link_j
+
+
+def test_one_rank_has_nothing_to_sum_even_where_no_collective_is_known():
+    assert links(collective=None).all_reduce(1e6, 1) == Cost(0.0, "link")
+
+
+def test_without_figures_an_all_reduce_is_refused_and_not_guessed():
+    with pytest.raises(NotModelled, match=r"link 'nvlink' \(round numbers\) has no 'collective' figures"):
+        links(collective=None).all_reduce(1e6, 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 1e12), st.floats(0, 1e12), st.integers(1, 64), st.integers(2, 64))
+def test_more_payload_is_never_faster_and_more_links_are_never_slower(payload, more, count, ranks):
+    assert links(count).transfer(payload).time_s <= links(count).transfer(payload + more).time_s
+    assert links(count + 1).transfer(payload).time_s <= links(count).transfer(payload).time_s
+    assert links().all_reduce(payload, ranks).time_s <= links().all_reduce(payload + more, ranks).time_s
+    assert links().all_reduce(payload, ranks).time_s <= links().all_reduce(payload, ranks + 1).time_s
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_link_at_f_times_the_rate_and_a_fth_of_the_latency_takes_a_fth_of_the_time(name):
+    part = load_part(name).part
+    fast = part.model_copy(
+        update={"bandwidth_bytes_per_s": 4 * part.bandwidth_bytes_per_s, "latency_s": part.latency_s / 4}
+    )
+    slow_s, fast_s = (Links(name, each, 6).transfer(1e6).time_s for each in (part, fast))
+    assert fast_s == pytest.approx(slow_s / 4)
+
+
+@pytest.mark.parametrize("name", sorted(catalog.shipped(Shelf.SYSTEM)))
+def test_the_tensor_parallel_link_of_every_shipped_system_can_all_reduce(name):
+    system = load_system(name)
+    parallel = system.spec.roles.tensor_parallel
+    group = Links(parallel.link, system.parts[parallel.link], system.spec.links[parallel.link].count)
+    assert group.all_reduce(1e6, parallel.ranks).time_s > 0

@@ -1,0 +1,114 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from papisim import catalog
+from papisim.catalog import Shelf
+from papisim.errors import PapisimError
+from papisim.ops.cost import Cost
+from papisim.ops.kernel import FcRole, Linear
+from papisim.policies.placement import cheapest, papi, pinned
+from papisim.policies.placement.base import PlacementView
+from papisim.spec.base import parse
+from papisim.spec.system import load_system
+from papisim.spec.yaml import parse_yaml
+
+
+def view(rlp=1, tlp=1, times=None):
+    times = times or {"gpu": 1.0, "fc_pim": 1.0}
+    kernel = Linear(FcRole.QKV, rlp * tlp, 64, 64)
+    return PlacementView(rlp, tlp, kernel, tuple(times), lambda device, _: Cost(times[device], "test"))
+
+
+def unpriced(device, kernel):
+    raise AssertionError(f"an online policy asked what {kernel} costs on {device}")
+
+
+def threshold(alpha):
+    return papi.Placement(papi.Options(kind="papi", processing_unit="gpu", pim="fc_pim", alpha=alpha))
+
+
+@pytest.mark.parametrize(
+    ("rlp", "tlp", "device"),
+    [(48, 1, "fc_pim"), (49, 1, "gpu"), (24, 2, "fc_pim"), (25, 2, "gpu"), (1, 48, "fc_pim"), (1, 49, "gpu")],
+)
+def test_papi_sends_fc_to_pim_up_to_alpha_and_to_the_processing_units_above(rlp, tlp, device):
+    assert threshold(48).place(view(rlp, tlp)) == device
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 512), st.integers(1, 16), st.floats(0, 600))
+def test_papi_decides_by_rlp_times_tlp_alone_and_asks_no_cost_model(rlp, tlp, alpha):
+    blind = PlacementView(rlp, tlp, Linear(FcRole.LM_HEAD, 1, 8, 8), ("gpu", "fc_pim"), unpriced)
+    assert threshold(alpha).place(blind) == ("gpu" if rlp * tlp > alpha else "fc_pim")
+
+
+def test_alpha_zero_never_chooses_pim():
+    assert threshold(0).place(view(1, 1)) == "gpu"
+
+
+def test_alpha_may_differ_between_models():
+    options = papi.Options(kind="papi", processing_unit="gpu", pim="fc_pim", alpha={"default": 40, "llama7b": 20})
+    at_30 = view(30)
+    assert papi.Placement(options.for_model("llama7b")).place(at_30) == "gpu"
+    assert papi.Placement(options.for_model("opt30b")).place(at_30) == "fc_pim"
+    assert papi.Placement(options).place(at_30) == "fc_pim"
+
+
+@pytest.mark.parametrize(
+    ("alpha", "said"),
+    [
+        ("-1", "alpha"),
+        ("true", "found true"),
+        (".nan", "alpha"),
+        ("{llama7b: 3}", "without a 'default'"),
+        ("x", "alpha"),
+    ],
+)
+def test_an_impossible_alpha_is_refused(alpha, said):
+    text = f"kind: papi\nprocessing_unit: gpu\npim: fc_pim\nalpha: {alpha}"
+    with pytest.raises(PapisimError, match=said):
+        parse(papi.Options, parse_yaml(text, "f.yaml"))
+
+
+def test_papi_names_both_of_its_devices_for_the_systems_check():
+    options = papi.Options(kind="papi", processing_unit="gpu", pim="fc_pim", alpha=1)
+    assert options.devices() == {"processing_unit": "gpu", "pim": "fc_pim"}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 512), st.integers(1, 16))
+def test_pinned_never_moves(rlp, tlp):
+    policy = pinned.Placement(pinned.Options(kind="pinned", device="fc_pim"))
+    assert policy.place(view(rlp, tlp, {"gpu": 0.1, "fc_pim": 9.0})) == "fc_pim"
+
+
+@pytest.mark.parametrize(
+    ("times", "device"),
+    [
+        ({"gpu": 2.0, "fc_pim": 1.0}, "fc_pim"),
+        ({"gpu": 1.0, "fc_pim": 2.0}, "gpu"),
+        ({"gpu": 1.0, "fc_pim": 1.0}, "gpu"),
+        ({"fc_pim": 1.0, "gpu": 1.0}, "fc_pim"),
+    ],
+)
+def test_the_oracle_takes_the_smaller_price_and_the_first_named_on_a_tie(times, device):
+    assert cheapest.Placement(cheapest.Options(kind="cheapest")).place(view(times=times)) == device
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(st.sampled_from("abcd"), st.floats(0, 10), min_size=1))
+def test_no_candidate_is_cheaper_than_the_oracles(times):
+    chosen = cheapest.Placement(cheapest.Options(kind="cheapest")).place(view(times=times))
+    assert times[chosen] == min(times.values())
+
+
+@pytest.mark.parametrize("kind", catalog.kinds("papisim.policies.placement"))
+@pytest.mark.parametrize("system", sorted(catalog.shipped(Shelf.SYSTEM)))
+def test_every_policy_chooses_one_of_the_candidates_of_every_shipped_system(kind, system):
+    names = load_system(system).spec.roles.fc
+    fields = {"pinned": {"device": names[0]}, "papi": {"processing_unit": names[0], "pim": names[-1], "alpha": 9}}
+    module = catalog.load_kind("papisim.policies.placement", kind)
+    policy = module.Placement(module.Options(kind=kind, **fields.get(kind, {})))
+    for rlp in (1, 9, 10, 512):
+        assert policy.place(view(rlp, times=dict.fromkeys(names, 1.0))) in names
