@@ -51,11 +51,12 @@ KERNELS = {
 def grown(kernel, count):
     """Yield kernels that are the same but for more of one thing.
 
-    On several devices a larger n is left out: it may split more evenly.
+    On several devices larger k and n are left out: another shape is cut in another way, which may be more even. The
+    cut depends on the shape alone, since weights never move.
     """
     match kernel:
         case Linear():
-            sizes = ("m", "k", "n") if count == 1 else ("m", "k")
+            sizes = ("m", "k", "n") if count == 1 else ("m",)
         case Attention(n_heads=heads, n_kv_heads=kv_heads):
             requests, kv = 2 * kernel.n_requests, 2 * kernel.kv_tokens
             yield replace(kernel, query_tokens=2 * kernel.query_tokens, pairs=2 * kernel.pairs)

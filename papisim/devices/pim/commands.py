@@ -84,11 +84,16 @@ def _sweep(sweep: Sweep, section: int, first_row: int) -> Iterator[Command]:
 
 
 def _moves(moves: Moves, section: int, burst: int) -> Iterator[Command]:
-    for op, bursts in ((Op.MOVE_RESULTS, moves.results_out), (Op.WRITE_OPERANDS, moves.operands_in)):
-        yield from (Command(op, section, burst) for _ in range(bursts))
-    if moves.softmax:
-        yield Command(Op.SOFTMAX, section, moves.softmax)
-    yield from (Command(Op.MOVE_SCORES, section, burst) for _ in range(moves.scores_in))
+    """Yield moves in order; the last holds a shared bus while it turns."""
+    commands = [
+        *(Command(Op.MOVE_RESULTS, section, burst) for _ in range(moves.results_out)),
+        *(Command(Op.WRITE_OPERANDS, section, burst) for _ in range(moves.operands_in)),
+        *(Command(Op.SOFTMAX, section, moves.softmax) for _ in range(1 if moves.softmax else 0)),
+        *(Command(Op.MOVE_SCORES, section, burst) for _ in range(moves.scores_in)),
+    ]
+    if commands:
+        commands[-1] = commands[-1]._replace(busy=commands[-1].busy + moves.turnaround)
+    yield from commands
 
 
 def export(issued: Iterable[Issued], file: TextIO) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from math import ceil
 from typing import Literal, NamedTuple, Self
@@ -10,12 +11,17 @@ from pydantic import model_validator
 
 from papisim.devices.base import DevicePart
 from papisim.devices.pim.area import Area, check_area
+from papisim.devices.pim.commands import Command, stream
 from papisim.devices.pim.energy import Activity, EnergyTable, energy_of, power_limited_gap
+from papisim.devices.pim.fast_path import time_program, time_sections
+from papisim.devices.pim.mapping.attacc_released import Generator, released_plan, released_stream
 from papisim.devices.pim.mapping.attention import place_attention
 from papisim.devices.pim.mapping.linear import place_linear
-from papisim.devices.pim.mapping.phases import NO_SWEEP, Geometry, Phase, Placed, Program, Run
+from papisim.devices.pim.mapping.phases import Geometry, Phase, Placed
 from papisim.devices.pim.organisation import Buffers, Fpu, Logic, Organisation, Power
-from papisim.devices.pim.timing import Timing, refreshes, sustained, sweep_cycles
+from papisim.devices.pim.scheduler import PHYSICAL, Rules
+from papisim.devices.pim.timing import Timing, sustained, sweep_cycles
+from papisim.errors import NotModelled
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
 from papisim.spec.base import Count
@@ -30,6 +36,10 @@ class Part(DevicePart):
         refresh: ``sustained`` charges refresh at its average rate, as a kernel among many meets it; ``from_idle``
             starts each kernel right after a refresh and counts those that fall due.
         channels_per_head: channels of a stack that share one attention pair.
+        moves_beside_macs: moves have a path of their own; otherwise they share the column bus with MACs, which takes
+            ``timing.turnaround`` to turn.
+        split_inputs: stacks and the banks of a bank group split the inputs of an FC kernel; otherwise each bank owns outputs.
+        generator: constants of AttAcc's released generator; only ``attacc_released`` uses them.
 
     """
 
@@ -42,6 +52,9 @@ class Part(DevicePart):
     power: Power
     area: Area | None = None
     channels_per_head: Count = 1
+    moves_beside_macs: bool = True
+    split_inputs: bool = True
+    generator: Generator | None = None
     mapping: Literal["physical", "attacc_released"] = "physical"
     power_limited: bool = True
     refresh: Literal["sustained", "from_idle"] = "sustained"
@@ -53,6 +66,8 @@ class Part(DevicePart):
                 f"found capacity_bytes {self.capacity_bytes:g}, expected banks × bank_bytes = "
                 f"{self.organisation.capacity_bytes:g}"
             )
+        if not self.moves_beside_macs and self.mapping == "attacc_released":
+            raise ValueError("found moves_beside_macs false, expected true with mapping attacc_released")
         if self.channels_per_head > self.organisation.channels:
             raise ValueError(
                 f"found channels_per_head {self.channels_per_head}, expected at most the stack's channels"
@@ -62,64 +77,23 @@ class Part(DevicePart):
         return self
 
 
-class _Clock:
-    """Adds up phases.
+class Priced(NamedTuple):
+    """What a kernel takes on a pool.
 
     Attributes:
-        now: cycles so far, refreshes aside.
-        last_activate: when the last row so far is activated.
-        slowest: the phase that takes most cycles in all, repetitions included (of a run: of one of its phases).
-
-    """
-
-    def __init__(self, timing: Timing) -> None:
-        self._timing, self._burst = timing, timing.burst
-        self._swept, self._banks, self._activate = NO_SWEEP, 0, 0
-        self.now, self.last_activate = 0, -1
-        self.slowest: Phase | None = None
-        self._slowest_cycles = -1
-
-    def run(self, program: Program, weight: int = 1) -> None:
-        """Add a program; ``weight`` is how often it counts when the slowest phase is looked for."""
-        for item in program:
-            if isinstance(item, Run):
-                self._repeat(item, weight)
-                continue
-            sweep, moves = item
-            if sweep is not self._swept:
-                self._swept = sweep
-                self._banks, self._activate = sweep_cycles(self._timing, sweep)
-            path = (moves.results_out + moves.operands_in + moves.scores_in) * self._burst + moves.softmax
-            if self._banks:
-                self.last_activate = self.now + self._activate
-            cycles = max(self._banks, path)
-            self.now += cycles
-            if cycles * weight > self._slowest_cycles:
-                self._slowest_cycles, self.slowest = cycles * weight, item
-
-    def _repeat(self, run: Run, weight: int) -> None:
-        """Add one repetition and shift by the others: phases begin with all banks closed, so all take the same."""
-        start, activated = self.now, self.last_activate
-        self.run(run.items, weight * run.times)
-        others = (run.times - 1) * (self.now - start)
-        self.now += others
-        if self.last_activate != activated:
-            self.last_activate += others
-
-
-class Timed(NamedTuple):
-    """A program on a channel, from idle and right after a refresh.
-
-    Attributes:
-        cycles: until it has drained, refreshes aside.
-        refreshes: how many fall due meanwhile.
-        bound: what the longest part of it waits for.
+        cycles: the kernel's cycles, refresh included as the part asks for.
+        cycles_from_idle: its cycles when it starts right after a refresh, as its command stream shows.
+        refreshes: refreshes that fall due then.
+        bound: what its longest part waits for.
+        activity: what it makes all stacks do.
 
     """
 
     cycles: int
+    cycles_from_idle: int
     refreshes: int
     bound: str
+    activity: Activity
 
 
 class Pool:
@@ -140,71 +114,99 @@ class Pool:
         return self.count * self.part.static_w
 
     def price(self, kernel: Kernel) -> Cost:
-        """Return the time and energy of one kernel shared among all stacks."""
+        """Return the time and energy of one kernel shared among all stacks.
+
+        Raises:
+            NotModelled: the mapping does not know this kernel.
+
+        """
+        priced = self.priced(kernel)
+        part = self.part
+        energy = energy_of(priced.activity, part.energy, part.organisation, part.fpu)
+        return Cost(priced.cycles * part.timing.tck_s, priced.bound, energy)
+
+    def priced(self, kernel: Kernel) -> Priced:
+        """Return the cycles of one kernel shared among all stacks, and what it makes them do."""
         match kernel:
+            case Attention() if self.part.mapping == "attacc_released":
+                return self._released(kernel)
             case Linear() | Attention():
                 placed = self.place(kernel)
-                timed = self.time(placed.program)
-                cycles, activity, bound = self.cycles(timed), placed.activity, timed.bound
-                time_s = cycles * self.part.timing.tck_s
+                timed = time_program(self.part.timing, placed.program)
+                literal = timed.cycles + timed.refreshes * self.part.timing.rfc
+                cycles = literal if self.part.refresh == "from_idle" else sustained(self.part.timing, timed.cycles)
+                return Priced(cycles, literal, timed.refreshes, self._bound(timed.slowest), placed.activity)
             case KvAppend():
-                time_s, bound, activity = self._append(kernel)
+                return self._append(kernel)
             case Elementwise():
-                time_s, bound, activity = self._stream(kernel)
-        part = self.part
-        return Cost(time_s, bound, energy_of(activity, part.energy, part.organisation, part.fpu))
+                return self._stream(kernel)
 
     def place(self, kernel: Linear | Attention) -> Placed:
-        """Return the program of a kernel's busiest channel and what all channels do."""
+        """Return the program of a kernel's busiest channel, in the physical mapping, and what all channels do."""
         if isinstance(kernel, Linear):
             return place_linear(self.geometry, kernel)
         return place_attention(self.geometry, kernel)
 
-    def time(self, program: Program) -> Timed:
-        """Return how long a program takes: of each phase, the slower of banks and moves.
+    def commands(self, kernel: Linear | Attention) -> tuple[Iterator[Command], Rules]:
+        """Return the command stream of a kernel's busiest channel, and the rules its controller follows."""
+        if isinstance(kernel, Attention) and self.part.mapping == "attacc_released":
+            plan = released_plan(self.geometry, self._generator(), kernel)
+            return released_stream(plan.sections(), self.geometry, self.column_gap(1)), self._released_rules()
+        return stream(self.place(kernel).program, self.part.timing), PHYSICAL
 
-        Equal, cycle for cycle, to scheduling its command stream literally.
-        """
-        clock = _Clock(self.part.timing)
-        clock.run(program)
-        bound = self._bound(clock.slowest) if clock.slowest else "none"
-        return Timed(clock.now, refreshes(self.part.timing, clock.last_activate), bound)
-
-    def _bound(self, phase: Phase) -> str:
+    def _bound(self, phase: Phase | None) -> str:
         """Name what a phase waits for."""
+        if phase is None:
+            return "none"
         sweep, moves = phase
-        banks = sweep_cycles(self.part.timing, sweep)[0]
-        if moves.cycles(self.part.timing.burst) > banks:
-            return "softmax" if moves.softmax > moves.cycles(self.part.timing.burst) / 2 else "data_path"
+        path = moves.cycles(self.part.timing.burst)
+        if path > sweep_cycles(self.part.timing, sweep)[0]:
+            return "softmax" if moves.softmax > path / 2 else "data_path"
         return "fpu" if sweep.gap > self._gap_floor else "column_gap"
 
-    def cycles(self, timed: Timed) -> int:
-        """Return a program's cycles with refresh, counted the way the part asks for."""
-        timing = self.part.timing
-        if self.part.refresh == "sustained":
-            return sustained(timing, timed.cycles)
-        return timed.cycles + timed.refreshes * timing.rfc
+    def _released(self, kernel: Attention) -> Priced:
+        """Price attention as AttAcc's released generator and controller run it."""
+        plan = released_plan(self.geometry, self._generator(), kernel)
+        gap, rules = self.column_gap(1), self._released_rules()
+        cycles, met = time_sections(self.part.timing, rules, self.geometry, plan.sections(), gap)
+        return Priced(cycles, cycles, met, "column_gap", plan.activity(self.geometry))
 
-    def _append(self, kernel: KvAppend) -> tuple[float, str, Activity]:
-        """Price writing new K and V: one row opened, all channels' data paths busy, and every column in a row of its own.
+    def _generator(self) -> Generator:
+        if self.part.generator is None:
+            raise NotModelled("mapping attacc_released needs the generator's constants (field 'generator')")
+        return self.part.generator
+
+    def _released_rules(self) -> Rules:
+        # The released model issues a refresh in the cycle after the precharge: tRP is declared at a level its check
+        # does not reach. The first command is seen a cycle after it was sent.
+        return Rules(
+            barrier_waits="issued",
+            rows_pass_barriers=True,
+            depth=self._generator().queue_depth,
+            refresh_in_breaks=True,
+            first_cycle=1,
+        )
+
+    def _append(self, kernel: KvAppend) -> Priced:
+        """Price writing new K and V: one row opened, all data paths busy, every column in a row of its own.
 
         The columns of one token lie in different banks, so rows are opened side by side but each pays its energy.
         """
         timing, geometry = self.part.timing, self.geometry
         columns = ceil(kernel.new_bytes / geometry.column_bytes)
-        paths = self.count * geometry.channels * geometry.pseudo_channels
-        bursts = -(-columns // paths)
+        bursts = -(-columns // (self.count * geometry.channels * geometry.pseudo_channels))
         cycles = timing.rcd + timing.cwl + bursts * timing.burst + timing.wr + timing.rp if columns else 0
         moved = columns * geometry.column_bytes
-        return sustained(timing, cycles) * timing.tck_s, "data_path", Activity(columns, columns, 0, moved)
+        return Priced(sustained(timing, cycles), cycles, 0, "data_path", Activity(columns, columns, 0, moved))
 
-    def _stream(self, kernel: Elementwise) -> tuple[float, str, Activity]:
+    def _stream(self, kernel: Elementwise) -> Priced:
         """Price an elementwise kernel on the logic dies' vector units."""
         logic, moved = self.part.logic, kernel.read_bytes + kernel.write_bytes
         path_s = moved / (self.count * logic.bandwidth_bytes_per_s)
         work_s = kernel.flop / (self.count * logic.rate_flop_per_s)
+        cycles = ceil(round(max(path_s, work_s) / self.part.timing.tck_s, 6))
         activity = Activity(data_path_bytes=moved, logic_flop=kernel.flop)
-        return max(path_s, work_s), "logic" if work_s > path_s else "data_path", activity
+        return Priced(cycles, cycles, 0, "logic" if work_s > path_s else "data_path", activity)
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -221,14 +223,17 @@ class Pool:
             channels=organisation.channels,
             pseudo_channels=organisation.pseudo_channels,
             bank_groups=organisation.bank_groups,
-            ways=organisation.ways,
-            banks=organisation.banks_per_group,
+            ways=organisation.ways if part.split_inputs else organisation.banks_per_channel,
+            banks=organisation.banks_per_group if part.split_inputs else 1,
             turns=fpu.banks_in_turn,
             lanes=fpu.lanes,
             column_bytes=int(column_bytes),
             columns_per_row=organisation.columns_per_row,
             column_gap=part.timing.column_gap,
-            operand_columns=max(1, int(buffers.operand_bytes / 2 / column_bytes)),
+            operand_columns=max(1, int(buffers.operand_bytes / column_bytes)),
+            split_inputs=part.split_inputs,
+            overlap=part.moves_beside_macs,
+            turnaround=0 if part.moves_beside_macs else part.timing.turnaround,
             result_columns=max(1, int(buffers.result_bytes / column_bytes)),
             burst=part.timing.burst,
             channels_per_head=part.channels_per_head,

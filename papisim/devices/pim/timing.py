@@ -6,11 +6,13 @@ Every number counts tCK. The rules that the forms state are those of the constra
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from papisim.spec.base import Count, Positive, Spec
+
+Natural = Annotated[int, Field(ge=0)]
 
 
 class Timing(Spec):
@@ -26,6 +28,7 @@ class Timing(Spec):
         wr: end of a write to precharge (tWR).
         cwl: write command to data (tCWL).
         burst: cycles that one column's worth of data occupies a pseudo-channel's data path.
+        turnaround: from writing to reading over a shared column bus and back; only stacks whose moves share it have one.
         column_gap: all-bank MAC to all-bank MAC, power aside.
         refi: refresh interval (tREFI).
         rfc: time one all-bank refresh takes (tRFC).
@@ -41,6 +44,7 @@ class Timing(Spec):
     wr: Count
     cwl: Count
     burst: Count
+    turnaround: Natural = 0
     column_gap: Count
     refi: Count
     rfc: Count

@@ -18,7 +18,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from papisim.devices.pim.commands import Command, Op
+from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.mapping.phases import Geometry
+from papisim.errors import NotModelled
+from papisim.ops.kernel import Attention
 from papisim.spec.base import Count, Positive, Spec
 
 
@@ -99,6 +102,53 @@ def head(geometry: Geometry, generator: Generator, head_dim: int, tokens: int, e
         round_columns=round_bytes // geometry.column_bytes,
         values_at=int(generator.values_at_bytes) // geometry.column_bytes,
     )
+
+
+class Plan(NamedTuple):
+    """Attention on a pool as the generator lays it out: ``n_heads`` head-requests on the fullest stack."""
+
+    one: Head
+    n_heads: int
+    channels: int
+    stacks: float
+
+    def sections(self) -> Iterator[Section]:
+        """Yield the sections of the busiest channel."""
+        return sections(self.one, self.n_heads, self.channels)
+
+    def activity(self, geometry: Geometry) -> Activity:
+        """Return what all stacks do; the second context of a pair is run by the channels of the first."""
+        full, last = divmod(self.n_heads, self.channels)
+        valid = [self.channels] * full + ([last] if last else [])
+        paired = len(valid) - len(valid) % 2
+        contexts = sum(
+            valid[round_ - round_ % 2] if round_ < paired else valid[round_] for round_ in range(len(valid))
+        )
+        columns = self.one.deep * self.one.own
+        stretches = self.n_heads + contexts
+        banks = geometry.ways * geometry.banks * self.stacks
+        rows = stretches * -(-columns // geometry.columns_per_row)
+        macs = stretches * columns + (valid[0] if paired else 0)
+        own = self.n_heads * (2 * self.one.scores * self.one.batches + self.one.deep * self.one.context)
+        bursts = self.n_heads * self.one.query + own * geometry.pseudo_channels
+        return Activity(rows * banks, macs * banks, macs * banks, bursts * geometry.column_bytes * self.stacks)
+
+
+def released_plan(geometry: Geometry, generator: Generator, kernel: Attention) -> Plan:
+    """Lay a batch out as the generator does; all requests are taken to be as long as the longest.
+
+    Raises:
+        NotModelled: several query tokens a request, which the generator does not know.
+
+    """
+    if kernel.query_tokens != kernel.n_requests:
+        raise NotModelled(
+            "mapping attacc_released has one query token a request; use mapping=physical for TLP > 1 or prefill"
+        )
+    heads = kernel.n_requests * kernel.n_heads
+    on_fullest = -(-heads // geometry.count)
+    one = head(geometry, generator, kernel.head_dim, kernel.longest_kv, kernel.element_bytes)
+    return Plan(one, on_fullest, geometry.channels, heads / on_fullest)
 
 
 def sections(one: Head, n_heads: int, channels: int) -> Iterator[Section]:

@@ -13,7 +13,17 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-from papisim.devices.pim.mapping.phases import NO_MOVES, NO_SWEEP, Geometry, Moves, Phase, Placed, Program, Run
+from papisim.devices.pim.mapping.phases import (
+    NO_MOVES,
+    NO_SWEEP,
+    Geometry,
+    Moves,
+    Phase,
+    Placed,
+    Program,
+    Run,
+    in_turns,
+)
 from papisim.devices.pim.timing import Sweep
 from papisim.ops.kernel import Attention
 
@@ -26,7 +36,7 @@ class Visit(NamedTuple):
         query: bursts of query vectors in.
         scores: bursts of scores out, and of their softmax back in.
         softmax: cycles of the vector unit.
-        context: bursts of partial context vectors out, one for each way.
+        context: bursts of partial context vectors out; the bank groups of a rank add theirs on the way.
 
     """
 
@@ -53,7 +63,7 @@ def visit(geometry: Geometry, head_dim: int, tokens: int, rows: int, elements: i
         query=deep * rows * geometry.banks,
         scores=geometry.path_ways * -(-own * rows // elements),
         softmax=ceil(flop / geometry.logic_flop_per_cycle),
-        context=geometry.path_ways * -(-head_dim // elements) * rows,
+        context=geometry.path_ways // geometry.bank_groups * -(-head_dim // elements) * rows,
     )
 
 
@@ -64,28 +74,34 @@ def place_attention(geometry: Geometry, kernel: Attention) -> Placed:
     or its fair share of all tokens, whichever is more.
     """
     elements = geometry.elements(kernel.element_bytes)
-    rows, n_visits = _rows_of_a_visit(geometry, kernel, elements)
+    rows, n_visits = rows_of_a_visit(geometry, kernel, elements)
     n_pairs = kernel.n_requests * kernel.n_kv_heads
     rounds = -(-n_pairs // max(1, geometry.count * geometry.channels // geometry.channels_per_head))
     mean = ceil(kernel.kv_tokens / kernel.n_requests)
     busiest = max(mean, -(-kernel.longest_kv // rounds))
-    program = pipeline(visit(geometry, kernel.head_dim, busiest, rows, elements), rounds * n_visits)
+    program = _program(geometry, visit(geometry, kernel.head_dim, busiest, rows, elements), rounds * n_visits)
     typical = program
     if busiest != mean:
-        typical = pipeline(visit(geometry, kernel.head_dim, mean, rows, elements), rounds * n_visits)
+        typical = _program(geometry, visit(geometry, kernel.head_dim, mean, rows, elements), rounds * n_visits)
     channels = n_pairs / rounds * geometry.channels_per_head
     activity = geometry.activity(typical, channels, geometry.uses(rows, elements))
     flop = kernel.pairs * kernel.n_heads * Attention.SOFTMAX_FLOP
     return Placed(program, activity._replace(logic_flop=flop))
 
 
-def _rows_of_a_visit(geometry: Geometry, kernel: Attention, elements: int) -> tuple[int, int]:
+def rows_of_a_visit(geometry: Geometry, kernel: Attention, elements: int) -> tuple[int, int]:
     """Return the query rows of one visit and the visits to each pair."""
     rows = query_rows(kernel)
     deep = -(-kernel.head_dim // (geometry.banks * elements))
-    held = max(1, min(geometry.result_columns, geometry.operand_columns) // deep)
+    held = max(1, min(geometry.result_columns, geometry.operand_columns // 2) // deep)
     visits = -(-rows // held)
     return -(-rows // visits), visits
+
+
+def _program(geometry: Geometry, one: Visit, times: int) -> Program:
+    """Return the program of equal visits, in turns where moves and MACs share a bus."""
+    program = pipeline(one, times)
+    return program if geometry.overlap else in_turns(program, geometry.turnaround)
 
 
 def pipeline(one: Visit, times: int) -> Program:

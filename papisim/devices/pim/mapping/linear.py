@@ -15,8 +15,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from papisim.devices.pim.mapping.phases import NO_SWEEP, Geometry, Moves, Phase, Placed, Program, Run
+from papisim.devices.pim.mapping.phases import NO_MOVES, NO_SWEEP, Geometry, Moves, Phase, Placed, Program, Run
 from papisim.ops.kernel import Linear
+
+#: token-rows that weights are cut for; a choice of this mapping, between one and the reuse that FC-PIM is built for
+_CUT_FOR_ROWS = 4
 
 
 class Block(NamedTuple):
@@ -39,16 +42,18 @@ class Block(NamedTuple):
 def block(geometry: Geometry, k: int, n: int, elements: int) -> Block:
     """Cut a ``(k, n)`` weight over the stacks.
 
-    The best cut for one token-row with its columns, inputs and results in series. It must not depend on the token-rows
-    of a kernel, because weights never move.
+    The best cut for a few token-rows whose first inputs and results stand in the open, while other inputs arrive beside
+    the sweep. It must not depend on the token-rows of one kernel, because weights never move.
     """
     per_k, per_n = geometry.banks * elements, geometry.channels * geometry.ways
     column_cycles, burst = geometry.turns * geometry.column_gap, geometry.burst
     best, best_cycles = None, 0
-    for cuts_k, cuts_n in _cuts(geometry.count):
+    for cuts_k, cuts_n in _cuts(geometry.count) if geometry.split_inputs else ((1, geometry.count),):
         deep, outputs = -(-k // (cuts_k * per_k)), -(-n // (cuts_n * per_n))
-        bursts = deep * geometry.banks + geometry.path_ways * -(-outputs // elements)
-        cycles = deep * outputs * column_cycles + bursts * burst
+        beside = (deep - 1) * _CUT_FOR_ROWS * geometry.banks * burst
+        results = geometry.path_ways * -(-outputs * _CUT_FOR_ROWS // elements)
+        exposed = (_CUT_FOR_ROWS * geometry.banks + results) * burst
+        cycles = max(deep * outputs * column_cycles, beside) + exposed
         if best is None or cycles < best_cycles:
             best, best_cycles = Block(cuts_k, cuts_n, deep, outputs), cycles
     assert best is not None
@@ -66,40 +71,73 @@ def place_linear(geometry: Geometry, kernel: Linear) -> Placed:
     """Place an ``(m, k) × (k, n)`` kernel on the pool."""
     elements = geometry.elements(kernel.element_bytes)
     cut = block(geometry, kernel.k, kernel.n, elements)
-    passes = _passes(geometry, cut, kernel.m, elements)
-    program = _program(geometry, cut, -(-kernel.m // passes), passes, elements)
-    channels = cut.cuts_k * cut.cuts_n * geometry.channels
-    return Placed(program, geometry.activity(program, channels, geometry.uses(-(-kernel.m // passes), elements)))
+    full, rest = divmod(kernel.m, held_rows(geometry, cut, elements))
+    passes = _Passes(geometry, cut, elements)
+    held = (kernel.m - rest) // full if full else 0
+    program = passes.overlapped(full, held, rest) if geometry.overlap else passes.in_turns(full, held, rest)
+    uses = geometry.uses(kernel.m, elements) / (full + (rest > 0))
+    return Placed(program, geometry.activity(program, cut.cuts_k * cut.cuts_n * geometry.channels, uses))
 
 
-def _passes(geometry: Geometry, cut: Block, m: int, elements: int) -> int:
-    """Return how often the weight is read: as seldom as the buffers allow, or once more if that fills the FPUs better.
+def held_rows(geometry: Geometry, cut: Block, elements: int) -> int:
+    """Return the most token-rows of one pass over the weight.
 
     A result buffer too small for the sums of one token-row is taken to hold them all the same.
     """
-    held = max(1, min(geometry.result_columns * elements // cut.outputs, geometry.operand_columns))
-    fewest = -(-m // held)
-    if fewest == 1:
-        return 1
-
-    def occupied(passes: int) -> int:
-        return passes * geometry.occupancy(geometry.uses(-(-m // passes), elements))
-
-    return min(fewest, fewest + 1, key=occupied)
+    room = geometry.operand_columns // 2 if geometry.overlap else geometry.operand_columns
+    return max(1, min(geometry.result_columns * elements // cut.outputs, room))
 
 
-def _program(geometry: Geometry, cut: Block, rows: int, passes: int, elements: int) -> Program:
-    """Return all passes; the inputs of the next and the results of the last move beside the banks' sweep."""
-    column_in = rows * geometry.banks
-    results = geometry.path_ways * -(-cut.outputs * rows // elements)
-    later = geometry.sweep((cut.deep - 1) * cut.outputs, rows, elements)
-    final = geometry.sweep(cut.outputs, rows, elements)
+class _Passes:
+    """Spells out the passes over one block: ``full`` of ``held`` token-rows, then one of the ``rest``."""
 
-    def one_pass(leaving: int, arriving: int) -> tuple[Phase, Phase]:
-        return Phase(later, Moves(leaving, (cut.deep - 1) * column_in)), Phase(final, Moves(0, arriving))
+    def __init__(self, geometry: Geometry, cut: Block, elements: int) -> None:
+        self._geometry, self._cut, self._elements = geometry, cut, elements
 
-    opening, closing = Phase(NO_SWEEP, Moves(operands_in=column_in)), Phase(NO_SWEEP, Moves(results))
-    if passes == 1:
-        return [opening, *one_pass(0, 0), closing]
-    middle = Run(one_pass(results, column_in), passes - 2)
-    return [opening, *one_pass(0, column_in), middle, *one_pass(results, 0), closing]
+    def _column_in(self, rows: int) -> int:
+        return rows * self._geometry.banks
+
+    def _results(self, rows: int) -> int:
+        return self._geometry.path_ways * -(-self._cut.outputs * rows // self._elements)
+
+    def _pass(self, rows: int, leaving: int, arriving: int) -> tuple[Phase, Phase]:
+        """Return one pass; the last input column, which starts a row of its own, hides the first of the next pass."""
+        geometry, cut = self._geometry, self._cut
+        later = geometry.sweep((cut.deep - 1) * cut.outputs, rows, self._elements)
+        final = geometry.sweep(cut.outputs, rows, self._elements)
+        return Phase(later, Moves(leaving, (cut.deep - 1) * self._column_in(rows))), Phase(final, Moves(0, arriving))
+
+    def overlapped(self, full: int, held: int, rest: int) -> Program:
+        """Return all passes, with the inputs of the next and the results of the last moving beside the banks' sweep."""
+        program: list[Phase | Run] = [Phase(NO_SWEEP, Moves(operands_in=self._column_in(held if full else rest)))]
+        leaving, remainder = 0, self._column_in(rest)
+        if full:
+            program += self._pass(held, 0, self._column_in(held) if full > 1 else remainder)
+            leaving = self._results(held)
+        if full > 2:  # noqa: PLR2004
+            program.append(Run(self._pass(held, leaving, self._column_in(held)), full - 2))
+        if full > 1:
+            program += self._pass(held, leaving, remainder)
+        if rest:
+            program += self._pass(rest, leaving, 0)
+        return [*program, Phase(NO_SWEEP, Moves(self._results(rest or held)))]
+
+    def in_turns(self, full: int, held: int, rest: int) -> Program:
+        """Return all passes where moves and MACs share a bus."""
+        program: list[Phase | Run] = [Run(self._turns(held), full)] if full else []
+        return [*program, *(self._turns(rest) if rest else ())]
+
+    def _turns(self, rows: int) -> Program:
+        """Return one pass in turns: as many input columns as the buffer holds, then their MACs, from a row of their own."""
+        cut, geometry = self._cut, self._geometry
+        at_once = max(1, min(cut.deep, geometry.operand_columns // rows))
+        whole, rest = divmod(cut.deep, at_once)
+
+        def step(columns: int) -> tuple[Phase, Phase]:
+            moves = Moves(operands_in=columns * self._column_in(rows), turnaround=geometry.turnaround)
+            return Phase(NO_SWEEP, moves), Phase(
+                geometry.sweep(columns * cut.outputs, rows, self._elements), NO_MOVES
+            )
+
+        results = Phase(NO_SWEEP, Moves(self._results(rows)))
+        return [Run(step(at_once), whole), *(step(rest) if rest else ()), results]

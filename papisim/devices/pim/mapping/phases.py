@@ -15,17 +15,18 @@ class Moves(NamedTuple):
 
     The first three count bursts of one column's width: results brought to the logic die (MVSB), input vectors written
     to the GEMV buffers of all ways at once (WRGB), and softmax output brought back to them (MVGB), which follows the
-    ``softmax`` cycles of the vector unit (SFM).
+    ``softmax`` cycles of the vector unit (SFM). ``turnaround`` counts cycles a shared column bus takes to turn after them.
     """
 
     results_out: int = 0
     operands_in: int = 0
     softmax: int = 0
     scores_in: int = 0
+    turnaround: int = 0
 
     def cycles(self, burst: int) -> int:
         """Return how long they take when a burst takes ``burst`` cycles."""
-        return (self.results_out + self.operands_in + self.scores_in) * burst + self.softmax
+        return (self.results_out + self.operands_in + self.scores_in) * burst + self.softmax + self.turnaround
 
 
 class Phase(NamedTuple):
@@ -72,7 +73,10 @@ class Geometry:
         column_bytes: width of a column access.
         columns_per_row: columns of a row of one bank.
         column_gap: least cycles between column commands, power aside.
-        operand_columns: columns' worth of inputs in half a bank's operand buffer.
+        operand_columns: columns' worth of inputs in a bank's operand buffer.
+        split_inputs: whether stacks may split the inputs of an FC kernel.
+        overlap: whether moves go on beside MACs.
+        turnaround: cycles a column bus that they share takes to turn.
         result_columns: columns' worth of partial sums in a bank's result buffer.
         burst: cycles a column's worth of data takes on a data path.
         channels_per_head: channels that share one attention pair.
@@ -93,6 +97,9 @@ class Geometry:
     columns_per_row: int
     column_gap: int
     operand_columns: int
+    split_inputs: bool
+    overlap: bool
+    turnaround: int
     result_columns: int
     burst: int
     channels_per_head: int
@@ -117,7 +124,7 @@ class Geometry:
         occupancy = self.occupancy(self.uses(rows, elements))
         return Sweep(columns * self.turns, self.columns_per_row * self.turns, occupancy)
 
-    def activity(self, program: Program, channels: float, uses: int) -> Activity:
+    def activity(self, program: Program, channels: float, uses: float) -> Activity:
         """Return what ``channels`` channels do that go through a program."""
         columns, rows, shared, own = _counts(program)
         banks = channels * self.ways * self.banks
@@ -142,3 +149,16 @@ def _counts(program: Program) -> tuple[int, int, int, int]:
             shared += item.moves.operands_in
             own += item.moves.results_out + item.moves.scores_in
     return columns, rows, shared, own
+
+
+def in_turns(program: Program, turnaround: int) -> Program:
+    """Return a program whose moves and sweeps take turns on one bus, moves first."""
+    turns: list[Phase | Run] = []
+    for item in program:
+        if isinstance(item, Run):
+            turns.append(Run(in_turns(item.items, turnaround), item.times))
+        elif item.sweep.columns and any(item.moves):
+            turns += [Phase(NO_SWEEP, item.moves._replace(turnaround=turnaround)), Phase(item.sweep, NO_MOVES)]
+        else:
+            turns.append(item)
+    return turns

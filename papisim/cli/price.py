@@ -1,0 +1,169 @@
+"""``papisim price``: what does one kernel, or a table of them, cost on one device."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from papisim import units
+from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option
+from papisim.errors import InputError, did_you_mean
+from papisim.results.pricing import OPERATIONS, kernel_of, pool_of, price, write_commands
+from papisim.spec.system import load_part
+
+_SIZES = {name for sizes in OPERATIONS.values() for name in sizes}
+
+
+def _size(name: str, text: str) -> Callable[[F], F]:
+    return click.option(f"--{name.replace('_', '-')}", type=PositiveInt(), help=text)
+
+
+@click.command(name="price")
+@click.option("--hw", "device", required=True, metavar="NAME|FILE", help="Device part: a shipped name or a path.")
+@click.option("--op", type=click.Choice(sorted(OPERATIONS)), help="The kernel's operation.")
+@_size("heads_per_stack", "Attention: (request, KV head) pairs on each device.")
+@_size("kv", "Attention: cached tokens of each pair.")
+@_size("tlp", "Attention: query tokens of each request.  [default: 1]")
+@_size("dhead", "Attention: width of a head.  [default: 128]")
+@_size("group", "Attention: query heads that share a KV head.  [default: 1]")
+@_size("m", "Linear: token-rows.")
+@_size("k", "Linear: inputs.")
+@_size("n", "Linear: outputs.")
+@click.option("--count", type=PositiveInt(), default=1, show_default=True, help="Devices that share the kernel.")
+@click.option(
+    "--batch", "table", type=click.Path(path_type=Path), metavar="FILE.csv", help="Price a table of kernels."
+)
+@click.option("--commands", type=click.Path(path_type=Path), metavar="FILE", help="Write the DRAM command stream.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a field of the device; may be repeated."
+)
+@format_option("table", "json")
+@quiet_option
+def command(
+    *, device: str, op: str | None, count: int, table: Path | None, commands: Path | None,
+    overrides: tuple[str, ...], output: str, quiet: bool, **sizes: int | None,
+) -> None:  # fmt: skip
+    r"""Print what one kernel costs on one device: time, what binds it, energy by part, power, traffic.
+
+    With --batch, price every row of a CSV file whose columns are named as the options (op, heads_per_stack, kv, tlp,
+    dhead, group, m, k, n) and write it back with time_s, cycles and energy_j added.
+
+    \b
+    Example:
+      papisim price --hw attn_pim --op attention --heads-per-stack 16 --kv 2048 --tlp 4
+    """
+    found = load_part(device, overrides)
+    if found.notes and not quiet:
+        click.echo("\n".join(f"papisim: note: {note}" for note in found.notes), err=True)
+    pool = pool_of(found, count)
+    if table is not None:
+        _refuse_with_table(op, commands, sizes)
+        _price_table(pool, table)
+        return
+    if op is None:
+        raise click.UsageError("give --op with its sizes, or --batch FILE.csv")
+    try:
+        kernel = kernel_of(op, sizes, count)
+    except InputError as error:
+        option = f"--{(error.place.field or '').replace('_', '-')}"
+        raise InputError(error.message, file=option) from None
+    if commands is not None:
+        _write_commands(pool, kernel, commands, quiet=quiet)
+    result = price(pool, kernel)
+    if output == "json":
+        shape = {name: size for name, size in sizes.items() if size is not None}
+        print_json({"schema": "papisim/price/1", "device": found.name, "count": count, "op": op, **shape, **result})
+    else:
+        _print(f"{op} on {count} × {found.name}", result)
+
+
+def _refuse_with_table(op: str | None, commands: Path | None, sizes: dict[str, int | None]) -> None:
+    given = [name for name, size in sizes.items() if size is not None]
+    given += ["op"] if op else []
+    given += ["commands"] if commands else []
+    if given:
+        raise click.UsageError(
+            f"--{given[0].replace('_', '-')} does not go with --batch, whose file says it for each kernel"
+        )
+
+
+def _write_commands(pool: Any, kernel: Any, path: Path, *, quiet: bool) -> None:
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            count, cycles = write_commands(pool, kernel, file)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", file=str(path)) from None
+    if not quiet:
+        click.echo(
+            f"papisim: note: {count:,} commands of the busiest channel in {path}; done at cycle {cycles:,}", err=True
+        )
+
+
+def _price_table(pool: Any, path: Path) -> None:
+    """Price each row of a CSV file and write the file back to stdout with the results added."""
+    rows = _read_table(path)
+    added = [_priced_row(pool, row, str(path), line) for line, row in rows]
+    columns = list(dict.fromkeys([*rows[0][1], "time_s", "cycles", "energy_j"]))
+    writer = csv.DictWriter(sys.stdout, fieldnames=columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(added)
+
+
+def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read as CSV: {error}"
+        raise InputError(reason, file=str(path)) from None
+    if not rows:
+        raise InputError("holds no kernels, expected a header and a row for each", file=str(path))
+    if "op" not in columns:
+        raise InputError(f"no column 'op'; {did_you_mean('op', columns)}", file=str(path), line=1)
+    return rows
+
+
+def _priced_row(pool: Any, row: dict[str, str], file: str, line: int) -> dict[str, Any]:
+    try:
+        op = (row["op"] or "").strip()
+        if op not in OPERATIONS:
+            raise InputError(f"found '{op}'; {did_you_mean(op, OPERATIONS)}", field="op")
+        sizes = {name: _whole(name, row[name]) for name in _SIZES if (row.get(name) or "").strip()}
+        kernel = kernel_of(op, sizes, pool.count)
+    except InputError as error:
+        raise InputError(error.message, file=file, line=line, field=error.place.field) from None
+    result = price(pool, kernel)
+    return {**row, "time_s": result["time_s"], "cycles": result.get("cycles", ""), "energy_j": result["energy_j"]}
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"found '{text}', expected a whole number", field=name) from None
+
+
+def _print(title: str, result: dict[str, Any]) -> None:
+    click.echo(title)
+    for name, value in result.items():
+        if isinstance(value, dict):
+            for part, joules in value.items():
+                click.echo(
+                    f"    {part.removesuffix('_j'):<20} {units.format(joules, 'j')}  ({joules / result['energy_j']:.1%})"
+                )
+        else:
+            click.echo(f"  {name:<22} {_shown(name, value)}")
+
+
+def _shown(name: str, value: Any) -> str:
+    unit = "w" if name.startswith("power_w") else units.unit_of(name)
+    if unit is not None and not isinstance(value, str):
+        return units.format(value, unit)
+    return f"{value:,.0f}" if isinstance(value, (int, float)) else str(value)

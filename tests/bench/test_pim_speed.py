@@ -1,0 +1,95 @@
+"""How fast PIM kernels are priced: the fast path, its oracle, and the golden runs' own simulator."""
+
+import csv
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from papisim.devices.pim import Pool
+from papisim.devices.pim.scheduler import Channel
+from papisim.ops.kernel import Attention, FcRole, Linear
+from papisim.spec.system import load_part
+
+DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
+KERNELS_PER_S = 20_000
+
+
+def attention(requests, kv, tlp=1, heads=64):
+    tokens = requests * kv
+    return Attention(requests, requests * tlp, tokens, kv, tokens * tlp, heads, heads, 128)
+
+
+def linears(count):
+    return [Linear(FcRole.QKV, 1 + i % 64, 4096 + i, 8192 + 3 * i) for i in range(count)]
+
+
+def attentions(count):
+    return [attention(1 + i % 64, 20 + i, 1 + i % 8) for i in range(count)]
+
+
+def cpu_s(work):
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["attacc", "fc_pim", "attn_pim"])
+@pytest.mark.parametrize("make", [linears, attentions])
+def test_twenty_thousand_distinct_kernels_are_priced_a_second(name, make):
+    kernels, part = make(5_000), load_part(name).part
+
+    def price_all():
+        pool = Pool(name, part, 30)
+        for kernel in kernels:
+            pool.price(kernel)
+
+    rate = len(kernels) / min(cpu_s(price_all) for _ in range(5))
+    print(f"{name} {make.__name__}: {rate:,.0f} kernels/s")
+    assert rate > KERNELS_PER_S
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kernel", [Linear(FcRole.QKV, 16, 8192, 8192), attention(16, 512)], ids=["linear", "attention"]
+)
+def test_the_fast_path_is_a_thousand_times_faster_than_its_oracle(kernel):
+    pool = Pool("attacc", load_part("attacc").part, 4)
+    commands, rules = pool.commands(kernel)
+    stream = list(commands)
+    oracle_s = cpu_s(lambda: Channel(pool.part.timing, rules).run(stream))
+    fast_s = cpu_s(lambda: [pool.price(kernel) for _ in range(1_000)]) / 1_000
+    print(f"oracle {oracle_s * 1e3:.1f} ms for {len(stream):,} commands, fast path {fast_s * 1e6:.0f} µs")
+    assert fast_s < oracle_s / 100
+
+
+def test_the_price_of_attention_does_not_depend_on_the_cache_length_in_time_taken():
+    pool = Pool("attn_pim", load_part("attn_pim").part, 60)
+    short, long = attention(8, 100), attention(8, 1_000_000)
+    short_s, long_s = (
+        min(cpu_s(lambda k=k: [pool.price(k) for _ in range(500)]) for _ in range(3)) for k in (short, long)
+    )
+    assert long_s < 3 * short_s
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+@pytest.mark.skipif(not (DATA / "golden").is_dir(), reason=f"no golden tables in {DATA}")
+def test_the_released_mapping_against_the_golden_runs_wall_time():
+    rows = [
+        row
+        for path in sorted((DATA / "golden").glob("ramulator_hbm3pim_attention*.csv"))
+        for row in csv.DictReader(path.open(newline=""))
+    ]
+    golden_s = sum(float(row["ramulator_wall_s"]) + float(row["tracegen_wall_s"]) for row in rows)
+    pool = Pool("attacc", load_part("attacc", ["mapping=attacc_released"]).part, 1)
+    kernels = [attention(int(row["nheads_per_hbm"]), int(row["seqlen"]), heads=1) for row in rows]
+    fast_s = cpu_s(lambda: [pool.price(kernel) for kernel in kernels])
+    physical = Pool("attacc", load_part("attacc").part, 1)
+    physical_s = cpu_s(lambda: [physical.price(kernel) for kernel in kernels])
+    print(
+        f"{len(rows)} golden runs took {golden_s:.0f} s; released {fast_s:.2f} s, physical {physical_s * 1e3:.1f} ms"
+    )
+    assert fast_s < golden_s / 50

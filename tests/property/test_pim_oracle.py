@@ -1,0 +1,118 @@
+"""The fast path equals the literal scheduler, cycle for cycle."""
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from papisim.devices.pim import Pool
+from papisim.devices.pim.commands import stream
+from papisim.devices.pim.fast_path import time_program
+from papisim.devices.pim.mapping.phases import Moves, Phase, Run
+from papisim.devices.pim.scheduler import Channel
+from papisim.devices.pim.timing import Sweep, Timing
+from papisim.ops.kernel import Attention, FcRole, Linear
+from papisim.spec.system import load_part
+
+NAMES = ("attacc", "fc_pim", "attn_pim", "hbm_pim", "hbm4_pim")
+PARTS = {name: load_part(name).part for name in NAMES}
+
+
+@st.composite
+def timings(draw):
+    rfc = draw(st.integers(1, 500))
+    ras, rp = draw(st.integers(1, 60)), draw(st.integers(1, 30))
+    return Timing(
+        tck_s=1e-9, rcd=draw(st.integers(1, 30)), rp=rp, ras=ras, rc=draw(st.integers(1, ras + rp)),
+        rtp=draw(st.integers(1, 30)), wr=1, cwl=1, burst=draw(st.integers(1, 6)), turnaround=draw(st.integers(0, 40)),
+        column_gap=draw(st.integers(1, 8)), refi=rfc + draw(st.integers(50, 3000)), rfc=rfc,
+    )  # fmt: skip
+
+
+sweeps = st.builds(Sweep, st.integers(0, 50), st.integers(1, 20), st.integers(1, 90))
+bursts = st.integers(0, 20)
+moves = st.builds(Moves, bursts, bursts, st.integers(0, 300), bursts, st.integers(0, 40)).map(
+    lambda some: some if any(some[:4]) else Moves()
+)
+phases = st.builds(Phase, sweeps, moves)
+programs = st.lists(st.one_of(phases, st.builds(Run, st.lists(phases, max_size=2), st.integers(0, 4))), max_size=4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(timing=timings(), program=programs)
+def test_any_program_of_phases_is_timed_as_it_is_issued(timing, program):
+    channel = Channel(timing)
+    literal = channel.run(stream(program, timing))
+    fast = time_program(timing, program)
+    assert (fast.cycles + fast.refreshes * timing.rfc, fast.refreshes) == (literal, channel.refreshes)
+
+
+def kernels():
+    linear = st.builds(Linear, st.just(FcRole.QKV), st.integers(1, 20), st.integers(1, 600), st.integers(1, 1500))
+
+    def attention(requests, tlp, kv, kv_heads, group, head_dim):
+        tokens = requests * kv
+        return Attention(requests, requests * tlp, tokens, kv, tokens * tlp, kv_heads * group, kv_heads, head_dim)
+
+    sizes = st.integers(1, 20), st.integers(1, 4), st.integers(1, 300), st.integers(1, 4), st.integers(1, 4)
+    return st.one_of(linear, st.builds(attention, *sizes, st.sampled_from([64, 80, 128])))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(NAMES),
+    kernel=kernels(),
+    count=st.integers(1, 6),
+    timing=timings(),
+    gap=st.booleans(),
+    fpus=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+)
+def test_any_kernel_on_any_stack_is_timed_as_it_is_issued(name, kernel, count, timing, gap, fpus):
+    fpu = PARTS[name].fpu.model_copy(update={"fpus": fpus[0], "per_banks": fpus[1]})
+    update = {"timing": timing, "power_limited": gap, "fpu": fpu, "refresh": "from_idle"}
+    pool = Pool(name, PARTS[name].model_copy(update=update), count)
+    commands, rules = pool.commands(kernel)
+    channel = Channel(timing, rules)
+    literal = channel.run(commands)
+    priced = pool.priced(kernel)
+    assert (priced.cycles, priced.refreshes) == (literal, channel.refreshes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    heads=st.integers(1, 70),
+    kv=st.integers(1, 700),
+    head_dim=st.sampled_from([64, 80, 128, 256]),
+    timing=timings(),
+    depth=st.integers(2, 40),
+    limited=st.booleans(),
+)
+def test_the_released_schedule_is_timed_as_it_is_issued(heads, kv, head_dim, timing, depth, limited):
+    part = load_part("attacc", ["mapping=attacc_released", f"generator.queue_depth={depth}"]).part
+    pool = Pool("attacc", part.model_copy(update={"timing": timing, "power_limited": limited}), 1)
+    assume(timing.rfc + timing.rp + timing.ras + timing.rcd + 200 < timing.refi)
+    kernel = Attention(heads, heads, heads * kv, kv, heads * kv, 1, 1, head_dim)
+    commands, rules = pool.commands(kernel)
+    channel = Channel(timing, rules)
+    literal = channel.run(commands)
+    priced = pool.priced(kernel)
+    assert (priced.cycles, priced.refreshes) == (literal, channel.refreshes)
+
+
+@settings(max_examples=30, deadline=None)
+@given(timing=timings(), program=programs)
+def test_no_command_is_issued_before_one_it_depends_on(timing, program):
+    channel = Channel(timing)
+    channel.run(stream(program, timing))
+    open_row, last_mac, activated = False, -1000, -1000
+    for cycle, command in channel.issued:
+        if command.op == "ACTAB":
+            assert not open_row
+            open_row, activated = True, cycle
+        elif command.op == "MACAB":
+            assert open_row
+            assert cycle >= activated + timing.rcd
+            last_mac = cycle
+        elif command.op == "PREAB":
+            assert cycle >= max(activated + timing.ras, last_mac + timing.rtp)
+            open_row = False
+        elif command.op == "REFAB":
+            assert not open_row
