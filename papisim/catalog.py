@@ -1,7 +1,8 @@
 """The directory is the registry: which files and kinds there are, and how a name becomes one of them.
 
 There is no list to keep. A system is a file in ``hwconfigs/``, a device part one in ``hwconfigs/devices/``, a
-kernel trace a folder in ``traces/kernels/``, a request trace a file in ``traces/requests/``; a kind of device or policy
+kernel trace a folder in ``traces/kernels/``, a request trace a file in ``traces/requests/``, an acceptance
+process one in ``traces/acceptance/``, the signals it shows one in ``traces/signals/``; a kind of device or policy
 is a module in its package.
 """
 
@@ -27,6 +28,8 @@ class Shelf(Enum):
     DEVICE = ("hwconfigs/devices", "device", "")
     TRACE = ("traces/kernels", "kernel trace", "trace.yaml")
     REQUESTS = ("traces/requests", "workload", "")
+    ACCEPTANCE = ("traces/acceptance", "acceptance process", "")
+    SIGNALS = ("traces/signals", "signals", "")
 
     def __init__(self, folder: str, noun: str, inner: str) -> None:
         self.folder, self.noun, self.inner = folder, noun, inner

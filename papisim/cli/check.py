@@ -12,6 +12,7 @@ from papisim.catalog import Shelf
 from papisim.errors import DoesNotFit, InputError, InputErrors, did_you_mean, one_or_all
 from papisim.ops.trace import SCHEMA as TRACE_SCHEMA
 from papisim.ops.trace import read_trace
+from papisim.spec.acceptance import ACCEPTANCE_SCHEMA, SIGNALS_SCHEMA, load_acceptance, load_signals
 from papisim.spec.experiment import REQUESTS_SCHEMA, load_workload
 from papisim.spec.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
 from papisim.spec.yaml import load_yaml
@@ -21,6 +22,8 @@ _READERS: dict[str, Callable[[str], object]] = {
     DEVICE_SCHEMA: load_part,
     REQUESTS_SCHEMA: load_workload,
     TRACE_SCHEMA: read_trace,
+    ACCEPTANCE_SCHEMA: load_acceptance,
+    SIGNALS_SCHEMA: load_signals,
 }
 
 

@@ -17,6 +17,8 @@ _SHELVES = {
     "devices": Shelf.DEVICE,
     "traces": Shelf.TRACE,
     "workloads": Shelf.REQUESTS,
+    "acceptance": Shelf.ACCEPTANCE,
+    "signals": Shelf.SIGNALS,
 }
 _KINDS = {
     "placement policies": "papisim.policies.placement",
@@ -24,6 +26,7 @@ _KINDS = {
     "speculation policies": "papisim.policies.speculation",
     "device kinds": "papisim.devices",
     "workload kinds": "papisim.workloads",
+    "acceptance kinds": "papisim.workloads.acceptance",
 }
 _CHOICES = [*_SHELVES, "kinds"]
 

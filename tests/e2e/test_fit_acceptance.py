@@ -1,0 +1,96 @@
+"""``papisim fit acceptance`` as a user calls it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from papisim.cli import papisim
+
+
+@pytest.fixture
+def log(tmp_path):
+    """A log of two sources of 20 turns, and one that is too short."""
+    rng, path = np.random.default_rng(0), tmp_path / "log.jsonl"
+    lines = []
+    for number in range(40):
+        alpha = rng.uniform(0.5, 0.9)
+        accepted = np.minimum(4, rng.geometric(1 - alpha, size=30) - 1).tolist()
+        lines.append({"source": f"s{number % 2}", "task": f"t{number % 4}", "draft_len": 4, "accepted": accepted})
+    lines.append({"source": "tiny", "draft_len": 4, "accepted": [1, 2]})
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return path
+
+
+def fit(*arguments, status=0):
+    result = CliRunner().invoke(papisim, ["fit", "acceptance", *map(str, arguments)])
+    if status == 0:
+        assert result.exit_code == 0, result.output
+    else:
+        assert result.exception is not None
+        assert getattr(result.exception, "exit_status", result.exit_code) == status
+    return result
+
+
+def test_holdout_prints_measured_and_simulated_statistics_per_source(log):
+    result = fit(log, "--holdout", "0.5", "--min-steps", "200", "--format", "json")
+    found = json.loads(result.stdout)
+    assert (found["schema"], found["holdout"], found["split"]) == ("papisim/acceptance_holdout/1", 0.5, "balanced")
+    assert set(found["sources"]) == {"s0", "s1"}
+    assert "tiny left out: 1 turns, 1 steps" in result.stderr
+    for entry in found["sources"].values():
+        for side in ("measured", "simulated", "standard_error", "fitted_to"):
+            assert set(entry[side]) == {
+                "turns", "steps", "tokens_per_step", "S_j", "spread", "lag1_autocorrelation",
+            }  # fmt: skip
+        assert entry["measured"]["turns"] == entry["fitted_to"]["turns"] == 10
+        assert len(entry["simulated"]["S_j"]) == 4
+        assert abs(entry["difference"]["tokens_per_step_ratio"]) < 0.03
+
+
+def test_a_fit_can_be_written_checked_and_is_the_same_again(log, tmp_path):
+    out = tmp_path / "mine.yaml"
+    options = [log, "--source", "s0", "--min-steps", "200", "--signals", "dsde_t0", "--quiet"]
+    assert "simulated" in fit(*options, "--out", out).stdout
+    first = out.read_text(encoding="utf-8")
+    assert CliRunner().invoke(papisim, ["check", str(out)]).exit_code == 0
+    assert "exists; --force" in str(fit(*options, "--out", out, status=2).exception)
+    fit(*options, "--out", out, "--force")
+    assert out.read_text(encoding="utf-8") == first
+
+
+def test_processes_by_task_are_written_into_a_folder(log, tmp_path):
+    folder = tmp_path / "fits"
+    fit(log, "--by", "task", "--min-steps", "200", "--out", folder, "--quiet")
+    assert sorted(path.name for path in folder.iterdir()) == ["s0.t0.yaml", "s0.t2.yaml", "s1.t1.yaml", "s1.t3.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--source", "s2"], "no source 's2' in the log; known: s0, s1, tiny"),
+        (["--max-steps", "s0=x"], "--max-steps: found 's0=x'"),
+        (["--max-steps", "q=9"], "no source 'q'"),
+        (["--min-steps", "99999"], "lower --min-steps"),
+        (["--min-steps", "200", "--out", "x.yaml"], "is one file for 2 processes"),
+        (["--min-steps", "200", "--holdout", "0.5", "--out", "x"], "leave out --holdout"),
+        (["--min-steps", "200", "--signals", "nope"], "no signals 'nope'"),
+    ],
+)
+def test_a_wrong_option_is_explained(log, options, message):
+    assert message in str(fit(log, *options, status=2).exception)
+
+
+def test_bad_lines_end_with_status_2_and_their_places(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"source": "a", "draft_len": 2, "accepted": [3]}\n{]\n', encoding="utf-8")
+    command = [sys.executable, "-m", "papisim", "fit", "acceptance", str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert f"{path}:1: accepted[0]: found 3 accepted of 2 drafted tokens" in result.stderr
+    assert f"{path}:2: is not JSON" in result.stderr
+    assert "Traceback" not in result.stderr
