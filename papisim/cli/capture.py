@@ -3,47 +3,94 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from papisim.capture.models import require_torch, resolve
-from papisim.cli._options import quiet_option
+from papisim.capture.models import ModelSource, require_torch, resolve
+from papisim.cli._options import PositiveInt, format_option, quiet_option
+from papisim.cli._silicon import Grid, WholeNumbers, profile_grid, show_import
 from papisim.errors import InputError
 
 
 @click.command(name="capture")
-@click.argument("model")
+@click.argument("model", required=False)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for trace.yaml and config.json.  [default: traces/kernels/MODEL]",
+    help="Folder for trace.yaml and config.json [default: traces/kernels/MODEL], or for the table of durations "
+    "[default: kernels/measured/GPU].",
 )
-@click.option("--force", is_flag=True, help="Replace the trace in --out.")
+@click.option("--force", is_flag=True, help="Replace what is in --out.")
+@click.option(
+    "--device",
+    type=click.Choice(["meta", "cuda"]),
+    default="meta",
+    show_default=True,
+    help="meta: shapes alone, a trace; cuda: profile on the GPU, durations by kernel class.",
+)
+@click.option("--rlp", type=WholeNumbers(), default="1,4,16,64", show_default=True, help="cuda: requests.")
+@click.option("--tlp", type=WholeNumbers(), default="1,4", show_default=True, help="cuda: new tokens of each.")
+@click.option("--kv", type=WholeNumbers(), default="512,1024", show_default=True, help="cuda: cached tokens of each.")
+@click.option("--layers", type=PositiveInt(), help="cuda: run a slice of so many layers.")
+@click.option("--traces", type=click.Path(path_type=Path, file_okay=False), help="cuda: keep the profiler's traces.")
+@click.option(
+    "--from-profiler",
+    "profile",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Import a Kineto/Chrome trace made with record_shapes=True instead: GPU time by kernel class.",
+)
+@format_option("table", "json", "csv")
 @quiet_option
-def command(*, model: str, out: Path | None, force: bool, quiet: bool) -> None:
-    r"""Record one decode iteration of MODEL and write it as a kernel trace.
+def command(
+    *, model: str | None, out: Path | None, force: bool, device: str, rlp: tuple[int, ...], tlp: tuple[int, ...],
+    kv: tuple[int, ...], layers: int | None, traces: Path | None, profile: Path | None, output: str, quiet: bool,
+) -> None:  # fmt: skip
+    r"""Record one decode iteration of MODEL and write it as a kernel trace, or as durations on a GPU.
 
     MODEL is a shipped name, a config.json or its folder, or an architecture that transformers carries (its default
     configuration is captured). The model runs on meta tensors: no weights are needed and none are allocated. The path of
     the trace goes to stdout, progress to stderr. Needs the extra: pip install 'papisim[capture]'.
 
+    With --device cuda the model runs on the GPU under torch's profiler, at every (RLP, TLP, KV) of a grid; the GPU time
+    of each kernel class is written to a table. With --from-profiler a trace of any run, a serving engine's too, is
+    classed and printed; that needs neither MODEL nor torch.
+
     \b
     Example:
       papisim capture llama7b --out my-traces/llama7b
+      papisim capture --from-profiler trace.json.gz
     """
+    if (model is None) == (profile is None):
+        raise click.UsageError("give a MODEL, or --from-profiler FILE")
+    if profile is not None:
+        show_import(profile, output, quiet=quiet)
+        return
     require_torch()
-    source = resolve(model)
-    folder = out or Path("traces/kernels") / source.name
+    source = resolve(str(model))
+
+    def progress(line: str) -> None:
+        if not quiet:
+            click.echo(f"papisim: {line}", err=True)
+
+    if device == "cuda":
+        click.echo(profile_grid(source, Grid(rlp, tlp, kv, layers), out, traces, progress, force=force))
+    else:
+        click.echo(
+            _write_trace(str(model), source, out or Path("traces/kernels") / source.name, progress, force=force)
+        )
+
+
+def _write_trace(
+    model: str, source: ModelSource, folder: Path, progress: Callable[[str], None], *, force: bool
+) -> Path:
     if (folder / "trace.yaml").exists() and not force:
         raise InputError("exists already; --force overwrites it", file=str(folder / "trace.yaml"))
     # these import torch, which takes seconds: not before MODEL and --out are known to be good
     from papisim.capture.run import capture  # noqa: PLC0415
     from papisim.capture.write import write_trace  # noqa: PLC0415
 
-    def progress(line: str) -> None:
-        if not quiet:
-            click.echo(f"papisim: {line}", err=True)
-
     trace = capture(source, shlex.join(["papisim", "capture", model]), progress)
-    click.echo(write_trace(trace, source.config_json, folder, force=force))
+    return write_trace(trace, source.config_json, folder, force=force)
