@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -15,7 +18,10 @@ from papisim.errors import InputError
 from papisim.ops.trace import read_trace
 from papisim.policies.placement.papi import Options as PapiOptions
 from papisim.report.console import console
-from papisim.spec.system import load_system
+from papisim.spec.system import load_part, load_system
+
+if TYPE_CHECKING:
+    from papisim.results.gpu_calibration import Calibration
 
 #: the models of PAPI's evaluation (Section 7.1)
 PAPER_MODELS = ("llama65b", "gpt3-66b", "gpt3-175b")
@@ -57,6 +63,64 @@ def alpha(
         print_json({"schema": "papisim/alpha/1", "system": system.name, **asdict(result)})
     else:
         _print(result, system.placement)
+
+
+@command.command(name="gpu")
+@click.option("--hw", "device", required=True, metavar="NAME|FILE", help="GPU part whose values are the start.")
+@click.option(
+    "--tables",
+    "folders",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with measured tables; may be repeated.",
+)
+@click.option("--gpu", "measured_on", metavar="NAME", help="What the tables call the GPU.  [default: the part's name]")
+@click.option("--hold-out", is_flag=True, help="Fit again without each model of the tables, to be judged on it.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the part with the fitted values.")
+@click.option("--force", is_flag=True, help="Replace the file in --out.")
+@format_option("table", "json")
+def gpu(
+    *, device: str, folders: tuple[Path, ...], measured_on: str | None, hold_out: bool, out: Path | None, force: bool,
+    output: str,
+) -> None:  # fmt: skip
+    r"""Fit a GPU's parameters to measured tables and print how far off the fit is.
+
+    Tables are known by their columns: those of kernels/, vidur, aiconfigurator and Frontier. Each library of the part is
+    fitted to the tables that its measured_as names. Needs the extra: pip install 'papisim[calibrate]'.
+
+    \b
+    Example:
+      papisim calibrate gpu --hw h200 --tables kernels/measured --out my_h200.yaml
+    """
+    if out is not None and out.exists() and not force:
+        raise InputError("exists already; --force overwrites it", file=str(out))
+    from papisim.results.gpu_calibration import calibrate, raw_document, write_part  # noqa: PLC0415 - pandas
+    from papisim.results.gpu_tables import read_tables  # noqa: PLC0415
+
+    part, name = load_part(device), measured_on or catalog.find(Shelf.DEVICE, device).name
+    if part.part.kind != "gpu":
+        raise InputError(f"is a {part.part.kind}, expected a gpu", file=device)
+    found = list(calibrate(part.part, name, read_tables(folders, [name]), hold_out=hold_out))
+    if not found:
+        raise InputError(f"no table there speaks of {name} and its libraries", file=str(folders[0]))
+    if output == "json":
+        print_json({"schema": "papisim/gpu-calibration/1", "fits": [asdict(each) for each in found]})
+    else:
+        _print_fits(found)
+    if out is not None:
+        document = raw_document(catalog.find(Shelf.DEVICE, device).path)
+        out.write_text(write_part(document, found), encoding="utf-8")
+        click.echo(f"papisim: wrote {out}", err=True)
+
+
+def _print_fits(found: Sequence[Calibration]) -> None:
+    table = Table("fit", "rows", "kernels", "mean |error|", "95 % within", "bias", box=None)
+    for each in found:
+        for rows, errors in each.errors.items():
+            shown = f"{errors.mape:.1%}", f"{errors.p95:.1%}", f"{errors.bias:+.1%}"
+            table.add_row(".".join(each.path), rows, f"{errors.n:,}", *shown)
+    console().print(table)
 
 
 def _print(result: AlphaFit, shipped: PapiOptions) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,21 @@ import click
 from papisim import units
 from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option
 from papisim.errors import InputError, did_you_mean
-from papisim.results.pricing import OPERATIONS, kernel_of, pool_of, price, write_commands
+from papisim.results.pricing import (
+    OPERATIONS,
+    SIZES,
+    STEP,
+    kernel_of,
+    pool_of,
+    price,
+    step_of,
+    with_library,
+    write_commands,
+)
 from papisim.spec.system import load_part
 
-_SIZES = {name for sizes in OPERATIONS.values() for name in sizes}
+_OPERATIONS = [*sorted(OPERATIONS), STEP]
+_STEP_SIZES = ("rlp", "tlp", "kv")
 
 
 def _size(name: str, text: str) -> Callable[[F], F]:
@@ -25,7 +36,7 @@ def _size(name: str, text: str) -> Callable[[F], F]:
 
 @click.command(name="price")
 @click.option("--hw", "device", required=True, metavar="NAME|FILE", help="Device part: a shipped name or a path.")
-@click.option("--op", type=click.Choice(sorted(OPERATIONS)), help="The kernel's operation.")
+@click.option("--op", type=click.Choice(_OPERATIONS), help="The kernel's operation, or a whole decode iteration.")
 @_size("heads_per_stack", "Attention: (request, KV head) pairs on each device.")
 @_size("kv", "Attention: cached tokens of each pair.")
 @_size("tlp", "Attention: query tokens of each request.  [default: 1]")
@@ -34,6 +45,13 @@ def _size(name: str, text: str) -> Callable[[F], F]:
 @_size("m", "Linear: token-rows.")
 @_size("k", "Linear: inputs.")
 @_size("n", "Linear: outputs.")
+@_size("batch_size", "Attention and prefill of a batch: requests.")
+@_size("heads", "Attention and prefill of a batch: query heads.")
+@_size("kv_heads", "Attention and prefill of a batch: heads of the cache.  [default: --heads]")
+@_size("tokens", "Prefill: tokens of each prompt.")
+@_size("rlp", "Step: requests.")
+@click.option("--trace", metavar="NAME|DIR|FILE", help="Step: kernel trace, a shipped name or a path.")
+@click.option("--library", metavar="NAME", help="Kernel library of a GPU, if not the one that its part uses.")
 @click.option("--count", type=PositiveInt(), default=1, show_default=True, help="Devices that share the kernel.")
 @click.option(
     "--batch", "table", type=click.Path(path_type=Path), metavar="FILE.csv", help="Price a table of kernels."
@@ -45,28 +63,35 @@ def _size(name: str, text: str) -> Callable[[F], F]:
 @format_option("table", "json")
 @quiet_option
 def command(
-    *, device: str, op: str | None, count: int, table: Path | None, commands: Path | None,
-    overrides: tuple[str, ...], output: str, quiet: bool, **sizes: int | None,
+    *, device: str, op: str | None, count: int, table: Path | None, commands: Path | None, trace: str | None,
+    library: str | None, overrides: tuple[str, ...], output: str, quiet: bool, **sizes: int | None,
 ) -> None:  # fmt: skip
     r"""Print what one kernel costs on one device: time, what binds it, energy by part, power, traffic.
 
     With --batch, price every row of a CSV file whose columns are named as the options (op, heads_per_stack, kv, tlp,
-    dhead, group, m, k, n) and write it back with time_s, cycles and energy_j added.
+    dhead, group, batch_size, heads, kv_heads, tokens, m, k, n, trace, rlp, library) and write it back with time_s, cycles
+    and energy_j added. On a GPU whose energy is measured at the board, energy_j holds what it draws idle, too.
 
     \b
     Example:
       papisim price --hw attn_pim --op attention --heads-per-stack 16 --kv 2048 --tlp 4
+      papisim price --hw h200 --op step --trace llama7b --rlp 16 --tlp 2 --kv 512
     """
     found = load_part(device, overrides)
     if found.notes and not quiet:
         click.echo("\n".join(f"papisim: note: {note}" for note in found.notes), err=True)
     pool = pool_of(found, count)
+    if library is not None:
+        pool = with_library(pool, library)
     if table is not None:
-        _refuse_with_table(op, commands, sizes)
+        _refuse_with_table(op, commands, sizes | {"trace": trace})
         _price_table(pool, table)
         return
     if op is None:
         raise click.UsageError("give --op with its sizes, or --batch FILE.csv")
+    if op == STEP:
+        _print_step(found.name, pool, trace, sizes, output)
+        return
     try:
         kernel = kernel_of(op, sizes, count)
     except InputError as error:
@@ -82,7 +107,25 @@ def command(
         _print(f"{op} on {count} × {found.name}", result)
 
 
-def _refuse_with_table(op: str | None, commands: Path | None, sizes: dict[str, int | None]) -> None:
+def _print_step(device: str, pool: Any, trace: str | None, sizes: Mapping[str, int | None], output: str) -> None:
+    try:
+        step = step_of(pool, trace, sizes)
+    except InputError as error:
+        option = f"--{(error.place.field or '').replace('_', '-')}"
+        raise InputError(error.message, file=option) from None
+    if output == "json":
+        print_json({"schema": "papisim/step-price/1", "device": device, "count": pool.count, "trace": trace} | step)
+        return
+    click.echo(f"decode iteration of {trace} on {pool.count} × {device}")
+    for name, value in step.items():
+        if name != "classes" and value != []:
+            click.echo(f"  {name:<22} {_shown(name, value)}")
+    for row in step["classes"]:
+        shown = f"{row['n_kernels']:>6,} kernels  {units.format(row['time_s'], 's'):>12}"
+        click.echo(f"    {row['kernel_class']:<20} {shown}  {units.format(row['energy_j'], 'j'):>12}")
+
+
+def _refuse_with_table(op: str | None, commands: Path | None, sizes: Mapping[str, int | str | None]) -> None:
     given = [name for name, size in sizes.items() if size is not None]
     given += ["op"] if op else []
     given += ["commands"] if commands else []
@@ -133,13 +176,18 @@ def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
 def _priced_row(pool: Any, row: dict[str, str], file: str, line: int) -> dict[str, Any]:
     try:
         op = (row["op"] or "").strip()
-        if op not in OPERATIONS:
-            raise InputError(f"found '{op}'; {did_you_mean(op, OPERATIONS)}", field="op")
-        sizes = {name: _whole(name, row[name]) for name in _SIZES if (row.get(name) or "").strip()}
-        kernel = kernel_of(op, sizes, pool.count)
+        if op not in _OPERATIONS:
+            raise InputError(f"found '{op}'; {did_you_mean(op, _OPERATIONS)}", field="op")
+        library = (row.get("library") or "").strip()
+        pool = with_library(pool, library) if library else pool
+        if op == STEP:
+            sizes = {name: _whole(name, row[name]) for name in _STEP_SIZES if (row.get(name) or "").strip()}
+            result = step_of(pool, row.get("trace"), sizes)
+        else:
+            sizes = {name: _whole(name, row[name]) for name in SIZES if (row.get(name) or "").strip()}
+            result = price(pool, kernel_of(op, sizes, pool.count))
     except InputError as error:
         raise InputError(error.message, file=file, line=line, field=error.place.field) from None
-    result = price(pool, kernel)
     return {**row, "time_s": result["time_s"], "cycles": result.get("cycles", ""), "energy_j": result["energy_j"]}
 
 

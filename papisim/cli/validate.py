@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
 
+from papisim import catalog
+from papisim.catalog import Shelf
 from papisim.cli._options import format_option, print_json
 from papisim.errors import CheckFailed
 from papisim.report.console import console
+from papisim.results.gpu_tables import read_tables
+from papisim.results.gpu_validation import Compared as OnGpu
+from papisim.results.gpu_validation import Ridge, compare, ridges
 from papisim.results.pim_validation import Compared, golden_points, meets_limits, published, summary
+from papisim.spec.system import load_part, load_system
 
 _MAPPINGS = ("attacc_released", "physical")
 
@@ -21,11 +28,14 @@ _MAPPINGS = ("attacc_released", "physical")
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
-    help="Folder with golden tables (ramulator_hbm3pim_attention*.csv).",
+    help="Folder with golden tables (ramulator_hbm3pim_attention*.csv) and measured tables of GPUs.",
 )
 @format_option("table", "json")
 def command(data: Path | None, output: str) -> None:
-    r"""Compare the device models with published figures and, given --data, with cycle-level golden counts.
+    r"""Compare the device models with published figures, measured tables and, given --data, cycle-level golden counts.
+
+    GPU tables are those shipped and those in --data, known by their columns: of kernels/, vidur, aiconfigurator and
+    Frontier. Shown is how far the model is off them, beside a four-parameter roofline fitted to the same rows.
 
     The released mapping must meet every golden count; the physical one, which does not copy the released generator's
     schedule, is shown beside it. Ends with status 1 when something promised is not met.
@@ -35,23 +45,64 @@ def command(data: Path | None, output: str) -> None:
       papisim validate
     """
     figures = published()
-    golden = summary(point for mapping in _MAPPINGS for point in golden_points(data, mapping)) if data else []
+    golden = []
+    if data is not None and any(data.glob("**/ramulator_hbm3pim_attention*.csv")):
+        golden = summary(point for mapping in _MAPPINGS for point in golden_points(data, mapping))
+    gpus, bends = _compare_gpus(data)
     if output == "json":
         print_json({
             "schema": "papisim/validation/1",
             "published": [figure._asdict() for figure in figures],
             "golden": golden,
+            "gpu": [each.row() for each in gpus],
+            "ridges": [asdict(ridge) for ridge in bends],
         })  # fmt: skip
     else:
         _print_figures(figures)
         if golden:
             _print_golden(golden)
+        if gpus:
+            _print_gpus(gpus)
+        if bends:
+            _print_ridges(bends)
     missed = [figure.what for figure in figures if figure.within is False]
     missed += [
         f"golden counts, {_power(row)}" for row in golden if row["mapping"] == _MAPPINGS[0] and not meets_limits(row)
     ]
     if missed:
         raise CheckFailed(f"not met: {'; '.join(missed)}")
+
+
+def _compare_gpus(data: Path | None) -> tuple[list[OnGpu], list[Ridge]]:
+    """Compare every shipped GPU part with the tables there are of it."""
+    shipped = catalog.data_folder() / "kernels" / "measured"
+    folders = [folder for folder in (shipped, data) if folder is not None and folder.is_dir()]
+    parts = {name: load_part(name).part for name in catalog.shipped(Shelf.DEVICE)}
+    gpus = {name: part for name, part in parts.items() if part.kind == "gpu"}
+    tables = read_tables(folders, gpus)
+    compared = [row for name, part in gpus.items() for row in compare(name, part, tables)]
+    return compared, [ridge for name, part in gpus.items() for ridge in ridges(name, part, tables)]
+
+
+def _print_ridges(rows: list[Ridge]) -> None:
+    table = Table("GPU", "k × n", "measured", "model", title="RLP·TLP at which FC leaves its memory-bound plateau")
+    for row in rows:
+        table.add_row(row.gpu, f"{row.k} × {row.n}", str(row.measured), str(row.model))
+    console().print(table)
+    alpha = load_system("papi").for_model("default").placement.alpha
+    shown = alpha["default"] if isinstance(alpha, dict) else alpha
+    console().print(f"PAPI moves FC from PIM to its GPUs above α = {shown:g}", style="dim")
+
+
+def _print_gpus(rows: list[OnGpu]) -> None:
+    columns = ("GPU", "what", "table", "by", "bound", "kernels", "mean |error|", "95 % within", "bias", "roofline")
+    table = Table(*columns, title="Measured on GPUs")
+    for row in rows:
+        errors = row.errors
+        shown = f"{errors.n:,}", f"{errors.mape:.1%}", f"{errors.p95:.1%}", f"{errors.bias:+.1%}"
+        baseline = "" if row.baseline is None else f"{row.baseline.mape:.1%}"
+        table.add_row(row.gpu, row.family, row.table, row.library, row.regime, *shown, baseline)
+    console().print(table)
 
 
 def _print_figures(figures: list[Compared]) -> None:

@@ -10,17 +10,47 @@ from papisim.ops.cost import Cost, Energy
 from papisim.spec.base import Fraction, NonNegative, Positive, Spec
 
 
-class Collective(Spec):
-    """How well a group of links sums tensors.
+class OneShot(Spec):
+    """Every rank reads the whole tensor of every other: least latency, most traffic.
 
     Attributes:
-        latency_s: time of an all-reduce of an empty message.
-        efficiency_ratio: share of the links' bandwidth that a large all-reduce reaches.
+        latency_s: time of an empty message between two ranks.
+        rank_latency_s: further time for each rank beyond two.
+        efficiency_ratio: share of the links' bandwidth that the reads reach.
+
+    """
+
+    latency_s: NonNegative
+    rank_latency_s: NonNegative
+    efficiency_ratio: Fraction
+
+
+class Ring(OneShot):
+    """Pieces go round all ranks twice, as NCCL sends large messages; latency and efficiency as of :class:`OneShot`.
+
+    Attributes:
+        above_bytes: smallest message that the library sends so.
+
+    """
+
+    above_bytes: NonNegative
+
+
+class Collective(Spec):
+    """How well a group of links sums tensors: in two shots, and where a library has them in one or in a ring.
+
+    Attributes:
+        latency_s: time of a two-shot all-reduce of an empty message.
+        efficiency_ratio: share of the links' bandwidth that a large two-shot all-reduce reaches.
+        one_shot: for small messages; the faster of the two is taken.
+        ring: for large messages.
 
     """
 
     latency_s: NonNegative
     efficiency_ratio: Fraction
+    one_shot: OneShot | None = None
+    ring: Ring | None = None
 
 
 class Part(Spec):
@@ -58,8 +88,9 @@ class Links:
     def all_reduce(self, payload_bytes: float, ranks: int) -> Cost:
         """Return the cost of summing a tensor over ranks, each with its own link.
 
-        ``latency + 2·(N−1)/N · payload / bandwidth``, the bytes that each rank must send in any bandwidth-optimal
-        all-reduce (Patarasuk and Yuan, JPDC 2009). One rank has nothing to sum.
+        In two shots or a ring, ``latency + 2·(N−1)/N · payload / bandwidth``, the bytes that each rank must send in any
+        bandwidth-optimal all-reduce (Patarasuk and Yuan, JPDC 2009); in one shot ``latency + (N−1) · payload /
+        bandwidth``. One rank has nothing to sum.
 
         Args:
             payload_bytes: bytes of the tensor on each rank.
@@ -74,7 +105,24 @@ class Links:
         collective = self.part.collective
         if collective is None:
             raise NotModelled(f"link '{self.name}' ({self.part.description}) has no 'collective' figures")
-        sent_bytes = 2 * (ranks - 1) / ranks * payload_bytes
+        time_s, sent_bytes = self._fastest(collective, payload_bytes, ranks)
+        return Cost(time_s, "link", Energy(link_j=self.part.energy_j_per_byte * sent_bytes * ranks))
+
+    def _fastest(self, collective: Collective, payload_bytes: float, ranks: int) -> tuple[float, float]:
+        """Return seconds, and bytes that each rank sends, of the algorithm that a library takes."""
+        optimal_bytes = 2 * (ranks - 1) / ranks * payload_bytes
+        ring, one_shot = collective.ring, collective.one_shot
+        if ring is not None and payload_bytes >= ring.above_bytes:
+            return self._sending(ring, optimal_bytes, ranks), optimal_bytes
         bandwidth = self.part.bandwidth_bytes_per_s * collective.efficiency_ratio
-        energy_j = self.part.energy_j_per_byte * sent_bytes * ranks
-        return Cost(collective.latency_s + sent_bytes / bandwidth, "link", Energy(link_j=energy_j))
+        two_shot_s = collective.latency_s + optimal_bytes / bandwidth
+        if one_shot is not None:
+            each_bytes = (ranks - 1) * payload_bytes
+            one_shot_s = self._sending(one_shot, each_bytes, ranks)
+            if one_shot_s < two_shot_s:
+                return one_shot_s, each_bytes
+        return two_shot_s, optimal_bytes
+
+    def _sending(self, how: OneShot, sent_bytes: float, ranks: int) -> float:
+        bandwidth = self.part.bandwidth_bytes_per_s * how.efficiency_ratio
+        return how.latency_s + how.rank_latency_s * (ranks - 2) + sent_bytes / bandwidth

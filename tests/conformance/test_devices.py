@@ -84,6 +84,8 @@ def sped_up(value, name, factor):
     if isinstance(value, Spec):
         fields = {inner: sped_up(getattr(value, inner), inner, factor) for inner in type(value).model_fields}
         return value.model_copy(update=fields)
+    if isinstance(value, dict):
+        return {key: sped_up(inner, str(key), factor) for key, inner in value.items()}
     if name.endswith(("_per_s", "_hz", "_w")):
         return value * factor
     return value / factor if name.endswith("_s") else value

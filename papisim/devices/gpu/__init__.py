@@ -1,0 +1,10 @@
+"""GPUs in tensor parallel: matrix products by tiles and waves, attention, small kernels, energy.
+
+``linear``, ``attention`` and ``elementwise`` say how long a kernel takes, ``energy`` what it draws, ``table`` what was
+measured; ``part`` holds the numbers, all of which come from files, and ``pool`` splits kernels over several GPUs.
+"""
+
+from papisim.devices.gpu.part import FittedEnergy, GpuEnergy, Part
+from papisim.devices.gpu.pool import Pool
+
+__all__ = ["FittedEnergy", "GpuEnergy", "Part", "Pool"]

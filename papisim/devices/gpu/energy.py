@@ -1,0 +1,31 @@
+"""Energy of kernels on a GPU: by access, from the literature, or as the board draws it, from measurements."""
+
+from __future__ import annotations
+
+from papisim.devices.gpu.part import Part
+from papisim.ops.cost import Energy
+
+
+def kernel_energy(part: Part, flop: float, moved_bytes: float, time_s: float) -> Energy:
+    """Return the energy of one kernel on one GPU above what it draws idle, by the part's energy model."""
+    if part.energy_model == "fitted":
+        return _fitted(part, flop, moved_bytes, time_s)
+    energy = part.energy
+    return Energy(
+        dram_activation_j=energy.dram_activation_j_per_byte * moved_bytes,
+        dram_access_j=energy.dram_access_j_per_byte * moved_bytes,
+        dram_transfer_j=energy.dram_transfer_j_per_byte * moved_bytes,
+        gpu_memory_j=energy.on_chip_j_per_byte * moved_bytes,
+        gpu_compute_j=energy.compute_j_per_flop * flop,
+    )
+
+
+def _fitted(part: Part, flop: float, moved_bytes: float, time_s: float) -> Energy:
+    """``active·t + bytes·e_DRAM + FLOP·e_compute``, at most what the board's limit leaves above idle."""
+    fitted = part.fitted_energy
+    assert fitted is not None, "the part's validator has seen to it"
+    active_j, dram_j = fitted.active_w * time_s, fitted.dram_j_per_byte * moved_bytes
+    compute_j = fitted.compute_j_per_flop * flop
+    limit_j = (part.board_w - part.static_w) * time_s
+    share = min(1.0, limit_j / (active_j + dram_j + compute_j))
+    return Energy(dram_access_j=share * dram_j, gpu_compute_j=share * compute_j, gpu_memory_j=share * active_j)

@@ -1,0 +1,317 @@
+"""One GPU as its file in ``hwconfigs/devices`` describes it: the board, its kernel libraries, its energy.
+
+What silicon does and what a kernel library makes of it are told apart. Peaks, capacity and multiprocessors belong to the
+board; everything fitted belongs to a named library on it, such as cuBLAS through torch, and the board says which it uses.
+Efficiencies are shares of the board's peaks, so that a part with other memory or other tensor cores needs no new fit.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from papisim.devices.base import DevicePart
+from papisim.errors import did_you_mean
+from papisim.ops.kernel import Attention, KernelClass, Linear
+from papisim.spec.base import Count, Fraction, Name, NonNegative, Positive, Spec
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Exponent = Annotated[float, Field(ge=1)]
+Span = Annotated[list[float], Field(min_length=2, max_length=2)]
+Tile = Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
+class LinearLibrary(Spec):
+    """How one library runs matrix products on this GPU (formulas: :mod:`papisim.devices.gpu.linear`).
+
+    Attributes:
+        description: library, version, precision, and where it was measured.
+        measured_as: what measured tables call it.
+        launch_s: launch and tail of a kernel.
+        bandwidth_ratio: share of the DRAM bandwidth that a long stream of weights reaches.
+        reread_ratio: share of the weights that each further row of tiles reads from DRAM again.
+        tensor_ratio: share of the tensor-core peak that a multiprocessor reaches inside a tile.
+        on_chip_bytes_per_s: rate at which all multiprocessors together load operands of their tiles.
+        tile_fixed_s: start and end of one tile on its multiprocessor.
+        wave_ratio: how much of a last, partly filled wave of tiles is lost; 1 loses all of it, 0 nothing.
+        overlap_exponent: how sharply the slower of memory and compute hides the other; infinite is a roofline.
+        split_fixed_s: further launch when the inputs are split over several tiles.
+        split_bytes_per_s: rate of summing the partial outputs of such a split.
+        selection_exponent: how surely the library picks its fastest tile; infinite is always.
+        tiles: rows and columns of the output tiles that the library has.
+        splits: into how many parts it splits the inputs.
+        tile_depth: inputs that a tile takes at a time.
+        aligned_bytes: rows of the weight that are no multiple of this run on kernels without wide loads.
+        unaligned_tensor_ratio: share of the peak that those reach.
+        covers_m: token-rows, covers_k: inputs, covers_n: outputs of the fit.
+
+    """
+
+    description: Name
+    measured_as: list[str]
+    launch_s: NonNegative
+    bandwidth_ratio: Fraction
+    reread_ratio: Share
+    tensor_ratio: Fraction
+    on_chip_bytes_per_s: Positive
+    tile_fixed_s: NonNegative
+    wave_ratio: Share
+    overlap_exponent: Exponent
+    split_fixed_s: NonNegative
+    split_bytes_per_s: Positive
+    selection_exponent: Exponent
+    tiles: list[Tile]
+    splits: list[Count]
+    tile_depth: Count
+    aligned_bytes: Count = 1
+    unaligned_tensor_ratio: Fraction = 1.0
+    covers_m: Span
+    covers_k: Span
+    covers_n: Span
+
+    def outside(self, kernel: Linear) -> str | None:
+        """Say which size of a kernel the fit has not seen."""
+        return _outside({
+            "m": (kernel.m, self.covers_m), "k": (kernel.k, self.covers_k), "n": (kernel.n, self.covers_n),
+        })  # fmt: skip
+
+
+class Packing(StrEnum):
+    """When the query heads of a group share one tile, and so one read of their keys and values."""
+
+    ALWAYS = "always"
+    SINGLE_TOKEN = "single_token"
+    NEVER = "never"
+
+
+class PrefillKernels(Spec):
+    """How a library attends to whole prompts, causally.
+
+    Attributes:
+        launch_s: launch and tail.
+        tensor_ratio: share of the tensor-core peak inside a tile.
+        bandwidth_ratio: share of the DRAM bandwidth.
+        tile_fixed_s: start and end of a tile.
+        wave_ratio: loss in a partly filled last wave.
+        overlap_exponent: how sharply compute and memory hide each other.
+        query_tile: query rows of a tile.
+        key_tile: keys it takes at a time.
+
+    """
+
+    launch_s: NonNegative
+    tensor_ratio: Fraction
+    bandwidth_ratio: Fraction
+    tile_fixed_s: NonNegative
+    wave_ratio: Share
+    overlap_exponent: Exponent
+    query_tile: Count
+    key_tile: Count
+
+
+class AttentionLibrary(Spec):
+    """How one library runs decode attention on this GPU (formulas: :mod:`papisim.devices.gpu.attention`).
+
+    Attributes:
+        description: library, version, precision, and where it was measured.
+        measured_as: what measured tables call it.
+        packing: when query heads of a group share a tile. Unpacked heads each read the keys and values of their group.
+        splits: when a request's cache is split over several tiles, whose results a second kernel combines.
+        splits_ungrouped: whether it splits where every query head has keys and values of its own.
+        max_splits: largest split.
+        query_tile: query rows of a tile.
+        key_tile: keys of a block; a cache is split between blocks.
+        launch_s: launch and tail.
+        repack_s: copies that bring grouped queries together and their results apart.
+        tile_fixed_s: work of a tile that does not depend on the cache.
+        lone_bytes_per_s: rate at which one tile alone reads its part of the cache.
+        on_chip_bytes_per_s: rate at which all multiprocessors together read, from L2 or DRAM.
+        bandwidth_ratio: share of the DRAM bandwidth.
+        wave_ratio: loss in a partly filled last wave.
+        overlap_exponent: how sharply the slowest of these hides the others.
+        split_fixed_s: launch of the combining kernel.
+        split_bytes_per_s: rate at which it reads partial results.
+        prefill: the kernels for whole prompts.
+        covers_kv: cached tokens, covers_requests: requests, covers_head_dim: widths of a head of the fit.
+
+    """
+
+    description: Name
+    measured_as: list[str]
+    packing: Packing
+    splits: Packing
+    splits_ungrouped: bool
+    max_splits: Count
+    query_tile: Count
+    key_tile: Count
+    launch_s: NonNegative
+    repack_s: NonNegative
+    tile_fixed_s: NonNegative
+    lone_bytes_per_s: Positive
+    on_chip_bytes_per_s: Positive
+    bandwidth_ratio: Fraction
+    wave_ratio: Share
+    overlap_exponent: Exponent
+    split_fixed_s: NonNegative
+    split_bytes_per_s: Positive
+    prefill: PrefillKernels
+    covers_kv: Span
+    covers_requests: Span
+    covers_head_dim: Span
+
+    def outside(self, kernel: Attention) -> str | None:
+        """Say which size of a kernel the fit has not seen."""
+        return _outside({
+            "kv": (kernel.kv_tokens / kernel.n_requests, self.covers_kv),
+            "requests": (kernel.n_requests, self.covers_requests),
+            "head_dim": (kernel.head_dim, self.covers_head_dim),
+        })  # fmt: skip
+
+
+class Streaming(Spec):
+    """How kernels of one class stream their operands (formula: :mod:`papisim.devices.gpu.elementwise`).
+
+    Attributes:
+        launch_s: launch and tail of each kernel.
+        on_chip_bytes_per_s: rate while the operands fit the cache, where the kernel before left them.
+
+    """
+
+    launch_s: NonNegative
+    on_chip_bytes_per_s: Positive
+
+
+class ElementwiseLibrary(Spec):
+    """How kernels that stream their operands run.
+
+    Attributes:
+        description: library, version, and where it was measured.
+        bandwidth_ratio: share of the DRAM bandwidth that reads and writes beyond the cache reach.
+        cache_bytes: operands that the kernel before left in the L2 cache.
+        fused: one kernel for each of a class, as serving engines have it.
+        eager: a kernel for each operation, as eager torch has it, by kernel class.
+
+    """
+
+    description: Name
+    bandwidth_ratio: Fraction
+    cache_bytes: NonNegative
+    fused: Streaming
+    eager: dict[KernelClass, Streaming]
+
+
+class GpuEnergy(Spec):
+    """Energy of a GPU by access and operation, from the literature."""
+
+    dram_activation_j_per_byte: NonNegative
+    dram_access_j_per_byte: NonNegative
+    dram_transfer_j_per_byte: NonNegative
+    on_chip_j_per_byte: NonNegative
+    compute_j_per_flop: NonNegative
+
+
+class FittedEnergy(Spec):
+    """Energy of a GPU as its board draws it, above idle.
+
+    Attributes:
+        active_w: power of clocking and feeding the multiprocessors while a kernel runs, whatever it does.
+        dram_j_per_byte: energy of a byte of DRAM traffic, with all that moves it.
+        compute_j_per_flop: energy of one operation of the tensor cores, with all that feeds them.
+
+    """
+
+    active_w: NonNegative
+    dram_j_per_byte: NonNegative
+    compute_j_per_flop: NonNegative
+
+
+class _Libraries(Spec):
+    """The libraries of one family of kernels, and which is used."""
+
+    use: Name
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        libraries = getattr(self, "libraries", {})
+        if self.use not in libraries:
+            raise ValueError(f"found use '{self.use}'; {did_you_mean(self.use, libraries)}")
+        return self
+
+
+class LinearKernels(_Libraries):
+    """Libraries for matrix products."""
+
+    libraries: dict[str, LinearLibrary]
+
+    @property
+    def used(self) -> LinearLibrary:
+        """The library in use."""
+        return self.libraries[self.use]
+
+
+class AttentionKernels(_Libraries):
+    """Libraries for attention."""
+
+    libraries: dict[str, AttentionLibrary]
+
+    @property
+    def used(self) -> AttentionLibrary:
+        """The library in use."""
+        return self.libraries[self.use]
+
+
+class Part(DevicePart):
+    """One GPU with its memory.
+
+    Attributes:
+        peak_flop_per_s: dense tensor-core peak at the trace's precision.
+        memory_bandwidth_bytes_per_s: peak of its DRAM.
+        multiprocessors: streaming multiprocessors.
+        board_w: power limit of the board.
+        linear: libraries for FC kernels.
+        attention: libraries for attention.
+        elementwise: kernels that stream their operands.
+        between_kernels_s: what a kernel of an iteration waits after a different one, beyond what it takes among its like.
+        link: the link part that joins several of them.
+        tables: folder of measured tables under the data folder; None where there are none.
+        mode: ``table`` takes a measured time where the tables hold the shape or surround it, and the model elsewhere.
+        energy_model: which of the two energy models prices kernels.
+        energy: energy by access.
+        fitted_energy: energy as measured at the board.
+
+    """
+
+    kind: Literal["gpu"]
+    peak_flop_per_s: Positive
+    memory_bandwidth_bytes_per_s: Positive
+    multiprocessors: Count
+    board_w: Positive
+    linear: LinearKernels
+    attention: AttentionKernels
+    elementwise: ElementwiseLibrary
+    between_kernels_s: NonNegative = 0.0
+    link: str | None = None
+    tables: str | None = None
+    mode: Literal["model", "table"] = "model"
+    energy_model: Literal["per_access", "fitted"]
+    energy: GpuEnergy
+    fitted_energy: FittedEnergy | None = None
+
+    @model_validator(mode="after")
+    def _has_what_it_names(self) -> Self:
+        if self.mode == "table" and self.tables is None:
+            raise ValueError("found mode 'table' without 'tables', expected the folder that holds them")
+        if self.energy_model == "fitted" and self.fitted_energy is None:
+            raise ValueError("found energy_model 'fitted' without 'fitted_energy'")
+        return self
+
+
+def _outside(sizes: dict[str, tuple[float, Span]]) -> str | None:
+    beyond = [
+        f"{name} {size:g} ({span[0]:g} to {span[1]:g})"
+        for name, (size, span) in sizes.items()
+        if not span[0] <= size <= span[1]
+    ]
+    return f"outside the fit: {', '.join(beyond)}" if beyond else None

@@ -1,0 +1,180 @@
+"""A group of GPUs in tensor parallel and what kernels cost on it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
+from papisim.devices.gpu.elementwise import streaming_s
+from papisim.devices.gpu.energy import kernel_energy
+from papisim.devices.gpu.linear import linear_times
+from papisim.devices.gpu.part import Packing, Part
+from papisim.devices.gpu.table import measured_attention_s, measured_linear_s, measured_unfused_s
+from papisim.ops.cost import Cost
+from papisim.ops.kernel import ROW_PARALLEL, Attention, Elementwise, Kernel, KernelClass, KvAppend, Linear
+
+#: elementwise kernels that work on a tensor which is itself split over the ranks; the others run whole on each
+_SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY})
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """What the largest rank computes and moves, how long it takes, and what of that is its launch."""
+
+    flop: float
+    moved_bytes: float
+    time_s: float
+    launch_s: float
+    bandwidth_ratio: float
+    tensor_ratio: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """``count`` GPUs that split every kernel (tensor parallel); the largest shard sets the time, all the energy."""
+
+    name: str
+    part: Part
+    count: int
+
+    @property
+    def capacity_bytes(self) -> float:
+        """Memory of all GPUs."""
+        return self.part.capacity_bytes * self.count
+
+    @property
+    def static_w(self) -> float:
+        """Idle power of all GPUs."""
+        return self.part.static_w * self.count
+
+    def price(self, kernel: Kernel) -> Cost:
+        """Return the cost of a kernel split over the GPUs.
+
+        FC kernels whose input is split over the ranks are split by rows of the weight, the others by columns
+        (Shoeybi et al., Megatron-LM, 2019, Section 3); attention by heads of the cache.
+        """
+        match kernel:
+            case Linear():
+                return self._cost(self._linear(self._shard_linear(kernel)))
+            case Attention():
+                return self._cost(self._attention(kernel))
+            case KvAppend():
+                return self._cost(self._streamed(0, 2 * kernel.new_bytes / self.count))
+            case Elementwise():
+                share = 1 / self.count if kernel.kernel_class in _SHARDED else 1.0
+                moved = kernel.read_bytes + kernel.write_bytes
+                return self._cost(self._streamed(kernel.flop * share, moved * share))
+
+    def price_unfused(self, kernel: Elementwise, n_kernels: int, rows: int) -> Cost:
+        """Return the cost of the single operations of a kernel as eager torch launches them.
+
+        Args:
+            kernel: with the bytes that all operations together read and write.
+            n_kernels: how many operations there are.
+            rows: token-rows.
+
+        """
+        kernel_class, flop = kernel.kernel_class, kernel.flop
+        moved_bytes = kernel.read_bytes + kernel.write_bytes
+        library = self.part.elementwise
+        share = 1 / self.count if kernel_class in _SHARDED | {KernelClass.KV_APPEND} else 1.0
+        streaming = library.eager.get(kernel_class, library.fused)
+        time_s = self._table_unfused_s(kernel_class, n_kernels, rows, moved_bytes * share)
+        if time_s is None:
+            time_s = streaming_s(self.part, library, streaming, moved_bytes * share, n_kernels)
+        launch_s = n_kernels * streaming.launch_s
+        return self._cost(_Shard(flop * share, moved_bytes * share, time_s, launch_s, library.bandwidth_ratio, 1.0))
+
+    def _table_unfused_s(
+        self, kernel_class: KernelClass, n_kernels: int, rows: int, moved_bytes: float
+    ) -> float | None:
+        if self.part.mode != "table" or self.part.tables is None:
+            return None
+        return measured_unfused_s(self.part.tables, kernel_class, n_kernels, rows, moved_bytes)
+
+    def outside(self, kernel: Kernel) -> str | None:
+        """Say where a kernel lies outside what the model was fitted to; its price is then physics alone."""
+        match kernel:
+            case Linear():
+                return self.part.linear.used.outside(self._shard_linear(kernel))
+            case Attention():
+                return self.part.attention.used.outside(kernel)
+        return None
+
+    def measured(self, kernel: Kernel) -> bool:
+        """Tell whether a kernel's time is taken from a measured table."""
+        match kernel:
+            case Linear():
+                return self._table_linear_s(self._shard_linear(kernel)) is not None
+            case Attention():
+                return self._table_attention_s(kernel, *self._heads(kernel)) is not None
+        return False
+
+    def _shard_linear(self, kernel: Linear) -> Linear:
+        if self.count == 1:
+            return kernel
+        if kernel.role in ROW_PARALLEL:
+            return replace(kernel, k=math.ceil(kernel.k / self.count))
+        # ranks pad their columns so that rows of the weight start aligned
+        step = max(1, self.part.linear.used.aligned_bytes // kernel.element_bytes)
+        return replace(kernel, n=math.ceil(kernel.n / self.count / step) * step)
+
+    def _heads(self, kernel: Attention) -> tuple[int, int]:
+        n_kv_heads = math.ceil(kernel.n_kv_heads / self.count)
+        return kernel.n_heads * n_kv_heads // kernel.n_kv_heads, n_kv_heads
+
+    def _linear(self, kernel: Linear) -> _Shard:
+        library = self.part.linear.used
+        time_s = self._table_linear_s(kernel)
+        if time_s is None:
+            times = linear_times(self.part, library, kernel.m, kernel.k, kernel.n, element_bytes=kernel.element_bytes)
+            time_s = float(times[0])
+        moved = kernel.read_bytes + kernel.write_bytes
+        return _Shard(kernel.flop, moved, time_s, library.launch_s, library.bandwidth_ratio, library.tensor_ratio)
+
+    def _table_linear_s(self, kernel: Linear) -> float | None:
+        if self.part.mode != "table" or self.part.tables is None:
+            return None
+        return measured_linear_s(self.part.tables, kernel.m, kernel.k, kernel.n)
+
+    def _attention(self, kernel: Attention) -> _Shard:
+        library, (n_heads, n_kv_heads) = self.part.attention.used, self._heads(kernel)
+        share = n_kv_heads / kernel.n_kv_heads
+        time_s = self._table_attention_s(kernel, n_heads, n_kv_heads)
+        if time_s is None:
+            shapes = AttentionShapes.of(kernel, n_heads, n_kv_heads)
+            times = prefill_times if _is_causal(kernel) else decode_times
+            time_s = float(times(self.part, library, shapes)[0])
+        moved = (kernel.read_bytes + kernel.write_bytes) * share
+        flop, launch_s = kernel.flop * share, library.launch_s
+        return _Shard(flop, moved, time_s, launch_s, library.bandwidth_ratio, library.prefill.tensor_ratio)
+
+    def _table_attention_s(self, kernel: Attention, n_heads: int, n_kv_heads: int) -> float | None:
+        tlp, rest = divmod(kernel.query_tokens, kernel.n_requests)
+        if self.part.mode != "table" or self.part.tables is None or rest or _is_causal(kernel):
+            return None
+        packed = self.part.attention.used.packing is Packing.ALWAYS and n_heads > n_kv_heads and tlp > 1
+        heads, kv = (n_heads, n_kv_heads, kernel.head_dim), kernel.kv_tokens / kernel.n_requests
+        return measured_attention_s(
+            self.part.tables, heads, packed=packed, tlp=tlp, requests=kernel.n_requests, kv=kv
+        )
+
+    def _streamed(self, flop: float, moved_bytes: float) -> _Shard:
+        library = self.part.elementwise
+        time_s = streaming_s(self.part, library, library.fused, moved_bytes)
+        time_s = max(time_s, library.fused.launch_s + flop / self.part.peak_flop_per_s)
+        return _Shard(flop, moved_bytes, time_s, library.fused.launch_s, library.bandwidth_ratio, 1.0)
+
+    def _cost(self, shard: _Shard) -> Cost:
+        part = self.part
+        memory_s = shard.moved_bytes / (part.memory_bandwidth_bytes_per_s * shard.bandwidth_ratio)
+        compute_s = shard.flop / (part.peak_flop_per_s * shard.tensor_ratio)
+        bounds = {"compute": compute_s, "memory": memory_s, "fixed": shard.launch_s}
+        energy = kernel_energy(part, shard.flop, shard.moved_bytes, shard.time_s) * self.count
+        return Cost(shard.time_s, max(bounds, key=bounds.__getitem__), energy)
+
+
+def _is_causal(kernel: Attention) -> bool:
+    """Tell a whole prompt, whose masked pairs are skipped, from decoding, which computes the rectangle."""
+    return kernel.pairs * kernel.n_requests < kernel.query_tokens * kernel.kv_tokens

@@ -1,0 +1,189 @@
+"""Measured tables of GPU kernels, ours and other people's, in one shape.
+
+A table is known by its columns: those that ``kernels/`` writes, vidur's profiles of linear layers, NVIDIA aiconfigurator's
+tables of GEMM, attention and collectives, and Frontier's of decode attention. Which GPU it was measured on is in its
+column ``gpu``, else in its file's name or its folder's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from papisim.errors import InputError
+
+#: kinds of measured kernels, each with the columns that every table of it has here
+KINDS: dict[str, tuple[str, ...]] = {
+    "linear": ("m", "k", "n"),
+    "attention": ("requests", "queries", "kv", "n_heads", "n_kv_heads", "head_dim"),
+    "prefill": ("requests", "queries", "kv", "n_heads", "n_kv_heads", "head_dim"),
+    "all_reduce": ("ranks", "message_bytes"),
+    "elementwise": ("op", "rows", "width", "moved_bytes"),
+    "step": ("model", "rlp", "tlp", "kv"),
+}
+_MILLI = 1e-3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A table of measured kernels of one kind on one GPU.
+
+    Attributes:
+        kind: a key of :data:`KINDS`.
+        gpu: the name of the GPU's part.
+        source: what the table calls the library.
+        file: where it was read from.
+        rows: the columns of its kind, ``time_s``, ``energy_j`` (board energy, NaN where not measured) and ``model``.
+
+    """
+
+    kind: str
+    gpu: str
+    source: str
+    file: str
+    rows: pd.DataFrame = field(repr=False)
+
+
+def read_tables(folders: Iterable[Path], gpus: Iterable[str]) -> list[Measured]:
+    """Read every measured table in folders and below.
+
+    Args:
+        folders: where to look for ``*.csv`` and ``*.csv.gz``.
+        gpus: names of GPU parts.
+
+    Raises:
+        InputError: a table has a cell that is no number.
+
+    """
+    names = list(gpus)
+    files = sorted(
+        {path for folder in folders for pattern in ("*.csv", "*.csv.gz") for path in folder.rglob(pattern)}
+    )
+    return [table for path in files for table in _read(path, names)]
+
+
+def _read(path: Path, gpus: list[str]) -> Iterator[Measured]:
+    header = frozenset(pd.read_csv(path, nrows=0).columns)
+    for needed, reader in _FORMATS:
+        if needed <= header:
+            try:
+                frames = list(reader(pd.read_csv(path)))
+            except (ValueError, TypeError) as error:
+                raise InputError(f"has a cell that cannot be used: {error}", file=str(path)) from None
+            for kind, source, rows in frames:
+                yield from _by_gpu(kind, source, rows, path, gpus)
+            return
+
+
+def _by_gpu(kind: str, source: str, rows: pd.DataFrame, path: Path, gpus: list[str]) -> Iterator[Measured]:
+    columns = [*KINDS[kind], "time_s", "energy_j", *(name for name in ("model", "packed") if name not in KINDS[kind])]
+    if "gpu" not in rows:
+        rows = rows.assign(gpu=_named(path, gpus))
+    for gpu, part in rows.groupby("gpu"):
+        if gpu in gpus:
+            clean = part.reindex(columns=columns).reset_index(drop=True)
+            yield Measured(kind, str(gpu), source, str(path), clean)
+
+
+def _named(path: Path, gpus: list[str]) -> str:
+    """Return the GPU that a file's name or its folder's names; the longest name where several fit."""
+    words = set(re.split(r"[^a-z0-9]+", f"{path.parent.name} {path.name}".lower()))
+    return max((gpu for gpu in gpus if gpu.lower() in words), key=len, default="")
+
+
+_Frames = Iterator[tuple[str, str, pd.DataFrame]]
+
+
+def _own_linear(table: pd.DataFrame) -> _Frames:
+    for library, rows in table.groupby("library"):
+        yield "linear", str(library), rows
+
+
+def _own_attention(table: pd.DataFrame) -> _Frames:
+    renamed = table.rename(columns={"batch": "requests", "tlp": "queries"})
+    for (library, packed), rows in renamed.groupby(["library", "packed_gqa"]):
+        yield "attention", f"{library}-packed" if packed else str(library), rows
+
+
+def _own_all_reduce(table: pd.DataFrame) -> _Frames:
+    for library, rows in table.groupby("library"):
+        yield "all_reduce", str(library), rows
+
+
+def _own_elementwise(table: pd.DataFrame) -> _Frames:
+    yield "elementwise", "torch", table.assign(moved_bytes=table.read_bytes + table.write_bytes)
+
+
+def _own_step(table: pd.DataFrame) -> _Frames:
+    yield "step", "torch", table
+
+
+def _vidur(table: pd.DataFrame) -> _Frames:
+    """Profiles by operation and token-rows; the same point measured again is taken once, at the median."""
+    linear = table[table.op.isin(["qkv", "proj", "ff1", "ff2"])].rename(columns={"n_tokens": "m"})
+    yield "linear", "vidur", linear.groupby(["gpu", "model", "m", "k", "n"], as_index=False)[["time_s"]].median()
+
+
+def _aiconfigurator_gemm(table: pd.DataFrame) -> _Frames:
+    for source, rows in _in_seconds(table).groupby("kernel_source"):
+        yield "linear", str(source), _median(rows, ["m", "k", "n"])
+
+
+def _aiconfigurator_attention(table: pd.DataFrame) -> _Frames:
+    """Decoding has one query token and ``isl + step`` cached; prompts have step 0."""
+    half = _in_seconds(table[table.kv_cache_dtype.isin(["bfloat16", "float16"])])
+    half = half.rename(
+        columns={"batch_size": "requests", "num_heads": "n_heads", "num_key_value_heads": "n_kv_heads"}
+    )
+    half = half.assign(kv=half.isl + half.step)
+    for (source, prompt), rows in half.groupby(["kernel_source", half.step == 0]):
+        kind = "prefill" if prompt else "attention"
+        yield kind, str(source), rows.assign(queries=rows.isl)
+
+
+def _aiconfigurator_all_reduce(table: pd.DataFrame) -> _Frames:
+    """Message sizes count elements of the type."""
+    bytes_each = table.allreduce_dtype.map({"bfloat16": 2, "half": 2, "float16": 2})
+    rows = _in_seconds(table).assign(ranks=table.num_gpus, message_bytes=bytes_each * table.message_size)
+    for backend, each in rows.groupby("backend"):
+        yield "all_reduce", str(backend), each
+
+
+def _aiconfigurator_nccl(table: pd.DataFrame) -> _Frames:
+    half = table[(table.op_name == "all_reduce") & (table.nccl_dtype == "half")]
+    yield "all_reduce", "nccl", _in_seconds(half).assign(ranks=half.num_gpus, message_bytes=2 * half.message_size)
+
+
+def _frontier(table: pd.DataFrame) -> _Frames:
+    names = {"n_q_head": "n_heads", "n_kv_head": "n_kv_heads", "batch_size": "requests", "kv_cache_size": "kv"}
+    yield "attention", "flashinfer", table.rename(columns={**names, "dhead": "head_dim"}).assign(queries=1)
+
+
+def _in_seconds(table: pd.DataFrame) -> pd.DataFrame:
+    """Turn aiconfigurator's milliseconds, and board watts where it has them, into seconds and joules."""
+    rows = table.assign(time_s=table.latency * _MILLI)
+    return rows.assign(energy_j=rows.power * rows.time_s) if "power" in rows else rows
+
+
+def _median(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    values = [name for name in ("time_s", "energy_j") if name in rows]
+    return rows.groupby(by, as_index=False)[values].median()
+
+
+_FORMATS: tuple[tuple[frozenset[str], Callable[[pd.DataFrame], _Frames]], ...] = (
+    (frozenset({"gpu", "op", "n_tokens", "k", "n", "tp"}), _vidur),
+    (frozenset({"kernel_source", "gemm_dtype", "m", "n", "k"}), _aiconfigurator_gemm),
+    (frozenset({"kernel_source", "isl", "step", "kv_cache_dtype"}), _aiconfigurator_attention),
+    (frozenset({"allreduce_dtype", "num_gpus", "message_size"}), _aiconfigurator_all_reduce),
+    (frozenset({"nccl_dtype", "num_gpus", "op_name"}), _aiconfigurator_nccl),
+    (frozenset({"n_q_head", "n_kv_head", "kv_cache_size", "time_s"}), _frontier),
+    (frozenset({"batch", "n_heads", "packed_gqa", "time_s"}), _own_attention),
+    (frozenset({"ranks", "message_bytes", "library", "time_s"}), _own_all_reduce),
+    (frozenset({"op", "rows", "width", "read_bytes", "time_s"}), _own_elementwise),
+    (frozenset({"model", "rlp", "n_kernels", "time_s"}), _own_step),
+    (frozenset({"m", "k", "n", "library", "time_s"}), _own_linear),
+)

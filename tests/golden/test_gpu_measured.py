@@ -1,0 +1,110 @@
+"""How far the GPU model is off silicon: shipped tables of an H200, and other people's of A100, H100 and H200."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from papisim import catalog
+from papisim.results.gpu_tables import read_tables
+from papisim.results.gpu_validation import compare, ridge_rows
+from papisim.spec.system import load_part
+
+DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
+SHIPPED = catalog.data_folder() / "kernels" / "measured"
+needs_data = pytest.mark.skipif(not (DATA / "gpu").is_dir(), reason=f"no measured tables in {DATA}")
+needs_shipped = pytest.mark.skipif(not SHIPPED.is_dir(), reason=f"no measured tables in {SHIPPED}")
+
+#: mean absolute error that each comparison may have: what the fit reaches, and a tenth more
+OTHERS = {
+    ("a100", "linear", "vidur", "cublas"): 0.069,
+    ("a100", "linear", "vllm_default", "cublas_vllm"): 0.066,
+    ("a100", "attention", "vllm_flash_attn", "flash_attn"): 0.078,
+    ("a100", "attention", "flashinfer", "flashinfer"): 0.030,
+    ("a100", "prefill", "vllm_flash_attn", "flash_attn"): 0.10,
+    ("a100", "all_reduce", "vllm_graph", "nvlink3"): 0.05,
+    ("h100", "linear", "vidur", "cublas"): 0.088,
+    ("h100", "linear", "vllm_default", "cublas_vllm"): 0.057,
+    ("h100", "attention", "vllm_flash_attn", "flash_attn"): 0.10,
+    ("h200", "linear", "vllm_default", "cublas_vllm"): 0.047,
+    ("h200", "attention", "vllm_flash_attn", "flash_attn"): 0.11,
+}
+OURS = {
+    ("linear.csv", "linear", "cublas"): 0.052,
+    ("linear.csv", "linear energy", "cublas"): 0.05,
+    ("attention.csv", "attention", "sdpa"): 0.051,
+    ("attention.csv", "attention", "sdpa_packed"): 0.035,
+    ("all_reduce.csv", "all_reduce", "nvlink4"): 0.05,
+    ("step.csv", "iteration of llama7b", "by table"): 0.02,
+    ("step.csv", "iteration of llama3-8b", "by table"): 0.025,
+    ("step_heldout.csv", "iteration of llama13b", "by model"): 0.055,
+    ("step.csv", "energy of llama7b", "by model"): 0.13,
+    ("step_heldout.csv", "energy of llama13b", "by model"): 0.13,
+}
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    found = list(compare("h200", load_part("h200").part, read_tables([SHIPPED], ["h200"])))
+    return {(row.table.partition(" ")[0], row.family, row.library): row for row in found if row.regime == "all"}
+
+
+@needs_shipped
+@pytest.mark.parametrize("key", OURS, ids=" ".join)
+def test_the_shipped_tables_are_met(shipped, key):
+    assert shipped[key].errors.mape <= OURS[key]
+
+
+@needs_shipped
+def test_the_model_beats_a_roofline_of_four_parameters_fitted_to_the_same_rows(shipped):
+    row = shipped["linear.csv", "linear", "cublas"]
+    assert row.errors.mape < 0.75 * row.baseline.mape
+
+
+@needs_shipped
+def test_speculation_with_grouped_queries_is_as_slow_as_torch_makes_it(shipped):
+    part = load_part("h200").part
+    assert part.attention.libraries["sdpa"].packing == "single_token"
+    assert part.attention.libraries["sdpa_packed"].packing == "always"
+
+
+def test_an_h200_leaves_its_memory_bound_plateau_between_100_and_200_token_rows():
+    """Measured on 8192 × 8192: 1.1 times one row at 112, 1.5 times at 256."""
+    assert 90 <= ridge_rows(load_part("h200").part, 8192, 8192) <= 220
+
+
+@pytest.fixture(scope="module")
+def others():
+    names = ["a100", "h100", "h200"]
+    tables = read_tables([DATA / "gpu"], names)
+    found = [row for name in names for row in compare(name, load_part(name).part, tables) if row.regime == "all"]
+    return {(row.gpu, row.family, row.table.partition("(")[2].rstrip(")"), row.library): row for row in found}
+
+
+@pytest.mark.shared_data
+@needs_data
+@pytest.mark.parametrize("key", OTHERS, ids=" ".join)
+def test_tables_of_others_are_met(others, key):
+    assert others[key].errors.mape <= OTHERS[key]
+
+
+@pytest.mark.shared_data
+@needs_data
+def test_a_fit_to_one_lab_predicts_another(others):
+    """Two labs differ by 9 % on the same shapes of an A100."""
+    from papisim.results.gpu_validation import covered_linear, errors_of, linear_times_of  # noqa: PLC0415
+
+    part = load_part("a100").part
+    theirs = next(table for table in read_tables([DATA / "gpu"], ["a100"]) if table.source == "vllm_default")
+    rows = covered_linear(part.linear.libraries["cublas"], theirs.rows)
+    rows = rows[rows.n >= 1024]
+    errors = errors_of(linear_times_of(part, part.linear.libraries["cublas"], rows), rows.time_s.to_numpy())
+    assert errors.mape <= 0.10
+
+
+@pytest.mark.shared_data
+@needs_data
+def test_every_fit_to_others_beats_the_roofline(others):
+    linear = [row for row in others.values() if row.family == "linear"]
+    assert len(linear) >= 5
+    assert all(row.errors.mape < row.baseline.mape for row in linear)
