@@ -25,7 +25,6 @@ class BatchingView:
         waiting: requests that have arrived and wait.
         running: requests in the batch (RLP).
         more_to_come: whether requests may still arrive.
-
     """
 
     waiting: int

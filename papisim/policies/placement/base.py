@@ -36,15 +36,14 @@ class PlacementView:
 
     Attributes:
         rlp: requests decoded together.
-        tlp: tokens decoded per request in this iteration.
+        rows: token-rows in flight, RLP × TLP; their sum where requests have different numbers of tokens in flight.
         kernel: the kernel to place.
         candidates: names of the devices that can run it.
         price: the cost model, for an oracle: ``price(device_name, kernel)``.
-
     """
 
     rlp: int
-    tlp: int
+    rows: int
     kernel: Linear
     candidates: tuple[str, ...]
     price: Callable[[str, Kernel], Cost]

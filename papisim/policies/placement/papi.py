@@ -21,7 +21,6 @@ class Options(PlacementOptions):
         processing_unit: device for compute-bound FC kernels.
         pim: device for memory-bound FC kernels.
         alpha: threshold on RLP × TLP, in token-rows.
-
     """
 
     kind: Literal["papi"]
@@ -59,4 +58,4 @@ class Placement:
     def place(self, view: PlacementView) -> str:
         """Return the side of the threshold that RLP × TLP is on."""
         options = self._options
-        return options.processing_unit if view.rlp * view.tlp > self._alpha else options.pim
+        return options.processing_unit if view.rows > self._alpha else options.pim

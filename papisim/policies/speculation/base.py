@@ -1,15 +1,22 @@
 """The contract of a speculation policy.
 
-A policy is one module with two names: ``Options`` and ``Speculation``, built from them. TLP, the tokens decoded per request
-and iteration, is a register of the machine: the host may write it between iterations (PAPI, Section 5), and what the policy
-returns before an iteration is what the register then holds. Every token in flight is accepted and drafting takes no
-time, which is the accounting that the paper's figures are consistent with.
+A policy is one module with two names: ``Options``, the fields of the ``speculation:`` section of an experiment, and
+``Speculation``, built from them. In every iteration the engine
+
+1. asks :meth:`SpeculationPolicy.plan` what each request drafts,
+2. shows :meth:`SpeculationPolicy.cut` what the draft source proposes, so that a policy with a dynamic stop may end drafts
+   early (most policies keep them as planned),
+3. verifies, accepts, and tells :meth:`SpeculationPolicy.observe` what became of each draft.
+
+TLP, the tokens that a request has in flight, is its drafts and the one token that decoding would have computed anyway. The
+register may change before any iteration (PAPI, Section 5).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from papisim.spec.base import Spec
 
@@ -20,22 +27,162 @@ class SpeculationOptions(Spec):
     kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What one request drafts in one iteration.
+
+    Attributes:
+        length: serial draft steps: the tokens of a chain, the depth of a tree. 0 is no speculation.
+        tree: draft nodes at each depth, for a tree; None for a chain. ``len(tree) == length``.
+        exit_layer: layers that a self-speculating model drafts with; None where another source drafts.
+    """
+
+    length: int
+    tree: tuple[int, ...] | None = None
+    exit_layer: int | None = None
+
+    @property
+    def nodes(self) -> int:
+        """Draft tokens to verify."""
+        return self.length if self.tree is None else sum(self.tree)
+
+    @property
+    def rows(self) -> int:
+        """Token-rows of the verification: the drafts, and the last accepted token."""
+        return self.nodes + 1
+
+
+NO_DRAFT = Draft(0)
+
+
 @dataclass(frozen=True)
 class SpeculationView:
     """What a policy may see before an iteration.
 
     Attributes:
         iteration: number of the iteration, from 0.
-        rlp: requests that will be decoded in it.
-
+        requests: ids of the running requests, in batch order.
+        price_s: the cost model, for policies that profile or look ahead: seconds that this iteration takes with given
+            drafts, one a request, drafting included.
+        n_layers: layers of the target model, for policies that choose an exit layer; 0 where not told.
     """
 
     iteration: int
-    rlp: int
+    requests: tuple[int, ...]
+    price_s: Callable[[Sequence[Draft]], float]
+    n_layers: int = 0
+
+    @property
+    def rlp(self) -> int:
+        """Requests that will be decoded together."""
+        return len(self.requests)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a draft source knows about the tokens it proposes, position by position, before they are verified.
+
+    Attributes:
+        confidence: the draft's probability of its top token.
+        entropy: entropy of the draft's distribution, in nats.
+    """
+
+    confidence: tuple[float, ...]
+    entropy: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What became of one request's draft.
+
+    Attributes:
+        request_id: whose.
+        draft: what was drafted in the end.
+        accepted: length of the longest correct prefix (chain) or path (tree), from 0 to ``draft.length``.
+        confidence: as proposed, for the positions drafted.
+        kld: KL divergence of target from draft, in nats, at the positions drafted, also after the first rejection.
+        layer_matches: for self-speculation, by layer from 1 to the last but one: whether each position's token is what
+            that layer alone would have said; empty for other sources. Verification decides one position more than was
+            drafted, which may be there too.
+        layer_confidence: for self-speculation, by layer: that layer's probability of its own top token at each position.
+    """
+
+    request_id: int
+    draft: Draft
+    accepted: int
+    confidence: tuple[float, ...] = ()
+    kld: tuple[float, ...] = ()
+    layer_matches: tuple[tuple[bool, ...], ...] = ()
+    layer_confidence: tuple[tuple[float, ...], ...] = ()
 
 
 class SpeculationPolicy(Protocol):
-    """Writes the TLP register."""
+    """Decides what is drafted."""
 
-    def tlp(self, view: SpeculationView) -> int:
-        """Return the tokens per request of the next iteration, at least 1."""
+    def plan(self, view: SpeculationView) -> list[Draft]:
+        """Return the draft of each request of the view, in its order."""
+
+    def cut(self, requests: Sequence[int], drafts: Sequence[Draft], proposals: Sequence[Proposal]) -> list[int]:
+        """Return how many positions of each draft are drafted, having seen them proposed one after another.
+
+        All requests draft their j-th token together, so a policy may end every draft when one request's token looks bad.
+        """
+
+    def observe(self, rounds: Sequence[Round]) -> None:
+        """Learn what became of the drafts."""
+
+    def leave(self, request_id: int) -> None:
+        """Forget a request that has ended."""
+
+
+class AsPlanned:
+    """A policy without a dynamic stop."""
+
+    def cut(self, requests: Sequence[int], drafts: Sequence[Draft], proposals: Sequence[Proposal]) -> list[int]:
+        """Return the lengths as planned."""
+        del requests, proposals
+        return [draft.length for draft in drafts]
+
+
+class Stateless(AsPlanned):
+    """A policy that keeps drafts as planned and learns nothing; the base of those that only plan."""
+
+    def observe(self, rounds: Sequence[Round]) -> None:
+        """Learn nothing."""
+
+    def leave(self, request_id: int) -> None:
+        """Have nothing to forget."""
+
+
+StateT = TypeVar("StateT")
+
+
+class PerRequest(AsPlanned, Generic[StateT]):
+    """A policy that learns about each request by itself; the base of those that adapt.
+
+    Args:
+        start: makes the state of a request that is seen for the first time.
+    """
+
+    def __init__(self, start: Callable[[], StateT]) -> None:
+        self._start = start
+        self._states: dict[int, StateT] = {}
+
+    def state(self, request_id: int) -> StateT:
+        """Return what is known of a request."""
+        if request_id not in self._states:
+            self._states[request_id] = self._start()
+        return self._states[request_id]
+
+    def observe(self, rounds: Sequence[Round]) -> None:
+        """Learn from each request's round what it says about that request."""
+        for seen in rounds:
+            self.learn(self.state(seen.request_id), seen)
+
+    def learn(self, state: StateT, seen: Round) -> None:
+        """Update a request's state with its round."""
+        raise NotImplementedError
+
+    def leave(self, request_id: int) -> None:
+        """Forget a request that has ended."""
+        self._states.pop(request_id, None)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import Literal
 
-from papisim.policies.speculation.base import SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
 from papisim.spec.base import Count
 
 
 class Options(SpeculationOptions):
-    """The tokens per request and iteration."""
+    """The tokens in flight per request: one more than are drafted."""
 
     kind: Literal["fixed"]
     tlp: Count
 
 
-class Speculation:
+class Speculation(Stateless):
     """TLP never changes."""
 
     def __init__(self, options: Options) -> None:
-        self._tlp = options.tlp
+        self._draft = Draft(options.tlp - 1)
 
-    def tlp(self, view: SpeculationView) -> int:
-        """Return the TLP of the options."""
-        del view
-        return self._tlp
+    def plan(self, view: SpeculationView) -> list[Draft]:
+        """Draft the same for every request."""
+        return [self._draft] * view.rlp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from papisim.policies.speculation.base import SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import NO_DRAFT, Draft, SpeculationOptions, SpeculationView, Stateless
 
 
 class Options(SpeculationOptions):
@@ -13,13 +13,12 @@ class Options(SpeculationOptions):
     kind: Literal["off"]
 
 
-class Speculation:
+class Speculation(Stateless):
     """TLP is 1."""
 
     def __init__(self, options: Options) -> None:
         del options
 
-    def tlp(self, view: SpeculationView) -> int:
-        """Return 1."""
-        del view
-        return 1
+    def plan(self, view: SpeculationView) -> list[Draft]:
+        """Draft nothing."""
+        return [NO_DRAFT] * view.rlp

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from papisim.policies.speculation.base import SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
 from papisim.spec.base import Count, Spec
 
 
@@ -34,13 +34,13 @@ class Options(SpeculationOptions):
         return self
 
 
-class Speculation:
+class Speculation(Stateless):
     """TLP follows the schedule."""
 
     def __init__(self, options: Options) -> None:
         self._starts = [write.from_iteration for write in options.writes]
-        self._lengths = [write.tlp for write in options.writes]
+        self._drafts = [Draft(write.tlp - 1) for write in options.writes]
 
-    def tlp(self, view: SpeculationView) -> int:
-        """Return what the last write at or before the iteration wrote."""
-        return self._lengths[bisect.bisect_right(self._starts, view.iteration) - 1]
+    def plan(self, view: SpeculationView) -> list[Draft]:
+        """Draft what the last write at or before the iteration says."""
+        return [self._drafts[bisect.bisect_right(self._starts, view.iteration) - 1]] * view.rlp

@@ -1,0 +1,27 @@
+"""LayerSkip: self-speculation with a fixed exit layer and a fixed draft length (Elhoushi et al., ACL 2024)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
+from papisim.spec.base import Count
+
+
+class Options(SpeculationOptions):
+    """The first layers that draft, and how many tokens they draft."""
+
+    kind: Literal["layerskip"]
+    exit_layer: Count
+    length: Count
+
+
+class Speculation(Stateless):
+    """Neither ever changes."""
+
+    def __init__(self, options: Options) -> None:
+        self._draft = Draft(options.length, exit_layer=options.exit_layer)
+
+    def plan(self, view: SpeculationView) -> list[Draft]:
+        """Draft the same for every request."""
+        return [self._draft] * view.rlp

@@ -1,0 +1,51 @@
+import pytest
+
+from papisim import catalog
+from papisim.policies.speculation.base import Draft, Proposal, Round, SpeculationView
+from papisim.spec.sections import load_section
+
+
+@pytest.fixture(scope="session")
+def preset():
+    """Return a function that reads a shipped preset's options, with some fields replaced."""
+    return lambda name, **fields: load_section("speculation", name, fields=fields).options
+
+
+@pytest.fixture(scope="session")
+def policy(preset):
+    """Return a function that builds the policy of a shipped preset."""
+
+    def build(name, **fields):
+        options = preset(name, **fields)
+        return catalog.load_kind("papisim.policies.speculation", options.kind).Speculation(options)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def view():
+    """Return a function that makes a view of some requests; looking at prices fails unless they are given."""
+
+    def unpriced(drafts):
+        raise AssertionError("this policy asks no cost model")
+
+    def make(*requests, price_s=unpriced, iteration=0, n_layers=0):
+        return SpeculationView(iteration, requests, price_s, n_layers)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def seen():
+    """Return a function that makes a round of a chain."""
+
+    def make(accepted, length, request_id=0, **signals):
+        return Round(request_id, Draft(length), accepted, **signals)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def confident():
+    """Return a function that makes a proposal with these confidences and no entropy."""
+    return lambda *confidence: Proposal(confidence, (0.0,) * len(confidence))
