@@ -54,7 +54,6 @@ class Decoder:
     Args:
         facts: its dimensions.
         device: where it lives.
-
     """
 
     def __init__(self, facts: ModelFacts, device: torch.device) -> None:
@@ -88,7 +87,6 @@ class Decoder:
             tokens: ``(RLP, TLP)``.
             positions: ``(RLP, TLP)``.
             caches: of each layer K and V, ``(2, RLP, heads, KV + TLP, width)``; the last TLP tokens are written.
-
         """
         states = embedding(tokens, self.table)
         cosines, sines = self._rotations(positions)

@@ -36,7 +36,6 @@ class Op:
         read_bytes: bytes read, from (rows, width).
         write_bytes: bytes written, likewise.
         prepare: makes the launch from (rows, width, device).
-
     """
 
     name: str

@@ -44,7 +44,6 @@ class Settings:
         n_repeats: timed replays; the median counts.
         energy_s: window of the energy counter; 0 measures none.
         energy_settle_s: steady replays before that window.
-
     """
 
     graph_s: float = 2e-3
@@ -98,7 +97,6 @@ class Bench:
             n_sets: operand sets there are.
             floor_s: a lower bound of its time, from which the launches of a graph follow.
             energy: measure energy, too.
-
         """
         n_launches = min(self.settings.max_launches, math.ceil(self.settings.graph_s / floor_s))
         n_launches = max(n_sets, n_launches)
@@ -144,7 +142,6 @@ class Pool:
         n_bytes: size; operand sets wrap around beyond it.
         device: where it lives.
         scale: standard deviation of the numbers.
-
     """
 
     def __init__(self, n_bytes: int, device: torch.device, scale: float = 1.0) -> None:
@@ -155,7 +152,6 @@ class Pool:
 
         Raises:
             ValueError: one alone does not fit.
-
         """
         size = math.prod(shape)
         stride = math.ceil(size * 2 / _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES // 2

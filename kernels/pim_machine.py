@@ -35,7 +35,6 @@ class Obeyed:
 
     Attributes:
         commands: obeyed so far, by kind.
-
     """
 
     commands: dict[Op, int] = field(default_factory=dict)
@@ -206,7 +205,6 @@ def compute_attention(pool: Pool, q: Array, k: Array, v: Array) -> tuple[Array, 
         q: query rows of the pair, ``(rows, head_dim)``: query heads of its group × draft tokens.
         k: its keys, ``(tokens, head_dim)``.
         v: its values, ``(tokens, head_dim)``.
-
     """
     rows, head_dim = q.shape
     kernel = Attention(1, rows, len(k), len(k), rows * len(k), 1, 1, head_dim)

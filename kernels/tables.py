@@ -26,7 +26,6 @@ def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> in
 
     Returns:
         The number of rows, those of an earlier run included.
-
     """
     part = _part(path)
     n_rows = rows_measured(path)

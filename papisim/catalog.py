@@ -30,6 +30,8 @@ class Shelf(Enum):
     REQUESTS = ("traces/requests", "workload", "")
     ACCEPTANCE = ("traces/acceptance", "acceptance process", "")
     SIGNALS = ("traces/signals", "signals", "")
+    SPECULATION = ("hwconfigs/speculation", "speculation policy", "")
+    DRAFTING = ("hwconfigs/drafting", "draft source", "")
 
     def __init__(self, folder: str, noun: str, inner: str) -> None:
         self.folder, self.noun, self.inner = folder, noun, inner
@@ -65,7 +67,6 @@ def find(shelf: Shelf, name_or_path: str) -> Found:
 
     Raises:
         InputError: neither; the message has the nearest name.
-
     """
     path = Path(name_or_path)
     if shelf.inner and _is_file(path / shelf.inner):
@@ -102,7 +103,6 @@ def load_kind(package: str, kind: str) -> ModuleType:
 
     Raises:
         InputError: there is no such kind; the message has the nearest name.
-
     """
     if kind.isidentifier() and importlib.util.find_spec(f"{package}.{kind}") is not None:
         module = importlib.import_module(f"{package}.{kind}")

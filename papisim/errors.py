@@ -79,7 +79,6 @@ class DoesNotFit(PapisimError):
         bound: what there is, in ``unit``.
         unit: the unit of both, as a reader writes it.
         levers: what the user could change, most useful first.
-
     """
 
     def __init__(self, statement: str, demand: float, bound: float, unit: str, levers: Sequence[str]) -> None:

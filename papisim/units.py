@@ -81,7 +81,6 @@ def parse(text: str | float, unit: str) -> float:
 
     Raises:
         InputError: not a number, not finite, an unknown symbol, or a symbol of another dimension.
-
     """
     if isinstance(text, bool) or not isinstance(text, (int, float, str)):
         raise InputError(f"found {text!r}, expected a quantity such as {_EXAMPLES[unit]}")

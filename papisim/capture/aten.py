@@ -80,7 +80,6 @@ def elementwise_flop(func: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -
 
     Raises:
         NotModelled: a product that there is no rule for.
-
     """
     name = operator_name(func)
     if name in MOVES or name in ("mm", "bmm"):

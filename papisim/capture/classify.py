@@ -50,7 +50,6 @@ class PlacedKernel:
         expert: index of the expert whose rows it works on; None outside an expert loop.
         expert_rows: number of those rows.
         kernel: what it is.
-
     """
 
     layer: int | None
@@ -107,7 +106,6 @@ def classify(recording: Recording, layout: Layout) -> list[PlacedKernel]:
 
     Raises:
         NotModelled: a kernel whose part in the model cannot be told.
-
     """
     groups = _grouped(recording.calls, layout)
     _link(groups)

@@ -57,7 +57,6 @@ def build(config: Any, name: str) -> Any:
 
     Raises:
         NotModelled: transformers has no decoder of this architecture, or it cannot be built.
-
     """
     transformers_logging.set_verbosity_error()
     if type(config) not in AutoModelForCausalLM._model_mapping:
@@ -79,7 +78,6 @@ def record_decode(model: Any, point: Point, seed: int, name: str) -> Recording:
 
     Raises:
         NotModelled: the model does something that a trace cannot express; the message says what.
-
     """
     experts = experts_of(model.config)
     recorder = Recorder(model, experts.n_experts, experts.n_per_token, (seed, point.rlp, point.tlp, point.kv))

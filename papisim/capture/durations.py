@@ -29,7 +29,6 @@ class Durations:
         classes: longest first; ``unclassed`` among them where some launches are.
         time_s: of all launches.
         classed_ratio: the share of that time that has a class.
-
     """
 
     classes: tuple[ClassTime, ...]
@@ -57,7 +56,6 @@ def import_trace(path: Path) -> tuple[KinetoTrace, Durations]:
 
     Raises:
         InputError: it is no trace, or nothing in it ran on a GPU.
-
     """
     trace = read_kineto(path)
     return trace, durations_of(trace)

@@ -42,7 +42,6 @@ class Operator:
     Attributes:
         name: such as ``aten::mm``.
         operands: its tensor operands in order, those of a list of tensors one by one; empty without recorded shapes.
-
     """
 
     name: str
@@ -58,7 +57,6 @@ class GpuLaunch:
         start_s: when it began, on the trace's own clock.
         time_s: how long it ran.
         operators: what encloses its launch, innermost first; empty for replays of a CUDA graph.
-
     """
 
     kernel: str
@@ -80,7 +78,6 @@ class KinetoTrace:
         launches: in the order in which they ran.
         gpu: name of the GPU, where the trace has it.
         has_shapes: whether operators carry the shapes of their operands.
-
     """
 
     launches: tuple[GpuLaunch, ...]
@@ -98,7 +95,6 @@ def read_kineto(path: Path | str) -> KinetoTrace:
 
     Raises:
         InputError: the file cannot be read, is no Chrome trace, or nothing in it ran on a GPU.
-
     """
     file = str(path)
     document = _load(Path(path))

@@ -55,7 +55,6 @@ def lift_value(values: Sequence[int], rows: Sequence[int | None]) -> Dim:
 
     Raises:
         NotPolynomialError: there is none with integer coefficients.
-
     """
     if len(set(values)) == 1:
         return whole(values[0])
@@ -112,7 +111,6 @@ def lift(captures: Sequence[Capture]) -> list[PlacedKernel]:
 
     Raises:
         NotModelled: the points differ in more than dimensions, or a dimension is not polynomial.
-
     """
     places = [[(kernel.layer, kernel.expert, kernel.kernel.name) for kernel in capture] for capture in captures]
     for point, other in zip(GRID, places, strict=True):
@@ -152,7 +150,6 @@ def lift_kernel(kernels: Sequence[TraceKernel], rows: Sequence[int | None]) -> T
 
     Raises:
         NotPolynomialError: a dimension is not polynomial, or the kernels differ in more than dimensions.
-
     """
     if kernels[0].kernel_class is not Class.ATTENTION:
         lifted: TraceKernel = _lift_model(kernels, rows)
@@ -232,7 +229,6 @@ def verify(lifted: Sequence[PlacedKernel], capture: Capture, point: Point) -> No
 
     Raises:
         CheckFailed: they differ; the message has the first kernel that does.
-
     """
     ran = {(kernel.layer, kernel.expert) for kernel in capture}
     expected = [kernel for kernel in lifted if kernel.expert is None or (kernel.layer, kernel.expert) in ran]
@@ -272,7 +268,6 @@ def fold(lifted: Sequence[PlacedKernel]) -> tuple[Block, ...]:
 
     Raises:
         NotModelled: experts of one layer differ.
-
     """
     parts = [(layer, _fold_experts(list(kernels))) for layer, kernels in groupby(lifted, key=lambda k: k.layer)]
     blocks: list[Block] = []

@@ -20,7 +20,6 @@ class ModelSource:
         name: the name of its trace.
         config_json: the bytes of its ``config.json``, kept beside the trace.
         file: where they come from, for messages.
-
     """
 
     name: str
@@ -40,7 +39,6 @@ class ModelSource:
 
         Raises:
             InputError: not a JSON object, no known ``model_type``, or fields that its class refuses.
-
         """
         fields = self._fields()
         model_type = fields.pop("model_type", None)
@@ -77,7 +75,6 @@ def resolve(model: str) -> ModelSource:
     Raises:
         InputError: none of these; the message has the nearest name.
         MissingExtra: transformers is needed to tell and is not installed.
-
     """
     path = Path(model)
     if path.is_dir() and (path / "config.json").is_file():
@@ -127,7 +124,6 @@ def require_torch() -> None:
 
     Raises:
         MissingExtra: one of them is not installed.
-
     """
     for package in ("torch", "transformers"):
         try:

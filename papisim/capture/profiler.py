@@ -35,7 +35,6 @@ class RecordedStep:
     Attributes:
         point: where it ran.
         file: the profiler's trace, gzip-compressed JSON.
-
     """
 
     point: Point
@@ -64,7 +63,6 @@ def record(
     Raises:
         InputError: there is no such device.
         NotModelled: the model or a point does not fit into the device's memory, or cannot run there.
-
     """
     model = _load(source, device, n_layers)
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +82,6 @@ def require_gpu() -> None:
 
     Raises:
         InputError: torch sees none.
-
     """
     if not torch.cuda.is_available():
         raise InputError("torch sees no CUDA GPU on this machine", field="--device")

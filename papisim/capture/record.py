@@ -33,7 +33,6 @@ class Access:
         parameter: all names of the parameter that lives there; empty for activations.
         in_full: the whole operand is touched, not rows picked from it.
         transposed: the operand is a matrix whose columns, not rows, are contiguous (as a weight is dispatched).
-
     """
 
     tensor: Tensor
@@ -97,7 +96,6 @@ class Recorder:
         n_experts: experts of a layer; 0 for a dense model.
         n_experts_per_token: experts of each token.
         seed: seed of the router, a sequence of whole numbers.
-
     """
 
     def __init__(self, model: Any, n_experts: int, n_experts_per_token: int, seed: Sequence[int]) -> None:
@@ -142,7 +140,6 @@ class Recorder:
             name: what the kernel is.
             reads: the tensors that it reads.
             writes: filled by the body with (tensor whose storage is written, tensor whose elements are written).
-
         """
         inner: list[tuple[str, int]] = []
         self._scope = inner

@@ -35,7 +35,6 @@ def capture(source: ModelSource, command: str, progress: Progress = lambda _: No
         InputError: the configuration is wrong.
         NotModelled: the model cannot be expressed as a trace.
         CheckFailed: the lifted kernels are not the captured ones at a further point.
-
     """
     config = source.config()
     progress(f"building {source.name} on the meta device")

@@ -40,7 +40,6 @@ def write_trace(trace: KernelTrace, config_json: bytes, folder: Path, *, force: 
 
     Raises:
         InputError: there is a trace already and ``force`` is not set, or the folder cannot be written.
-
     """
     path = folder / TRACE_FILE
     if path.exists() and not force:

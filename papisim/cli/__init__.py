@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 import sys
@@ -25,8 +26,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
-        return command
+        return _example_last(importlib.import_module(f"{__name__}.{cmd_name}").command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -37,10 +37,20 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _example_last(command: click.Command) -> click.Command:
+    """Move the example that ends a command's docstring below its options, where help ends."""
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _example_last(inner)
+    text, example, lines = inspect.cleandoc(command.help or "").partition("\b\nExample:")
+    if example:
+        command.help, command.epilog = text.rstrip(), example + lines
+    return command
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="papisim")
 def papisim() -> None:
-    r"""Simulate LLM decoding on machines of GPUs and processing-in-memory.
+    """Simulate LLM decoding on machines of GPUs and processing-in-memory.
 
     \b
     Example:

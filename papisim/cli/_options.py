@@ -39,8 +39,15 @@ overrides_option = click.option(
 seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No notes and no progress on stderr.")
 
-#: what a run is made of, besides the machine
-run_options = _stack(
+acceptance_option = click.option(
+    "--acceptance", default="always", show_default=True, metavar="NAME|FILE", help="Which drafts are accepted."
+)
+draft_option = click.option(
+    "--draft", "drafting", default="free", show_default=True, metavar="NAME|FILE", help="Who drafts."
+)
+
+#: what runs that are compared have in common: all but the machine and the speculation policy
+compared_options = _stack(
     trace_option,
     click.option(
         "--workload",
@@ -57,6 +64,8 @@ run_options = _stack(
         help="Number of requests.  [default: --batch, or the workload's]",
     ),
     click.option("--tlp", type=PositiveInt(), default=1, show_default=True, help="Tokens per request and iteration."),
+    acceptance_option,
+    draft_option,
     overrides_option,
     seed_option,
     click.option(
@@ -66,6 +75,13 @@ run_options = _stack(
         show_default=True,
         help="Price identical layers once; off simulates each.",
     ),
+)
+
+
+#: what a run is made of, besides the machine
+run_options = _stack(
+    compared_options,
+    click.option("--speculation", metavar="NAME|FILE", help="Who decides what is drafted.  [default: from --tlp]"),
 )
 
 

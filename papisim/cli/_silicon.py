@@ -119,7 +119,6 @@ def profile_grid(
 
     Returns:
         The table.
-
     """
     from papisim.capture.profiler import gpu_name, record, require_gpu  # noqa: PLC0415 - torch takes seconds
 

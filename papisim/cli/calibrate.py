@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
-from papisim import catalog
+from papisim import catalog, units
 from papisim.catalog import Shelf
-from papisim.cli._options import PositiveInt, format_option, overrides_option, print_json, seed_option
+from papisim.cli._options import (
+    PositiveInt,
+    acceptance_option,
+    draft_option,
+    format_option,
+    overrides_option,
+    print_json,
+    seed_option,
+    trace_option,
+)
 from papisim.engine.alpha import AlphaFit, fit, profile
+from papisim.engine.profile import Profile, speculator_of
+from papisim.engine.profile import profile as profile_speculation
 from papisim.errors import InputError
 from papisim.ops.trace import read_trace
 from papisim.policies.placement.papi import Options as PapiOptions
+from papisim.policies.speculation.base import Draft
 from papisim.report.console import console
+from papisim.spec.experiment import RunOptions, load_experiment
 from papisim.spec.system import load_part, load_system
 
 if TYPE_CHECKING:
@@ -42,7 +55,7 @@ def command() -> None:
 def alpha(
     *, hw: str, traces: tuple[str, ...], max_rows: int, overrides: tuple[str, ...], seed: int, output: str
 ) -> None:
-    r"""Find the threshold α on RLP·TLP that follows the faster side of the machine best.
+    """Find the threshold α on RLP·TLP that follows the faster side of the machine best.
 
     FC of every model is priced on the processing units and on FC-PIM at RLP·TLP = 1 … --max-rows, as PAPI does offline; α is
     the threshold with the least mean slow-down against the faster side. The default, for models without an α of their
@@ -75,7 +88,9 @@ def alpha(
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder with measured tables; may be repeated.",
 )
-@click.option("--gpu", "measured_on", metavar="NAME", help="What the tables call the GPU.  [default: the part's name]")
+@click.option(
+    "--gpu", "measured_on", metavar="NAME", help="What the tables call the GPU.  [default: the part's name]"
+)
 @click.option("--hold-out", is_flag=True, help="Fit again without each model of the tables, to be judged on it.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the part with the fitted values.")
 @click.option("--force", is_flag=True, help="Replace the file in --out.")
@@ -84,7 +99,7 @@ def gpu(
     *, device: str, folders: tuple[Path, ...], measured_on: str | None, hold_out: bool, out: Path | None, force: bool,
     output: str,
 ) -> None:  # fmt: skip
-    r"""Fit a GPU's parameters to measured tables and print how far off the fit is.
+    """Fit a GPU's parameters to measured tables and print how far off the fit is.
 
     Tables are known by their columns: those of kernels/, vidur, aiconfigurator and Frontier. Each library of the part is
     fitted to the tables that its measured_as names. Needs the extra: pip install 'papisim[calibrate]'.
@@ -140,3 +155,89 @@ def _print(result: AlphaFit, shipped: PapiOptions) -> None:
     page.print(table)
     entries = {"default": result.alpha} | {name: own.alpha for name, own in result.models.items()}
     page.print(f"alpha: {{{', '.join(f'{name}: {alpha}' for name, alpha in entries.items())}}}", style="dim")
+
+
+#: batches that Synergy profiles
+_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+
+
+@command.command(name="speculation")
+@click.option("--hw", required=True, metavar="NAME|FILE", help="Machine: a shipped name or a path.")
+@trace_option
+@draft_option
+@acceptance_option
+@click.option(
+    "--batch", "batches", type=PositiveInt(), multiple=True, help="Batch to profile.  [default: 1, 2, 4, … 64]"
+)
+@click.option("--max-draft", type=PositiveInt(), default=16, show_default=True, help="Longest draft to try.")
+@click.option("--kv", "kv_tokens", type=PositiveInt(), default=1024, show_default=True, help="Tokens in each cache.")
+@click.option("--exit-layer", type=PositiveInt(), help="Layer that drafts, for --draft early_exit.")
+@overrides_option
+@seed_option
+@format_option("table", "json")
+def speculation(
+    *,
+    batches: tuple[int, ...],
+    max_draft: int,
+    kv_tokens: int,
+    exit_layer: int | None,
+    output: str,
+    **options: Any,
+) -> None:
+    """Find Synergy's table, the best draft length for each batch, on the simulated machine.
+
+    An iteration of every batch and length is priced as in a run, and divided by the tokens that the acceptance process is
+    expected to emit. The length with the least seconds per token is s*(b).
+
+    \b
+    Example:
+      papisim calibrate speculation --hw papi --trace llama3-70b --draft eagle_head --acceptance meta_70b
+    """
+    experiment = load_experiment(RunOptions(**options))
+    found = profile_speculation(
+        speculator_of(experiment),
+        batches or _BATCHES,
+        range(max_draft + 1),
+        kv_tokens,
+        lambda length: Draft(length, exit_layer=exit_layer),
+    )
+    if output == "json":
+        print_json(_as_json(found, experiment.system.name))
+    else:
+        _print_table(found)
+
+
+def _as_json(found: Profile, system: str) -> dict[str, Any]:
+    points = [
+        {
+            "batch": point.batch,
+            "length": point.length,
+            "round_s": point.round_s,
+            "emitted": point.emitted,
+            "token_s": point.token_s,
+        }
+        for point in found.points
+    ]
+    table = [row.model_dump() for row in found.table()]
+    return {"schema": "papisim/speculation-profile/1", "system": system, "table": table, "points": points}
+
+
+def _print_table(found: Profile) -> None:
+    page = console()
+    table = Table("batch", "drafts s*", "RLP·TLP", "emitted", "iteration", "tokens/s", "over none", box=None)
+    for column in table.columns:
+        column.justify = "right"
+    for row in found.table():
+        point = found.at(row.up_to_batch, row.length)
+        table.add_row(
+            str(point.batch),
+            str(point.length),
+            str(point.batch * (point.length + 1)),
+            f"{point.emitted:.2f}",
+            units.format(point.round_s, "s", 3),
+            f"{point.tokens_per_s:,.0f}",
+            f"{found.speed_up(point.batch):.2f}×",
+        )
+    page.print(table)
+    rows = ", ".join(f"{{up_to_batch: {row.up_to_batch}, length: {row.length}}}" for row in found.table())
+    page.print(f"--set 'speculation={{kind: synergy, table: [{rows}]}}'", style="dim", soft_wrap=True)

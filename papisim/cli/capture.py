@@ -48,7 +48,7 @@ def command(
     *, model: str | None, out: Path | None, force: bool, device: str, rlp: tuple[int, ...], tlp: tuple[int, ...],
     kv: tuple[int, ...], layers: int | None, traces: Path | None, profile: Path | None, output: str, quiet: bool,
 ) -> None:  # fmt: skip
-    r"""Record one decode iteration of MODEL and write it as a kernel trace, or as durations on a GPU.
+    """Record one decode iteration of MODEL and write it as a kernel trace, or as durations on a GPU.
 
     MODEL is a shipped name, a config.json or its folder, or an architecture that transformers carries (its default
     configuration is captured). The model runs on meta tensors: no weights are needed and none are allocated. The path of

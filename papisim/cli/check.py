@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,25 +13,24 @@ from papisim.catalog import Shelf
 from papisim.errors import DoesNotFit, InputError, InputErrors, did_you_mean, one_or_all
 from papisim.ops.trace import SCHEMA as TRACE_SCHEMA
 from papisim.ops.trace import read_trace
-from papisim.spec.acceptance import ACCEPTANCE_SCHEMA, SIGNALS_SCHEMA, load_acceptance, load_signals
-from papisim.spec.experiment import REQUESTS_SCHEMA, load_workload
+from papisim.spec.acceptance import SIGNALS_SCHEMA, load_signals
+from papisim.spec.sections import SECTIONS, load_section
 from papisim.spec.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
 from papisim.spec.yaml import load_yaml
 
 _READERS: dict[str, Callable[[str], object]] = {
     SYSTEM_SCHEMA: load_system,
     DEVICE_SCHEMA: load_part,
-    REQUESTS_SCHEMA: load_workload,
     TRACE_SCHEMA: read_trace,
-    ACCEPTANCE_SCHEMA: load_acceptance,
     SIGNALS_SCHEMA: load_signals,
+    **{section.schema: partial(load_section, name) for name, section in SECTIONS.items()},
 }
 
 
 @click.command(name="check")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 def command(files: tuple[str, ...]) -> None:
-    r"""Check hardware, workload and trace files: fields, units, ranges, names, and a source for every number.
+    """Check hardware, workload and trace files: fields, units, ranges, names, and a source for every number.
 
     Without FILE, everything that is shipped is checked. All problems are reported, each with its place.
 

@@ -100,7 +100,7 @@ def acceptance(
     seed: int,
     output: str,
 ) -> None:
-    r"""Fit an acceptance process to logged speculation steps.
+    """Fit an acceptance process to logged speculation steps.
 
     LOG has a request turn a line, plain or gzipped: {"source": "…", "task": "…", "new_tokens": 120, "draft_len": 5 (or a list,
     one a step, or null), "accepted": [2, 0, 5, …]}. One process is fitted per source, to be used with `--acceptance FILE`.

@@ -19,6 +19,8 @@ _SHELVES = {
     "workloads": Shelf.REQUESTS,
     "acceptance": Shelf.ACCEPTANCE,
     "signals": Shelf.SIGNALS,
+    "speculation": Shelf.SPECULATION,
+    "drafting": Shelf.DRAFTING,
 }
 _KINDS = {
     "placement policies": "papisim.policies.placement",
@@ -27,6 +29,7 @@ _KINDS = {
     "device kinds": "papisim.devices",
     "workload kinds": "papisim.workloads",
     "acceptance kinds": "papisim.workloads.acceptance",
+    "draft sources": "papisim.engine.drafting",
 }
 _CHOICES = [*_SHELVES, "kinds"]
 
@@ -35,7 +38,7 @@ _CHOICES = [*_SHELVES, "kinds"]
 @click.argument("what", type=click.Choice(_CHOICES), required=False)
 @format_option("table", "json")
 def command(what: str | None, output: str) -> None:
-    r"""List what is shipped: systems, devices, traces, workloads, and the kinds a file can name.
+    """List what is shipped, by the option that takes it, and the kinds a file can name.
 
     \b
     Example:

@@ -66,7 +66,7 @@ def command(
     *, device: str, op: str | None, count: int, table: Path | None, commands: Path | None, trace: str | None,
     library: str | None, overrides: tuple[str, ...], output: str, quiet: bool, **sizes: int | None,
 ) -> None:  # fmt: skip
-    r"""Print what one kernel costs on one device: time, what binds it, energy by part, power, traffic.
+    """Print what one kernel costs on one device: time, what binds it, energy by part, power, traffic.
 
     With --batch, price every row of a CSV file whose columns are named as the options (op, heads_per_stack, kv, tlp,
     dhead, group, batch_size, heads, kv_heads, tokens, m, k, n, trace, rlp, library) and write it back with time_s, cycles

@@ -25,7 +25,7 @@ from papisim.spec.experiment import RunOptions, load_experiment
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
 @quiet_option
 def command(*, fold: str, output: str, out: Path | None, force: bool, quiet: bool, **options: Any) -> None:
-    r"""Simulate one machine serving one stream of requests.
+    """Simulate one machine serving one stream of requests.
 
     Results go to stdout, notes and progress to stderr.
 

@@ -32,7 +32,7 @@ _MAPPINGS = ("attacc_released", "physical")
 )
 @format_option("table", "json")
 def command(data: Path | None, output: str) -> None:
-    r"""Compare the device models with published figures, measured tables and, given --data, cycle-level golden counts.
+    """Compare the device models with published figures, measured tables and, given --data, cycle-level golden counts.
 
     GPU tables are those shipped and those in --data, known by their columns: of kernels/, vidur, aiconfigurator and
     Frontier. Shown is how far the model is off them, beside a four-parameter roofline fitted to the same rows.

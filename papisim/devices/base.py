@@ -10,7 +10,7 @@ A device kind is one module (or package) of :mod:`papisim.devices` with two name
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import Kernel
@@ -30,7 +30,11 @@ class DevicePool(Protocol):
     """``count`` identical devices that share every kernel among them."""
 
     name: str
+    part: Any
     count: int
+
+    def __init__(self, name: str, part: Any, count: int) -> None:
+        """Take ``count`` devices, each as the part says."""
 
     @property
     def capacity_bytes(self) -> float:
@@ -45,5 +49,4 @@ class DevicePool(Protocol):
 
         Raises:
             NotModelled: this kind of device does not run this kind of kernel.
-
         """

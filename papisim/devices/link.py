@@ -17,7 +17,6 @@ class OneShot(Spec):
         latency_s: time of an empty message between two ranks.
         rank_latency_s: further time for each rank beyond two.
         efficiency_ratio: share of the links' bandwidth that the reads reach.
-
     """
 
     latency_s: NonNegative
@@ -30,7 +29,6 @@ class Ring(OneShot):
 
     Attributes:
         above_bytes: smallest message that the library sends so.
-
     """
 
     above_bytes: NonNegative
@@ -44,7 +42,6 @@ class Collective(Spec):
         efficiency_ratio: share of the links' bandwidth that a large two-shot all-reduce reaches.
         one_shot: for small messages; the faster of the two is taken.
         ring: for large messages.
-
     """
 
     latency_s: NonNegative
@@ -61,7 +58,6 @@ class Part(Spec):
         latency_s: time of an empty message.
         energy_j_per_byte: energy of moving one byte over one link.
         collective: all-reduce figures, where the link serves a group of ranks.
-
     """
 
     kind: Literal["link"]
@@ -98,7 +94,6 @@ class Links:
 
         Raises:
             NotModelled: the link's part has no ``collective`` figures.
-
         """
         if ranks == 1:
             return Cost(0.0, "link")

@@ -24,7 +24,6 @@ class Profile:
         trace_name: the model.
         processing_unit_s: seconds a step on the processing units; entry 0 is for one token-row.
         pim_s: seconds a step on FC-PIM.
-
     """
 
     trace_name: str
@@ -69,7 +68,7 @@ def profile(system: System, trace: KernelTrace, max_rows: int, *, seed: int = 0)
     def times(device: str) -> np.ndarray:
         pinned = Pinned(PinnedOptions(kind="pinned", device=device))
         planner = StepPlanner(trace, machine, pinned, seed=seed, fold=True)
-        return np.array([planner.fc_time_s(decode_shape(rows, 1)) for rows in range(1, max_rows + 1)])
+        return np.array([planner.fc_time_s(decode_shape(rows, rows)) for rows in range(1, max_rows + 1)])
 
     return Profile(trace.name, times(system.placement.processing_unit), times(system.placement.pim))
 
@@ -82,7 +81,6 @@ def fit(profiles: Sequence[Profile], together: Sequence[str]) -> AlphaFit:
     Args:
         profiles: times of every model.
         together: names of the models that the common α is fitted to.
-
     """
     slowdowns = {each.trace_name: each.slowdown() for each in profiles}
     common = [slowdown for name, slowdown in slowdowns.items() if name in together] or list(slowdowns.values())

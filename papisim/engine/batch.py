@@ -6,18 +6,22 @@ import numpy as np
 import numpy.typing as npt
 
 from papisim.engine.ledger import RequestRow
-from papisim.ops.lower import KvLengths, decode_lengths
 
-_Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
 
 
 class Batch:
-    """Requests decoded together; all lengths in tokens."""
+    """Requests decoded together; all lengths in tokens.
+
+    Attributes:
+        rows: the requests, in batch order.
+        cached: tokens in each request's cache, shape (RLP,).
+    """
 
     def __init__(self) -> None:
         self.rows: list[RequestRow] = []
-        self._cached: _Ints = np.zeros(0, dtype=np.int64)
-        self._remaining: _Ints = np.zeros(0, dtype=np.int64)
+        self.cached: Ints = np.zeros(0, dtype=np.int64)
+        self._remaining: Ints = np.zeros(0, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -25,33 +29,51 @@ class Batch:
     @property
     def cached_tokens(self) -> int:
         """Tokens in the caches of all requests."""
-        return int(self._cached.sum())
+        return int(self.cached.sum())
+
+    @property
+    def request_ids(self) -> tuple[int, ...]:
+        """Who is in the batch, in its order."""
+        return tuple(row.request_id for row in self.rows)
 
     def join(self, rows: list[RequestRow]) -> None:
         """Add requests whose prompts are in their caches; none has emitted a token yet."""
         self.rows += rows
-        self._cached = np.append(self._cached, [row.input_tokens for row in rows]).astype(np.int64)
+        self.cached = np.append(self.cached, [row.input_tokens for row in rows]).astype(np.int64)
         self._remaining = np.append(self._remaining, [row.output_tokens for row in rows]).astype(np.int64)
 
-    def lengths(self, tlp: int) -> KvLengths:
-        """Return what attention of an iteration with ``tlp`` tokens a request works on."""
-        return decode_lengths(len(self.rows), tlp, self.cached_tokens, int(self._cached.max(initial=0)))
+    def absorb(self, other: Batch) -> None:
+        """Add another batch's requests as they are."""
+        self.rows += other.rows
+        self.cached = np.append(self.cached, other.cached)
+        self._remaining = np.append(self._remaining, other._remaining)
 
-    def emit(self, tokens: int, *, grow: bool = True) -> tuple[int, list[RequestRow]]:
-        """Give every request up to ``tokens`` new tokens; those with nothing left to say leave.
+    def first_token(self) -> tuple[int, list[RequestRow]]:
+        """Give every request the token that its prefill computed; the cache holds the prompt alone.
+
+        Returns:
+            Tokens emitted, and the requests that ended with it.
+        """
+        return self._emit(np.ones(len(self.rows), dtype=np.int64), grow=False)
+
+    def emit(self, tokens: Ints) -> tuple[int, list[RequestRow]]:
+        """Give each request its new tokens, or as many as it has left to say; those with nothing left leave.
+
+        What was drafted and not accepted is rolled back: caches grow by the tokens given alone.
 
         Args:
-            tokens: tokens per request, all accepted.
-            grow: whether the caches grow by them; the first token comes out of the prefill, which cached the prompt.
+            tokens: accepted drafts and the token that the verification adds, shape (RLP,).
 
         Returns:
             Tokens emitted, and the requests that ended.
-
         """
+        return self._emit(tokens, grow=True)
+
+    def _emit(self, tokens: Ints, *, grow: bool) -> tuple[int, list[RequestRow]]:
         emitted = np.minimum(self._remaining, tokens)
         self._remaining = self._remaining - emitted
         if grow:
-            self._cached = self._cached + tokens
+            self.cached = self.cached + emitted
         for row, count in zip(self.rows, emitted.tolist(), strict=True):
             row.emitted_tokens += count
         return int(emitted.sum()), self._drop_finished()
@@ -62,5 +84,5 @@ class Batch:
             return []
         ended = [row for row, lives in zip(self.rows, alive, strict=True) if not lives]
         self.rows = [row for row, lives in zip(self.rows, alive, strict=True) if lives]
-        self._cached, self._remaining = self._cached[alive], self._remaining[alive]
+        self.cached, self._remaining = self.cached[alive], self._remaining[alive]
         return ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +16,12 @@ from papisim.ops.lower import kv_bytes_per_token, weight_bytes
 from papisim.ops.trace import KernelTrace
 from papisim.policies.batching.base import BatchingPolicy
 from papisim.policies.placement.base import PlacementPolicy
-from papisim.policies.speculation.base import SpeculationPolicy
 from papisim.spec.experiment import Experiment
 from papisim.spec.system import Roles, System
 from papisim.workloads.base import WorkloadSource
+
+#: the host's processor, a resource of every machine; it runs what is not worth a device
+HOST = "host"
 
 
 @dataclass
@@ -30,7 +33,6 @@ class Machine:
         pools: devices by their name in the system.
         links: links by their name in the system.
         roles: which device does what.
-
     """
 
     name: str
@@ -69,14 +71,23 @@ def build_machine(system: System) -> Machine:
 
 
 @dataclass(frozen=True)
+class Demand:
+    """Memory that a model needs on a device: its weights, and bytes of KV cache for each token of a request."""
+
+    device: str
+    weight_bytes: int
+    kv_token_bytes: int
+
+
+@dataclass(frozen=True)
 class Memory:
     """Where weights and KV caches live, and how much room there is.
 
     Attributes:
-        kv_device: device that holds the KV caches.
-        kv_capacity_bytes: its memory, less the weights where they share it.
-        kv_token_bytes: bytes of one token of one request, all layers together.
-
+        kv_device: device that holds the target model's KV caches.
+        kv_capacity_bytes: room for them: its memory, less what else stands there; less still where a draft model's caches,
+            which grow with them, fill their own device earlier.
+        kv_token_bytes: bytes of one token of one request in that room, all layers together.
     """
 
     kv_device: str
@@ -84,55 +95,63 @@ class Memory:
     kv_token_bytes: int
 
 
-def plan_memory(machine: Machine, trace: KernelTrace) -> Memory:
-    """Put the weights into the memory of their device and see what is left for KV caches.
+def plan_memory(machine: Machine, trace: KernelTrace, draft: Demand | None = None) -> Memory:
+    """Put the weights into the memory of their devices and see what is left for KV caches.
+
+    Args:
+        machine: the hardware.
+        trace: the target model.
+        draft: what a draft model needs besides.
 
     Raises:
         DoesNotFit: the weights are larger than the memory.
-
     """
     roles = machine.roles
-    home, need = machine.pools[roles.weights], weight_bytes(trace)
-    if need > home.capacity_bytes:
+    free = {name: pool.capacity_bytes for name, pool in machine.pools.items()}
+    _take(machine, free, roles.weights, weight_bytes(trace), f"the weights of {trace.name}")
+    token_bytes = kv_bytes_per_token(trace)
+    if draft is None:
+        return Memory(roles.kv, free[roles.kv], token_bytes)
+    _take(machine, free, draft.device, draft.weight_bytes, "the weights of the draft model")
+    if draft.device == roles.kv:
+        return Memory(roles.kv, free[roles.kv], token_bytes + draft.kv_token_bytes)
+    tokens = min(free[roles.kv] / token_bytes, free[draft.device] / draft.kv_token_bytes)
+    return Memory(roles.kv, tokens * token_bytes, token_bytes)
+
+
+def _take(machine: Machine, free: dict[str, float], device: str, need: int, what: str) -> None:
+    home, there = machine.pools[device], free[device]
+    if need > there:
+        one = home.capacity_bytes / home.count
+        count = home.count + math.ceil((need - there) / one)
         raise DoesNotFit(
-            f"the weights of {trace.name} do not fit into '{roles.weights}' ({home.count} devices)",
+            f"{what} do not fit into '{device}' ({home.count} devices)",
             need / 1e9,
-            home.capacity_bytes / 1e9,
+            there / 1e9,
             "GB",
-            [
-                f"--set devices.{roles.weights}.count={-(-need // int(home.capacity_bytes / home.count))}",
-                "a smaller model",
-            ],
+            [f"--set devices.{device}.count={count}", "a smaller model"],
         )
-    shared = roles.weights == roles.kv
-    room = machine.pools[roles.kv].capacity_bytes - (need if shared else 0)
-    return Memory(roles.kv, room, kv_bytes_per_token(trace))
+    free[device] -= need
 
 
-@dataclass(frozen=True)
-class Policies:
-    """The three decisions of a run."""
-
-    placement: PlacementPolicy
-    batching: BatchingPolicy
-    speculation: SpeculationPolicy
+def build_kind(package: str, name: str, options: Any, *arguments: Any) -> Any:
+    """Make what a kind's module calls ``name`` from options that say the kind."""
+    return getattr(catalog.load_kind(package, options.kind), name)(options, *arguments)
 
 
-def build_policies(experiment: Experiment) -> Policies:
-    """Make the policies that an experiment names."""
+def build_placement(experiment: Experiment) -> PlacementPolicy:
+    """Make the placement policy of an experiment's machine."""
+    policy: PlacementPolicy = build_kind("papisim.policies.placement", "Placement", experiment.system.placement)
+    return policy
 
-    def make(package: str, name: str, options: Any) -> Any:
-        return getattr(catalog.load_kind(f"papisim.policies.{package}", options.kind), name)(options)
 
-    return Policies(
-        make("placement", "Placement", experiment.system.placement),
-        make("batching", "Batching", experiment.batching),
-        make("speculation", "Speculation", experiment.speculation),
-    )
+def build_batching(experiment: Experiment) -> BatchingPolicy:
+    """Make the batching policy that an experiment names."""
+    policy: BatchingPolicy = build_kind("papisim.policies.batching", "Batching", experiment.batching)
+    return policy
 
 
 def build_workload(experiment: Experiment) -> WorkloadSource:
     """Make the workload that an experiment names."""
-    module = catalog.load_kind("papisim.workloads", experiment.workload.kind)
-    workload: WorkloadSource = module.Workload(experiment.workload, experiment.seed)
+    workload: WorkloadSource = build_kind("papisim.workloads", "Workload", experiment.workload, experiment.seed)
     return workload

@@ -6,9 +6,19 @@ from dataclasses import dataclass
 
 import simpy
 
-from papisim.engine.build import Machine, build_machine, build_policies, build_workload, plan_memory
+from papisim.engine.build import (
+    Machine,
+    build_batching,
+    build_kind,
+    build_machine,
+    build_placement,
+    build_workload,
+    plan_memory,
+)
+from papisim.engine.drafting.base import DraftContext
 from papisim.engine.ledger import Ledger
 from papisim.engine.server import Progress, Server
+from papisim.engine.speculation import Speculator
 from papisim.engine.step import StepPlanner
 from papisim.errors import PapisimError
 from papisim.ops.trace import KernelTrace, read_trace
@@ -35,13 +45,14 @@ def simulate(experiment: Experiment, progress: Progress | None = None) -> Run:
     Raises:
         InputError, InputErrors: the trace cannot be read.
         DoesNotFit: weights or KV caches are larger than the memory they belong in.
-
     """
     trace = read_trace(experiment.trace.path)
     machine = build_machine(experiment.system)
-    policies = build_policies(experiment)
-    memory = plan_memory(machine, trace)
-    planner = StepPlanner(trace, machine, policies.placement, seed=experiment.seed, fold=experiment.fold)
+    placement = build_placement(experiment)
+    planner = StepPlanner(trace, machine, placement, seed=experiment.seed, fold=experiment.fold)
+    context = DraftContext(machine, trace, planner, experiment.seed, experiment.fold)
+    speculator = build_speculator(experiment, context)
+    memory = plan_memory(machine, trace, speculator.source.demand)
     ledger = Ledger(kv_capacity_bytes=memory.kv_capacity_bytes)
     env = simpy.Environment()
     server = Server(
@@ -49,7 +60,8 @@ def simulate(experiment: Experiment, progress: Progress | None = None) -> Run:
         machine,
         memory=memory,
         planner=planner,
-        policies=policies,
+        batching=build_batching(experiment),
+        speculator=speculator,
         ledger=ledger,
         progress=progress or (lambda tokens, seconds: None),
     )
@@ -60,3 +72,13 @@ def simulate(experiment: Experiment, progress: Progress | None = None) -> Run:
     if unfinished:
         raise PapisimError(f"{unfinished} requests were never finished: the batching policy stopped admitting")
     return Run(experiment, trace, machine, ledger)
+
+
+def build_speculator(experiment: Experiment, context: DraftContext) -> Speculator:
+    """Make the speculation policy, the acceptance process and the draft source that an experiment names."""
+    return Speculator(
+        policy=build_kind("papisim.policies.speculation", "Speculation", experiment.speculation),
+        acceptance=build_kind("papisim.workloads.acceptance", "Acceptance", experiment.acceptance, experiment.seed),
+        source=build_kind("papisim.engine.drafting", "Source", experiment.drafting, context),
+        verification=experiment.verification,
+    )

@@ -9,14 +9,15 @@ from typing import Any
 import simpy
 
 from papisim.engine.batch import Batch
-from papisim.engine.build import Machine, Memory, Policies
+from papisim.engine.build import HOST, Machine, Memory
 from papisim.engine.ledger import Ledger, RequestRow, StepRow
+from papisim.engine.speculation import Speculator
 from papisim.engine.step import Category, Phase, StepPlanner
 from papisim.errors import DoesNotFit
 from papisim.ops.cost import Energy
-from papisim.ops.lower import decode_shape, prefill_lengths, prefill_shape
-from papisim.policies.batching.base import BatchingView
-from papisim.policies.speculation.base import SpeculationView
+from papisim.ops.lower import prefill_lengths, prefill_shape
+from papisim.policies.batching.base import BatchingPolicy, BatchingView
+from papisim.policies.speculation.base import Round
 from papisim.workloads.base import WorkloadSource
 
 Process = Generator[simpy.Event, Any, None]
@@ -33,10 +34,10 @@ class Server:
         machine: the hardware.
         memory: where KV caches live.
         planner: turns steps into phases.
-        policies: the decisions.
+        batching: who joins the batch.
+        speculator: what is drafted and accepted.
         ledger: where everything is written down.
         progress: told after each step.
-
     """
 
     def __init__(
@@ -46,13 +47,15 @@ class Server:
         *,
         memory: Memory,
         planner: StepPlanner,
-        policies: Policies,
+        batching: BatchingPolicy,
+        speculator: Speculator,
         ledger: Ledger,
         progress: Progress,
     ) -> None:
         self._env, self._machine, self._memory = env, machine, memory
-        self._planner, self._policies, self._ledger, self._progress = planner, policies, ledger, progress
-        self._resources = {name: simpy.Resource(env) for name in (*machine.pools, *machine.links)}
+        self._planner, self._batching, self._speculator = planner, batching, speculator
+        self._ledger, self._progress = ledger, progress
+        self._resources = {name: simpy.Resource(env) for name in (*machine.pools, *machine.links, HOST)}
         self._waiting: deque[RequestRow] = deque()
         self._more_to_come = True
         self._news = env.event()
@@ -93,7 +96,7 @@ class Server:
 
     def _admit(self) -> list[RequestRow]:
         view = BatchingView(len(self._waiting), len(self._batch), self._more_to_come)
-        rows = [self._waiting.popleft() for _ in range(self._policies.batching.admit(view))]
+        rows = [self._waiting.popleft() for _ in range(self._batching.admit(view))]
         for row in rows:
             row.admitted_s = self._env.now
             self._reserved_bytes += self._kv_bytes(row)
@@ -123,25 +126,46 @@ class Server:
     def _prefill(self, rows: list[RequestRow]) -> Process:
         prompts = [row.input_tokens for row in rows]
         shape, lengths = prefill_shape(prompts), prefill_lengths(prompts)
-        step = self._open("prefill", len(rows), 1, shape.rows)
+        step = self._open("prefill", len(rows), shape.rows)
         yield from self._run(step, self._planner.prefill(shape, lengths))
-        self._batch.join(rows)
+        fresh = Batch()
+        fresh.join(rows)
         for row in rows:
             row.first_token_s = self._env.now
-        self._close(step, 1, grow=False)
+        step.tokens, ended = fresh.first_token()
+        self._batch.absorb(fresh)
+        self._note_kv(self._batch.cached_tokens)
+        self._close(step, ended)
 
     def _iteration(self) -> Process:
-        rlp = len(self._batch)
-        tlp = self._policies.speculation.tlp(SpeculationView(self._counts["decode"], rlp))
-        shape = decode_shape(rlp, tlp)
-        step = self._open("decode", rlp, tlp, shape.rows)
-        yield from self._run(step, self._planner.decode(shape, self._batch.lengths(tlp)))
-        self._close(step, tlp)
+        """Decode once: every request gets its accepted drafts and one more token."""
+        iteration = self._speculator.prepare(self._counts["decode"], self._batch)
+        step = self._open("decode", len(self._batch), int(iteration.rows.sum()))
+        self._note_kv(self._batch.cached_tokens + step.rows)
+        yield from self._run(step, iteration.phases)
+        tokens, rounds = self._speculator.settle(self._batch, iteration)
+        self._note_drafts(step, rounds)
+        step.tokens, ended = self._batch.emit(tokens)
+        self._close(step, ended)
 
-    def _open(self, kind: str, rlp: int, tlp: int, rows: int) -> StepRow:
-        step = StepRow(self._counts[kind], kind, self._env.now, rlp, tlp, rows, self._batch.cached_tokens)
+    def _open(self, kind: str, rlp: int, rows: int) -> StepRow:
+        step = StepRow(self._counts[kind], kind, self._env.now, rlp, rows, self._batch.cached_tokens)
         self._counts[kind] += 1
         return step
+
+    def _note_drafts(self, step: StepRow, rounds: list[Round]) -> None:
+        for each in rounds:
+            step.drafted += each.draft.nodes
+            step.accepted += each.accepted
+            self._ledger.drafted_at.update(range(1, each.draft.length + 1))
+            self._ledger.accepted_at.update(range(1, each.accepted + 1))
+
+    def _note_kv(self, tokens: int) -> None:
+        """Write down the caches in use, those of tokens still to be verified included."""
+        in_use = tokens * self._memory.kv_token_bytes
+        self._ledger.peak_kv_bytes = max(self._ledger.peak_kv_bytes, in_use)
+        if in_use > self._memory.kv_capacity_bytes:
+            raise self._too_much_kv(len(self._batch))
 
     def _run(self, step: StepRow, phases: list[Phase]) -> Process:
         energy = Energy()
@@ -159,16 +183,12 @@ class Server:
         step.time_s = self._env.now - step.start_s
         step.energy = energy + Energy(static_j=self._machine.static_w * step.time_s)
 
-    def _close(self, step: StepRow, tokens: int, *, grow: bool = True) -> None:
-        """Gather the output tokens, count ``<eos>``, lower RLP and free what the ended requests held."""
-        in_use = (
-            self._batch.cached_tokens + (len(self._batch) * tokens if grow else 0)
-        ) * self._memory.kv_token_bytes
-        self._ledger.peak_kv_bytes = max(self._ledger.peak_kv_bytes, in_use)
-        step.tokens, ended = self._batch.emit(tokens, grow=grow)
+    def _close(self, step: StepRow, ended: list[RequestRow]) -> None:
+        """Count ``<eos>``, free what the ended requests held, and write the step down; RLP is lower from now on."""
         for row in ended:
             row.finish_s = self._env.now
             self._reserved_bytes -= self._kv_bytes(row)
+            self._speculator.leave(row.request_id)
         self._ledger.steps.append(step)
         self._emitted += step.tokens
         self._progress(self._emitted, self._env.now)

@@ -27,6 +27,7 @@ class Category(StrEnum):
     ATTENTION = "attention"
     COMMUNICATION = "communication"
     OTHER = "other"
+    DRAFT = "draft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,6 @@ class StepPlanner:
         placement: where FC kernels of decoding steps run.
         seed: the seed of the experts' router.
         fold: price identical layers once and multiply.
-
     """
 
     def __init__(
@@ -73,12 +73,17 @@ class StepPlanner:
 
     def decode(self, shape: StepShape, lengths: KvLengths) -> list[Phase]:
         """Return the phases of a decoding step."""
-        return self._fill(self._layout(shape, prefill=False), lengths, self._machine.roles.attention, shape)
+        return self._fill(self._layout(shape, prefill=False), lengths, self._machine.roles.attention)
 
     def prefill(self, shape: StepShape, lengths: KvLengths) -> list[Phase]:
         """Return the phases of a step that computes prompts."""
         attention = self._machine.roles.prefill.attention
-        return self._fill(self._layout(shape, prefill=True), lengths, attention, shape)
+        return self._fill(self._layout(shape, prefill=True), lengths, attention)
+
+    def place(self, kernel: Linear, rlp: int, rows: int) -> str:
+        """Return the device on which the policy places an FC kernel of a decoding step."""
+        machine = self._machine
+        return self._placement.place(PlacementView(rlp, rows, kernel, tuple(machine.roles.fc), machine.price))
 
     def fc_time_s(self, shape: StepShape) -> float:
         """Return the seconds that the FC kernels of a decoding step take where the policy places them."""
@@ -86,9 +91,7 @@ class StepPlanner:
         phases = [item for item in layout if isinstance(item, Phase) and item.category is Category.FC]
         return sum(phase.time_s * phase.repeats for phase in phases)
 
-    def _fill(
-        self, layout: Iterable[Phase | _AttentionSlot], lengths: KvLengths, device: str, shape: StepShape
-    ) -> list[Phase]:
+    def _fill(self, layout: Iterable[Phase | _AttentionSlot], lengths: KvLengths, device: str) -> list[Phase]:
         phases: list[Phase] = []
         for item in layout:
             if isinstance(item, Phase):
@@ -122,14 +125,31 @@ class _Step:
 
     def folded(self) -> Iterator[Phase | _AttentionSlot]:
         """Yield the phases with those of a block's layers multiplied."""
-        for block in self.trace.blocks:
-            yield from self._block(block, block.layer_range or range(1))
+        for block, layers in self._blocks():
+            yield from self._block(block, layers)
 
     def unfolded(self) -> Iterator[Phase | _AttentionSlot]:
         """Yield the phases of every layer."""
-        for block in self.trace.blocks:
-            for layer in block.layer_range or range(1):
+        for block, layers in self._blocks():
+            for layer in layers:
                 yield from self._block(block, range(layer, layer + 1))
+
+    def _blocks(self) -> Iterator[tuple[Block, range]]:
+        """Yield the blocks that run, each with its layers; one outside the layers stands for a layer of its own.
+
+        What comes before the layers runs with the first of them, what comes after only where logits are wanted.
+        """
+        first, end = self.shape.layers or (0, self.trace.model.n_layers)
+        in_layers = False
+        for block in self.trace.blocks:
+            layers = block.layer_range
+            if layers:
+                in_layers = True
+                layers = range(max(first, layers.start), min(end, layers.stop))
+                if layers:
+                    yield block, layers
+            elif self.shape.logit_rows if in_layers else first == 0:
+                yield block, range(1)
 
     def _block(self, block: Block, layers: range) -> Iterator[Phase | _AttentionSlot]:
         experts: list[TraceKernel] = []
@@ -152,7 +172,7 @@ class _Step:
         else:
             yield from self._local(kernel)
             if kernel.role in ROW_PARALLEL:
-                yield self._all_reduce(kernel)
+                yield from self._all_reduce(kernel)
 
     def _local(self, kernel: TraceKernel, expert_rows: int = 0) -> Iterator[Phase]:
         lowered = lower(kernel, self.trace, self.shape, expert_rows)
@@ -167,7 +187,7 @@ class _Step:
         roles = self.machine.roles
         if self.is_prefill:
             return roles.prefill.fc
-        view = PlacementView(self.shape.rlp, self.shape.tlp, kernel, tuple(roles.fc), self.machine.price)
+        view = PlacementView(self.shape.rlp, self.shape.rows, kernel, tuple(roles.fc), self.machine.price)
         return self.placement.place(view)
 
     def _experts(self, kernels: list[TraceKernel], layers: range) -> Iterator[Phase]:
@@ -187,14 +207,14 @@ class _Step:
                 yield from (replace(phase, repeats=count) for phase in self._local(kernel, rows))
         for kernel in kernels:
             if kernel.role is FcRole.FEED_FORWARD_DOWN:
-                yield replace(self._all_reduce(kernel), repeats=len(layers))
+                yield from (replace(phase, repeats=len(layers)) for phase in self._all_reduce(kernel))
 
-    def _all_reduce(self, kernel: TraceKernel) -> Phase:
+    def _all_reduce(self, kernel: TraceKernel) -> Iterator[Phase]:
         """Sum the partial outputs of a row-parallel kernel; experts' outputs are first combined on each rank."""
-        assert kernel.fc is not None
-        payload = self.shape.rows * kernel.fc.n * self.trace.model.element_bytes
-        link = self.machine.roles.tensor_parallel.link
-        return _phase(link, Category.COMMUNICATION, self.machine.all_reduce(payload))
+        parallel = self.machine.roles.tensor_parallel
+        if parallel.ranks > 1 and kernel.fc is not None:
+            payload = self.shape.rows * kernel.fc.n * self.trace.model.element_bytes
+            yield _phase(parallel.link, Category.COMMUNICATION, self.machine.all_reduce(payload))
 
     def _append(self, kernel: TraceKernel, block: Block) -> Iterator[Phase]:
         """Send the new K and V, and when decoding Q with them, to where the cache is, and write them there."""

@@ -20,7 +20,6 @@ class Energy:
         gpu_memory_j: on-chip memories of the GPU (its DRAM counts under the DRAM parts).
         link_j: links between devices.
         static_j: what is drawn whether or not there is work.
-
     """
 
     dram_activation_j: float = 0.0
@@ -61,7 +60,6 @@ class Cost:
         time_s: how long it occupies its device.
         bound: what limits it (``memory``, ``compute``, ``fixed``, ``column_gap``, ``fpu``, ``io``, ``link`` …).
         energy: energy by part, static energy excluded (that accrues with elapsed time, whoever works).
-
     """
 
     time_s: float

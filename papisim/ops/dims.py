@@ -44,7 +44,6 @@ class Dim:
 
     Attributes:
         terms: (monomial, coefficient) pairs, no coefficient 0, sorted; two equal polynomials have equal terms.
-
     """
 
     terms: tuple[tuple[Monomial, int], ...] = ()
@@ -60,7 +59,6 @@ class Dim:
 
         Raises:
             ValueError: it has symbols.
-
         """
         if self.symbols:
             raise ValueError(f"'{self}' depends on {', '.join(sorted(self.symbols))}, expected a whole number")
@@ -71,7 +69,6 @@ class Dim:
 
         Raises:
             KeyError: a symbol that it uses has no value.
-
         """
         return sum(coefficient * prod(values[symbol] for symbol in monomial) for monomial, coefficient in self.terms)
 
@@ -121,7 +118,6 @@ def parse_dim(text: str) -> Dim:
 
     Raises:
         ValueError: not in the grammar, or a symbol that is not known.
-
     """
     tokens = _tokens(text)
     if not tokens:

@@ -104,7 +104,6 @@ class Attention:
         n_kv_heads: heads of the cache; fewer than ``n_heads`` with grouped queries.
         head_dim: width of a head.
         element_bytes: bytes of an element.
-
     """
 
     n_requests: int

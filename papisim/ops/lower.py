@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from papisim.ops.dims import EXPERT_ROWS
 from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KernelClass, KvAppend, Linear
 from papisim.ops.trace import KernelTrace, TraceKernel
@@ -16,31 +19,26 @@ class StepShape:
 
     Attributes:
         rlp: requests of the batch.
-        tlp: tokens per request: the TLP of a decoding step. In a prefill step, where prompts differ in length, RLP
-            is 1 and TLP their sum: every kernel but attention sees rows alone.
-        logit_rows: token-rows that the LM head computes: all when decoding, one a request after a prompt.
-
+        rows: token-rows that every kernel but attention sees: RLP × TLP, or the sum over requests where they differ.
+        logit_rows: token-rows that the LM head computes: all when decoding, one a request after a prompt, 0 for none.
+        layers: the layers that run, from first to before last; None for all. Self-speculation runs parts.
     """
 
     rlp: int
-    tlp: int
+    rows: int
     logit_rows: int
-
-    @property
-    def rows(self) -> int:
-        """Token-rows: RLP × TLP."""
-        return self.rlp * self.tlp
+    layers: tuple[int, int] | None = None
 
 
-def decode_shape(rlp: int, tlp: int) -> StepShape:
+def decode_shape(rlp: int, rows: int, layers: tuple[int, int] | None = None) -> StepShape:
     """Return the shape of a decoding step."""
-    return StepShape(rlp, tlp, rlp * tlp)
+    return StepShape(rlp, rows, rows, layers)
 
 
 def prefill_shape(input_tokens: Iterable[int]) -> StepShape:
     """Return the shape of a step that computes prompts of the given lengths."""
     lengths = list(input_tokens)
-    return StepShape(1, sum(lengths), len(lengths))
+    return StepShape(len(lengths), sum(lengths), len(lengths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class KvLengths:
 
 
 def decode_lengths(rlp: int, tlp: int, cached_tokens: int, longest_cached: int) -> KvLengths:
-    """Return the lengths of a decoding step.
+    """Return the lengths of a decoding step in which every request has as many new tokens.
 
     Each of the ``tlp`` new tokens is scored against the whole cache and all new tokens, as captured: kernels compute
     the rectangle and mask it.
@@ -65,10 +63,20 @@ def decode_lengths(rlp: int, tlp: int, cached_tokens: int, longest_cached: int) 
         tlp: new tokens of each.
         cached_tokens: tokens in the caches before the step, summed.
         longest_cached: the longest of them.
-
     """
     kv_tokens = cached_tokens + rlp * tlp
     return KvLengths(rlp, rlp * tlp, kv_tokens, longest_cached + tlp, tlp * kv_tokens)
+
+
+def ragged_lengths(cached: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> KvLengths:
+    """Return the lengths of a decoding step in which requests have different numbers of new tokens.
+
+    Args:
+        cached: tokens in each request's cache before the step, shape (RLP,).
+        rows: new tokens of each request, shape (RLP,).
+    """
+    kv = cached + rows
+    return KvLengths(len(kv), int(rows.sum()), int(kv.sum()), int(kv.max(initial=0)), int((rows * kv).sum()))
 
 
 def prefill_lengths(input_tokens: Iterable[int]) -> KvLengths:
@@ -86,9 +94,8 @@ def lower(kernel: TraceKernel, trace: KernelTrace, shape: StepShape, expert_rows
         trace: the trace it is in.
         shape: the step.
         expert_rows: rows of the expert at hand, for a per-expert kernel.
-
     """
-    point = {"RLP": shape.rlp, "TLP": shape.tlp, "KV": 0, EXPERT_ROWS: expert_rows}
+    point = {"RLP": 1, "TLP": shape.rows, "KV": 0, EXPERT_ROWS: expert_rows}
     element_bytes = trace.model.element_bytes
     if kernel.fc is not None and kernel.role is not None:
         rows = shape.logit_rows if kernel.role is FcRole.LM_HEAD else kernel.fc.m.at(point)

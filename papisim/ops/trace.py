@@ -103,7 +103,6 @@ def parse_tensor(text: object) -> Tensor:
 
     Raises:
         ValueError: not a tensor, an unknown element type, an unknown symbol, a negative dimension.
-
     """
     if isinstance(text, Tensor):
         return text
@@ -175,7 +174,6 @@ class AtenKernel(_TraceSpec):
         flop: its work, by the conventions of this module.
         reads_bytes: bytes read, where that is not the whole of its inputs (a look-up reads the rows it selects).
         writes_bytes: bytes written, where that is not the whole of its outputs.
-
     """
 
     op: Name
@@ -232,7 +230,6 @@ class TraceKernel(_TraceSpec):
         aten: the aten kernels it consists of; empty where ``replaces`` stands.
         replaces: names of the aten operators that torch ran on meta tensors in place of this one kernel. A note only:
             which they are depends on torch's decomposition, not on the model.
-
     """
 
     name: Name
@@ -357,7 +354,6 @@ class Block(_TraceSpec):
         name: what it is, such as ``layer``.
         layers: the layers it stands for, ``0-31`` or ``7``; None for work outside the layers.
         kernels: in launch order.
-
     """
 
     name: Name
@@ -404,7 +400,6 @@ class ModelFacts(_TraceSpec):
         tied_embeddings: the LM head's weight is the token embedding.
         n_experts: experts of a layer; 0 for a dense model.
         n_experts_per_token: experts that each token is sent to; 0 for a dense model.
-
     """
 
     model_type: Name
@@ -463,7 +458,6 @@ class Provenance(_TraceSpec):
         config_sha256: SHA-256 of the bytes of the ``config.json`` beside the trace.
         captured_at: the points whose shapes were lifted to symbols.
         verified_at: further points at which the lifted kernels equal the captured ones exactly.
-
     """
 
     command: Name
@@ -484,7 +478,6 @@ class KernelTrace(_TraceSpec):
         provenance: where it comes from.
         model: facts about the model.
         blocks: in launch order; together they hold every layer exactly once.
-
     """
 
     schema_name: Literal["papisim/kernel-trace/1"] = Field(default=SCHEMA, alias="schema")
@@ -537,6 +530,5 @@ def read_trace(path: Path | str) -> KernelTrace:
 
     Raises:
         InputError, InputErrors: everything that is wrong with it, each with file, line, column and field.
-
     """
     return parse(KernelTrace, load_yaml(path))

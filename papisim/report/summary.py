@@ -12,6 +12,7 @@ from papisim.report.console import console
 from papisim.results.metrics import summarise
 
 _SWITCHES_SHOWN = 4
+_POSITIONS_SHOWN = 8
 
 
 def print_run(run: Run) -> None:
@@ -41,10 +42,23 @@ def _rows(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("decode time goes to", _time_shares(summary)),
         ("FC work runs on", _shares(summary["fc_flop_ratio"])),
         ("placement", _placement(run, summary)),
+        *([("speculation", _speculation(summary))] if summary["speculation_yield"].get("acceptance_ratio") else []),
         ("busy", _shares(summary["busy_ratio"])),
         ("energy per token", _energy(summary)),
         ("peak KV cache", _kv(summary)),
     ]
+
+
+def _speculation(summary: dict[str, Any]) -> str:
+    figures = summary["speculation_yield"]
+    by_position = ", ".join(
+        f"{100 * share:.0f}" for share in figures["acceptance_by_position_ratio"][:_POSITIONS_SHOWN]
+    )
+    return (
+        f"{figures['drafted_tokens_per_round']:.2f} drafted, {figures['accepted_tokens_per_round']:.2f} accepted "
+        f"({summary['acceptance']}), {figures['emitted_tokens_per_round']:.2f} emitted a request and iteration; "
+        f"accepted up to position 1, 2, …: {by_position} %; drafting takes {100 * figures['draft_time_ratio']:.1f} % of decoding"
+    )
 
 
 def _seconds(value: float) -> str:
@@ -52,7 +66,7 @@ def _seconds(value: float) -> str:
 
 
 def _policy(options: dict[str, Any]) -> str:
-    inner = ", ".join(f"{key} {value}" for key, value in options.items() if key != "kind")
+    inner = ", ".join(f"{key} {value}" for key, value in options.items() if key not in ("kind", "description"))
     return f"{options['kind']} {inner}".strip() if options["kind"] != "off" else "no speculation"
 
 
@@ -76,10 +90,7 @@ def _time_shares(summary: dict[str, Any]) -> str:
 def _placement(run: Run, summary: dict[str, Any]) -> str:
     switches = summary["switches"]
     first = next((step.fc_device for step in run.ledger.steps if step.kind == "decode"), "—")
-    shown = [
-        f"→ {s['to']} at iteration {s['iteration']} (RLP·TLP {s['rlp'] * s['tlp']})"
-        for s in switches[:_SWITCHES_SHOWN]
-    ]
+    shown = [f"→ {s['to']} at iteration {s['iteration']} (RLP·TLP {s['rows']})" for s in switches[:_SWITCHES_SHOWN]]
     more = [f"… {len(switches) - _SWITCHES_SHOWN} more switches"] if len(switches) > _SWITCHES_SHOWN else []
     return f"{_policy(summary['placement'])}: {' '.join([first, *shown, *more])}"
 

@@ -59,6 +59,8 @@ def _steps(run: Run) -> list[dict[str, Any]]:
             "tlp": step.tlp,
             "rows": step.rows,
             "kv_tokens": step.kv_tokens,
+            "drafted": step.drafted,
+            "accepted": step.accepted,
             "tokens": step.tokens,
             "fc_device": step.fc_device,
             **{f"{category.value}_s": step.time_by[category] for category in Category},

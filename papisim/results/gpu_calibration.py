@@ -37,7 +37,6 @@ class Calibration:
         values: the parameters.
         files: the tables they were fitted to.
         errors: how far off the fit is, by which rows.
-
     """
 
     path: tuple[str, ...]
@@ -60,7 +59,6 @@ def calibrate(part: Part, gpu: str, tables: Sequence[Measured], *, hold_out: boo
         gpu: what the tables call the GPU.
         tables: measured tables; those of other GPUs are left aside.
         hold_out: whether to fit again without each model of a table, to be judged on it.
-
     """
     mine = [table for table in tables if table.gpu == gpu]
     for name, linear in part.linear.libraries.items():
@@ -188,7 +186,6 @@ def write_part(document: dict[str, Any], calibrations: Sequence[Calibration]) ->
     Args:
         document: the part's file as plain data, its schema and sources included.
         calibrations: what was fitted.
-
     """
     for found in calibrations:
         node = document
@@ -233,7 +230,6 @@ def raw_document(path: Path) -> dict[str, Any]:
 
     Raises:
         InputError: the file is no mapping.
-
     """
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(document, dict):

@@ -56,7 +56,6 @@ class Fitted:
         values: the parameters.
         seen: errors on the rows of the fit, all of them.
         held_out: errors on rows that it has not seen, by what was held out.
-
     """
 
     values: dict[str, float]
@@ -145,7 +144,6 @@ def with_held_out(
         fit: returns the parameters for rows.
         predict: returns times or energies of rows for parameters.
         measured: the column that is predicted.
-
     """
     held_out = {}
     for group in groups:

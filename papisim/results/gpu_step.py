@@ -34,7 +34,6 @@ class StepPrice:
         time_s: of all of them, which follow one another, and what each waits after the one before.
         energy_j: of all of them, and what the boards draw idle meanwhile.
         outside: kernels outside the range of the fit, priced by physics alone.
-
     """
 
     classes: tuple[ClassPrice, ...]
@@ -55,7 +54,6 @@ def price_step(pool: Pool, trace: KernelTrace, point: Point) -> StepPrice:
         pool: the GPUs; all-reduces between them are not counted.
         trace: the model.
         point: requests, new tokens of each, and tokens of each in the cache before the step.
-
     """
     totals: dict[KernelClass, tuple[int, float, float]] = {}
     outside: dict[str, None] = {}

@@ -38,7 +38,6 @@ class Measured:
         source: what the table calls the library.
         file: where it was read from.
         rows: the columns of its kind, ``time_s``, ``energy_j`` (board energy, NaN where not measured) and ``model``.
-
     """
 
     kind: str
@@ -57,7 +56,6 @@ def read_tables(folders: Iterable[Path], gpus: Iterable[str]) -> list[Measured]:
 
     Raises:
         InputError: a table has a cell that is no number.
-
     """
     names = list(gpus)
     files = sorted(

@@ -45,7 +45,6 @@ class Errors:
         mape: mean of the absolute errors.
         p95: their 95th percentile.
         bias: mean of the errors; negative is too fast.
-
     """
 
     n: int
@@ -152,7 +151,6 @@ class Compared:
         regime: what binds, ``all`` for every row.
         errors: of the model.
         baseline: of the four-parameter roofline, fitted to these very rows; matrix products alone have one.
-
     """
 
     gpu: str

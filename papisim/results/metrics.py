@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from papisim import __version__
-from papisim.engine.ledger import RequestRow, StepRow
+from papisim.engine.build import HOST
+from papisim.engine.ledger import Ledger, RequestRow, StepRow
 from papisim.engine.run import Run
 from papisim.engine.step import Category
 from papisim.ops.cost import Energy
@@ -42,6 +43,8 @@ def summarise(run: Run) -> dict[str, Any]:
         "workload": experiment.workload_name,
         "placement": experiment.system.placement.model_dump(),
         "speculation": experiment.speculation.model_dump(),
+        "acceptance": experiment.acceptance.kind,
+        "drafting": experiment.drafting.model_dump(),
         "batching": experiment.batching.model_dump(),
         "seed": experiment.seed,
         "n_requests": len(ledger.requests),
@@ -59,6 +62,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "decode_time_by_category_s": _time_by_category(decode),
         "fc_flop_ratio": _fc_shares(decode, experiment.system.spec.roles.fc),
         "switches": switches(decode),
+        "speculation_yield": _speculation(decode, ledger),
         "peak_kv_bytes": ledger.peak_kv_bytes,
         "kv_capacity_bytes": ledger.kv_capacity_bytes,
         **_origins([*experiment.system.sources, *experiment.sources]),
@@ -95,7 +99,7 @@ def _sum_energy(steps: Iterable[StepRow]) -> Energy:
 
 
 def _resources(run: Run) -> list[str]:
-    return [*run.machine.pools, *run.machine.links]
+    return [*run.machine.pools, *run.machine.links, *([HOST] if HOST in run.ledger.busy_s else [])]
 
 
 def _time_by_category(steps: list[StepRow]) -> dict[str, float]:
@@ -107,10 +111,34 @@ def _fc_shares(steps: list[StepRow], devices: list[str]) -> dict[str, float]:
     return {d: sum(s.fc_flop_by.get(d, 0.0) for s in steps) / total if total else 0.0 for d in devices}
 
 
+def _speculation(decode: list[StepRow], ledger: Ledger) -> dict[str, Any]:
+    """Return what speculation did: per request and iteration, by position, and in time.
+
+    - ``drafted``, ``accepted``, ``emitted``: tokens per request and iteration; emitted has the verification's own token.
+    - ``acceptance_by_position_ratio``: of the drafts that reached a position, those accepted at least up to it (S_j).
+    - ``draft_time_ratio``: share of decoding that is drafting; the rest verifies.
+    """
+    rounds = sum(step.rlp for step in decode)
+    if not rounds:
+        return {}
+    drafted = sum(step.drafted for step in decode)
+    decode_s = sum(step.time_s for step in decode)
+    return {
+        "drafted_tokens_per_round": drafted / rounds,
+        "accepted_tokens_per_round": sum(step.accepted for step in decode) / rounds,
+        "emitted_tokens_per_round": sum(step.tokens for step in decode) / rounds,
+        "acceptance_ratio": sum(step.accepted for step in decode) / drafted if drafted else None,
+        "acceptance_by_position_ratio": [
+            ledger.accepted_at[position] / ledger.drafted_at[position] for position in sorted(ledger.drafted_at)
+        ],
+        "draft_time_ratio": sum(step.time_by[Category.DRAFT] for step in decode) / decode_s,
+    }
+
+
 def switches(decode: list[StepRow]) -> list[dict[str, Any]]:
-    """Return the decoding iterations at which FC kernels moved to another device, with RLP and TLP there."""
+    """Return the decoding iterations at which FC kernels moved to another device, with RLP and RLP × TLP (rows) there."""
     return [
-        {"iteration": now.index, "rlp": now.rlp, "tlp": now.tlp, "from": before.fc_device, "to": now.fc_device}
+        {"iteration": now.index, "rlp": now.rlp, "rows": now.rows, "from": before.fc_device, "to": now.fc_device}
         for before, now in pairwise(decode)
         if before.fc_device != now.fc_device
     ]

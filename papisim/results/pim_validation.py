@@ -57,7 +57,6 @@ def golden_points(folder: Path, mapping: str) -> list[Golden]:
 
     Raises:
         InputError: no such table, or a column that is missing.
-
     """
     files = sorted(folder.glob("**/ramulator_hbm3pim_attention*.csv"))
     if not files:

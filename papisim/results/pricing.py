@@ -43,7 +43,6 @@ def pool_of(device: Device, count: int) -> Any:
 
     Raises:
         InputError: the part computes nothing, as a link.
-
     """
     module = catalog.load_kind("papisim.devices", device.part.kind)
     if not hasattr(module, "Pool"):
@@ -62,7 +61,6 @@ def kernel_of(op: str, sizes: Mapping[str, int | None], count: int) -> Linear | 
 
     Raises:
         InputError: a size is missing, belongs to another operation, or is not positive.
-
     """
     known = OPERATIONS[op]
     if op == "attention" and any(sizes.get(name) is not None for name in ("batch_size", "heads", "kv_heads")):
@@ -115,7 +113,6 @@ def with_library(pool: Any, name: str) -> Any:
 
     Raises:
         InputError: not a GPU, or it has no such library.
-
     """
     if not isinstance(pool, gpu.Pool):
         raise InputError(f"{pool.name} has no kernel libraries; --library is for GPUs", field="library")
@@ -136,7 +133,6 @@ def step_of(pool: Any, trace: str | None, sizes: Mapping[str, int | None]) -> di
 
     Raises:
         InputError: not a GPU, no trace, a size that is missing, or one that does not belong.
-
     """
     if not isinstance(pool, gpu.Pool):
         raise InputError(f"'{STEP}' is for GPUs; simulate other machines with papisim run", field="op")
@@ -222,7 +218,6 @@ def write_commands(pool: Any, kernel: Linear | Attention, file: TextIO) -> tuple
 
     Raises:
         NotModelled: the device has no command stream.
-
     """
     if not isinstance(pool, pim.Pool):
         raise NotModelled(f"{pool.name} has no DRAM command stream; --commands is for PIM stacks")

@@ -49,7 +49,6 @@ def write_run(run: Run, folder: Path, *, force: bool = False) -> None:
 
     Raises:
         InputError: the folder may not be replaced or cannot be made.
-
     """
     check_free(folder, force=force)
     folder = folder.absolute()

@@ -50,7 +50,6 @@ def parse(spec: type[SpecT], document: Document) -> SpecT:
 
     Raises:
         InputError, InputErrors: everything that is wrong, each with file, line, column and field.
-
     """
     try:
         return spec.model_validate(document.data)

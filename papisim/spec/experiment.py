@@ -8,16 +8,32 @@ from typing import Any
 
 from papisim import catalog
 from papisim.catalog import Found, Shelf
-from papisim.errors import InputError, one_or_all
-from papisim.spec.base import parse
-from papisim.spec.sources import Source, take_sources
-from papisim.spec.system import System, check_schema, load_system
-from papisim.spec.yaml import Document, apply_override, load_yaml
+from papisim.spec.base import Count, NonNegative, Spec, parse
+from papisim.spec.sections import SECTIONS, load_section, override_section, parse_kind
+from papisim.spec.sources import Source
+from papisim.spec.system import System, load_system
+from papisim.spec.yaml import Document
 
-REQUESTS_SCHEMA = "papisim/requests/1"
 
-#: overrides that start with one of these go to that part of the experiment; all others to the machine
-_SECTIONS = ("workload", "batching", "speculation")
+class VerificationSpec(Spec):
+    """How drafts are verified, and what the host does around it.
+
+    Attributes:
+        padding: give every request as many token-rows as the one with most, as kernels without ragged batches need.
+        sampling_row_s: time of sampling from one token-row's logits, on one rank.
+        sampling_ranks: ranks among which the requests to sample are dealt out.
+        bookkeeping_s: host time of an iteration (acceptance, rollback, sending results).
+        overlap_bookkeeping: do that while the next iteration computes; it then costs only what is longer than that.
+    """
+
+    padding: bool = False
+    sampling_row_s: NonNegative = 0.0
+    sampling_ranks: Count = 1
+    bookkeeping_s: NonNegative = 0.0
+    overlap_bookkeeping: bool = False
+
+
+_INLINE = ("batching", "verification")
 
 
 @dataclass(frozen=True)
@@ -31,10 +47,12 @@ class Experiment:
         workload: options of the workload's kind.
         batching: options of the batching policy.
         speculation: options of the speculation policy.
+        acceptance: options of the process that accepts drafts.
+        drafting: options of the draft source.
+        verification: how drafts are verified.
         seed: the one seed of all random streams.
         fold: price identical layers once and multiply; off, every layer is simulated by itself.
         sources: where the workload's numbers come from (the machine's are in ``system``).
-
     """
 
     system: System
@@ -43,6 +61,9 @@ class Experiment:
     workload: Any
     batching: Any
     speculation: Any
+    acceptance: Any
+    drafting: Any
+    verification: VerificationSpec
     seed: int
     fold: bool
     sources: tuple[Source, ...]
@@ -57,6 +78,9 @@ class Experiment:
             "workload": {"name": self.workload_name, **self.workload.model_dump()},
             "batching": self.batching.model_dump(),
             "speculation": self.speculation.model_dump(),
+            "acceptance": self.acceptance.model_dump(),
+            "drafting": self.drafting.model_dump(),
+            "verification": self.verification.model_dump(),
             "seed": self.seed,
             "fold": self.fold,
         }
@@ -72,12 +96,14 @@ class RunOptions:
         workload: a workload's name or file.
         batch_size: requests of a static batch; as many requests as the workload has, if None.
         n_requests: how many requests; the workload's own number, or one batch when only ``batch_size`` is given.
-        tlp: tokens per request and iteration.
+        tlp: tokens per request and iteration, where no speculation policy is named.
+        speculation: a speculation policy: a shipped name, a file, or a kind; from ``tlp``, if None.
+        acceptance: a process that accepts drafts: likewise.
+        drafting: a draft source: likewise.
         placement: replaces the system's placement policy (``papi``, ``cheapest``, ``pinned:DEVICE``).
         overrides: assignments ``path=value``.
         seed: the seed.
         fold: whether to fold identical layers.
-
     """
 
     hw: str
@@ -86,20 +112,13 @@ class RunOptions:
     batch_size: int | None = None
     n_requests: int | None = None
     tlp: int = 1
+    speculation: str | None = None
+    acceptance: str = "always"
+    drafting: str = "free"
     placement: str | None = None
     overrides: Sequence[str] = ()
     seed: int = 0
     fold: bool = True
-
-
-@dataclass(frozen=True)
-class WorkloadFile:
-    """A workload's file, read and checked."""
-
-    name: str
-    options: Any
-    sources: tuple[Source, ...]
-    notes: tuple[str, ...]
 
 
 def load_experiment(options: RunOptions) -> Experiment:
@@ -107,83 +126,56 @@ def load_experiment(options: RunOptions) -> Experiment:
 
     Raises:
         InputError, InputErrors: everything wrong with the first file that has anything wrong.
-
     """
     trace = catalog.find(Shelf.TRACE, options.trace)
-    sections = {name: [a for a in options.overrides if _section(a) == name] for name in (*_SECTIONS, None)}
-    system = load_system(options.hw, sections[None], options.placement).for_model(trace.name)
-    workload = load_workload(options.workload, sections["workload"], options.n_requests or options.batch_size)
-    batch_size = options.batch_size or workload.options.n_requests
+    overrides = _by_section(options.overrides)
+    system = load_system(options.hw, overrides[None], options.placement).for_model(trace.name)
+    parts = {
+        "workload": load_section("workload", options.workload, overrides["workload"], _requests_wanted(options)),
+        "speculation": load_section(
+            "speculation", options.speculation or _from_tlp(options.tlp), overrides["speculation"]
+        ),
+        "acceptance": load_section("acceptance", options.acceptance, overrides["acceptance"]),
+        "drafting": load_section("drafting", options.drafting, overrides["drafting"]),
+    }
+    workload = parts["workload"]
+    batching = {"kind": "static", "batch_size": options.batch_size or workload.options.n_requests}
     trace_notes = (trace.note,) if trace.note else ()
     return Experiment(
         system=system,
         trace=trace,
         workload_name=workload.name,
         workload=workload.options,
-        batching=_policy("batching", {"kind": "static", "batch_size": batch_size}, sections["batching"]),
-        speculation=_policy("speculation", _tlp_options(options.tlp), sections["speculation"]),
+        batching=parse_kind(_inline("batching", batching, overrides["batching"]), "papisim.policies.batching"),
+        speculation=parts["speculation"].options,
+        acceptance=parts["acceptance"].options,
+        drafting=parts["drafting"].options,
+        verification=parse(VerificationSpec, _inline("verification", {}, overrides["verification"])),
         seed=options.seed,
         fold=options.fold,
-        sources=workload.sources,
+        sources=tuple(source for part in parts.values() for source in part.sources),
         overrides=tuple(options.overrides),
-        notes=(*system.notes, *trace_notes, *workload.notes),
+        notes=(*system.notes, *trace_notes, *(note for part in parts.values() for note in part.notes)),
     )
 
 
-def _tlp_options(tlp: int) -> dict[str, Any]:
+def _requests_wanted(options: RunOptions) -> dict[str, Any]:
+    wanted = options.n_requests or options.batch_size
+    return {} if wanted is None else {"n_requests": wanted}
+
+
+def _from_tlp(tlp: int) -> dict[str, Any]:
     return {"kind": "off"} if tlp == 1 else {"kind": "fixed", "tlp": tlp}
 
 
-def load_workload(name_or_path: str, overrides: Sequence[str] = (), n_requests: int | None = None) -> WorkloadFile:
-    """Read a workload.
-
-    Args:
-        name_or_path: a shipped name or a file.
-        overrides: assignments such as ``workload.n_requests=8``.
-        n_requests: replaces the file's number of requests.
-
-    Raises:
-        InputError, InputErrors: everything that is wrong, with places.
-
-    """
-    found = catalog.find(Shelf.REQUESTS, name_or_path)
-    document = load_yaml(found.path)
-    check_schema(document, REQUESTS_SCHEMA)
-    sources, errors = take_sources(document)
-    if errors:
-        raise one_or_all(errors)
-    if n_requests is not None:
-        document.data["n_requests"] = n_requests
-    options = _parse_kind(_override(document, "workload", overrides), "papisim.workloads")
-    return WorkloadFile(found.name, options, tuple(sources), (found.note,) if found.note else ())
+def _inline(section: str, defaults: dict[str, Any], overrides: Sequence[str]) -> Document:
+    return override_section(section, Document(defaults, section), overrides)
 
 
-def _override(document: Document, section: str, overrides: Sequence[str]) -> Document:
-    """Return a section's document, replaced by ``section={…}`` or changed by ``section.field=…``."""
-    whole = Document({}, document.file)
-    whole.graft((section,), document)
+def _by_section(overrides: Sequence[str]) -> dict[str | None, list[str]]:
+    """Sort assignments by the section they start with; those of the machine are under None."""
+    sorted_: dict[str | None, list[str]] = {name: [] for name in (*SECTIONS, *_INLINE, None)}
     for assignment in overrides:
-        apply_override(whole, assignment)
-    return whole.subtree((section,))
-
-
-def _policy(section: str, defaults: dict[str, Any], overrides: Sequence[str]) -> Any:
-    """Return a policy's options: the defaults with the overrides in them."""
-    document = _override(Document(defaults, f"--set {section}"), section, overrides)
-    return _parse_kind(document, f"papisim.policies.{section}")
-
-
-def _parse_kind(document: Document, package: str) -> Any:
-    kind = document.data.get("kind") if isinstance(document.data, dict) else None
-    if kind is None:
-        raise document.error((), "field 'kind' is missing")
-    try:
-        module = catalog.load_kind(package, str(kind))
-    except InputError as error:
-        raise document.error(("kind",), error.message) from None
-    return parse(module.Options, document)
-
-
-def _section(assignment: str) -> str | None:
-    head = assignment.partition("=")[0].partition(".")[0].strip()
-    return head if head in _SECTIONS else None
+        head = assignment.partition("=")[0].partition(".")[0].strip()
+        sorted_[head if head in sorted_ else None].append(assignment)
+    return sorted_

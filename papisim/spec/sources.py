@@ -57,7 +57,6 @@ def take_sources(document: Document, ignore: frozenset[str] = frozenset()) -> tu
 
     Returns:
         The sources, and everything wrong with them.
-
     """
     declared = document.data.pop("sources", None)
     if declared is None:

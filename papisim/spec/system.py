@@ -52,7 +52,6 @@ class Roles(Spec):
         kv: the device whose memory holds the KV cache.
         tensor_parallel: ranks and links of the all-reduce after row-parallel FC kernels.
         attention_link: links to the attention device, where it stands apart.
-
     """
 
     fc: list[str]
@@ -86,7 +85,6 @@ class System:
         placement: the placement policy's options, an instance of its kind's ``Options``.
         sources: where the numbers come from.
         notes: what the user should know about how files were found.
-
     """
 
     name: str
@@ -120,7 +118,6 @@ def load_system(name_or_path: str, overrides: Sequence[str] = (), placement: str
 
     Raises:
         InputError, InputErrors: everything that is wrong, with places.
-
     """
     found = catalog.find(Shelf.SYSTEM, name_or_path)
     document = load_yaml(found.path)
@@ -175,7 +172,6 @@ def load_part(name_or_path: str, overrides: Sequence[str] = ()) -> Device:
 
     Raises:
         InputError, InputErrors: everything that is wrong, with places.
-
     """
     found = catalog.find(Shelf.DEVICE, name_or_path)
     document = load_yaml(found.path)
@@ -206,7 +202,6 @@ def check_schema(document: Document, expected: str) -> None:
 
     Raises:
         InputError: it is missing, or names another schema.
-
     """
     found = document.data.pop("schema", None)
     if found is None:

@@ -121,7 +121,6 @@ def load_yaml(path: Path | str) -> Document:
 
     Raises:
         InputError: no such file, not UTF-8, not YAML, empty, not a mapping, or a construct that is refused.
-
     """
     path = Path(path)
     try:
@@ -149,7 +148,6 @@ def parse_yaml(text: str, file: str) -> Document:
 
     Raises:
         InputError: the text is not YAML, or uses a construct that is refused.
-
     """
     document = Document(None, file)
     try:
@@ -281,7 +279,6 @@ def apply_override(document: Document, assignment: str, option: str = "--set") -
 
     Raises:
         InputError: no ``=``, an empty path, a value that is not YAML, or a parent that is not there.
-
     """
     place = f"{option} {assignment}"
     name, equals, text = assignment.partition("=")

@@ -17,7 +17,6 @@ class WorkloadOptions(Spec):
     """What every workload file says."""
 
     kind: str
-    description: str
 
 
 @dataclass(frozen=True, slots=True)

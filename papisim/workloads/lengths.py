@@ -51,7 +51,6 @@ class Quantiles(Spec):
         input_tokens: quantiles of the prompt length at those probabilities.
         output_tokens: quantiles of the answer length at those probabilities.
         rank_correlation: Spearman's ρ between the two.
-
     """
 
     kind: Literal["quantiles"]

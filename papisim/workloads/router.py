@@ -21,7 +21,6 @@ def tokens_per_expert(
 
     Returns:
         Rows of each expert; they sum to ``token_rows · experts_per_token``.
-
     """
     rng = stream(seed, "router", layer, token_rows)
     ranks = rng.random((token_rows, n_experts)).argpartition(experts_per_token - 1, axis=1)[:, :experts_per_token]

@@ -151,7 +151,7 @@ WORKLOAD = catalog.shipped(Shelf.REQUESTS)["creative_writing"]
         ("workload", WORKLOAD, "input_tokens: [1,", "input_tokens: [1, 1,", "found 37 entries in 'input_tokens'"),
     ],
 )
-def test_a_corrupt_file_is_refused_with_its_place(papisim, tmp_path, option, path, old, new, said):  # noqa: PLR0917 - a table
+def test_a_corrupt_file_is_refused_with_its_place(papisim, tmp_path, option, path, old, new, said):
     text = path.read_text(encoding="utf-8")
     assert old in text, "the corruption must do something"
     (tmp_path / "bad.yaml").write_text(text.replace(old, new), encoding="utf-8")

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from papisim.catalog import Shelf, shipped
 from papisim.cli import papisim
-from papisim.spec.acceptance import load_acceptance
+from papisim.engine.build import build_kind
+from papisim.spec.sections import load_section
 from papisim.workloads.acceptance import replay
 from papisim.workloads.acceptance.fitting.holdout import TOLERANCE
 from papisim.workloads.acceptance.fitting.statistics import hazards, measure
@@ -89,7 +90,7 @@ def test_on_a_random_half_a_fit_is_off_by_no_more_than_two_samples_differ(seed):
 @pytest.mark.parametrize("source", SMALL)
 def test_a_shipped_process_is_what_the_command_fits(source):
     found = fit("--source", source)[source]["parameters"]
-    options = load_acceptance(source).options
+    options = load_section("acceptance", source).options
     assert options.conditional == pytest.approx(found["conditional"], abs=0.02)
     assert options.state.share == pytest.approx(found["state"]["share"], abs=0.05)
 
@@ -97,7 +98,7 @@ def test_a_shipped_process_is_what_the_command_fits(source):
 @pytest.mark.parametrize("source", SMALL)
 def test_requests_of_a_shipped_process_decode_like_the_log(turns, source):
     """Stepped through request by request, with the answers' lengths of the log."""
-    process = load_acceptance(source).build(seed=0)
+    process = build_kind("papisim.workloads.acceptance", "Acceptance", load_section("acceptance", source).options, 0)
     logged = [turn for turn in turns if turn.source == source]
     tokens = steps = 0
     for request in range(10 * len(logged)):
@@ -118,7 +119,7 @@ def test_every_source_with_enough_steps_is_shipped(turns):
 
 def test_replay_reproduces_its_log_to_the_token(turns):
     source = SMALL[0]
-    options = replay.Options(kind="replay", description="", log=str(LOG), source=source, order="listed")
+    options = replay.Options(kind="replay", log=str(LOG), source=source, order="listed")
     process = replay.Acceptance(options, seed=0)
     for request, turn in enumerate(turn for turn in turns if turn.source == source):
         sequence = process.start(request)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from papisim import catalog
 from papisim.catalog import Shelf
-from papisim.spec.acceptance import load_acceptance
+from papisim.engine.build import build_kind
+from papisim.spec.sections import load_section
 
 NAMES = sorted(catalog.shipped(Shelf.ACCEPTANCE))
 DRAFTS = st.lists(st.integers(0, 12), min_size=1, max_size=12)
@@ -18,12 +19,14 @@ few = settings(max_examples=15, deadline=None)
 
 @cache
 def load(name):
-    return load_acceptance(name)
+    return load_section("acceptance", name)
 
 
 def start(name, seed, request):
     found = load(name)
-    return found.build(seed).start(request), 3 if found.kind == "early_exit" else None
+    return build_kind("papisim.workloads.acceptance", "Acceptance", found.options, seed).start(
+        request
+    ), 3 if found.kind == "early_exit" else None
 
 
 @every_process
@@ -59,7 +62,10 @@ def test_a_cut_draft_has_the_accepted_of_the_long_one_cut(name, drafts, seed, lo
 @given(seed=st.integers(0, 99))
 def test_the_same_seed_gives_the_same_rounds_in_any_order_of_requests(name, seed):
     def play(order):
-        process, layer = load(name).build(seed), 3 if load(name).kind == "early_exit" else None
+        process, layer = (
+            build_kind("papisim.workloads.acceptance", "Acceptance", load(name).options, seed),
+            3 if load(name).kind == "early_exit" else None,
+        )
         sequences = {request: process.start(request) for request in order}
         return {request: [sequences[request].round(6, layer).accepted for _ in range(8)] for request in order}
 

@@ -102,7 +102,7 @@ def test_energy_is_the_sum_of_its_activity_and_covers_all_data(name, kernel, cou
     )
     assert cost.energy.total_j == pytest.approx(expected_j)
     data = kernel.weight_bytes if isinstance(kernel, Linear) else kernel.kv_bytes
-    assert activity.columns * 32 >= data
+    assert activity.columns * 32 >= data * (1 - 1e-12)
     assert activity.column_rows * fpu.lanes * 2 >= kernel.flop - activity.logic_flop
 
 

@@ -50,7 +50,6 @@ class AttentionShapes:
         n_kv_heads: heads of the cache.
         head_dim: width of a head.
         element_bytes: bytes of an element.
-
     """
 
     requests: Floats

@@ -19,7 +19,6 @@ def streaming_s(
         streaming: launch and rate of their class.
         moved_bytes: bytes that all of them read and write.
         n_kernels: how many there are.
-
     """
     beyond = max(0.0, moved_bytes - n_kernels * library.cache_bytes)
     dram_s = beyond / (part.memory_bandwidth_bytes_per_s * library.bandwidth_ratio)

@@ -44,7 +44,6 @@ def linear_times(
         k: inputs.
         n: outputs.
         element_bytes: bytes of an element.
-
     """
     rows, inputs, outputs = (np.atleast_1d(np.asarray(size, dtype=np.float64))[:, None] for size in (m, k, n))
     tile_rows, tile_columns, splits = _candidates(tuple(map(tuple, library.tiles)), tuple(library.splits))

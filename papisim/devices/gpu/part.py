@@ -46,7 +46,6 @@ class LinearLibrary(Spec):
         aligned_bytes: rows of the weight that are no multiple of this run on kernels without wide loads.
         unaligned_tensor_ratio: share of the peak that those reach.
         covers_m: token-rows, covers_k: inputs, covers_n: outputs of the fit.
-
     """
 
     description: Name
@@ -98,7 +97,6 @@ class PrefillKernels(Spec):
         overlap_exponent: how sharply compute and memory hide each other.
         query_tile: query rows of a tile.
         key_tile: keys it takes at a time.
-
     """
 
     launch_s: NonNegative
@@ -135,7 +133,6 @@ class AttentionLibrary(Spec):
         split_bytes_per_s: rate at which it reads partial results.
         prefill: the kernels for whole prompts.
         covers_kv: cached tokens, covers_requests: requests, covers_head_dim: widths of a head of the fit.
-
     """
 
     description: Name
@@ -176,7 +173,6 @@ class Streaming(Spec):
     Attributes:
         launch_s: launch and tail of each kernel.
         on_chip_bytes_per_s: rate while the operands fit the cache, where the kernel before left them.
-
     """
 
     launch_s: NonNegative
@@ -192,7 +188,6 @@ class ElementwiseLibrary(Spec):
         cache_bytes: operands that the kernel before left in the L2 cache.
         fused: one kernel for each of a class, as serving engines have it.
         eager: a kernel for each operation, as eager torch has it, by kernel class.
-
     """
 
     description: Name
@@ -219,7 +214,6 @@ class FittedEnergy(Spec):
         active_w: power of clocking and feeding the multiprocessors while a kernel runs, whatever it does.
         dram_j_per_byte: energy of a byte of DRAM traffic, with all that moves it.
         compute_j_per_flop: energy of one operation of the tensor cores, with all that feeds them.
-
     """
 
     active_w: NonNegative
@@ -280,7 +274,6 @@ class Part(DevicePart):
         energy_model: which of the two energy models prices kernels.
         energy: energy by access.
         fitted_energy: energy as measured at the board.
-
     """
 
     kind: Literal["gpu"]

@@ -73,7 +73,6 @@ class Pool:
             kernel: with the bytes that all operations together read and write.
             n_kernels: how many operations there are.
             rows: token-rows.
-
         """
         kernel_class, flop = kernel.kernel_class, kernel.flop
         moved_bytes = kernel.read_bytes + kernel.write_bytes

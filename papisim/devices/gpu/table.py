@@ -42,7 +42,6 @@ def measured_attention_s(
         tlp: query tokens of each request.
         requests: requests of the batch.
         kv: cached tokens of each request.
-
     """
     batches = _attention(folder).get((*heads, packed, tlp), {})
     over_kv = [(float(batch), _between(curve, kv)) for batch, curve in sorted(batches.items())]
@@ -71,7 +70,6 @@ def measured_unfused_s(
         n_kernels: how many there are; a whole number of measured sequences.
         rows: token-rows.
         moved_bytes: bytes that all of them read and write.
-
     """
     length, by_rows = _unfused(folder).get(kernel_class, (n_kernels + 1, {}))
     launches, rest = divmod(n_kernels, length)

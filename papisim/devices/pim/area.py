@@ -17,7 +17,6 @@ class Area(Spec):
         bank_mm2: area of one bank.
         fpu_mm2: area of one FPU with its share of buffers.
         dies: DRAM dies of the stack.
-
     """
 
     die_mm2: Positive
@@ -39,7 +38,6 @@ def check_area(area: Area, organisation: Organisation, fpu: Fpu) -> None:
 
     Raises:
         DoesNotFit: with the levers there are.
-
     """
     banks, share = organisation.banks / area.dies, fpu.fpus / fpu.per_banks
     used = area.used_mm2(1, share) * banks

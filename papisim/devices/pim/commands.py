@@ -37,7 +37,6 @@ class Command(NamedTuple):
         section: how many barriers stand before it.
         busy: cycles for which it occupies its resource (the FPUs, or the data path and logic die).
         row: the row it concerns, counted in the order of storage.
-
     """
 
     op: Op

@@ -23,7 +23,6 @@ class EnergyTable(Spec):
         data_path_j_per_byte: between a bank group and the logic die or the stack's pins.
         fpu_j_per_flop: FPU work, operand and result buffers included.
         logic_j_per_flop: work of the logic die's vector unit.
-
     """
 
     activation_j: NonNegative

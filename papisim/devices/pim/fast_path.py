@@ -21,7 +21,6 @@ class Timed(NamedTuple):
         cycles: until it is through, refreshes aside.
         refreshes: how many fall due meanwhile.
         slowest: the phase that takes most cycles in all.
-
     """
 
     cycles: int
@@ -43,7 +42,6 @@ class _Clock:
         now: cycles so far, refreshes aside.
         last_activate: when the last row so far is activated.
         slowest: the phase that takes most cycles in all, repetitions included.
-
     """
 
     def __init__(self, timing: Timing) -> None:

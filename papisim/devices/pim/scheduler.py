@@ -45,7 +45,6 @@ class Rules:
         refresh_in_breaks: serve a refresh in any break of the column flow, closing the row, while moves go on; otherwise
             serve it before an activation and stop the whole channel.
         first_cycle: when the first command can be issued.
-
     """
 
     barrier_waits: str = "done"
@@ -64,7 +63,6 @@ class Channel:
     Attributes:
         issued: what was issued, in order of time for each queue.
         refreshes: refreshes served.
-
     """
 
     def __init__(self, timing: Timing, rules: Rules = PHYSICAL) -> None:

@@ -40,7 +40,6 @@ class Part(DevicePart):
             ``timing.turnaround`` to turn.
         split_inputs: stacks and the banks of a bank group split the inputs of an FC kernel; otherwise each bank owns outputs.
         generator: constants of AttAcc's released generator; only ``attacc_released`` uses them.
-
     """
 
     organisation: Organisation
@@ -86,7 +85,6 @@ class Priced(NamedTuple):
         refreshes: refreshes that fall due then.
         bound: what its longest part waits for.
         activity: what it makes all stacks do.
-
     """
 
     cycles: int
@@ -118,7 +116,6 @@ class Pool:
 
         Raises:
             NotModelled: the mapping does not know this kernel.
-
         """
         priced = self.priced(kernel)
         part = self.part

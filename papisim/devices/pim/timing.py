@@ -32,7 +32,6 @@ class Timing(Spec):
         column_gap: all-bank MAC to all-bank MAC, power aside.
         refi: refresh interval (tREFI).
         rfc: time one all-bank refresh takes (tRFC).
-
     """
 
     tck_s: Positive

@@ -32,13 +32,10 @@ class AcceptanceOptions(Spec):
 
     Attributes:
         kind: the process.
-        description: one line for ``papisim list``.
         signals: how the signals are drawn; without them a sequence has none (its tuples are empty).
-
     """
 
     kind: str
-    description: str
     signals: SignalOptions | None = None
 
 
@@ -50,7 +47,6 @@ class LayerAgreement:
         agrees: whether the token of exit layer ``l + 1`` is the target's, by position and layer ``[position, l]``; one
             position more than was drafted, since verification computes the token after the last one too.
         confidence: top-1 probability at the same places.
-
     """
 
     agrees: NDArray[np.bool_]
@@ -64,7 +60,6 @@ class Proposal:
     Attributes:
         confidence: top-1 probability of the draft, by position.
         entropy: of the draft's distribution, in nats, by position.
-
     """
 
     confidence: tuple[float, ...]
@@ -85,7 +80,6 @@ class Outcome:
         confidence: top-1 probability of the draft, by position.
         entropy: of the draft's distribution, in nats, by position.
         layers: agreement of every exit layer, for self-speculation.
-
     """
 
     drafted: int
@@ -105,7 +99,6 @@ class Sequence(Protocol):
         Args:
             max_drafted: positions to show.
             exit_layer: layer that drafts, for self-speculation.
-
         """
 
     def round(self, drafted: int, exit_layer: int | None = None) -> Outcome:
@@ -114,7 +107,6 @@ class Sequence(Protocol):
         Args:
             drafted: tokens in the chain; 0 is a round without speculation.
             exit_layer: layer that drafts, for self-speculation.
-
         """
 
     def round_tree(self, tree: Tree) -> Outcome:

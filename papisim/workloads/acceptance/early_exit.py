@@ -56,7 +56,6 @@ class Options(AcceptanceOptions):
         state_memory: φ, from one round to the next.
         sharing: κ, the share of the latent variance that the layers of a position share.
         surprise: the confidence of a layer.
-
     """
 
     kind: Literal["early_exit"]

@@ -68,7 +68,6 @@ class Options(AcceptanceOptions):
             one holds for all positions beyond.
         level: how requests differ.
         state: how rounds of a request hang together.
-
     """
 
     kind: Literal["fitted"]

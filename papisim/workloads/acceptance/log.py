@@ -29,7 +29,6 @@ class Turn:
         new_tokens: length of the answer, if the log has it.
         drafted: draft length of each step; -1 where the log does not know it.
         accepted: drafted tokens accepted in each step, without the target's own.
-
     """
 
     source: str
@@ -48,7 +47,6 @@ def read_log(path: Path | str) -> list[Turn]:
 
     Raises:
         InputError, InputErrors: no such file, or lines that are wrong, each with its number and field.
-
     """
     turns: list[Turn] = []
     errors: list[InputError] = []

@@ -35,7 +35,6 @@ class Options(AcceptanceOptions):
         order: ``listed`` gives request i the i-th turn, ``shuffled`` a turn by the seed; both use every turn once before
             any twice.
         longer: what to do with a draft longer than the logged one whose logged tokens were all accepted.
-
     """
 
     kind: Literal["replay"]
@@ -52,7 +51,6 @@ class Acceptance:
 
     Attributes:
         capped_rounds: rounds so far whose draft was longer than the logged one and accepted as far as that went.
-
     """
 
     def __init__(self, options: Options, seed: int) -> None:

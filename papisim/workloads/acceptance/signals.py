@@ -31,7 +31,6 @@ class Marginal(Spec):
         mean: in nats.
         variation: standard deviation over mean.
         correlation: Pearson's, between the signal and whether the position's token is right.
-
     """
 
     mean: Positive
@@ -81,14 +80,11 @@ class SignalOptions(Spec):
     """How the signals of a process are drawn.
 
     Attributes:
-        description: one line on where they were measured.
         entropy: of the draft's distribution.
         kld: KL(target‖draft) of the soft distributions.
         min_entropy_share: what links confidence to entropy, ``confidence = exp(−share·entropy)``, the share uniform.
-
     """
 
-    description: str = ""
     entropy: Marginal
     kld: Marginal
     min_entropy_share: MinEntropyShare
@@ -118,7 +114,6 @@ class SignalDrawer:
             width: positions wanted.
             conditional: probability that the token at a position (from 1) is right given those before are; tells
                 whether positions after the first wrong one agree with the target again.
-
         """
         entropy: list[float] = []
         confidence: list[float] = []

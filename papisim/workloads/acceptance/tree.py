@@ -32,7 +32,6 @@ class Options(AcceptanceOptions):
     Attributes:
         hit: ``hit[d][k]`` is the probability that the draft's choice of rank k (from 0) at depth d + 1 is right, given that the
             path to it is; the last depth stands for all deeper ones.
-
     """
 
     kind: Literal["tree"]

@@ -121,7 +121,9 @@ def test_a_tile_is_computed_whole_however_few_rows_it_has():
 def test_waves_of_tiles_are_over_all_multiprocessors():
     """100 multiprocessors, compute-bound: 100 tiles take as long as one, 101 as 200."""
     tiled = library(tiles=[[64, 64]], wave_ratio=1, bandwidth_ratio=1.0)
-    one, full, spilled, twice = linear_times(FAST_MEMORY, tiled, [64] * 4, [65536] * 4, [64, 6400, 6401, 12800]) - 2e-6
+    one, full, spilled, twice = (
+        linear_times(FAST_MEMORY, tiled, [64] * 4, [65536] * 4, [64, 6400, 6401, 12800]) - 2e-6
+    )
     assert full == pytest.approx(2 * 64 * 6400 * 65536 / 80e12, rel=1e-3)
     assert one == pytest.approx(full, rel=1e-3)
     assert spilled == pytest.approx(twice, rel=1e-3)

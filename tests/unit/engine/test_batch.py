@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from papisim.engine.batch import Batch
 from papisim.engine.ledger import RequestRow
+from papisim.ops.lower import ragged_lengths
 
 
 def batch_of(*lengths: tuple[int, int]) -> Batch:
@@ -12,24 +14,36 @@ def batch_of(*lengths: tuple[int, int]) -> Batch:
     return batch
 
 
+def each(batch: Batch, tokens: int) -> np.ndarray:
+    return np.full(len(batch), tokens, dtype=np.int64)
+
+
 def test_a_joined_batch_caches_the_prompts():
     batch = batch_of((10, 5), (20, 7))
     assert batch.cached_tokens == 30
-    lengths = batch.lengths(tlp=3)
+    assert batch.request_ids == (0, 1)
+    lengths = ragged_lengths(batch.cached, each(batch, 3))
     assert (lengths.n_requests, lengths.query_tokens, lengths.kv_tokens) == (2, 6, 36)
     assert lengths.longest_kv == 23
     assert lengths.pairs == 3 * 36
 
 
+def test_ragged_rows_attend_to_their_own_caches():
+    batch = batch_of((10, 5), (20, 7))
+    lengths = ragged_lengths(batch.cached, np.array([1, 4]))
+    assert (lengths.query_tokens, lengths.kv_tokens, lengths.longest_kv) == (5, 11 + 24, 24)
+    assert lengths.pairs == 1 * 11 + 4 * 24
+
+
 def test_the_first_token_comes_without_growing_the_cache():
     batch = batch_of((10, 5))
-    emitted, ended = batch.emit(1, grow=False)
+    emitted, ended = batch.first_token()
     assert (emitted, ended, batch.cached_tokens) == (1, [], 10)
 
 
 def test_a_request_ends_mid_iteration_and_emits_only_what_it_has_left():
     batch = batch_of((10, 3), (10, 8))
-    emitted, ended = batch.emit(4)
+    emitted, ended = batch.emit(each(batch, 4))
     assert emitted == 3 + 4
     assert [row.request_id for row in ended] == [0]
     assert len(batch) == 1
@@ -42,7 +56,7 @@ def test_every_request_says_exactly_what_it_has_to_say(lengths: list[tuple[int, 
     rows = list(batch.rows)
     total, iterations = 0, 0
     while len(batch):
-        total += batch.emit(tlp)[0]
+        total += batch.emit(each(batch, tlp))[0]
         iterations += 1
     assert total == sum(answer for _, answer in lengths)
     assert [row.emitted_tokens for row in rows] == [answer for _, answer in lengths]
@@ -50,13 +64,24 @@ def test_every_request_says_exactly_what_it_has_to_say(lengths: list[tuple[int, 
     assert batch.cached_tokens == 0
 
 
-def test_an_empty_batch_has_no_longest_cache():
-    assert Batch().lengths(1).longest_kv == 1
-    assert len(Batch()) == 0
-
-
 @pytest.mark.parametrize("tlp", [1, 4])
 def test_caches_grow_by_the_tokens_in_flight(tlp: int):
     batch = batch_of((10, 100), (20, 100))
-    batch.emit(tlp)
+    batch.emit(each(batch, tlp))
     assert batch.cached_tokens == 30 + 2 * tlp
+
+
+def test_rejected_drafts_are_rolled_back():
+    batch = batch_of((10, 100), (20, 100))
+    emitted, _ = batch.emit(np.array([1, 5]))
+    assert emitted == 6
+    assert batch.cached.tolist() == [11, 25]
+
+
+def test_a_batch_absorbs_another_as_it_is():
+    batch, other = batch_of((10, 5)), batch_of((20, 7))
+    other.first_token()
+    batch.absorb(other)
+    assert batch.cached_tokens == 30
+    _, ended = batch.emit(np.array([5, 6]))
+    assert len(ended) == 2, "the second had one token less to say"

@@ -2,9 +2,9 @@ from collections import Counter
 
 import pytest
 
-from papisim.engine.build import build_machine, build_policies
+from papisim.engine.build import build_machine, build_placement
 from papisim.engine.step import Category, Phase, StepPlanner
-from papisim.ops.lower import decode_lengths, decode_shape, prefill_lengths, prefill_shape
+from papisim.ops.lower import StepShape, decode_lengths, decode_shape, prefill_lengths, prefill_shape
 from papisim.ops.trace import KernelTrace, read_trace
 from papisim.spec.experiment import RunOptions, load_experiment
 
@@ -14,13 +14,13 @@ def planner(
 ) -> tuple[StepPlanner, KernelTrace]:
     experiment = load_experiment(RunOptions(hw=hw, trace=trace, **options))  # type: ignore[arg-type]
     model = read_trace(experiment.trace.path)
-    placement = build_policies(experiment).placement
+    placement = build_placement(experiment)
     return StepPlanner(model, build_machine(experiment.system), placement, seed=0, fold=fold), model
 
 
 def decode(hw: str, rlp: int = 4, tlp: int = 1, cached: int = 100, **options: object) -> list[Phase]:
     plan, _ = planner(hw, **options)  # type: ignore[arg-type]
-    return plan.decode(decode_shape(rlp, tlp), decode_lengths(rlp, tlp, rlp * cached, cached))
+    return plan.decode(decode_shape(rlp, rlp * tlp), decode_lengths(rlp, tlp, rlp * cached, cached))
 
 
 def seconds(phases: list[Phase], category: Category | None = None) -> float:
@@ -42,7 +42,7 @@ def test_folding_layers_changes_neither_time_nor_energy_nor_work(hw: str, trace:
 
 def test_fc_work_of_a_decoding_step_is_two_flop_a_weight_and_row():
     plan, model = planner("gpu_only")
-    phases = plan.decode(decode_shape(3, 2), decode_lengths(3, 2, 300, 100))
+    phases = plan.decode(decode_shape(3, 6), decode_lengths(3, 2, 300, 100))
     fc = sum(p.flop * p.repeats for p in phases if p.category is Category.FC)
     assert fc == 2 * 6 * model.fc_weight_bytes / model.model.element_bytes
 
@@ -101,10 +101,20 @@ def test_only_the_experts_that_got_tokens_are_read():
     plan, model = planner("gpu_only", "mixtral-8x7b")
 
     def expert_flop(rows: int) -> float:
-        phases = plan.decode(decode_shape(rows, 1), decode_lengths(rows, 1, rows, 1))
+        phases = plan.decode(decode_shape(rows, rows), decode_lengths(rows, 1, rows, 1))
         return sum(p.flop * p.repeats for p in phases if p.category is Category.FC)
 
     shared = expert_flop(2) - expert_flop(1)
     assert expert_flop(1) == pytest.approx(shared, rel=1e-12), "every token pays for two experts, whoever they are"
     dense = 2 * model.fc_weight_bytes / model.model.element_bytes
     assert expert_flop(1) < dense / 2, "far fewer than all eight"
+
+
+def test_layers_can_run_in_parts_that_add_up():
+    plan, _ = planner("gpu_only", "llama7b")
+    lengths = decode_lengths(4, 2, 400, 100)
+    whole = plan.decode(decode_shape(4, 8), lengths)
+    first = plan.decode(StepShape(4, 8, 0, (0, 10)), lengths)
+    rest = plan.decode(StepShape(4, 8, 8, (10, 32)), lengths)
+    assert seconds(first) + seconds(rest) == pytest.approx(seconds(whole), rel=1e-12)
+    assert seconds(first, Category.ATTENTION) == pytest.approx(10 / 32 * seconds(whole, Category.ATTENTION))

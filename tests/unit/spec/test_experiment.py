@@ -3,9 +3,10 @@ import json
 import pytest
 
 from papisim.errors import InputError, PapisimError
-from papisim.spec.experiment import RunOptions, load_experiment, load_workload
+from papisim.spec.experiment import RunOptions, load_experiment
+from papisim.spec.sections import load_section
 
-SHIPPED = load_workload("creative_writing").options.n_requests
+SHIPPED = load_section("workload", "creative_writing").options.n_requests
 
 
 def load(**options):
@@ -83,7 +84,8 @@ def test_a_wrong_override_is_refused_in_the_words_it_was_given(override, said):
 def test_the_resolved_experiment_is_plain_and_tells_seed_and_fold_apart():
     first = load(seed=1).resolved()
     assert json.loads(json.dumps(first)) == first
-    assert {"system", "trace", "workload", "batching", "speculation", "seed", "fold"} == set(first)
+    sections = {"workload", "batching", "speculation", "acceptance", "drafting", "verification"}
+    assert {"system", "trace", "seed", "fold"} | sections == set(first)
     assert load(seed=2).resolved() != first != load(seed=1, fold=False).resolved()
     assert load(seed=1).resolved() == first
 
@@ -102,11 +104,11 @@ def test_a_workloads_sources_are_kept_and_required(tmp_path):
         "lengths: {kind: fixed, input_tokens: 3, output_tokens: 4}\nsources: {n_requests: {choice: few}}\n"
     )
     with pytest.raises(PapisimError, match=r"w.yaml:5:24: lengths.input_tokens: has no entry in 'sources'"):
-        load_workload(str(path))
+        load_section("workload", str(path))
 
 
 def test_a_workload_without_a_kind_is_refused(tmp_path):
     path = tmp_path / "w.yaml"
     path.write_text("schema: papisim/requests/1\ndescription: none\nsources: {}\n")
     with pytest.raises(InputError, match=r"w.yaml:1:1: field 'kind' is missing"):
-        load_workload(str(path))
+        load_section("workload", str(path))

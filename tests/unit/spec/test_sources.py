@@ -1,9 +1,11 @@
+from functools import partial
+
 import pytest
 
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.errors import InputError
-from papisim.spec.experiment import load_workload
+from papisim.spec.sections import SECTIONS, load_section
 from papisim.spec.sources import ORIGINS, bibliography, take_sources
 from papisim.spec.system import load_part, load_system
 from papisim.spec.yaml import load_yaml, parse_path, parse_yaml
@@ -103,20 +105,18 @@ def test_every_entry_of_the_bibliography_is_read():
 LOADERS = [
     *[(load_system, name) for name in catalog.shipped(Shelf.SYSTEM)],
     *[(load_part, name) for name in catalog.shipped(Shelf.DEVICE)],
-    *[(load_workload, name) for name in catalog.shipped(Shelf.REQUESTS)],
+    *[(partial(load_section, kind), name) for kind, part in SECTIONS.items() for name in catalog.shipped(part.shelf)],
 ]
 
 
-@pytest.mark.parametrize(
-    ("load", "name"), LOADERS, ids=lambda value: value if isinstance(value, str) else value.__name__
-)
+@pytest.mark.parametrize(("load", "name"), LOADERS, ids=lambda value: value if isinstance(value, str) else None)
 def test_every_shipped_file_is_covered_by_works_that_exist(load, name):
     sources = load(name).sources
     assert sources
     assert {source.origin for source in sources} <= {*bibliography(), *ORIGINS}
 
 
-@pytest.mark.parametrize("shelf", [Shelf.SYSTEM, Shelf.DEVICE, Shelf.REQUESTS])
+@pytest.mark.parametrize("shelf", [Shelf.SYSTEM, Shelf.DEVICE, *(part.shelf for part in SECTIONS.values())])
 def test_taking_any_source_away_from_a_shipped_file_uncovers_a_number(shelf):
     for path in catalog.shipped(shelf).values():
         declared = load_yaml(path).data.get("sources", {})

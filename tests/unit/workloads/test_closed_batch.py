@@ -1,7 +1,7 @@
-from papisim.spec.experiment import load_workload
+from papisim.spec.sections import load_section
 from papisim.workloads.closed_batch import Workload
 
-OPTIONS = load_workload("creative_writing").options
+OPTIONS = load_section("workload", "creative_writing").options
 
 
 def test_all_requests_are_there_at_time_zero_and_numbered_in_order():

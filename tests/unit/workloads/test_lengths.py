@@ -7,7 +7,7 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.errors import PapisimError
 from papisim.spec.base import parse
-from papisim.spec.experiment import load_workload
+from papisim.spec.sections import load_section
 from papisim.spec.yaml import parse_yaml
 from papisim.workloads.lengths import Fixed, Listed, Quantiles
 from papisim.workloads.streams import stream
@@ -44,7 +44,7 @@ def test_the_mean_of_many_draws_is_the_area_under_the_quantile_function():
 
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_shipped_table_is_reproduced_in_its_quantiles_mean_and_correlation(workload):
-    lengths = load_workload(workload).options.lengths
+    lengths = load_section("workload", workload).options.lengths
     pairs = np.array(lengths.draw(40_000, stream(0, "t")))
     for column, quantiles in enumerate((lengths.input_tokens, lengths.output_tokens)):
         widths, ends = np.diff(lengths.probabilities), np.array(quantiles)

@@ -32,7 +32,6 @@ class Generator(Spec):
         longest_kv: the cache length that heads are laid out for.
         values_at_bytes: where values start in each bank.
         queue_depth: commands of a channel that its controller sees at once.
-
     """
 
     longest_kv: Count
@@ -48,7 +47,6 @@ class Section(NamedTuple):
         first_column: where in the banks' storage the MACs start.
         columns: how many MACs.
         behind: moves after the MACs.
-
     """
 
     before: tuple[tuple[Op, int], ...]
@@ -70,7 +68,6 @@ class Head(NamedTuple):
         context: moves of one stretch of the context.
         round_columns: columns between the keys of one round and those of the next.
         values_at: column at which values start.
-
     """
 
     deep: int
@@ -139,7 +136,6 @@ def released_plan(geometry: Geometry, generator: Generator, kernel: Attention) -
 
     Raises:
         NotModelled: several query tokens a request, which the generator does not know.
-
     """
     if kernel.query_tokens != kernel.n_requests:
         raise NotModelled(

@@ -37,7 +37,6 @@ class Visit(NamedTuple):
         scores: bursts of scores out, and of their softmax back in.
         softmax: cycles of the vector unit.
         context: bursts of partial context vectors out; the bank groups of a rank add theirs on the way.
-
     """
 
     sweep: Sweep

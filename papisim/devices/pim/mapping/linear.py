@@ -30,7 +30,6 @@ class Block(NamedTuple):
         cuts_n: blocks along the outputs.
         deep: columns that one output takes in each bank.
         outputs: outputs of each way.
-
     """
 
     cuts_k: int

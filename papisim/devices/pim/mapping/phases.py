@@ -82,7 +82,6 @@ class Geometry:
         channels_per_head: channels that share one attention pair.
         logic_flop_per_cycle: what the vector unit does for one channel.
         occupancy: cycles a column command occupies its units, given how many times they use the column.
-
     """
 
     count: int

@@ -84,7 +84,6 @@ def fit(turns: Sequence[Turn], seed: int, max_steps: int | None = None) -> Fit:
         turns: at least two.
         seed: of the simulations.
         max_steps: steps of a turn that count, if not all.
-
     """
     steps, longest = gather(turns, max_steps), longest_draft(turns)
     requests = plan(turns, length_rule(turns, longest), longest, max_steps)

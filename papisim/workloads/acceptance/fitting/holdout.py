@@ -51,7 +51,6 @@ class Check:
         measured: of the held-out turns.
         measured_error: standard errors of ``measured``, were the turns drawn anew.
         simulated: of the process on the held-out turns' requests: their answers' lengths and draft lengths.
-
     """
 
     fitted_to: Statistics
@@ -71,7 +70,6 @@ def check(
         seed: of the split and the simulations.
         split: how turns are split.
         max_steps: steps of a turn that count, if not all.
-
     """
     out = held_out(turns, holdout, seed, split, max_steps)
     seen = [turn for turn, is_out in zip(turns, out, strict=True) if not is_out]

@@ -51,7 +51,6 @@ class Plan:
         rule: draws draft lengths, where they adapt.
         longest: the longest draft.
         max_steps: steps of a turn that count, if not all.
-
     """
 
     tokens: Ints

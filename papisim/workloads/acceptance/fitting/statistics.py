@@ -98,7 +98,6 @@ class Weighing:
 
         Returns:
             A row a weighting: tokens per step, spread, lag-1 autocorrelation, then S_1, S_2, ….
-
         """
         totals = weights @ self._sums
         n, total, squares, pairs, products, firsts, seconds = totals[:, :7].T

@@ -21,7 +21,6 @@ class Steps:
         accepted: drafted tokens accepted in each step.
         drafted: draft length of each step; -1 where unknown.
         lengths: steps of each turn.
-
     """
 
     accepted: Ints

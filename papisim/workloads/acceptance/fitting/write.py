@@ -36,7 +36,6 @@ def as_yaml(name: str, found: Fit, log: str, signals: str | None, max_steps: int
         log: name of the log's file.
         signals: name of the signals it shall have, if any.
         max_steps: steps of a turn that counted, if not all.
-
     """
     fields = parameters(found)
     measured, simulated = found.measured, found.simulated

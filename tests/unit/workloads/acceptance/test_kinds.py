@@ -5,15 +5,16 @@ import pytest
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.engine.build import build_kind
 from papisim.errors import InputError, NotModelled
-from papisim.spec.acceptance import load_acceptance
+from papisim.spec.sections import load_section
 from papisim.workloads.acceptance import always, early_exit, fitted, geometric, power_law, replay, tree
 
 CHAIN = (0,), (0, 0), (0, 0, 0)
 
 
 def geometric_process(alpha, seed=0, **more):
-    return geometric.Acceptance(geometric.Options(kind="geometric", description="", alpha=alpha, **more), seed)
+    return geometric.Acceptance(geometric.Options(kind="geometric", alpha=alpha, **more), seed)
 
 
 def accepted(process, drafted, requests=20, rounds=1000):
@@ -30,18 +31,18 @@ def test_geometric_acceptance_has_the_mean_of_a_geometric_series(alpha):
 
 @pytest.mark.parametrize("drafted", [1, 2, 4, 10])
 def test_power_law_acceptance_has_the_mean_that_names_it(drafted):
-    options = power_law.Options(kind="power_law", description="", c=0.9, gamma=0.548)
+    options = power_law.Options(kind="power_law", c=0.9, gamma=0.548)
     mean = accepted(power_law.Acceptance(options, 0), drafted).mean()
     assert mean == pytest.approx(0.9 * drafted**0.548, rel=0.02)
 
 
 def test_the_survival_of_a_power_law_adds_up_to_it():
-    options = power_law.Options(kind="power_law", description="", c=0.7, gamma=0.4)
+    options = power_law.Options(kind="power_law", c=0.7, gamma=0.4)
     assert sum(options.survival(j) for j in range(1, 51)) == pytest.approx(0.7 * 50**0.4, rel=1e-12)
 
 
 def test_everything_is_accepted_by_always_and_the_draft_is_certain_of_it():
-    sequence = always.Acceptance(always.Options(kind="always", description=""), 0).start(3)
+    sequence = always.Acceptance(always.Options(kind="always"), 0).start(3)
     outcome = sequence.round(4)
     assert (outcome.accepted, outcome.kld, outcome.confidence, outcome.entropy) == (4, (0,) * 4, (1,) * 4, (0,) * 4)
     assert sequence.proposal(2).confidence == (1, 1)
@@ -49,7 +50,7 @@ def test_everything_is_accepted_by_always_and_the_draft_is_certain_of_it():
 
 
 def tree_process(hit, seed=0):
-    return tree.Acceptance(tree.Options(kind="tree", description="", hit=hit), seed)
+    return tree.Acceptance(tree.Options(kind="tree", hit=hit), seed)
 
 
 def test_a_tree_accepts_on_average_the_sum_of_its_nodes_path_probabilities():
@@ -58,7 +59,7 @@ def test_a_tree_accepts_on_average_the_sum_of_its_nodes_path_probabilities():
     process = tree_process(hit)
     rounds = [process.start(request) for request in range(20)]
     mean = np.mean([sequence.round_tree(nodes).accepted for sequence in rounds for _ in range(1000)])
-    options = tree.Options(kind="tree", description="", hit=hit)
+    options = tree.Options(kind="tree", hit=hit)
     expected = sum(options.path_probability(node) for node in nodes)
     assert expected == pytest.approx(0.6 + 0.2 + 0.1 + 0.3 + 0.18 + 0.1 + 0.09)
     assert mean == pytest.approx(expected, abs=0.03)
@@ -103,7 +104,7 @@ TURNS = [
 
 
 def replay_process(path, seed=0, **more):
-    fields = {"kind": "replay", "description": "", "log": str(path), "source": "a", "order": "listed"}
+    fields = {"kind": "replay", "log": str(path), "source": "a", "order": "listed"}
     return replay.Acceptance(replay.Options(**fields | more), seed)
 
 
@@ -153,7 +154,6 @@ def test_replay_of_what_is_not_in_the_log_is_refused(write_log, more, message):
 def fitted_options(**more):
     fields = {
         "kind": "fitted",
-        "description": "",
         "conditional": [0.8, 0.6],
         "level": {"probabilities": [0, 1], "log_odds": [0, 0]},
         "state": {"share": 0.0, "memory": 0.0},
@@ -184,7 +184,6 @@ def test_the_state_correlates_rounds_and_the_level_requests():
 
 EXIT = {
     "kind": "early_exit",
-    "description": "",
     "n_layers": 8,
     "layers": [1, 4, 7],
     "acceptance": [0.4, 0.8, 0.95],
@@ -230,23 +229,23 @@ def test_a_layer_that_is_not_there_is_refused(layer):
 )
 def test_the_shipped_layerskip_models_emit_what_del_reports(name, layer, emitted):
     """Tokens per layer of the fixed setting (exit layer, draft of 6), times the layers loaded; DEL, poster table."""
-    process = load_acceptance(name).build(seed=1)
+    process = build_kind("papisim.workloads.acceptance", "Acceptance", load_section("acceptance", name).options, 1)
     mean = np.mean([process.start(r).round(6, layer).accepted + 1 for r in range(3000)])
     assert mean == pytest.approx(emitted, rel=0.05)
 
 
 @pytest.mark.parametrize(("name", "tokens"), [("meta_8b", 2.78), ("meta_70b", 2.94), ("meta_maverick", 2.75)])
 def test_the_shipped_eagle_heads_emit_what_meta_reports_of_a_chain_of_three(name, tokens):
-    hit = load_acceptance(name).options.hit[0][0]
+    hit = load_section("acceptance", name).options.hit[0][0]
     assert 1 + hit + hit**2 + hit**3 == pytest.approx(tokens, rel=0.005)
 
 
 @pytest.mark.parametrize("name", sorted(catalog.shipped(Shelf.ACCEPTANCE)))
 def test_every_shipped_process_runs_and_every_number_has_a_source(name):
-    found = load_acceptance(name)
+    found = load_section("acceptance", name)
     layer = 3 if found.kind == "early_exit" else None
-    sequence = found.build(seed=0).start(0)
+    sequence = build_kind("papisim.workloads.acceptance", "Acceptance", found.options, 0).start(0)
     outcome = sequence.round(5, layer)
     assert 0 <= outcome.accepted <= 5
     assert len(outcome.confidence) == len(outcome.entropy) == 5
-    assert found.sources or found.kind == "always"
+    assert found.sources

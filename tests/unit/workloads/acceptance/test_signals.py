@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from papisim.spec.acceptance import load_acceptance
+from papisim.spec.sections import load_section
 from papisim.workloads.acceptance import geometric
 from papisim.workloads.acceptance.signals import Marginal
 
 
 def rounds(signals, drafted=4, alpha=0.7, n=4000):
-    options = geometric.Options(kind="geometric", description="", alpha=alpha, signals=signals)
+    options = geometric.Options(kind="geometric", alpha=alpha, signals=signals)
     sequence = geometric.Acceptance(options, 0).start(0)
     return [sequence.round(drafted) for _ in range(n)]
 
@@ -62,6 +62,6 @@ def test_without_signals_there_are_none():
 
 
 def test_a_file_names_its_signals_and_reports_their_sources():
-    found = load_acceptance("synergy")
+    found = load_section("acceptance", "synergy")
     assert found.options.signals.entropy.correlation == -0.339
     assert any(source.origin == "dsde2025" for source in found.sources)

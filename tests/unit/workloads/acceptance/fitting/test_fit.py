@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from papisim.spec.acceptance import load_acceptance
+from papisim.spec.sections import load_section
 from papisim.workloads.acceptance import fitted
 from papisim.workloads.acceptance.fitting.estimate import fit
 from papisim.workloads.acceptance.fitting.holdout import TOLERANCE, check, held_out
@@ -17,7 +17,6 @@ from papisim.workloads.acceptance.log import Turn
 LEVEL = {"probabilities": [0.0, 0.5, 1.0], "log_odds": [-1.0, 0.0, 1.5]}
 OPTIONS = fitted.Options(
     kind="fitted",
-    description="",
     conditional=[0.8, 0.7, 0.65],
     level=LEVEL,
     state={"share": 0.4, "memory": 0.85},
@@ -137,7 +136,7 @@ def test_what_is_written_can_be_read_and_says_where_it_is_from(tmp_path):
     found = fit(play(30), seed=0)
     path = tmp_path / "mine.yaml"
     path.write_text(as_yaml("mine: a 'source'", found, "log.jsonl", "dsde_t1", 150), encoding="utf-8")
-    read = load_acceptance(str(path))
+    read = load_section("acceptance", str(path))
     assert read.options.conditional == pytest.approx(1 / (1 + np.exp(-found.parameters.log_odds)), abs=1e-4)
     assert read.options.level.log_odds == pytest.approx(list(found.parameters.levels), abs=1e-3)
     assert read.options.signals.kld.correlation == 0

@@ -1,0 +1,112 @@
+"""The contract of a draft source.
+
+A source is one module with two names: ``Options``, the fields of the ``drafting:`` section of an experiment, and ``Source``,
+built from them and a :class:`DraftContext`. It says which phases drafting takes and, where it reuses work of the target
+model, which phases are left for the verification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from papisim.engine.build import Demand, Machine
+from papisim.engine.step import Category, Phase, StepPlanner
+from papisim.ops.lower import decode_shape, ragged_lengths
+from papisim.ops.trace import KernelTrace
+from papisim.policies.speculation.base import Draft
+from papisim.spec.base import Spec
+
+Ints = npt.NDArray[np.int64]
+
+
+class DraftingOptions(Spec):
+    """What every draft source's options say."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class DraftContext:
+    """What a draft source is built from.
+
+    Attributes:
+        machine: the hardware.
+        trace: the target model.
+        planner: turns steps of the target model into phases.
+        seed: the run's seed.
+        fold: whether identical layers are folded.
+    """
+
+    machine: Machine
+    trace: KernelTrace
+    planner: StepPlanner
+    seed: int
+    fold: bool
+
+
+class DraftSource(Protocol):
+    """Drafts tokens for the requests of a batch."""
+
+    @property
+    def demand(self) -> Demand | None:
+        """Memory it needs; None where it needs none."""
+
+    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+        """Return the phases of drafting.
+
+        Args:
+            drafts: what each request drafts.
+            cached: tokens in each request's cache, shape (RLP,).
+        """
+
+    def verify(self, drafts: Sequence[Draft], cached: Ints, rows: Ints) -> list[Phase]:
+        """Return the phases of verifying.
+
+        Args:
+            drafts: what each request drafted.
+            cached: tokens in each request's cache, shape (RLP,).
+            rows: token-rows verified for each request, padding included, shape (RLP,).
+        """
+
+
+class WholeVerification:
+    """A source whose drafts the target model verifies from its first layer; needs no memory of its own."""
+
+    demand: Demand | None = None
+
+    def __init__(self, context: DraftContext) -> None:
+        self._context = context
+
+    def verify(self, drafts: Sequence[Draft], cached: Ints, rows: Ints) -> list[Phase]:
+        """Return the phases of one step of the whole target model over all rows."""
+        del drafts
+        shape = decode_shape(len(rows), int(rows.sum()))
+        return self._context.planner.decode(shape, ragged_lengths(cached, rows))
+
+
+def serial_steps(drafts: Sequence[Draft], cached: Ints) -> list[tuple[Ints, Ints]]:
+    """Return, for each serial draft step, the caches and the rows of the requests that still draft.
+
+    Step j extends every chain of at least j tokens by one, and every tree of at least depth j by its nodes there; the
+    longest draft sets the number of steps, whoever waits for it. What a step caches, the next one sees.
+    """
+    lengths = np.array([draft.length for draft in drafts], dtype=np.int64)
+    widths = [draft.tree or (1,) * draft.length for draft in drafts]
+    steps: list[tuple[Ints, Ints]] = []
+    drafted = np.zeros(len(drafts), dtype=np.int64)
+    for depth in range(int(lengths.max(initial=0))):
+        still = lengths > depth
+        rows = np.array([width[depth] for width in widths if len(width) > depth], dtype=np.int64)
+        steps.append(((cached + drafted)[still], rows))
+        drafted[still] += rows
+    return steps
+
+
+def as_drafting(phases: Sequence[Phase]) -> list[Phase]:
+    """Return phases reported as drafting."""
+    return [replace(phase, category=Category.DRAFT) for phase in phases]

@@ -1,0 +1,29 @@
+"""Drafts that cost nothing, as PAPI's figures are consistent with: TLP is then simply tokens per iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from papisim.engine.drafting.base import DraftContext, DraftingOptions, Ints, WholeVerification
+from papisim.engine.step import Phase
+from papisim.policies.speculation.base import Draft
+
+
+class Options(DraftingOptions):
+    """Nothing to choose."""
+
+    kind: Literal["free"]
+
+
+class Source(WholeVerification):
+    """Drafting takes no time."""
+
+    def __init__(self, options: Options, context: DraftContext) -> None:
+        del options
+        super().__init__(context)
+
+    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+        """Return nothing."""
+        del drafts, cached
+        return []

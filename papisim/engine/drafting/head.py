@@ -1,0 +1,61 @@
+"""A draft head on the target model's last hidden state (EAGLE: one decoder layer and the target's LM head)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from papisim.engine.drafting.base import (
+    DraftContext,
+    DraftingOptions,
+    Ints,
+    WholeVerification,
+    as_drafting,
+    serial_steps,
+)
+from papisim.engine.step import Category, Phase
+from papisim.ops.kernel import FcRole, Linear
+from papisim.ops.lower import decode_shape, ragged_lengths
+from papisim.policies.speculation.base import Draft
+from papisim.spec.base import Positive
+
+
+class Options(DraftingOptions):
+    """How the head differs from a layer of the target model.
+
+    Attributes:
+        step_time_ratio: time of a draft step over that of the head at the target's precision; quantised heads are below 1.
+    """
+
+    kind: Literal["head"]
+    step_time_ratio: Positive = 1.0
+
+
+class Source(WholeVerification):
+    """Each draft step fuses embedding and hidden state, and runs one layer of the target's shape and the LM head.
+
+    The head's weights, about one layer of the target, are counted as part of the target's.
+    """
+
+    def __init__(self, options: Options, context: DraftContext) -> None:
+        super().__init__(context)
+        self._ratio = options.step_time_ratio
+
+    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+        """Return the phases of the serial draft steps."""
+        phases: list[Phase] = []
+        for caches, rows in serial_steps(drafts, cached):
+            total = int(rows.sum())
+            shape = decode_shape(len(rows), total, layers=(0, 1))
+            phases.append(self._fusion(len(rows), total))
+            phases += self._context.planner.decode(shape, ragged_lengths(caches, rows))
+        return [replace(p, time_s=p.time_s * self._ratio) for p in as_drafting(phases)]
+
+    def _fusion(self, rlp: int, rows: int) -> Phase:
+        """Return the FC kernel that maps token embedding and hidden state, side by side, to one hidden state."""
+        machine, model = self._context.machine, self._context.trace.model
+        kernel = Linear(FcRole.FEED_FORWARD_UP, rows, 2 * model.hidden_size, model.hidden_size, model.element_bytes)
+        device = self._context.planner.place(kernel, rlp, rows)
+        cost = machine.price(device, kernel)
+        return Phase(device, Category.DRAFT, cost.time_s, cost.energy, kernel.flop)

@@ -1,0 +1,89 @@
+"""A separate, smaller draft model with its own captured trace, on a device of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from papisim import catalog
+from papisim.catalog import Shelf
+from papisim.engine.build import Demand, Machine
+from papisim.engine.drafting.base import (
+    DraftContext,
+    DraftingOptions,
+    Ints,
+    WholeVerification,
+    as_drafting,
+    serial_steps,
+)
+from papisim.engine.step import Phase, StepPlanner
+from papisim.errors import InputError, did_you_mean
+from papisim.ops.lower import decode_shape, kv_bytes_per_token, ragged_lengths, weight_bytes
+from papisim.ops.trace import read_trace
+from papisim.policies.placement.pinned import Options as PinnedOptions
+from papisim.policies.placement.pinned import Placement as Pinned
+from papisim.policies.speculation.base import Draft
+from papisim.spec.base import Count
+from papisim.spec.system import PrefillRoles
+
+
+class Options(DraftingOptions):
+    """Which model drafts, and where.
+
+    Attributes:
+        trace: kernel trace of the draft model: a shipped name or a path.
+        device: device of the machine that runs it and holds its weights and KV cache.
+        count: how many of the device's units it is spread over; all, if None.
+    """
+
+    kind: Literal["model"]
+    trace: str
+    device: str
+    count: Count | None = None
+
+
+class Source(WholeVerification):
+    """Runs one step of the draft model for each token of the longest draft."""
+
+    def __init__(self, options: Options, context: DraftContext) -> None:
+        super().__init__(context)
+        trace = read_trace(catalog.find(Shelf.TRACE, options.trace).path)
+        machine = _machine_of(options, context.machine)
+        placement = Pinned(PinnedOptions(kind="pinned", device=options.device))
+        self._planner = StepPlanner(trace, machine, placement, seed=context.seed, fold=context.fold)
+        self.demand = Demand(options.device, weight_bytes(trace), kv_bytes_per_token(trace))
+
+    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+        """Return the phases of the serial draft steps."""
+        phases: list[Phase] = []
+        for caches, rows in serial_steps(drafts, cached):
+            shape = decode_shape(len(rows), int(rows.sum()))
+            phases += as_drafting(self._planner.decode(shape, ragged_lengths(caches, rows)))
+        return phases
+
+
+def _machine_of(options: Options, machine: Machine) -> Machine:
+    """Return the part of the machine that the draft model sees: some units of one device that do everything."""
+    pool = machine.pools.get(options.device)
+    if pool is None:
+        hint = did_you_mean(options.device, machine.pools)
+        raise InputError(f"drafting.device: no device '{options.device}' in {machine.name}; {hint}")
+    if options.count is not None and options.count > pool.count:
+        raise InputError(
+            f"drafting.count: found {options.count}, expected at most {pool.count}, all there are of '{options.device}'"
+        )
+    count = options.count or pool.count
+    device, ranks = options.device, machine.roles.tensor_parallel.ranks
+    roles = machine.roles.model_copy(
+        update={
+            "fc": [device],
+            "attention": device,
+            "elementwise": device,
+            "prefill": PrefillRoles(fc=device, attention=device),
+            "weights": device,
+            "kv": device,
+            "attention_link": None,
+            "tensor_parallel": machine.roles.tensor_parallel.model_copy(update={"ranks": min(ranks, count)}),
+        }
+    )
+    return Machine(machine.name, {device: type(pool)(device, pool.part, count)}, machine.links, roles)

@@ -1,0 +1,43 @@
+"""Drafts looked up in the prompt, the output and a datastore by the host's CPU (SSSD, prompt look-up)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from papisim.engine.build import HOST
+from papisim.engine.drafting.base import DraftContext, DraftingOptions, Ints, WholeVerification
+from papisim.engine.step import Category, Phase
+from papisim.ops.cost import Energy
+from papisim.policies.speculation.base import Draft
+from papisim.spec.base import NonNegative
+
+
+class Options(DraftingOptions):
+    """What a look-up costs.
+
+    Attributes:
+        iteration_s: host time of an iteration's look-ups, whatever the batch.
+        request_s: further host time for each request.
+    """
+
+    kind: Literal["ngram"]
+    iteration_s: NonNegative
+    request_s: NonNegative
+
+
+class Source(WholeVerification):
+    """Drafting takes the host's time and none of the machine's devices."""
+
+    def __init__(self, options: Options, context: DraftContext) -> None:
+        super().__init__(context)
+        self._options = options
+
+    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+        """Return one phase on the host, if anyone drafts."""
+        del cached
+        drafting = sum(draft.length > 0 for draft in drafts)
+        if not drafting:
+            return []
+        time_s = self._options.iteration_s + drafting * self._options.request_s
+        return [Phase(HOST, Category.DRAFT, time_s, Energy())]

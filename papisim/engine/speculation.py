@@ -1,0 +1,181 @@
+"""One decoding iteration: draft, verify, accept; what each request gets out of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+import numpy as np
+
+from papisim.engine.batch import Batch, Ints
+from papisim.engine.build import HOST
+from papisim.engine.drafting.base import DraftSource
+from papisim.engine.step import Category, Phase
+from papisim.ops.cost import Energy
+from papisim.policies.speculation.base import Draft, Proposal, Round, SpeculationPolicy, SpeculationView
+from papisim.spec.experiment import VerificationSpec
+from papisim.workloads.acceptance.base import AcceptanceProcess, Outcome, Tree
+from papisim.workloads.acceptance.base import Sequence as AcceptanceSequence
+
+_NOTHING_PROPOSED = Proposal((), ())
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """A decoding iteration that is about to run.
+
+    Attributes:
+        drafts: what each request drafts, in batch order.
+        rows: token-rows verified for each request, padding included, shape (RLP,).
+        phases: drafting, verification and what the host does in between.
+    """
+
+    drafts: tuple[Draft, ...]
+    rows: Ints
+    phases: list[Phase]
+
+
+@dataclass
+class Speculator:
+    """Runs the speculation of one server.
+
+    Attributes:
+        policy: decides what is drafted.
+        acceptance: decides what is accepted.
+        source: says what drafting and verifying cost.
+        verification: how drafts are verified.
+    """
+
+    policy: SpeculationPolicy
+    acceptance: AcceptanceProcess
+    source: DraftSource
+    verification: VerificationSpec
+    _sequences: dict[int, AcceptanceSequence] = field(default_factory=dict)
+
+    def prepare(self, number: int, batch: Batch) -> Iteration:
+        """Decide what is drafted in an iteration, and lay out its phases."""
+        view = SpeculationView(number, batch.request_ids, lambda drafts: self.price_s(drafts, batch.cached))
+        drafts = self._cut(batch, self.policy.plan(view))
+        rows = self._rows(drafts)
+        return Iteration(drafts, rows, self._phases(drafts, batch.cached, rows))
+
+    def price_s(self, drafts: Sequence[Draft], cached: Ints) -> float:
+        """Return the seconds of an iteration with given drafts."""
+        return sum(phase.time_s * phase.repeats for phase in self.phases(drafts, cached))
+
+    def phases(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+        """Return the phases of an iteration with given drafts; nothing is accepted and nobody learns.
+
+        Args:
+            drafts: what each request drafts.
+            cached: tokens in each request's cache, shape (RLP,).
+        """
+        return self._phases(drafts, cached, self._rows(drafts))
+
+    def settle(self, batch: Batch, iteration: Iteration) -> tuple[Ints, list[Round]]:
+        """Accept what is right, and let the policy learn from it.
+
+        Returns:
+            Tokens that each request gets: its accepted drafts and the one that the verification adds, shape (RLP,); and
+            what became of each draft.
+        """
+        rounds = [
+            self._verify(request, draft) for request, draft in zip(batch.request_ids, iteration.drafts, strict=True)
+        ]
+        self.policy.observe(rounds)
+        return np.array([each.accepted + 1 for each in rounds], dtype=np.int64), rounds
+
+    def leave(self, request_id: int) -> None:
+        """Forget a request that has ended."""
+        self._sequences.pop(request_id, None)
+        self.policy.leave(request_id)
+
+    def _sequence(self, request_id: int) -> AcceptanceSequence:
+        sequence = self._sequences.get(request_id)
+        if sequence is None:
+            sequence = self._sequences[request_id] = self.acceptance.start(request_id)
+        return sequence
+
+    def _cut(self, batch: Batch, planned: Sequence[Draft]) -> tuple[Draft, ...]:
+        proposals = [
+            self._propose(request, draft) if draft.length else _NOTHING_PROPOSED
+            for request, draft in zip(batch.request_ids, planned, strict=True)
+        ]
+        lengths = self.policy.cut(batch.request_ids, planned, proposals)
+        return tuple(_shorten(draft, length) for draft, length in zip(planned, lengths, strict=True))
+
+    def _propose(self, request_id: int, draft: Draft) -> Proposal:
+        shown = self._sequence(request_id).proposal(draft.length, draft.exit_layer)
+        return Proposal(shown.confidence, shown.entropy)
+
+    def _verify(self, request_id: int, draft: Draft) -> Round:
+        sequence = self._sequence(request_id)
+        if draft.tree is None:
+            outcome = sequence.round(draft.length, draft.exit_layer)
+        else:
+            outcome = sequence.round_tree(tree_of(draft.tree))
+        return _round(request_id, draft, outcome)
+
+    def _rows(self, drafts: Sequence[Draft]) -> Ints:
+        rows = np.array([draft.rows for draft in drafts], dtype=np.int64)
+        return np.full_like(rows, rows.max(initial=0)) if self.verification.padding else rows
+
+    def _phases(self, drafts: Sequence[Draft], cached: Ints, rows: Ints) -> list[Phase]:
+        drafting = self.source.draft(drafts, cached)
+        verifying = self.source.verify(drafts, cached, rows)
+        return [*drafting, *verifying, *self._host(drafting + verifying, rows)]
+
+    def _host(self, work: Sequence[Phase], rows: Ints) -> list[Phase]:
+        """Return sampling, and the bookkeeping of the last iteration as far as this one does not hide it.
+
+        The rank with most requests to sample, ``ceil(RLP / ranks)`` of them, sets the time.
+        """
+        spec = self.verification
+        bookkeeping_s = spec.bookkeeping_s
+        if spec.overlap_bookkeeping:
+            bookkeeping_s = max(0.0, bookkeeping_s - sum(phase.time_s * phase.repeats for phase in work))
+        sampled_rows = float(rows.mean()) * math.ceil(len(rows) / spec.sampling_ranks)
+        time_s = bookkeeping_s + sampled_rows * spec.sampling_row_s
+        return [Phase(HOST, Category.OTHER, time_s, Energy())] if time_s else []
+
+
+def _shorten(draft: Draft, length: int) -> Draft:
+    if length == draft.length:
+        return draft
+    return replace(draft, length=length, tree=None if draft.tree is None else draft.tree[:length])
+
+
+def _round(request_id: int, draft: Draft, outcome: Outcome) -> Round:
+    layers = outcome.layers
+    return Round(
+        request_id,
+        draft,
+        outcome.accepted,
+        confidence=outcome.confidence,
+        kld=outcome.kld,
+        layer_matches=() if layers is None else tuple(map(tuple, layers.agrees.T.tolist())),
+        layer_confidence=() if layers is None else tuple(map(tuple, layers.confidence.T.tolist())),
+    )
+
+
+@cache
+def tree_of(widths: tuple[int, ...]) -> Tree:
+    """Return the tree with so many nodes at each depth whose paths are the draft's likeliest.
+
+    Nodes of a depth are given to the children of the depth above in the order of the sum of ranks along their paths:
+    first choices of first choices before second choices.
+
+    Args:
+        widths: nodes at each depth, from the first.
+    """
+    level: list[tuple[int, ...]] = [()]
+    tree: list[tuple[int, ...]] = []
+    for width in widths:
+        children = sorted(
+            ((*path, rank) for path in level for rank in range(width)), key=lambda path: (sum(path), path)
+        )
+        level = children[:width]
+        tree += level
+    return tuple(tree)

@@ -1,0 +1,1 @@
+"""What the literature claims, and what the simulator says to it."""

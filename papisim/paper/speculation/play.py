@@ -1,0 +1,72 @@
+"""A speculation policy against an acceptance process, without a machine: what is drafted and accepted, round by round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from statistics import fmean
+
+from papisim.engine.batch import Batch, Ints
+from papisim.engine.build import build_kind
+from papisim.engine.ledger import RequestRow
+from papisim.engine.speculation import Speculator
+from papisim.engine.step import Phase
+from papisim.policies.speculation.base import Draft, Round
+from papisim.spec.experiment import VerificationSpec
+from papisim.spec.sections import load_section
+
+
+class _NoMachine:
+    """Drafts and verifies in no time."""
+
+    demand = None
+
+    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+        del drafts, cached
+        return []
+
+    def verify(self, drafts: Sequence[Draft], cached: Ints, rows: Ints) -> list[Phase]:
+        del drafts, cached, rows
+        return []
+
+
+def play(
+    speculation: str, acceptance: str, overrides: Sequence[str] = (), *, requests: int, rounds: int, seed: int = 0
+) -> list[Round]:
+    """Return what became of each round of each request.
+
+    Args:
+        speculation: the policy's name.
+        acceptance: the process's name.
+        overrides: assignments ``speculation.…`` and ``acceptance.…``.
+        requests: how many, one after another, as in batches of one.
+        rounds: of each request.
+        seed: of the acceptance process.
+    """
+    policy = load_section("speculation", speculation, [o for o in overrides if o.startswith("speculation")])
+    process = load_section("acceptance", acceptance, [o for o in overrides if o.startswith("acceptance")])
+    speculator = Speculator(
+        policy=build_kind("papisim.policies.speculation", "Speculation", policy.options),
+        acceptance=build_kind("papisim.workloads.acceptance", "Acceptance", process.options, seed),
+        source=_NoMachine(),
+        verification=VerificationSpec(),
+    )
+    return list(chain.from_iterable(_play_request(speculator, request, rounds) for request in range(requests)))
+
+
+def _play_request(speculator: Speculator, request_id: int, rounds: int) -> list[Round]:
+    batch = Batch()
+    batch.join([RequestRow(request_id, 0.0, 1, 1)])
+    played = [speculator.settle(batch, speculator.prepare(number, batch))[1][0] for number in range(rounds)]
+    speculator.leave(request_id)
+    return played
+
+
+def mean_drafted(rounds: Sequence[Round]) -> float:
+    """Return drafts a round."""
+    return fmean(each.draft.length for each in rounds)
+
+
+def mean_emitted(rounds: Sequence[Round]) -> float:
+    """Return tokens a round, the verification's own included."""
+    return 1 + fmean(each.accepted for each in rounds)

@@ -1,0 +1,1 @@
+"""Figures; they need the ``[plot]`` extra."""

@@ -1,0 +1,82 @@
+"""Tokens per second by batch, one line a policy, one column of panels a machine.
+
+The upper panels have the rate, the lower ones its ratio to no speculation, where policies can be told apart. A marker is
+filled where PIM computes most of FC, hollow where the GPU does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from papisim.errors import MissingExtra
+
+_COLOURS = {
+    "off": "#888888",
+    "fixed_best": "#4477aa",
+    "synergy": "#66ccee",
+    "dsde": "#228833",
+    "gammatune": "#99aa33",
+    "sssd": "#ccbb44",
+    "meta_eagle": "#ee6677",
+    "smartspec": "#aa3377",
+    "co_scheduled": "#000000",
+}
+_MOSTLY = 0.5
+_DPI = 160
+
+
+def draw(points: Sequence[dict[str, Any]], stem: Path) -> list[Path]:
+    """Draw the figure as PNG and PDF.
+
+    Args:
+        points: rows with ``machine``, ``batch``, ``policy``, ``tokens_per_s`` and ``fc_pim_ratio``.
+        stem: path of the files without their suffix.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
+    except ImportError:
+        raise MissingExtra("drawing a figure", "matplotlib", "plot") from None
+    machines = list(dict.fromkeys(point["machine"] for point in points))
+    page = Figure(figsize=(4.2 * len(machines), 7.0), layout="constrained")
+    panels = page.subplots(2, len(machines), sharex=True, sharey="row", squeeze=False)
+    for column, machine in enumerate(machines):
+        here = [point for point in points if point["machine"] == machine]
+        _panel(panels[0][column], here, ratio=False)
+        _panel(panels[1][column], here, ratio=True)
+        panels[0][column].set_title(machine)
+    panels[0][0].set_ylabel("tokens/s of a full batch")
+    panels[1][0].set_ylabel("over no speculation")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    page.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    page.suptitle("filled: PIM computes most of FC; hollow: the GPU does", fontsize=9, color="#555555")
+    files = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
+    for file in files:
+        page.savefig(file, dpi=_DPI)
+    return files
+
+
+def _panel(axes: Any, here: Sequence[dict[str, Any]], *, ratio: bool) -> None:
+    """Draw one machine's lines."""
+    off = {point["batch"]: point["tokens_per_s"] for point in here if point["policy"] == "off"}
+    for policy in dict.fromkeys(point["policy"] for point in here):
+        line = sorted((p for p in here if p["policy"] == policy), key=lambda p: float(p["batch"]))
+        batches = [point["batch"] for point in line]
+        rates = [point["tokens_per_s"] / (off[point["batch"]] if ratio else 1) for point in line]
+        colour, own = _COLOURS.get(policy, "#bbbbbb"), policy == "co_scheduled"
+        axes.plot(batches, rates, color=colour, lw=2.4 if own else 1.2, label=policy, zorder=3 if own else 2)
+        faces = [colour if point["fc_pim_ratio"] > _MOSTLY else "white" for point in line]
+        axes.scatter(batches, rates, s=26, c=faces, edgecolors=colour, linewidths=1.2, zorder=4)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sorted(off), [str(batch) for batch in sorted(off)])
+    if ratio:
+        axes.axhline(1, color="#bbbbbb", lw=0.8, zorder=1)
+        axes.set_xlabel("batch")
+    else:
+        axes.set_yscale("log")
+    axes.grid(color="#eeeeee", lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)

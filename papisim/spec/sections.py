@@ -1,0 +1,124 @@
+"""The parts of an experiment that files of their own describe: requests, acceptance, speculation, drafting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from papisim import catalog
+from papisim.catalog import Shelf
+from papisim.errors import InputError, did_you_mean, one_or_all
+from papisim.spec.acceptance import resolve_acceptance
+from papisim.spec.base import parse
+from papisim.spec.sources import Source, take_sources
+from papisim.spec.system import check_schema
+from papisim.spec.yaml import Document, apply_override, load_yaml
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of an experiment that a file of its own describes: where such files are, and what their kinds are."""
+
+    shelf: Shelf
+    schema: str
+    package: str
+
+
+#: the parts of an experiment besides the machine, by the name they have in overrides
+SECTIONS = {
+    "workload": Section(Shelf.REQUESTS, "papisim/requests/1", "papisim.workloads"),
+    "speculation": Section(Shelf.SPECULATION, "papisim/speculation/1", "papisim.policies.speculation"),
+    "acceptance": Section(Shelf.ACCEPTANCE, "papisim/acceptance/1", "papisim.workloads.acceptance"),
+    "drafting": Section(Shelf.DRAFTING, "papisim/drafting/1", "papisim.engine.drafting"),
+}
+
+
+@dataclass(frozen=True)
+class SectionFile:
+    """A part of an experiment, read and checked."""
+
+    name: str
+    options: Any
+    sources: tuple[Source, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The kind that the options are of."""
+        return str(self.options.kind)
+
+
+def load_section(
+    section: str,
+    choice: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    fields: Mapping[str, Any] | None = None,
+) -> SectionFile:
+    """Read a part of an experiment.
+
+    Args:
+        section: a key of :data:`SECTIONS`.
+        choice: a shipped name, a file, a kind that needs no options, or the options themselves.
+        overrides: assignments such as ``workload.n_requests=8``.
+        fields: replace those of the file.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong, with places.
+    """
+    described = SECTIONS[section]
+    name, document, sources, note = _open_section(section, described, choice)
+    document.data.update(fields or {})
+    document = override_section(section, document, overrides)
+    if section == "acceptance":
+        sources += resolve_acceptance(document)
+    options = parse_kind(document, described.package)
+    return SectionFile(name, options, tuple(sources), (note,) if note else ())
+
+
+def _open_section(
+    section: str, described: Section, choice: str | Mapping[str, Any]
+) -> tuple[str, Document, list[Source], str | None]:
+    if not isinstance(choice, str):
+        return choice["kind"], Document(dict(choice), section), [], None
+    try:
+        found = catalog.find(described.shelf, choice)
+    except InputError:
+        known = catalog.kinds(described.package)
+        if choice in known:
+            return choice, Document({"kind": choice}, section), [], None
+        hint = did_you_mean(choice, [*catalog.shipped(described.shelf), *known])
+        raise InputError(
+            f"no {described.shelf.noun} '{choice}': neither a file, a shipped name nor a kind; {hint}"
+        ) from None
+    document = load_yaml(found.path)
+    check_schema(document, described.schema)
+    sources, errors = take_sources(document)
+    if errors:
+        raise one_or_all(errors)
+    document.data.pop("description", None)  # for readers and papisim list
+    return found.name, document, sources, found.note
+
+
+def override_section(section: str, document: Document, overrides: Sequence[str]) -> Document:
+    """Apply ``section={…}``, which replaces the whole, and ``section.field=…``."""
+    if not overrides:
+        return document
+    whole = Document({}, document.file)
+    whole.data[section] = None
+    whole.graft((section,), document)
+    for assignment in overrides:
+        apply_override(whole, assignment)
+    return whole.subtree((section,))
+
+
+def parse_kind(document: Document, package: str) -> Any:
+    """Return the options that a document holds, of the kind that it names in a package."""
+    kind = document.data.get("kind") if isinstance(document.data, dict) else None
+    if kind is None:
+        raise document.error((), "field 'kind' is missing")
+    try:
+        module = catalog.load_kind(package, str(kind))
+    except InputError as error:
+        raise document.error(("kind",), error.message) from None
+    return parse(module.Options, document)

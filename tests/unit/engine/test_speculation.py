@@ -1,0 +1,213 @@
+"""An iteration drafts, verifies, accepts and rolls back; what each part costs and yields."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from papisim.engine.build import HOST, build_kind, build_machine, build_placement
+from papisim.engine.drafting.base import DraftContext, serial_steps
+from papisim.engine.run import Run
+from papisim.engine.speculation import tree_of
+from papisim.engine.step import Category, Phase, StepPlanner
+from papisim.errors import DoesNotFit, InputError
+from papisim.ops.lower import decode_shape, ragged_lengths
+from papisim.ops.trace import read_trace
+from papisim.policies.speculation.base import NO_DRAFT, Draft
+from papisim.results.metrics import summarise
+from papisim.spec.experiment import RunOptions, load_experiment
+
+Runner = Callable[..., Run]
+HALF = ["acceptance={kind: geometric, alpha: 0.5}"]
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+def context(hw: str = "gpu_only", trace: str = "llama7b", **options: object) -> tuple[object, DraftContext]:
+    experiment = load_experiment(RunOptions(hw=hw, trace=trace, **options))  # type: ignore[arg-type]
+    model, machine = read_trace(experiment.trace.path), build_machine(experiment.system)
+    planner = StepPlanner(model, machine, build_placement(experiment), seed=0, fold=True)
+    made = DraftContext(machine, model, planner, 0, True)
+    return build_kind("papisim.engine.drafting", "Source", experiment.drafting, made), made
+
+
+def seconds(phases: list[Phase]) -> float:
+    return sum(phase.time_s * phase.repeats for phase in phases)
+
+
+@pytest.mark.parametrize("speculation", ["off", "{kind: fixed, tlp: 4}", "{kind: fixed, tlp: 9}"])
+@pytest.mark.parametrize("drafting", ["free", "eagle_head", "llama68m", "ngram"])
+def test_every_request_says_its_tokens_whoever_drafts(run: Runner, speculation: str, drafting: str):
+    overrides = [*HALF, *([f"speculation={speculation}"] if speculation != "off" else [])]
+    ledger = run(batch_size=5, drafting=drafting, overrides=overrides).ledger
+    assert all(row.emitted_tokens == row.output_tokens for row in ledger.requests)
+    assert sum(step.tokens for step in ledger.steps) == sum(row.output_tokens for row in ledger.requests)
+
+
+def test_drafting_nothing_is_no_speculation(run: Runner):
+    off = run(batch_size=4, drafting="eagle_head")
+    none = run(batch_size=4, drafting="eagle_head", overrides=[*HALF, "speculation={kind: fixed, tlp: 1}"])
+    assert off.ledger.end_s == none.ledger.end_s
+    assert summarise(none)["speculation_yield"]["drafted_tokens_per_round"] == 0
+
+
+def test_emitted_is_accepted_and_one_more(run: Runner):
+    lengths = "workload.lengths={kind: fixed, input_tokens: 20, output_tokens: 4000}"
+    overrides = [*HALF, lengths, "speculation={kind: fixed, tlp: 4}"]
+    figures = summarise(run(batch_size=4, overrides=overrides))["speculation_yield"]
+    expected = 0.5 + 0.5**2 + 0.5**3
+    assert figures["drafted_tokens_per_round"] == 3
+    assert figures["accepted_tokens_per_round"] == pytest.approx(expected, rel=0.03)
+    assert figures["emitted_tokens_per_round"] == pytest.approx(expected + 1, rel=0.03)
+    assert figures["acceptance_by_position_ratio"] == pytest.approx([0.5, 0.25, 0.125], abs=0.02)
+
+
+def test_rejected_drafts_leave_no_kv(run: Runner):
+    lengths = "workload.lengths={kind: fixed, input_tokens: 20, output_tokens: 100}"
+    never = "acceptance={kind: geometric, alpha: 0.0001}"
+    overrides = [never, lengths, "speculation={kind: fixed, tlp: 8}"]
+    decode = run(batch_size=2, overrides=overrides).ledger.steps[1:-1]
+    grown = [after.kv_tokens - before.kv_tokens for before, after in pairwise(decode)]
+    assert set(grown) <= {2, 3}
+    assert grown.count(2) > 90
+
+
+def test_the_longest_draft_keeps_everyone_waiting():
+    caches, steps = ints(10, 20, 30), serial_steps([Draft(1), Draft(3), NO_DRAFT], ints(10, 20, 30))
+    assert len(steps) == 3
+    assert [rows.tolist() for _, rows in steps] == [[1, 1], [1], [1]]
+    assert [cached.tolist() for cached, _ in steps] == [[10, 20], [21], [22]]
+    assert caches.tolist() == [10, 20, 30], "drafting leaves the caches as they are"
+
+
+def test_a_tree_is_drafted_level_by_level():
+    steps = serial_steps([Draft(2, tree=(3, 5))], ints(10))
+    assert [(cached.tolist(), rows.tolist()) for cached, rows in steps] == [([10], [3]), ([13], [5])]
+    assert Draft(2, tree=(3, 5)).rows == 9
+
+
+def test_a_tree_of_given_widths_has_its_likeliest_paths():
+    assert tree_of((2, 2)) == ((0,), (1,), (0, 0), (0, 1))
+    assert tree_of((1, 1, 1)) == ((0,), (0, 0), (0, 0, 0)), "a chain"
+
+
+def test_verification_computes_the_drafts_and_one_more_row_of_each_request():
+    source, made = context()
+    phases = source.verify([Draft(3), NO_DRAFT], ints(50, 60), ints(4, 1))
+    expected = made.planner.decode(decode_shape(2, 5), ragged_lengths(ints(50, 60), ints(4, 1)))
+    assert seconds(phases) == seconds(expected)
+
+
+def test_a_draft_model_costs_one_step_of_its_own_for_each_token():
+    one, _ = context(hw="papi", drafting="llama68m")
+    short, long = (seconds(one.draft([Draft(n)], ints(500))) for n in (1, 4))
+    assert long == pytest.approx(4 * short, rel=0.01)
+    assert {phase.category for phase in one.draft([Draft(2)], ints(10))} == {Category.DRAFT}
+    assert {phase.resource for phase in one.draft([Draft(2)], ints(10))} == {"gpu"}
+
+
+@pytest.mark.parametrize("device", ["gpu", "fc_pim", "attn_pim"])
+def test_a_draft_model_may_stand_on_any_device(run: Runner, device: str):
+    overrides = [*HALF, f"drafting.device={device}", "speculation={kind: fixed, tlp: 3}"]
+    result = run(batch_size=2, drafting="llama68m", overrides=overrides)
+    assert summarise(result)["speculation_yield"]["draft_time_ratio"] > 0
+
+
+def test_a_draft_model_takes_memory(run: Runner):
+    alone = run("gpu_only", batch_size=1).ledger.kv_capacity_bytes
+    beside = run("gpu_only", batch_size=1, drafting="llama68m").ledger.kv_capacity_bytes
+    draft = read_trace("traces/kernels/llama-68m/trace.yaml").model
+    assert alone - beside == draft.n_parameters * 2
+
+
+def test_a_draft_model_that_does_not_fit_is_refused(run: Runner):
+    with pytest.raises(DoesNotFit, match="draft model"):
+        run(
+            batch_size=1,
+            drafting="llama68m",
+            overrides=["drafting.trace=llama65b", "drafting.device=fc_pim", "devices.fc_pim.count=11"],
+        )
+
+
+def test_a_draft_device_that_is_not_there_is_refused(run: Runner):
+    with pytest.raises(InputError, match="did you mean 'attn_pim'"):
+        run(batch_size=1, drafting="llama68m", overrides=["drafting.device=attn_pin"])
+
+
+def test_self_speculation_loads_the_layers_that_its_cost_model_says():
+    source, made = context(drafting="early_exit")
+    drafts, cached = [Draft(4, exit_layer=8)], ints(300)
+    rows = ints(5)
+    spent = seconds(source.draft(drafts, cached)) + seconds(source.verify(drafts, cached, rows))
+    layer = seconds(made.planner.decode(decode_shape(1, 1), ragged_lengths(cached, ints(1)))) / 32
+    assert spent / layer == pytest.approx(32 + 4 * 8, rel=0.06), "L + d·e layers, and d + 1 LM heads"
+
+
+def test_self_speculation_without_an_exit_layer_is_refused(run: Runner):
+    with pytest.raises(InputError, match="exit layer"):
+        run(batch_size=1, drafting="early_exit", overrides=["speculation={kind: fixed, tlp: 3}"])
+
+
+def test_different_exit_layers_share_what_all_need():
+    source, made = context(drafting="early_exit")
+    cached, rows = ints(100, 100), ints(3, 3)
+    mixed = seconds(source.verify([Draft(2, exit_layer=4), Draft(2, exit_layer=12)], cached, rows))
+    deep = seconds(source.verify([Draft(2, exit_layer=12)] * 2, cached, rows))
+    none = seconds(made.planner.decode(decode_shape(2, 6), ragged_lengths(cached, rows)))
+    assert deep <= mixed <= none
+
+
+def test_look_ups_keep_the_host_busy_and_no_device(run: Runner):
+    source, _ = context(drafting="ngram")
+    (phase,) = source.draft([Draft(3), Draft(1), NO_DRAFT], ints(1, 1, 1))
+    assert phase.resource == HOST
+    assert phase.time_s == pytest.approx(0.2e-3 + 2 * 10e-6)
+    assert source.draft([NO_DRAFT], ints(1)) == []
+    summary = summarise(run(batch_size=2, drafting="ngram", overrides=[*HALF, "speculation={kind: fixed, tlp: 3}"]))
+    assert summary["busy_ratio"][HOST] > 0
+
+
+def test_a_quantised_head_takes_less_time():
+    full, quantised = (context(drafting=name)[0] for name in ("eagle_head", "eagle_head_int4"))
+    ratio = seconds(quantised.draft([Draft(3)], ints(100))) / seconds(full.draft([Draft(3)], ints(100)))
+    assert ratio == pytest.approx(0.83)
+
+
+def test_padding_verifies_as_many_rows_for_all(run: Runner):
+    schedule = "speculation={kind: fixed, tlp: 4}"
+    ragged = run(batch_size=3, overrides=[*HALF, schedule]).ledger.steps[1]
+    padded = run(batch_size=3, overrides=[*HALF, schedule, "verification.padding=true"]).ledger.steps[1]
+    assert ragged.rows == padded.rows == 12, "equal drafts need no padding"
+
+
+def test_overlapped_bookkeeping_costs_only_what_the_iteration_does_not_hide(run: Runner):
+    def decode_s(*overrides: str) -> float:
+        return summarise(run(batch_size=2, overrides=list(overrides)))["decode_s"]
+
+    plain = decode_s()
+    n = summarise(run(batch_size=2))["n_iterations"]
+    serial = decode_s("verification.bookkeeping_s=100 us")
+    hidden = decode_s("verification.bookkeeping_s=100 us", "verification.overlap_bookkeeping=true")
+    assert serial == pytest.approx(plain + n * 100e-6, rel=1e-9)
+    assert hidden == pytest.approx(plain, rel=1e-9)
+
+
+def test_sampling_costs_time_for_every_row(run: Runner):
+    plain = summarise(run(batch_size=1, tlp=4))
+    sampled = summarise(run(batch_size=1, tlp=4, overrides=["verification.sampling_row_s=10 us"]))
+    extra = sampled["decode_s"] - plain["decode_s"]
+    assert extra == pytest.approx(plain["n_iterations"] * 4 * 10e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize(("batch", "turns"), [(1, 1), (8, 1), (9, 2), (16, 2)])
+def test_sampling_is_dealt_out_over_ranks(run: Runner, batch: int, turns: int):
+    lengths = "workload.lengths={kind: fixed, input_tokens: 5, output_tokens: 3}"
+
+    def decode_s(*overrides: str) -> float:
+        return summarise(run(batch_size=batch, overrides=[lengths, *overrides]))["decode_s"]
+
+    extra = decode_s("verification.sampling_row_s=1 us", "verification.sampling_ranks=8") - decode_s()
+    assert extra == pytest.approx(2 * turns * 1e-6, rel=1e-6)
