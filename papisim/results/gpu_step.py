@@ -78,7 +78,7 @@ def _priced(pool: Pool, trace: KernelTrace, kernel: TraceKernel, point: Point) -
         attention = lower_attention(kernel, trace, decode_lengths(rlp, tlp, rlp * point.kv, point.kv))
         return 1, pool.price(attention), pool.outside(attention)
     if kernel.fc is not None:
-        linear = lower(kernel, trace, decode_shape(rlp, tlp))
+        linear = lower(kernel, trace, decode_shape(rlp, rlp * tlp))
         return 1, pool.price(linear), pool.outside(linear)
     at = point.symbols | {EXPERT_ROWS: 0}
     reads, writes = kernel.unfused_read_bytes.at(at), kernel.unfused_write_bytes.at(at)

@@ -9,7 +9,7 @@ import pytest
 
 from papisim.policies.speculation.base import Draft
 
-DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[4] / "shared" / "data"))
+DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[5] / "shared" / "data"))
 
 
 def planned(subject, view, request_id=0):
