@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from rich.table import Table
 
 from papisim import units
+from papisim.engine.ledger import StepRow
 from papisim.engine.run import Run
 from papisim.report.console import console
 from papisim.results.metrics import summarise
 
 _SWITCHES_SHOWN = 4
 _POSITIONS_SHOWN = 8
+_BARS = 40
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def print_run(run: Run) -> None:
@@ -42,11 +47,26 @@ def _rows(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("decode time goes to", _time_shares(summary)),
         ("FC work runs on", _shares(summary["fc_flop_ratio"])),
         ("placement", _placement(run, summary)),
+        ("RLP·TLP over time", _over_time(run, lambda step: step.rows)),
+        ("TLP over time", _over_time(run, lambda step: step.tlp)),
         *([("speculation", _speculation(summary))] if summary["speculation_yield"].get("acceptance_ratio") else []),
         ("busy", _shares(summary["busy_ratio"])),
         ("energy per token", _energy(summary)),
         ("peak KV cache", _kv(summary)),
     ]
+
+
+def _over_time(run: Run, value: Callable[[StepRow], float]) -> str:
+    """Draw a figure of the decoding iterations as bars, each the mean of an equal share of them, from first to last."""
+    values = [value(step) for step in run.ledger.steps if step.kind == "decode"]
+    if not values:
+        return "—"
+    bins = min(_BARS, len(values))
+    edges = [len(values) * index // bins for index in range(bins + 1)]
+    means = [sum(values[first:end]) / (end - first) for first, end in pairwise(edges)]
+    top = max(values)
+    bars = "".join(_BLOCKS[min(len(_BLOCKS) - 1, int(mean / top * len(_BLOCKS)))] for mean in means)
+    return f"{bars} first {values[0]:.3g}, last {values[-1]:.3g}, largest {top:.3g}"
 
 
 def _speculation(summary: dict[str, Any]) -> str:
@@ -84,7 +104,8 @@ def _shares(ratios: dict[str, float]) -> str:
 def _time_shares(summary: dict[str, Any]) -> str:
     times = summary["decode_time_by_category_s"]
     total = sum(times.values()) or 1.0
-    return _shares({name: time / total for name, time in sorted(times.items(), key=lambda item: -item[1])})
+    shares = sorted(((time / total, name) for name, time in times.items() if time), reverse=True)
+    return _shares({name: share for share, name in shares})
 
 
 def _placement(run: Run, summary: dict[str, Any]) -> str:

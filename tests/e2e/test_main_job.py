@@ -184,3 +184,13 @@ def test_help_ends_with_an_example(command: str):
     assert "Example:" in tail
     assert f"papisim {command} " in tail
     assert "\\b" not in text
+
+
+def test_the_summary_draws_what_is_in_flight_over_time():
+    text = call("run", "--hw", "papi", "--trace", "llama7b", "--batch", "16", "--tlp", "2", "--quiet").stdout
+    (rows,) = [line for line in text.splitlines() if line.startswith("RLP·TLP over time")]
+    (tlp,) = [line for line in text.splitlines() if line.startswith("TLP over time")]
+    assert "first 32, last 2, largest 32" in rows
+    assert rows.split()[3].startswith("█")
+    assert rows.split()[3].endswith("▁")
+    assert set(tlp.split()[3]) == {"█"}
