@@ -28,6 +28,7 @@ class Claim(Spec):
         what: the figure, in words.
         claimed: its value, or how it changes.
         tolerance_ratio: relative error up to which the simulated value is in range.
+        least_change_ratio: change that a figure claimed to rise or fall must at least show; less is no change.
         neutral: value of no effect, from which both must lie on the same side for the direction to hold; None where the
             figure has no direction.
         reliability: how the value is known: read in code, in a poster or in an abstract, in notes that agree (note_a) or in
@@ -38,6 +39,7 @@ class Claim(Spec):
     what: str
     claimed: float | Trend
     tolerance_ratio: NonNegative = 0.1
+    least_change_ratio: NonNegative = 0.02
     neutral: float | None = None
     reliability: Literal["code", "poster", "abstract", "note_a", "note_b", "derived"]
     source: str
@@ -75,7 +77,8 @@ def judge(claim: Claim, simulated: float | None) -> tuple[float | None, Verdict]
     if simulated is None:
         return None, Verdict.NOT_TESTABLE
     if isinstance(claim.claimed, str):
-        holds = simulated > 1 if claim.claimed == "rises" else simulated < 1
+        change = simulated - 1 if claim.claimed == "rises" else 1 - simulated
+        holds = change >= claim.least_change_ratio
         return None, Verdict.DIRECTION_HOLDS if holds else Verdict.OFF
     error = simulated / claim.claimed - 1 if claim.claimed else None
     if error is not None and abs(error) <= claim.tolerance_ratio:

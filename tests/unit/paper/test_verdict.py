@@ -37,6 +37,7 @@ def test_a_trend_has_no_error():
     assert judge(claim("falls"), 0.5) == (None, Verdict.DIRECTION_HOLDS)
     assert judge(claim("falls"), 1.0) == (None, Verdict.OFF)
     assert judge(claim("rises"), 1.1) == (None, Verdict.DIRECTION_HOLDS)
+    assert judge(claim("rises"), 1.001) == (None, Verdict.OFF), "no change to speak of"
 
 
 def test_every_published_system_has_a_module_and_every_module_is_published():
