@@ -12,6 +12,8 @@ from papisim.devices.pim.scheduler import Channel
 from papisim.ops.kernel import Attention, FcRole, Linear
 from papisim.spec.system import load_part
 
+pytestmark = pytest.mark.bench
+
 DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 KERNELS_PER_S = 20_000
 
@@ -35,7 +37,6 @@ def cpu_s(work):
     return time.process_time() - start
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["attacc", "fc_pim", "attn_pim"])
 @pytest.mark.parametrize("make", [linears, attentions])
 def test_twenty_thousand_distinct_kernels_are_priced_a_second(name, make):
@@ -51,11 +52,10 @@ def test_twenty_thousand_distinct_kernels_are_priced_a_second(name, make):
     assert rate > KERNELS_PER_S
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "kernel", [Linear(FcRole.QKV, 16, 8192, 8192), attention(16, 512)], ids=["linear", "attention"]
 )
-def test_the_fast_path_is_a_thousand_times_faster_than_its_oracle(kernel):
+def test_the_fast_path_is_at_least_a_hundred_times_faster_than_its_oracle(kernel):
     pool = Pool("attacc", load_part("attacc").part, 4)
     commands, rules = pool.commands(kernel)
     stream = list(commands)
@@ -74,7 +74,6 @@ def test_the_price_of_attention_does_not_depend_on_the_cache_length_in_time_take
     assert long_s < 3 * short_s
 
 
-@pytest.mark.slow
 @pytest.mark.shared_data
 @pytest.mark.skipif(not (DATA / "golden").is_dir(), reason=f"no golden tables in {DATA}")
 def test_the_released_mapping_against_the_golden_runs_wall_time():
