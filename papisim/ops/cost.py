@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from operator import add, attrgetter
 
@@ -68,14 +68,3 @@ class Cost:
 
     def __mul__(self, repeats: float) -> Cost:
         return Cost(self.time_s * repeats, self.bound, self.energy * repeats)
-
-
-def in_sequence(costs: Iterable[Cost]) -> Cost:
-    """Add costs that follow one another; the bound is that of the longest."""
-    total, energy, longest, bound = 0.0, Energy(), -1.0, "none"
-    for cost in costs:
-        total += cost.time_s
-        energy += cost.energy
-        if cost.time_s > longest:
-            longest, bound = cost.time_s, cost.bound
-    return Cost(total, bound, energy)

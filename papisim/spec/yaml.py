@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from papisim.errors import InputError, Place, did_you_mean
+from papisim.errors import InputError, did_you_mean
 
 Path_ = tuple[str | int, ...]
 _MAX_DEPTH = 40
@@ -307,8 +307,3 @@ def _check_parent(document: Document, path: Path_, place: str) -> None:
     if isinstance(node, list) != last_is_index:
         parent = dotted(path[:-1]) or "the file"
         raise InputError(f"{parent} {'is no list' if last_is_index else 'is a list'}", file=place)
-
-
-def as_place(mark: Mark, path: Path_) -> Place:
-    """Return a mark as the place an error carries."""
-    return Place(mark.file, mark.line, mark.column, dotted(path))

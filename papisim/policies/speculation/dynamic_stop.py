@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from papisim.policies.speculation.base import Draft, Proposal
 from papisim.spec.base import Fraction, NonNegative, Spec
 
 
@@ -20,6 +21,16 @@ def positions_kept(signal: Sequence[float], threshold: float, length: int, least
     """
     drafted = enumerate(signal[:length], 1)
     return next((position for position, value in drafted if position >= least and value < threshold), length)
+
+
+def cut_where_unsure(threshold: float | None, drafts: Sequence[Draft], proposals: Sequence[Proposal]) -> list[int]:
+    """Return each draft's length if it ends after the first token whose confidence is below a threshold.
+
+    Without a threshold drafts stay as planned.
+    """
+    if threshold is None:
+        return [draft.length for draft in drafts]
+    return [positions_kept(p.confidence, threshold, d.length) for d, p in zip(drafts, proposals, strict=True)]
 
 
 class ThresholdOptions(Spec):

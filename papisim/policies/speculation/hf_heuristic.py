@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
-from papisim.policies.speculation.dynamic_stop import positions_kept
+from papisim.policies.speculation.dynamic_stop import cut_where_unsure
 from papisim.spec.base import Count, Fraction
 
 
@@ -58,10 +58,8 @@ class Speculation(PerRequest[Length]):
 
     def cut(self, requests: Sequence[int], drafts: Sequence[Draft], proposals: Sequence[Proposal]) -> list[int]:
         """End each draft after the first token that the draft is unsure of."""
-        threshold = self._options.threshold
-        if threshold is None:
-            return super().cut(requests, drafts, proposals)
-        return [positions_kept(p.confidence, threshold, d.length) for d, p in zip(drafts, proposals, strict=True)]
+        del requests
+        return cut_where_unsure(self._options.threshold, drafts, proposals)
 
     def learn(self, state: Length, seen: Round) -> None:
         """Grow after full acceptance, shrink after anything less."""
