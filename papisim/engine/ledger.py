@@ -25,6 +25,7 @@ class StepRow:
         tokens: tokens it emitted.
         kv_tokens: tokens in the KV caches when it began.
         time_by: seconds by category.
+        busy_by: seconds by device or link.
         fc_flop_by: FLOP of FC kernels by device.
         energy: energy by part, static energy included.
     """
@@ -40,6 +41,7 @@ class StepRow:
     tokens: int = 0
     time_s: float = 0.0
     time_by: dict[Category, float] = field(default_factory=lambda: dict.fromkeys(Category, 0.0))
+    busy_by: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     fc_flop_by: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     energy: Energy = field(default_factory=Energy)
 

@@ -177,6 +177,7 @@ class Server:
             self._ledger.busy_s[phase.resource] += time_s
             self._ledger.energy_by_resource[phase.resource] += joules
             step.time_by[phase.category] += time_s
+            step.busy_by[phase.resource] += time_s
             if phase.category is Category.FC:
                 step.fc_flop_by[phase.resource] += phase.flop * phase.repeats
             energy += joules

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from papisim.engine.run import Run
 from papisim.engine.step import Category
-from papisim.results.metrics import summarise, tpot_s
+from papisim.ops.lower import kv_bytes_per_token
+from papisim.results.metrics import resources, summarise, tpot_s
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +50,7 @@ def _requests(run: Run) -> list[dict[str, Any]]:
 
 
 def _steps(run: Run) -> list[dict[str, Any]]:
+    kv_token_bytes = kv_bytes_per_token(run.trace)
     return [
         {
             "kind": step.kind,
@@ -59,11 +61,13 @@ def _steps(run: Run) -> list[dict[str, Any]]:
             "tlp": step.tlp,
             "rows": step.rows,
             "kv_tokens": step.kv_tokens,
+            "kv_bytes": step.kv_tokens * kv_token_bytes,
             "drafted": step.drafted,
             "accepted": step.accepted,
             "tokens": step.tokens,
             "fc_device": step.fc_device,
             **{f"{category.value}_s": step.time_by[category] for category in Category},
+            **{f"busy_{resource}_s": step.busy_by.get(resource, 0.0) for resource in resources(run)},
             **dict(step.energy.items()),
         }
         for step in run.ledger.steps

@@ -58,7 +58,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "energy_j": energy.total_j,
         "energy_per_token_j": energy.total_j / tokens,
         "energy_per_token_by_part_j": {part: joules / tokens for part, joules in energy.items()},
-        "busy_ratio": {name: ledger.busy_s.get(name, 0.0) / ledger.end_s for name in _resources(run)},
+        "busy_ratio": {name: ledger.busy_s.get(name, 0.0) / ledger.end_s for name in resources(run)},
         "decode_time_by_category_s": _time_by_category(decode),
         "fc_flop_ratio": _fc_shares(decode, experiment.system.spec.roles.fc),
         "switches": switches(decode),
@@ -98,7 +98,8 @@ def _sum_energy(steps: Iterable[StepRow]) -> Energy:
     return sum((step.energy for step in steps), Energy())
 
 
-def _resources(run: Run) -> list[str]:
+def resources(run: Run) -> list[str]:
+    """Return the devices and links of a run's machine, and the host where it did something."""
     return [*run.machine.pools, *run.machine.links, *([HOST] if HOST in run.ledger.busy_s else [])]
 
 

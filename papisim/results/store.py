@@ -8,18 +8,24 @@ import os
 import platform
 import shutil
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from papisim import __version__
 from papisim.engine.run import Run
 from papisim.errors import InputError
 from papisim.results.frames import frames
 from papisim.results.metrics import summarise
+from papisim.spec.experiment import Experiment
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANIFEST_SCHEMA = "papisim/manifest/1"
+MANIFEST = "manifest.json"
 
 
 def check_free(folder: Path, *, force: bool) -> None:
@@ -38,14 +44,37 @@ def check_free(folder: Path, *, force: bool) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         if not force:
             raise InputError(f"--out {folder} is not empty; choose another folder or add --force")
-        if not (folder / "manifest.json").is_file():
+        if not (folder / MANIFEST).is_file():
             raise InputError(f"--out {folder} holds no papisim results; it is not replaced even with --force")
 
 
 def write_run(run: Run, folder: Path, *, force: bool = False) -> None:
-    """Write a run's frames as CSV, its summary and its manifest.
+    """Write a run's frames, its summary and its manifest.
+
+    Raises:
+        InputError: the folder may not be replaced or cannot be made.
+    """
+    write_folder(folder, manifest(run), frames(run), summary=summarise(run), force=force)
+
+
+def write_folder(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    frames: Mapping[str, pd.DataFrame],
+    *,
+    summary: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> None:
+    """Write results: each frame as ``NAME.csv``, ``manifest.json``, and ``summary.json`` where there is a summary.
 
     The folder appears complete or not at all.
+
+    Args:
+        folder: where to.
+        manifest: what the results are and how to repeat them; starts with :func:`manifest_head`.
+        frames: tables by name.
+        summary: figures of the whole.
+        force: replace results that are there.
 
     Raises:
         InputError: the folder may not be replaced or cannot be made.
@@ -58,10 +87,11 @@ def write_run(run: Run, folder: Path, *, force: bool = False) -> None:
     except OSError as error:
         raise InputError(f"--out {folder} cannot be made: {error.strerror}") from None
     try:
-        for name, frame in frames(run).items():
+        for name, frame in frames.items():
             frame.to_csv(fresh / f"{name}.csv", index=False)
-        _write_json(fresh / "summary.json", summarise(run))
-        _write_json(fresh / "manifest.json", manifest(run))
+        if summary is not None:
+            _write_json(fresh / "summary.json", summary)
+        _write_json(fresh / MANIFEST, manifest)
         fresh.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
@@ -71,25 +101,37 @@ def write_run(run: Run, folder: Path, *, force: bool = False) -> None:
         raise
 
 
-def manifest(run: Run) -> dict[str, Any]:
-    """Return what is needed to repeat a run: the resolved configuration, its hash, versions and the seed."""
-    resolved = run.experiment.resolved()
+def manifest_head(kind: str) -> dict[str, Any]:
+    """Return what every manifest starts with: its schema, the kind of results, when and with what they were made."""
     return {
         "schema": MANIFEST_SCHEMA,
+        "kind": kind,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "experiment_sha256": hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest(),
-        "trace_sha256": hashlib.sha256(run.experiment.trace.path.read_bytes()).hexdigest(),
-        "seed": run.experiment.seed,
         "versions": {
             "papisim": __version__,
             "python": platform.python_version(),
             **{package: version(package) for package in ("numpy", "pandas", "simpy", "pydantic")},
         },
+    }
+
+
+def manifest(run: Run) -> dict[str, Any]:
+    """Return what is needed to repeat a run: the resolved configuration, its hash, versions and the seed."""
+    return {**manifest_head("run"), **origin(run.experiment)}
+
+
+def origin(experiment: Experiment) -> dict[str, Any]:
+    """Return what determines one run: the resolved configuration, its hash, the seed and the sources of its numbers."""
+    resolved = experiment.resolved()
+    return {
+        "experiment_sha256": hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest(),
+        "trace_sha256": hashlib.sha256(experiment.trace.path.read_bytes()).hexdigest(),
+        "seed": experiment.seed,
         "experiment": resolved,
-        "overrides": list(run.experiment.overrides),
+        "overrides": list(experiment.overrides),
         "sources": [
             {"file": Path(source.file).name, "path": source.path, "origin": source.origin, "note": source.note}
-            for source in (*run.experiment.system.sources, *run.experiment.sources)
+            for source in (*experiment.system.sources, *experiment.sources)
         ],
     }
 

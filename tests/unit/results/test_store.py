@@ -1,9 +1,13 @@
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from papisim.errors import InputError
-from papisim.results.store import check_free
+from papisim.ops.lower import kv_bytes_per_token
+from papisim.results.frames import frames
+from papisim.results.store import check_free, manifest_head, write_folder, write_run
 
 
 @pytest.mark.parametrize("blocked", ["file", "file/below", "file/far/below"])
@@ -24,3 +28,30 @@ def test_a_new_folder_however_deep_is_free(tmp_path: Path):
     check_free(tmp_path / "a" / "b" / "c", force=False)
     (tmp_path / "empty").mkdir()
     check_free(tmp_path / "empty", force=False)
+
+
+def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path):
+    class Broken:
+        def to_csv(self, path: Path, *, index: bool) -> None:
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        write_folder(tmp_path / "r", manifest_head("run"), {"good": pd.DataFrame({"a": [1]}), "bad": Broken()})  # type: ignore[dict-item]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_says_which_kind_of_results_it_is_of(tmp_path: Path, run):
+    write_run(run(batch_size=2), tmp_path / "r")
+    manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
+    assert manifest["kind"] == "run"
+    assert manifest["schema"] == "papisim/manifest/1"
+
+
+def test_a_step_says_how_long_each_resource_worked_and_what_the_caches_held(run):
+    finished = run(batch_size=4)
+    steps = frames(finished)["steps"]
+    busy = steps.filter(regex="^busy_").sum()
+    assert busy.sum() == pytest.approx(steps["time_s"].sum())
+    for resource, seconds in finished.ledger.busy_s.items():
+        assert busy[f"busy_{resource}_s"] == pytest.approx(seconds)
+    assert (steps["kv_bytes"] == steps["kv_tokens"] * kv_bytes_per_token(finished.trace)).all()
