@@ -4,12 +4,12 @@ A captured kernel's shape depends on the point it was captured at; lifted, its d
 symbols below. The grammar is sums and differences of products of whole numbers and symbols, with no parentheses and
 no division, so that reading one is a few lines and can never run anything.
 
-========== ===================================================================
-``RLP``     requests decoded together
-``TLP``     tokens decoded per request in one iteration
-``KV``      tokens of each request already in the KV cache
+===============  ===========================================================
+``RLP``          requests decoded together
+``TLP``          tokens decoded per request in one iteration
+``KV``           tokens of each request already in the KV cache
 ``EXPERT_ROWS``  token-rows that the router sends to the expert at hand
-========== ===================================================================
+===============  ===========================================================
 """
 
 from __future__ import annotations

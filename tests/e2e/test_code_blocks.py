@@ -1,0 +1,96 @@
+"""The commands and programs shown in the README and the documentation do what they say: they run.
+
+All blocks of a page run in one folder, in order, so that a page may go on with what it wrote. A block that cannot run in a
+test says why in a comment before it: ``<!-- not run: needs a GPU -->``.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from papisim import cli
+
+TOP = Path(__file__).parents[2]
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"(?P<before>[^\n]*)\n```(?P<language>console|python)\n(?P<text>.*?)\n```", re.DOTALL)
+NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block and the reason why it does not run, if there is one."""
+
+    language: str
+    text: str
+    reason: str | None
+
+
+def blocks(page):
+    for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        excuse = NOT_RUN.fullmatch(match["before"].strip())
+        yield Block(match["language"], match["text"], excuse[1] if excuse else None)
+
+
+def commands(text):
+    """Yield the commands of a console block, those that go on in the next line joined."""
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.startswith("$ "):
+            yield line.removeprefix("$ ")
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """Work in a folder that has what stands at the top of the repository, and room for results."""
+    for path in TOP.iterdir():
+        if not path.name.startswith(".") and path.name != "results":
+            (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_command(line, monkeypatch, capfd):
+    words = shlex.split(line, comments=True)
+    program = words[0]
+    if program.startswith("scripts/"):
+        assert (TOP / program).stat().st_mode & 0o100, f"{program} cannot be run"
+    elif "|" in words or ">" in words:
+        shell = f'papisim() {{ {shlex.quote(sys.executable)} -m papisim "$@"; }}; set -euo pipefail; {line}'
+        subprocess.run(["bash", "-c", shell], check=True, env={"PYTHONPATH": str(TOP), "PATH": "/usr/bin:/bin"})
+    elif program == "papisim":
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capfd.readouterr()
+        assert ended.value.code in (0, None), f"{line}\n{said.err}"
+    else:
+        assert program in ("pip", "export"), (
+            f"{line}: no test knows how to run this; explain it with <!-- not run: … -->"
+        )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
+def test_what_a_page_shows_runs(page, checkout, monkeypatch, capfd):
+    names: dict[str, object] = {}
+    for block in blocks(page):
+        if block.reason:
+            continue
+        if block.language == "python":
+            exec(compile(block.text, str(page), "exec"), names)
+        else:
+            for line in commands(block.text):
+                run_command(line, monkeypatch, capfd)
+
+
+def test_a_command_that_fails_is_noticed(checkout, monkeypatch, capfd):
+    with pytest.raises(AssertionError, match="gpu_onyl"):
+        run_command("papisim run --hw gpu_onyl --trace llama7b", monkeypatch, capfd)
+
+
+def test_an_excuse_must_give_a_reason():
+    assert NOT_RUN.fullmatch("<!-- not run: needs a GPU -->")
+    assert not NOT_RUN.fullmatch("<!-- not run: -->")
