@@ -12,8 +12,7 @@ from papisim.errors import InputError
 from papisim.paper.verdict import Claim, Row, judge
 from papisim.spec.base import Count, Spec, parse
 from papisim.spec.experiment import RunOptions
-from papisim.spec.system import check_schema
-from papisim.spec.yaml import load_yaml
+from papisim.spec.yaml import check_schema, load_yaml
 
 SCHEMA = "papisim/published/1"
 

@@ -7,18 +7,15 @@ from pathlib import Path
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.errors import InputError, one_or_all
-from papisim.spec.sources import Source, take_sources
-from papisim.spec.system import check_schema
-from papisim.spec.yaml import Document, load_yaml
+from papisim.spec.sources import Source, load_sourced
+from papisim.spec.yaml import Document
 
 SIGNALS_SCHEMA = "papisim/signals/1"
 
 
 def load_signals(name_or_path: str) -> tuple[Document, list[Source]]:
     """Read the file of a process's signals: its fields and their sources."""
-    document = load_yaml(catalog.find(Shelf.SIGNALS, name_or_path).path)
-    check_schema(document, SIGNALS_SCHEMA)
-    sources, errors = take_sources(document)
+    document, sources, errors = load_sourced(catalog.find(Shelf.SIGNALS, name_or_path).path, SIGNALS_SCHEMA)
     if errors:
         raise one_or_all(errors)
     return document, sources

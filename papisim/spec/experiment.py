@@ -12,7 +12,7 @@ from papisim.spec.base import Count, NonNegative, Spec, parse
 from papisim.spec.sections import SECTIONS, load_section, override_section, parse_kind
 from papisim.spec.sources import Source
 from papisim.spec.system import System, load_system
-from papisim.spec.yaml import Document
+from papisim.spec.yaml import Assignment, Document, Override, as_assignment
 
 
 class VerificationSpec(Spec):
@@ -101,7 +101,7 @@ class RunOptions:
         acceptance: a process that accepts drafts: likewise.
         drafting: a draft source: likewise.
         placement: replaces the system's placement policy (``papi``, ``cheapest``, ``pinned:DEVICE``).
-        overrides: assignments ``path=value``.
+        overrides: assignments, or texts ``path=value`` of such.
         seed: the seed.
         fold: whether to fold identical layers.
     """
@@ -116,7 +116,7 @@ class RunOptions:
     acceptance: str = "always"
     drafting: str = "free"
     placement: str | None = None
-    overrides: Sequence[str] = ()
+    overrides: Sequence[Override] = ()
     seed: int = 0
     fold: bool = True
 
@@ -128,7 +128,8 @@ def load_experiment(options: RunOptions) -> Experiment:
         InputError, InputErrors: everything wrong with the first file that has anything wrong.
     """
     trace = catalog.find(Shelf.TRACE, options.trace)
-    overrides = _by_section(options.overrides)
+    assignments = [as_assignment(override) for override in options.overrides]
+    overrides = _by_section(assignments)
     system = load_system(options.hw, overrides[None], options.placement).for_model(trace.name)
     parts = {
         "workload": load_section("workload", options.workload, overrides["workload"], _requests_wanted(options)),
@@ -154,7 +155,7 @@ def load_experiment(options: RunOptions) -> Experiment:
         seed=options.seed,
         fold=options.fold,
         sources=tuple(source for part in parts.values() for source in part.sources),
-        overrides=tuple(options.overrides),
+        overrides=tuple(each.text for each in assignments),
         notes=(*system.notes, *trace_notes, *(note for part in parts.values() for note in part.notes)),
     )
 
@@ -168,14 +169,14 @@ def _from_tlp(tlp: int) -> dict[str, Any]:
     return {"kind": "off"} if tlp == 1 else {"kind": "fixed", "tlp": tlp}
 
 
-def _inline(section: str, defaults: dict[str, Any], overrides: Sequence[str]) -> Document:
+def _inline(section: str, defaults: dict[str, Any], overrides: Sequence[Override]) -> Document:
     return override_section(section, Document(defaults, section), overrides)
 
 
-def _by_section(overrides: Sequence[str]) -> dict[str | None, list[str]]:
+def _by_section(assignments: Sequence[Assignment]) -> dict[str | None, list[Assignment]]:
     """Sort assignments by the section they start with; those of the machine are under None."""
-    sorted_: dict[str | None, list[str]] = {name: [] for name in (*SECTIONS, *_INLINE, None)}
-    for assignment in overrides:
-        head = assignment.partition("=")[0].partition(".")[0].strip()
-        sorted_[head if head in sorted_ else None].append(assignment)
+    sorted_: dict[str | None, list[Assignment]] = {name: [] for name in (*SECTIONS, *_INLINE, None)}
+    for each in assignments:
+        head = each.path[0]
+        sorted_[head if isinstance(head, str) and head in sorted_ else None].append(each)
     return sorted_

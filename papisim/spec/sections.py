@@ -11,9 +11,8 @@ from papisim.catalog import Shelf
 from papisim.errors import InputError, did_you_mean, one_or_all
 from papisim.spec.acceptance import resolve_acceptance
 from papisim.spec.base import parse
-from papisim.spec.sources import Source, take_sources
-from papisim.spec.system import check_schema
-from papisim.spec.yaml import Document, apply_override, load_yaml
+from papisim.spec.sources import Source, load_sourced
+from papisim.spec.yaml import Document, Override, apply_override
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class SectionFile:
 def load_section(
     section: str,
     choice: str | Mapping[str, Any],
-    overrides: Sequence[str] = (),
+    overrides: Sequence[Override] = (),
     fields: Mapping[str, Any] | None = None,
 ) -> SectionFile:
     """Read a part of an experiment.
@@ -91,16 +90,14 @@ def _open_section(
         raise InputError(
             f"no {described.shelf.noun} '{choice}': neither a file, a shipped name nor a kind; {hint}"
         ) from None
-    document = load_yaml(found.path)
-    check_schema(document, described.schema)
-    sources, errors = take_sources(document)
+    document, sources, errors = load_sourced(found.path, described.schema)
     if errors:
         raise one_or_all(errors)
     document.data.pop("description", None)  # for readers and papisim list
     return found.name, document, sources, found.note
 
 
-def override_section(section: str, document: Document, overrides: Sequence[str]) -> Document:
+def override_section(section: str, document: Document, overrides: Sequence[Override]) -> Document:
     """Apply ``section={…}``, which replaces the whole, and ``section.field=…``."""
     if not overrides:
         return document

@@ -12,8 +12,8 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
 from papisim.spec.base import Count, Spec, parse
-from papisim.spec.sources import Source, take_sources
-from papisim.spec.yaml import Document, apply_override, load_yaml, parse_path
+from papisim.spec.sources import Source, load_sourced
+from papisim.spec.yaml import Assignment, Document, Override, apply_override, as_assignment, load_yaml
 
 DEVICE_SCHEMA = "papisim/device/1"
 SYSTEM_SCHEMA = "papisim/system/1"
@@ -108,7 +108,7 @@ class System:
         return tree
 
 
-def load_system(name_or_path: str, overrides: Sequence[str] = (), placement: str | None = None) -> System:
+def load_system(name_or_path: str, overrides: Sequence[Override] = (), placement: str | None = None) -> System:
     """Read a system, its parts and its placement policy.
 
     Args:
@@ -120,18 +120,17 @@ def load_system(name_or_path: str, overrides: Sequence[str] = (), placement: str
         InputError, InputErrors: everything that is wrong, with places.
     """
     found = catalog.find(Shelf.SYSTEM, name_or_path)
-    document = load_yaml(found.path)
-    check_schema(document, SYSTEM_SCHEMA)
+    document, sources, errors = load_sourced(found.path, SYSTEM_SCHEMA)
     if set(document.data) == {"alias_of"}:
         aliased = load_system(_aliased(document), overrides, placement)
         note = f"{found.name} is another name for {aliased.name}"
         return replace(aliased, notes=(*([found.note] if found.note else []), note, *aliased.notes))
-    sources, errors = take_sources(document)
-    _apply(document, [text for text in overrides if _names_a_part(text)])
+    assignments = [as_assignment(override) for override in overrides]
+    _apply(document, [each for each in assignments if _names_a_part(each)])
     sources += _graft_parts(document, errors)
     if errors:
         raise one_or_all(errors)
-    _apply(document, [text for text in overrides if not _names_a_part(text)])
+    _apply(document, [each for each in assignments if not _names_a_part(each)])
     if placement is not None:
         _choose_placement(document, placement)
     spec = parse(SystemSpec, document)
@@ -163,7 +162,7 @@ class Device:
     notes: tuple[str, ...]
 
 
-def load_part(name_or_path: str, overrides: Sequence[str] = ()) -> Device:
+def load_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Device:
     """Read one device or link part.
 
     Args:
@@ -174,9 +173,7 @@ def load_part(name_or_path: str, overrides: Sequence[str] = ()) -> Device:
         InputError, InputErrors: everything that is wrong, with places.
     """
     found = catalog.find(Shelf.DEVICE, name_or_path)
-    document = load_yaml(found.path)
-    check_schema(document, DEVICE_SCHEMA)
-    sources, errors = take_sources(document)
+    document, sources, errors = load_sourced(found.path, DEVICE_SCHEMA)
     if errors:
         raise one_or_all(errors)
     _apply(document, overrides)
@@ -197,25 +194,12 @@ def part_class(document: Document) -> type[BaseModel]:
     return specification
 
 
-def check_schema(document: Document, expected: str) -> None:
-    """Take the ``schema`` field out of a document.
-
-    Raises:
-        InputError: it is missing, or names another schema.
-    """
-    found = document.data.pop("schema", None)
-    if found is None:
-        raise document.error((), f"field 'schema' is missing, expected schema: {expected}")
-    if found != expected:
-        raise document.error(("schema",), f"found '{found}', expected '{expected}'")
-
-
-def _names_a_part(assignment: str) -> bool:
-    path = parse_path(assignment.partition("=")[0].strip())
+def _names_a_part(assignment: Assignment) -> bool:
+    path = assignment.path
     return len(path) == 3 and path[0] in ("devices", "links") and path[2] == "part"  # noqa: PLR2004
 
 
-def _apply(document: Document, overrides: Sequence[str]) -> None:
+def _apply(document: Document, overrides: Sequence[Override]) -> None:
     for assignment in overrides:
         apply_override(document, assignment)
 
@@ -230,12 +214,11 @@ def _graft_parts(document: Document, errors: list[InputError]) -> list[Source]:
                 continue
             path = (section, name, "part")
             try:
-                part = load_yaml(catalog.find(Shelf.DEVICE, group["part"]).path)
-                check_schema(part, DEVICE_SCHEMA)
+                found = catalog.find(Shelf.DEVICE, group["part"])
+                part, part_sources, part_errors = load_sourced(found.path, DEVICE_SCHEMA)
             except InputError as error:
                 errors.append(error if error.place.file else document.error(path, error.message))
                 continue
-            part_sources, part_errors = take_sources(part)
             sources += part_sources
             errors += part_errors
             document.graft(path, part)

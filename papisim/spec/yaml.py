@@ -73,13 +73,16 @@ class Document:
         self.keys.update({path + inner: mark for inner, mark in other.keys.items()})
         self.values.update({path + inner: mark for inner, mark in other.values.items()})
 
-    def replace(self, path: Path_, other: Document) -> None:
-        """Put another document in the place of what stands at a path; all of it was written in ``other.file``."""
+    def replace(self, path: Path_, other: Document, mark: Mark | None = None) -> None:
+        """Put another document in the place of what stands at a path; all of it was written at ``mark``.
+
+        Without ``mark``, that is ``other.file``.
+        """
         for marks in (self.keys, self.values):
             for inner in [p for p in marks if p[: len(path)] == path]:
                 del marks[inner]
         self.graft(path, other)
-        mark = Mark(other.file)
+        mark = mark or Mark(other.file)
         self.keys |= {path + inner: mark for inner in other.keys} | {path: mark}
         self.values |= {path + inner: mark for inner in other.values} | {path: mark}
 
@@ -96,6 +99,16 @@ class Document:
         """Yield every scalar with its path, in file order."""
         yield from _leaves((), self.data)
 
+    def copy(self) -> Document:
+        """Return a document that can be changed without changing this one."""
+        return Document(_copy(self.data), self.file, dict(self.keys), dict(self.values))
+
+
+def _copy(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _copy(value) for key, value in node.items()}
+    return [_copy(value) for value in node] if isinstance(node, list) else node
+
 
 def _leaves(path: Path_, node: Any) -> Iterator[tuple[Path_, Any]]:
     if isinstance(node, dict):
@@ -106,6 +119,19 @@ def _leaves(path: Path_, node: Any) -> Iterator[tuple[Path_, Any]]:
             yield from _leaves((*path, index), value)
     else:
         yield path, node
+
+
+def check_schema(document: Document, expected: str) -> None:
+    """Take the ``schema`` field out of a document.
+
+    Raises:
+        InputError: it is missing, or names another schema.
+    """
+    found = document.data.pop("schema", None)
+    if found is None:
+        raise document.error((), f"field 'schema' is missing, expected schema: {expected}")
+    if found != expected:
+        raise document.error(("schema",), f"found '{found}', expected '{expected}'")
 
 
 def dotted(path: Path_) -> str:
@@ -272,38 +298,78 @@ def parse_path(text: str) -> Path_:
     return tuple(parts)
 
 
-def apply_override(document: Document, assignment: str, option: str = "--set") -> None:
-    """Set one field of a document from text such as ``devices.gpu.count=8``.
+@dataclass(frozen=True)
+class Assignment:
+    """One field that is to be set.
+
+    Attributes:
+        path: the field.
+        value: what it becomes.
+        mark: where that was asked for.
+        text: as ``--set`` would have it.
+    """
+
+    path: Path_
+    value: Document
+    mark: Mark
+    text: str
+
+    @classmethod
+    def read(cls, text: str, option: str = "--set") -> Assignment:
+        """Read text such as ``devices.gpu.count=8``.
+
+        Raises:
+            InputError: no ``=``, an empty path, or a value that is not YAML.
+        """
+        place = f"{option} {text}"
+        name, equals, value = text.partition("=")
+        path = parse_path(name.strip())
+        if not equals or not path or dotted(path) != name.strip():
+            raise InputError("expected PATH=VALUE, such as devices.gpu.count=8", file=place)
+        return cls(path, parse_yaml(value, place), Mark(place), text)
+
+    def error(self, message: str) -> InputError:
+        """Make an error that points at where the assignment was asked for."""
+        return InputError(message, file=self.mark.file, line=self.mark.line, column=self.mark.column)
+
+
+#: an assignment, or the text of one
+Override = str | Assignment
+
+
+def as_assignment(override: Override) -> Assignment:
+    """Return an override as an assignment; raises InputError as :meth:`Assignment.read` does."""
+    return Assignment.read(override) if isinstance(override, str) else override
+
+
+def apply_override(document: Document, override: Override) -> None:
+    """Set one field of a document, as text such as ``devices.gpu.count=8`` or an assignment asks.
 
     The parent must be there; whether the field itself exists is for the specification to say.
 
     Raises:
-        InputError: no ``=``, an empty path, a value that is not YAML, or a parent that is not there.
+        InputError: text that is no assignment, or a parent that is not there.
     """
-    place = f"{option} {assignment}"
-    name, equals, text = assignment.partition("=")
-    path = parse_path(name.strip())
-    if not equals or not path or dotted(path) != name.strip():
-        raise InputError("expected PATH=VALUE, such as devices.gpu.count=8", file=place)
-    value = parse_yaml(text, place)
-    _check_parent(document, path, place)
+    assignment = as_assignment(override)
+    path = assignment.path
+    _check_parent(document, assignment)
     if isinstance(path[-1], int) and path[-1] >= len(document.get(path[:-1])):
-        raise InputError(f"the list ends at [{len(document.get(path[:-1])) - 1}]", file=place)
-    document.replace(path, value)
+        raise assignment.error(f"the list ends at [{len(document.get(path[:-1])) - 1}]")
+    document.replace(path, assignment.value.copy(), assignment.mark)
 
 
-def _check_parent(document: Document, path: Path_, place: str) -> None:
-    node = document.data
+def _check_parent(document: Document, assignment: Assignment) -> None:
+    node, path = document.data, assignment.path
     for depth, part in enumerate(path[:-1]):
         if isinstance(node, dict) and part not in node:
             hint = did_you_mean(str(part), node)
-            raise InputError(f"no field '{part}' in {dotted(path[:depth]) or 'the file'}; {hint}", file=place)
+            raise assignment.error(f"no field '{part}' in {dotted(path[:depth]) or 'the file'}; {hint}")
         if isinstance(node, list) and not (isinstance(part, int) and part < len(node)):
-            raise InputError(f"no entry [{part}] in {dotted(path[:depth])}", file=place)
+            raise assignment.error(f"no entry [{part}] in {dotted(path[:depth])}")
         node = node[part] if isinstance(node, dict) else node[int(part)] if isinstance(node, list) else node
         if not isinstance(node, (dict, list)):
-            raise InputError(f"{dotted(path[: depth + 1])} is a single value; nothing can be set in it", file=place)
+            raise assignment.error(f"{dotted(path[: depth + 1])} is a single value; nothing can be set in it")
     last_is_index = isinstance(path[-1], int)
     if isinstance(node, list) != last_is_index:
         parent = dotted(path[:-1]) or "the file"
-        raise InputError(f"{parent} {'is no list' if last_is_index else 'is a list'}", file=place)
+        raise assignment.error(f"{parent} {'is no list' if last_is_index else 'is a list'}")
