@@ -60,6 +60,11 @@ def shipped(shelf: Shelf) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def _shipped_path(shelf: Shelf, name: str) -> Path:
+    folder = data_folder() / shelf.folder
+    return folder / name / shelf.inner if shelf.inner else folder / f"{name}.yaml"
+
+
 def find(shelf: Shelf, name_or_path: str) -> Found:
     """Resolve a path, or the name of a shipped file.
 
@@ -71,16 +76,15 @@ def find(shelf: Shelf, name_or_path: str) -> Found:
     path = Path(name_or_path)
     if shelf.inner and _is_file(path / shelf.inner):
         path = path / shelf.inner
-    names = shipped(shelf)
     looks_like_path = path.suffix in (".yaml", ".yml") or len(path.parts) > 1
     if _is_file(path):
         name = path.parent.name if shelf.inner and path.name == shelf.inner else path.stem
         return Found(name, path)
     stem = path.stem if looks_like_path else name_or_path
-    if stem in names:
+    if stem == Path(stem).name and _is_file(inside := _shipped_path(shelf, stem)):
         note = f"{name_or_path} does not exist; using the shipped {stem}" if looks_like_path else None
-        return Found(stem, names[stem], note)
-    hint = did_you_mean(stem, names)
+        return Found(stem, inside, note)
+    hint = did_you_mean(stem, shipped(shelf))
     raise InputError(f"no {shelf.noun} '{name_or_path}': neither a file nor a shipped name; {hint}")
 
 

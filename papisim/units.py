@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
 
 from papisim.errors import InputError
 
@@ -62,6 +63,7 @@ _EXAMPLES = {
 }  # fmt: skip
 
 
+@cache
 def unit_of(name: str) -> str | None:
     """Return the unit suffix that a field's name ends in (`'bandwidth_bytes_per_s'` → `'bytes_per_s'`).
 

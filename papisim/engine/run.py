@@ -35,19 +35,20 @@ class Run:
     ledger: Ledger
 
 
-def simulate(experiment: Experiment, progress: Progress | None = None) -> Run:
+def simulate(experiment: Experiment, progress: Progress | None = None, *, machine: Machine | None = None) -> Run:
     """Simulate an experiment.
 
     Args:
         experiment: what to run.
         progress: called after each step with the tokens emitted so far and the seconds simulated.
+        machine: what :func:`build_machine` made of this experiment's system before, with the prices it remembers.
 
     Raises:
         InputError, InputErrors: the trace cannot be read.
         DoesNotFit: weights or KV caches are larger than the memory they belong in.
     """
     trace = read_trace(experiment.trace.path)
-    machine = build_machine(experiment.system)
+    machine = machine or build_machine(experiment.system)
     placement = build_placement(experiment)
     planner = StepPlanner(trace, machine, placement, seed=experiment.seed, fold=experiment.fold)
     context = DraftContext(machine, trace, planner, experiment.seed, experiment.fold)

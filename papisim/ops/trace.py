@@ -41,7 +41,7 @@ from papisim.errors import did_you_mean
 from papisim.ops.dims import EXPERT_ROWS, SYMBOLS, Dim, parse_dim, product, total, whole
 from papisim.ops.kernel import FcRole, KernelClass
 from papisim.spec.base import Count, Name, Spec, parse
-from papisim.spec.yaml import load_yaml
+from papisim.spec.yaml import load_yaml, while_unchanged
 
 SCHEMA: Final = "papisim/kernel-trace/1"
 
@@ -525,6 +525,7 @@ class KernelTrace(_TraceSpec):
         )
 
 
+@while_unchanged
 def read_trace(path: Path | str) -> KernelTrace:
     """Read and check a trace file.
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from papisim import catalog, units
 from papisim.errors import InputError, did_you_mean
-from papisim.spec.yaml import Document, Path_, check_schema, load_yaml, parse_path
+from papisim.spec.yaml import Document, Path_, check_schema, load_yaml, parse_path, while_unchanged
 
 #: origins that are no publication, and what must be said of each
 ORIGINS = {
@@ -77,28 +77,18 @@ def take_sources(document: Document, ignore: frozenset[str] = frozenset()) -> tu
 def load_sourced(path: Path, schema: str) -> tuple[Document, list[Source], list[InputError]]:
     """Read a file of numbers and take out its schema and its sources.
 
-    A file that has not changed since is not read again: sweeps ask for the same few files at every point.
-
     Returns:
         The document, its sources, and everything wrong with them.
 
     Raises:
         InputError: the file cannot be read, or is of another schema.
     """
-    try:
-        status = path.stat()
-    except OSError:
-        load_yaml(path)  # which says why not
-        raise
-    document, sources, errors = _load_sourced(path, schema, (status.st_mtime_ns, status.st_size))
+    document, sources, errors = _load_sourced(path, schema)
     return document.copy(), list(sources), list(errors)
 
 
-@lru_cache(maxsize=256)
-def _load_sourced(
-    path: Path, schema: str, version: tuple[int, int]
-) -> tuple[Document, list[Source], list[InputError]]:
-    del version  # part of what is remembered: another one is another file
+@while_unchanged
+def _load_sourced(path: Path | str, schema: str) -> tuple[Document, list[Source], list[InputError]]:
     document = load_yaml(path)
     check_schema(document, schema)
     return document, *take_sources(document)

@@ -8,17 +8,21 @@ and no aliases, so a small file cannot unfold into a huge one.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import yaml
 
 from papisim.errors import InputError, did_you_mean
 
 Path_ = tuple[str | int, ...]
+P = ParamSpec("P")
+R = TypeVar("R")
 _MAX_DEPTH = 40
 _MAX_DIGITS = 300  # more do not fit a float
 
@@ -119,6 +123,28 @@ def _leaves(path: Path_, node: Any) -> Iterator[tuple[Path_, Any]]:
             yield from _leaves((*path, index), value)
     else:
         yield path, node
+
+
+def while_unchanged(read: Callable[Concatenate[Path | str, P], R]) -> Callable[Concatenate[Path | str, P], R]:
+    """Make a reader of files remember what it made of a file until that has another size or time of change.
+
+    Sweeps ask for the same few files at every point. What the reader returns must not be changed.
+    """
+
+    @lru_cache(maxsize=256)
+    def remembered(path: Path | str, version: tuple[int, int], *args: P.args, **kwargs: P.kwargs) -> R:
+        del version
+        return read(path, *args, **kwargs)
+
+    @wraps(read)
+    def read_if_changed(path: Path | str, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return read(path, *args, **kwargs)  # which says what is wrong
+        return remembered(path, (status.st_mtime_ns, status.st_size), *args, **kwargs)  # type: ignore[arg-type] # hashable
+
+    return read_if_changed
 
 
 def check_schema(document: Document, expected: str) -> None:
