@@ -10,10 +10,14 @@ A device kind is one module (or package) of :mod:`papisim.devices` with two name
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from papisim.ops.cost import Cost
-from papisim.ops.kernel import Kernel
+import numpy as np
+from numpy.typing import NDArray
+
+from papisim.ops.cost import ENERGY_PARTS, Cost, Energy
+from papisim.ops.kernel import Attention, Kernel
 from papisim.spec.base import NonNegative, Spec
 
 
@@ -24,6 +28,63 @@ class DevicePart(Spec):
     description: str
     capacity_bytes: NonNegative
     static_w: NonNegative
+
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class AttentionRun:
+    """Costs of one attention kernel over caches of ``n`` lengths, such as those of ``n`` decoding iterations.
+
+    Attributes:
+        time_s: seconds of each, shape (n,).
+        energy_j: joules of each by part, static energy excluded, shape (parts, n); parts in the order of
+            :data:`papisim.ops.cost.ENERGY_PARTS`.
+    """
+
+    time_s: Floats
+    energy_j: Floats
+
+    @classmethod
+    def of(cls, time_s: Floats, energy: Energy) -> AttentionRun:
+        """Return a run from an energy whose parts are numbers or arrays of shape (n,)."""
+        energy_j = np.zeros((len(ENERGY_PARTS), len(time_s)))
+        for row, (_, part_j) in zip(energy_j, energy.items(), strict=True):
+            row[:] = part_j
+        return cls(time_s, energy_j)
+
+
+def growing_caches(kernel: Attention, n: int) -> tuple[Ints, Ints]:
+    """Return cached tokens in all and in the longest cache, over ``n`` iterations that each keep all query tokens.
+
+    Raises:
+        ValueError: requests have different numbers of query tokens, so which cache grows how is not known.
+    """
+    iterations = np.arange(n, dtype=np.int64)
+    return (
+        kernel.kv_tokens + kernel.query_tokens * iterations,
+        kernel.longest_kv + tokens_per_request(kernel) * iterations,
+    )
+
+
+def with_caches(kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> Attention:
+    """Return a kernel whose sizes are arrays: all its sums over pairs, bytes and operations are arrays, then."""
+    lengths: dict[str, Any] = {"kv_tokens": kv_tokens, "longest_kv": longest_kv}
+    return replace(kernel, **lengths, pairs=tokens_per_request(kernel) * lengths["kv_tokens"])
+
+
+def tokens_per_request(kernel: Attention) -> int:
+    """Return the query tokens of each request of a decoding kernel (TLP).
+
+    Raises:
+        ValueError: it is not the same for all, or the kernel does not score each query against its whole cache.
+    """
+    tlp, rest = divmod(kernel.query_tokens, kernel.n_requests)
+    if rest or kernel.pairs != tlp * kernel.kv_tokens:
+        raise ValueError("expected decoding attention with as many query tokens in each request")
+    return tlp
 
 
 class DevicePool(Protocol):
@@ -49,4 +110,28 @@ class DevicePool(Protocol):
 
         Raises:
             NotModelled: this kind of device does not run this kind of kernel.
+        """
+
+    def price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> AttentionRun:
+        """Return what :meth:`price` does for a decoding kernel over caches of many lengths, at once.
+
+        Args:
+            kernel: decoding attention with as many query tokens in each request; its own lengths are not used.
+            kv_tokens: cached tokens of all requests, the new ones included, shape (n,).
+            longest_kv: the longest cache, shape (n,).
+
+        Raises:
+            ValueError: requests have different numbers of query tokens.
+            NotModelled: as :meth:`price`.
+        """
+
+    def price_growing(self, kernel: Attention, n: int) -> AttentionRun:
+        """Return the costs of ``n`` successive decoding iterations, every cache longer by the query tokens in each.
+
+        Args:
+            kernel: attention of the first; as many query tokens in each request.
+            n: iterations.
+
+        Raises:
+            ValueError, NotModelled: as :meth:`price_caches`.
         """

@@ -70,13 +70,13 @@ def linear_times_of(part: Part, library: LinearLibrary, rows: pd.DataFrame) -> F
 
 def attention_times(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> Floats:
     """Return the model's seconds of decode attention."""
-    return decode_times(part, library, _shapes(rows))
+    return np.asarray(decode_times(part, library, _shapes(rows)), dtype=np.float64)
 
 
 def prefill_times_of(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> Floats:
     """Return the model's seconds of attention over prompts; a prompt of one token is decoded."""
     times = prefill_times(part, library, _shapes(rows))
-    return np.where(rows.kv.to_numpy() > 1, times, decode_times(part, library, _shapes(rows)))
+    return np.asarray(np.where(rows.kv.to_numpy() > 1, times, decode_times(part, library, _shapes(rows))))
 
 
 def _shapes(rows: pd.DataFrame) -> AttentionShapes:

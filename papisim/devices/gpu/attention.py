@@ -20,11 +20,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from papisim.devices.either import Either, as_column, ceil, choose, larger, least, smaller
 from papisim.devices.gpu.linear import norm, waves
 from papisim.devices.gpu.part import AttentionLibrary, Packing, Part
 from papisim.ops.kernel import Attention
@@ -35,11 +35,15 @@ Floats = NDArray[np.float64]
 _PARTIAL_BYTES = 4
 #: products in score and context of a (query, key) pair and element of a head: 2 + 2 operations
 _FLOP_PER_PAIR = 4
+#: kernels from which it pays to look for the splits that can be fastest at all
+_WORTH_PRUNING = 16
+#: a split is tried where its least time beats another's greatest by this much or less: rounding never drops one
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class AttentionShapes:
-    """Attention kernels side by side, one entry each in every array.
+    """One attention kernel in floats, or kernels side by side in columns of shape ``(kernels, 1)``.
 
     Attributes:
         requests: requests of the batch.
@@ -52,111 +56,152 @@ class AttentionShapes:
         element_bytes: bytes of an element.
     """
 
-    requests: Floats
-    queries: Floats
-    kv: Floats
-    longest_kv: Floats
-    n_heads: Floats
-    n_kv_heads: Floats
-    head_dim: Floats
-    element_bytes: Floats
+    requests: Either
+    queries: Either
+    kv: Either
+    longest_kv: Either
+    n_heads: Either
+    n_kv_heads: Either
+    head_dim: Either
+    element_bytes: Either
 
     @classmethod
     def of(cls, kernel: Attention, n_heads: int, n_kv_heads: int) -> AttentionShapes:
         """Return one kernel as it runs on a rank that holds so many of its heads."""
-        mean_queries, mean_kv = kernel.query_tokens / kernel.n_requests, kernel.kv_tokens / kernel.n_requests
-        sizes = (
-            kernel.n_requests, mean_queries, mean_kv, kernel.longest_kv, n_heads, n_kv_heads, kernel.head_dim,
-            kernel.element_bytes,
+        return cls(
+            kernel.n_requests, kernel.query_tokens / kernel.n_requests, kernel.kv_tokens / kernel.n_requests,
+            kernel.longest_kv, n_heads, n_kv_heads, kernel.head_dim, kernel.element_bytes,
         )  # fmt: skip
-        return cls(*np.array(sizes, dtype=np.float64)[:, None, None])
 
     @classmethod
     def table(cls, *columns: ArrayLike) -> AttentionShapes:
         """Return kernels from columns in the order of the attributes."""
-        arrays = np.broadcast_arrays(*[np.atleast_1d(np.asarray(column, dtype=np.float64)) for column in columns])
-        return cls(*[array[:, None] for array in arrays])
+        return cls(*[as_column(column) for column in np.broadcast_arrays(*columns)])
 
     @property
-    def kv_bytes(self) -> Floats:
+    def kv_bytes(self) -> Either:
         """Bytes of the keys and values of the batch."""
         return 2 * self.requests * self.n_kv_heads * self.kv * self.head_dim * self.element_bytes
 
     @property
-    def query_bytes(self) -> Floats:
+    def query_bytes(self) -> Either:
         """Bytes of the queries, and of the results."""
         return self.requests * self.n_heads * self.queries * self.head_dim * self.element_bytes
 
 
-def decode_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Floats:
-    """Return the seconds of decode attention, one for each kernel of ``shapes``."""
+def decode_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Either:
+    """Return the seconds of decode attention: a float of one kernel, shape ``(kernels,)`` of several."""
+    blocks, longest = ceil(shapes.kv / library.key_tile), ceil(shapes.longest_kv / library.key_tile)
+    tiles_s, combining_s = _tiles(part, library, shapes, blocks, longest)
+    fastest_s = least(norm(library.overlap_exponent, tiles_s, _memory_s(part, library, shapes)) + combining_s)
+    return library.launch_s + larger(fastest_s, least(_compute_s(part, shapes)))
+
+
+def decode_times_over(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Floats:
+    """Return what :func:`decode_times` does for kernels that differ in their caches alone.
+
+    Args:
+        part: the GPU.
+        library: the library.
+        shapes: ``kv`` and ``longest_kv`` in columns of shape ``(kernels, 1)``, best in order; all else in floats.
+    """
+    blocks, longest = np.ceil(shapes.kv / library.key_tile), np.ceil(shapes.longest_kv / library.key_tile)
+    # tiles hold whole blocks: their time is the same from one new block to the next
+    new = np.ones(len(blocks), dtype=bool)
+    new[1:] = ((blocks[1:] != blocks[:-1]) | (longest[1:] != longest[:-1]))[:, 0]
+    first, piece = np.flatnonzero(new), np.cumsum(new) - 1
+    memory_s = _memory_s(part, library, shapes)
+    tiles_s, combining_s = _tiles(part, library, shapes, blocks[first], longest[first])
+    combining_s = combining_s + np.zeros_like(tiles_s)
+    if tiles_s.shape[1] > 1 and len(new) >= _WORTH_PRUNING:
+        bounds = np.minimum.reduceat(memory_s, first), np.maximum.reduceat(memory_s, first)
+        tiles_s, combining_s = _worth_trying(library, tiles_s, combining_s, bounds)
+    fastest_s = least(norm(library.overlap_exponent, tiles_s[piece], memory_s) + combining_s[piece])
+    return np.asarray(library.launch_s + larger(fastest_s, least(_compute_s(part, shapes))), dtype=np.float64)
+
+
+def _worth_trying(
+    library: AttentionLibrary, tiles_s: Floats, combining_s: Floats, memory_s: tuple[Floats, Floats]
+) -> tuple[Floats, Floats]:
+    """Keep the splits that are fastest somewhere between two bounds on the time of the memory, in which times grow."""
+    low, high = (norm(library.overlap_exponent, tiles_s, bound) + combining_s for bound in memory_s)
+    hopeless = low > high.min(axis=1, keepdims=True) * (1 + _ROUNDING)
+    kept = np.argsort(hopeless, axis=1, kind="stable")[:, : int((~hopeless).sum(axis=1).max())]
+    return np.take_along_axis(tiles_s, kept, axis=1), np.take_along_axis(combining_s, kept, axis=1)
+
+
+def _tiles(
+    part: Part, library: AttentionLibrary, shapes: AttentionShapes, blocks: Either, longest: Either
+) -> tuple[Either, Either]:
+    """Return the seconds of a batch's tiles on chip and of combining their results, for each split to choose from.
+
+    Caches enter in whole blocks alone.
+    """
     grouped = shapes.n_heads > shapes.n_kv_heads
     packed = grouped & _applies(library.packing, shapes)
-    group = np.where(packed, shapes.n_heads / shapes.n_kv_heads, 1.0)
-    row_tiles = np.ceil(group * shapes.queries / library.query_tile)
-    blocks = np.ceil(shapes.kv / library.key_tile)
-    splits = np.minimum(_splits(library.max_splits), np.where(_may_split(library, shapes, grouped), blocks, 1.0))
-    tiles = shapes.requests * shapes.n_heads / group * row_tiles * splits
-    body = _stream(part, library, shapes, tiles, splits)
-    partial = 2 * splits * shapes.query_bytes / shapes.element_bytes * _PARTIAL_BYTES
-    combining = np.where(splits > 1, library.split_fixed_s + partial / library.split_bytes_per_s, 0.0)
+    group = choose(packed, shapes.n_heads / shapes.n_kv_heads, 1.0)
+    may_split = _applies(library.splits, shapes) & (grouped | library.splits_ungrouped)
+    splits = 1.0 if may_split is False else smaller(_splits(library.max_splits), choose(may_split, blocks, 1.0))
+    tiles = shapes.requests * shapes.n_heads / group * ceil(group * shapes.queries / library.query_tile) * splits
+    filled = waves(tiles / part.multiprocessors, library.wave_ratio)
+    block_bytes = 2 * library.key_tile * shapes.head_dim * shapes.element_bytes
+    query_bytes = 2 * library.query_tile * shapes.head_dim * shapes.element_bytes
+    tile_bytes = ceil(blocks / splits) * block_bytes + query_bytes
+    longest_bytes = ceil(longest / splits) * block_bytes + query_bytes
+    tiles_s = norm(
+        library.overlap_exponent,
+        longest_bytes / library.lone_bytes_per_s,
+        filled * tile_bytes * (part.multiprocessors / library.on_chip_bytes_per_s),
+        filled * library.tile_fixed_s,
+    )
+    partial = 2 * splits * (shapes.query_bytes / shapes.element_bytes * _PARTIAL_BYTES)
+    combining_s = choose(splits > 1, library.split_fixed_s + partial / library.split_bytes_per_s, 0.0)
     # a group of one head, a single request and a single head of the cache all lie in memory as a tile needs them
     repacked = packed & (shapes.n_kv_heads > 1) & (shapes.requests > 1)
-    fastest = (body + combining + repacked * library.repack_s).min(axis=1)
-    pairs = shapes.requests * shapes.n_heads * shapes.queries * shapes.kv
-    least = _FLOP_PER_PAIR * (pairs * shapes.head_dim)[:, 0] / part.peak_flop_per_s
-    return np.asarray(library.launch_s + np.maximum(fastest, least), dtype=np.float64)
+    return tiles_s, combining_s + repacked * library.repack_s
 
 
-def _stream(part: Part, library: AttentionLibrary, shapes: AttentionShapes, tiles: Floats, splits: Floats) -> Floats:
-    """Return the seconds of a batch's tiles without launches."""
-
-    def tile_bytes(kv: Floats) -> Floats:
-        keys = np.ceil(kv / library.key_tile / splits) * library.key_tile
-        return 2 * (keys + library.query_tile) * shapes.head_dim * shapes.element_bytes
-
-    filled = waves(tiles / part.multiprocessors, library.wave_ratio)
-    on_chip = filled * tile_bytes(shapes.kv) * part.multiprocessors / library.on_chip_bytes_per_s
-    alone = tile_bytes(shapes.longest_kv) / library.lone_bytes_per_s
+def _memory_s(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Either:
     bandwidth = part.memory_bandwidth_bytes_per_s * library.bandwidth_ratio
-    memory = (shapes.kv_bytes + 2 * shapes.query_bytes) / bandwidth
-    return np.asarray(norm(library.overlap_exponent, alone, on_chip, filled * library.tile_fixed_s, memory))
+    return (shapes.kv_bytes + 2 * shapes.query_bytes) / bandwidth
 
 
-def _applies(packing: Packing, shapes: AttentionShapes) -> Any:
+def _compute_s(part: Part, shapes: AttentionShapes) -> Either:
+    """Return the least seconds that the tensor cores allow."""
+    pairs = shapes.requests * shapes.n_heads * shapes.queries * shapes.kv
+    return _FLOP_PER_PAIR * pairs * shapes.head_dim / part.peak_flop_per_s
+
+
+def _applies(packing: Packing, shapes: AttentionShapes) -> Either:
     match packing:
         case Packing.ALWAYS:
-            return np.full_like(shapes.queries, True, dtype=bool)
+            return True
         case Packing.SINGLE_TOKEN:
-            return np.asarray(shapes.queries <= 1)
+            return shapes.queries <= 1
         case Packing.NEVER:
-            return np.full_like(shapes.queries, False, dtype=bool)
-
-
-def _may_split(library: AttentionLibrary, shapes: AttentionShapes, grouped: Any) -> Any:
-    return np.logical_and(_applies(library.splits, shapes), grouped | library.splits_ungrouped)
+            return False
 
 
 @cache
 def _splits(max_splits: int) -> Floats:
     """Return the splits to choose from: every one up to eight, then four between one power of two and the next."""
     exact = [*range(1, 9), *(2**power * step // 4 for power in range(3, 10) for step in (5, 6, 7, 8))]
-    return np.asarray([[split for split in exact if split <= max_splits]], dtype=np.float64)
+    return np.asarray([split for split in exact if split <= max_splits], dtype=np.float64)
 
 
-def prefill_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Floats:
-    """Return the seconds of causal attention over whole prompts of ``shapes.kv`` tokens, one for each kernel."""
-    kernels, queries, dim = library.prefill, shapes.kv[:, 0], shapes.head_dim[:, 0]
-    row_tiles = np.ceil(queries / kernels.query_tile)
-    last = np.ceil(queries / kernels.key_tile)
+def prefill_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Either:
+    """Return the seconds of causal attention over whole prompts of ``shapes.kv`` tokens, as :func:`decode_times` does."""
+    kernels, queries, dim = library.prefill, shapes.kv, shapes.head_dim
+    row_tiles = ceil(queries / kernels.query_tile)
+    last = ceil(queries / kernels.key_tile)
     # row tile r attends to the key tiles up to its own end; the last one to all there are
     keys = (row_tiles - 1) * row_tiles / 2 * kernels.query_tile / kernels.key_tile + last
     tensor = part.peak_flop_per_s * kernels.tensor_ratio / part.multiprocessors
     key_tile_s = _FLOP_PER_PAIR * dim * kernels.query_tile * kernels.key_tile / tensor
-    tiles = (shapes.requests * shapes.n_heads)[:, 0] * row_tiles
+    tiles = shapes.requests * shapes.n_heads * row_tiles
     filled = waves(tiles / part.multiprocessors, kernels.wave_ratio)
     one_s = keys / row_tiles * key_tile_s + kernels.tile_fixed_s
-    compute = np.maximum(filled * one_s, last * key_tile_s + kernels.tile_fixed_s)
+    compute = larger(filled * one_s, last * key_tile_s + kernels.tile_fixed_s)
     moved = 2 * shapes.query_bytes + shapes.kv_bytes
-    memory = moved[:, 0] / (part.memory_bandwidth_bytes_per_s * kernels.bandwidth_ratio)
-    return np.asarray(kernels.launch_s + norm(kernels.overlap_exponent, compute, memory), dtype=np.float64)
+    memory = moved / (part.memory_bandwidth_bytes_per_s * kernels.bandwidth_ratio)
+    return kernels.launch_s + least(norm(kernels.overlap_exponent, compute, memory))

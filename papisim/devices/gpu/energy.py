@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from papisim.devices.either import Either, smaller
 from papisim.devices.gpu.part import Part
 from papisim.ops.cost import Energy
 
 
-def kernel_energy(part: Part, flop: float, moved_bytes: float, time_s: float) -> Energy:
-    """Return the energy of one kernel on one GPU above what it draws idle, by the part's energy model."""
+def kernel_energy(part: Part, flop: Either, moved_bytes: Either, time_s: Either) -> Energy:
+    """Return the energy of one kernel on one GPU above what it draws idle, by the part's energy model.
+
+    Of arrays of kernels, parts of the energy are arrays or, where all are equal, numbers.
+    """
     if part.energy_model == "fitted":
         return _fitted(part, flop, moved_bytes, time_s)
     energy = part.energy
@@ -20,12 +24,12 @@ def kernel_energy(part: Part, flop: float, moved_bytes: float, time_s: float) ->
     )
 
 
-def _fitted(part: Part, flop: float, moved_bytes: float, time_s: float) -> Energy:
+def _fitted(part: Part, flop: Either, moved_bytes: Either, time_s: Either) -> Energy:
     """``active·t + bytes·e_DRAM + FLOP·e_compute``, at most what the board's limit leaves above idle."""
     fitted = part.fitted_energy
     assert fitted is not None, "the part's validator has seen to it"
     active_j, dram_j = fitted.active_w * time_s, fitted.dram_j_per_byte * moved_bytes
     compute_j = fitted.compute_j_per_flop * flop
     limit_j = (part.board_w - part.static_w) * time_s
-    share = min(1.0, limit_j / (active_j + dram_j + compute_j))
+    share = smaller(1.0, limit_j / (active_j + dram_j + compute_j))
     return Energy(dram_access_j=share * dram_j, gpu_compute_j=share * compute_j, gpu_memory_j=share * active_j)

@@ -16,12 +16,13 @@ follows the measured tables on both sides of the ridge and where a library's heu
 
 from __future__ import annotations
 
-from functools import cache, reduce
-from typing import Any
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from papisim.devices.either import Either, as_column, ceil, larger, least
 from papisim.devices.gpu.part import LinearLibrary, Part
 
 Floats = NDArray[np.float64]
@@ -29,7 +30,65 @@ Floats = NDArray[np.float64]
 #: bytes of an element of a partial sum, which libraries keep in single precision
 _PARTIAL_BYTES = 4
 #: keeps a ratio of times from dividing by nothing
-_TINY = np.finfo(np.float64).tiny
+_TINY = float(np.finfo(np.float64).tiny)
+
+
+class Tiling(NamedTuple):
+    """What the tiles of one weight take, whatever the token-rows; one entry for each tile and split along the last axis.
+
+    Attributes:
+        k: inputs.
+        n: outputs.
+        element_bytes: bytes of an element.
+        tile_rows: rows of a tile.
+        row_share: tiles in a row of tiles, over the multiprocessors.
+        wave_s: seconds of a wave of tiles.
+        splits: parts of the inputs.
+    """
+
+    k: Either
+    n: Either
+    element_bytes: float
+    tile_rows: Floats
+    row_share: Floats
+    wave_s: Floats
+    splits: Floats
+
+
+def tiling(part: Part, library: LinearLibrary, k: Either, n: Either, element_bytes: float) -> Tiling:
+    """Return the tiling of a ``(k, n)`` weight, or of several in columns of shape ``(kernels, 1)``."""
+    tile_rows, tile_columns, splits = _candidates(tuple(map(tuple, library.tiles)), tuple(library.splits))
+    aligned = (n * element_bytes) % library.aligned_bytes == 0
+    tensor = part.peak_flop_per_s * np.where(aligned, library.tensor_ratio, library.unaligned_tensor_ratio)
+    depth = np.ceil(k / splits / library.tile_depth) * library.tile_depth
+    on_tile = depth * (
+        2 * tile_rows * tile_columns / tensor
+        + (tile_rows + tile_columns) * element_bytes / library.on_chip_bytes_per_s
+    )
+    return Tiling(
+        k,
+        n,
+        element_bytes,
+        tile_rows,
+        np.ceil(n / tile_columns) * splits / part.multiprocessors,
+        on_tile * part.multiprocessors + library.tile_fixed_s,
+        splits,
+    )
+
+
+def rows_times(part: Part, library: LinearLibrary, weight: Tiling, m: Either) -> Either:
+    """Return the seconds of ``m`` token-rows times a weight: a float of one, shape ``(kernels,)`` of a column of them."""
+    row_tiles = np.ceil(m / weight.tile_rows)
+    compute = waves(row_tiles * weight.row_share, library.wave_ratio) * weight.wave_s
+    inputs, outputs, element_bytes = weight.k, weight.n, weight.element_bytes
+    weights = inputs * outputs * (1 + library.reread_ratio * (row_tiles - 1))
+    moved = element_bytes * (weights + (m * inputs + m * outputs))
+    memory = moved / (part.memory_bandwidth_bytes_per_s * library.bandwidth_ratio)
+    summed = m * outputs * (_PARTIAL_BYTES / library.split_bytes_per_s)
+    summing = np.where(weight.splits > 1, library.split_fixed_s + (weight.splits + 1) * summed, 0.0)
+    body = norm(library.overlap_exponent, compute, memory) + summing
+    chosen = _nearly_fastest(body, library.selection_exponent)
+    return library.launch_s + larger(chosen, least(_roofline(part, m, inputs, outputs, element_bytes)))
 
 
 def linear_times(
@@ -45,59 +104,41 @@ def linear_times(
         n: outputs.
         element_bytes: bytes of an element.
     """
-    rows, inputs, outputs = (np.atleast_1d(np.asarray(size, dtype=np.float64))[:, None] for size in (m, k, n))
-    tile_rows, tile_columns, splits = _candidates(tuple(map(tuple, library.tiles)), tuple(library.splits))
-    row_tiles = np.ceil(rows / tile_rows)
-    tiles = row_tiles * np.ceil(outputs / tile_columns) * splits
-    depth = np.ceil(inputs / splits / library.tile_depth) * library.tile_depth
-    tensor = _tensor_rate(part, library, outputs, element_bytes)
-    on_tile = depth * (
-        2 * tile_rows * tile_columns / tensor
-        + (tile_rows + tile_columns) * element_bytes / library.on_chip_bytes_per_s
-    )
-    compute = waves(tiles / part.multiprocessors, library.wave_ratio) * (
-        on_tile * part.multiprocessors + library.tile_fixed_s
-    )
-    weights = inputs * outputs * (1 + library.reread_ratio * (row_tiles - 1))
-    moved = element_bytes * (weights + rows * inputs + rows * outputs)
-    memory = moved / (part.memory_bandwidth_bytes_per_s * library.bandwidth_ratio)
-    summing = library.split_fixed_s + (splits + 1) * rows * outputs * _PARTIAL_BYTES / library.split_bytes_per_s
-    body = norm(library.overlap_exponent, compute, memory) + np.where(splits > 1, summing, 0.0)
-    chosen = _nearly_fastest(body, library.selection_exponent)
-    bound = roofline_times(part, m, k, n, element_bytes=element_bytes)
-    return np.asarray(library.launch_s + np.maximum(chosen, bound), dtype=np.float64)
+    weight = tiling(part, library, as_column(k), as_column(n), element_bytes)
+    return np.asarray(rows_times(part, library, weight, as_column(m)), dtype=np.float64)
 
 
 def roofline_times(part: Part, m: ArrayLike, k: ArrayLike, n: ArrayLike, *, element_bytes: float = 2.0) -> Floats:
     """Return the least seconds that the peaks of a GPU allow: ``max(2·m·k·n / peak, bytes / bandwidth)``."""
     rows, inputs, outputs = (np.asarray(size, dtype=np.float64) for size in (m, k, n))
-    moved = element_bytes * (inputs * outputs + rows * inputs + rows * outputs)
-    flop = 2 * rows * inputs * outputs
-    return np.maximum(flop / part.peak_flop_per_s, moved / part.memory_bandwidth_bytes_per_s)
+    return np.asarray(_roofline(part, rows, inputs, outputs, element_bytes), dtype=np.float64)
 
 
-def waves(exact: Any, lost_ratio: float) -> Any:
+def _roofline(part: Part, m: Either, k: Either, n: Either, element_bytes: float) -> Either:
+    moved = element_bytes * (k * n + m * k + m * n)
+    return larger(2 * m * k * n / part.peak_flop_per_s, moved / part.memory_bandwidth_bytes_per_s)
+
+
+def waves(exact: Either, lost_ratio: float) -> Either:
     """Return waves of tiles: ``max(1, w + ρ·(⌈w⌉ − w))``; multiprocessors without a tile idle in the last one."""
-    return np.maximum(1.0, exact + lost_ratio * (np.ceil(exact) - exact))
+    return larger(exact + lost_ratio * (ceil(exact) - exact), 1.0)
 
 
-def norm(exponent: float, *times: Any) -> Any:
+def norm(exponent: float, *times: Either) -> Either:
     """Return ``(Σ tᵢ^p)^(1/p)``, scaled by the largest so that no power underflows."""
-    largest = np.maximum(reduce(np.maximum, times), _TINY)
+    largest: Either = _TINY
+    for time in times:
+        largest = larger(largest, time)
     return largest * sum((time / largest) ** exponent for time in times) ** (1 / exponent)
 
 
 @cache
 def _candidates(tiles: tuple[tuple[int, ...], ...], splits: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
-    columns = np.asarray([(*tile, split) for tile in tiles for split in splits], dtype=np.float64).T[:, None, :]
+    columns = np.asarray([(*tile, split) for tile in tiles for split in splits], dtype=np.float64).T
     return columns[0], columns[1], columns[2]
 
 
-def _tensor_rate(part: Part, library: LinearLibrary, outputs: Floats, element_bytes: float) -> Floats:
-    aligned = (outputs * element_bytes) % library.aligned_bytes == 0
-    return part.peak_flop_per_s * np.where(aligned, library.tensor_ratio, library.unaligned_tensor_ratio)
-
-
-def _nearly_fastest(times: Floats, exponent: float) -> Floats:
-    fastest = times.min(axis=1, keepdims=True)
-    return np.asarray(fastest[:, 0] * ((times / fastest) ** -exponent).mean(axis=1) ** (-1 / exponent))
+def _nearly_fastest(times: Floats, exponent: float) -> Either:
+    fastest = times.min(axis=-1)
+    ratios = times / np.expand_dims(fastest, -1)
+    return fastest * ((ratios**-exponent).sum(axis=-1) / times.shape[-1]) ** (-1 / exponent)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
+import numpy as np
+
+from papisim.devices.base import AttentionRun, Ints, growing_caches, with_caches
+from papisim.devices.either import Either, as_column
+from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy
-from papisim.devices.gpu.linear import linear_times
+from papisim.devices.gpu.linear import Tiling, rows_times, tiling
 from papisim.devices.gpu.part import Packing, Part
 from papisim.devices.gpu.table import measured_attention_s, measured_linear_s, measured_unfused_s
-from papisim.ops.cost import Cost
+from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import ROW_PARALLEL, Attention, Elementwise, Kernel, KernelClass, KvAppend, Linear
 
 #: elementwise kernels that work on a tensor which is itself split over the ranks; the others run whole on each
@@ -22,9 +26,9 @@ _SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY})
 class _Shard:
     """What the largest rank computes and moves, how long it takes, and what of that is its launch."""
 
-    flop: float
-    moved_bytes: float
-    time_s: float
+    flop: Either
+    moved_bytes: Either
+    time_s: Either
     launch_s: float
     bandwidth_ratio: float
     tensor_ratio: float
@@ -37,6 +41,7 @@ class Pool:
     name: str
     part: Part
     count: int
+    _tilings: dict[tuple[int, int, int], Tiling] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def capacity_bytes(self) -> float:
@@ -65,6 +70,27 @@ class Pool:
                 share = 1 / self.count if kernel.kernel_class in _SHARDED else 1.0
                 moved = kernel.read_bytes + kernel.write_bytes
                 return self._cost(self._streamed(kernel.flop * share, moved * share))
+
+    def price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> AttentionRun:
+        """Return the costs of a decoding kernel over caches of many lengths.
+
+        The model takes all at once; measured tables, where the part uses them, are looked up one by one.
+        """
+        kernels = with_caches(kernel, kv_tokens, longest_kv)
+        library, heads = self.part.attention.used, self._heads(kernel)
+        mean_kv = kv_tokens / kernel.n_requests
+        shapes = replace(AttentionShapes.of(kernel, *heads), kv=as_column(mean_kv), longest_kv=as_column(longest_kv))
+        times = decode_times_over(self.part, library, shapes)
+        if self.part.mode == "table":
+            measured = [self._table_attention_s(kernel, *heads, kv) for kv in mean_kv.tolist()]
+            times = np.asarray(
+                [model if found is None else found for model, found in zip(times, measured, strict=True)]
+            )
+        return AttentionRun.of(times, self._energy(self._attention_shard(kernels, times)))
+
+    def price_growing(self, kernel: Attention, n: int) -> AttentionRun:
+        """Return the costs of ``n`` successive decoding iterations."""
+        return self.price_caches(kernel, *growing_caches(kernel, n))
 
     def price_unfused(self, kernel: Elementwise, n_kernels: int, rows: int) -> Cost:
         """Return the cost of the single operations of a kernel as eager torch launches them.
@@ -107,7 +133,7 @@ class Pool:
             case Linear():
                 return self._table_linear_s(self._shard_linear(kernel)) is not None
             case Attention():
-                return self._table_attention_s(kernel, *self._heads(kernel)) is not None
+                return self._table_attention_s(kernel, *self._heads(kernel), _mean_kv(kernel)) is not None
         return False
 
     def _shard_linear(self, kernel: Linear) -> Linear:
@@ -127,10 +153,16 @@ class Pool:
         library = self.part.linear.used
         time_s = self._table_linear_s(kernel)
         if time_s is None:
-            times = linear_times(self.part, library, kernel.m, kernel.k, kernel.n, element_bytes=kernel.element_bytes)
-            time_s = float(times[0])
+            time_s = float(rows_times(self.part, library, self._tiling(kernel), kernel.m))
         moved = kernel.read_bytes + kernel.write_bytes
         return _Shard(kernel.flop, moved, time_s, library.launch_s, library.bandwidth_ratio, library.tensor_ratio)
+
+    def _tiling(self, kernel: Linear) -> Tiling:
+        key = kernel.k, kernel.n, kernel.element_bytes
+        found = self._tilings.get(key)
+        if found is None:
+            found = self._tilings[key] = tiling(self.part, self.part.linear.used, *key)
+        return found
 
     def _table_linear_s(self, kernel: Linear) -> float | None:
         if self.part.mode != "table" or self.part.tables is None:
@@ -138,23 +170,25 @@ class Pool:
         return measured_linear_s(self.part.tables, kernel.m, kernel.k, kernel.n)
 
     def _attention(self, kernel: Attention) -> _Shard:
-        library, (n_heads, n_kv_heads) = self.part.attention.used, self._heads(kernel)
-        share = n_kv_heads / kernel.n_kv_heads
-        time_s = self._table_attention_s(kernel, n_heads, n_kv_heads)
+        heads = self._heads(kernel)
+        time_s = self._table_attention_s(kernel, *heads, _mean_kv(kernel))
         if time_s is None:
-            shapes = AttentionShapes.of(kernel, n_heads, n_kv_heads)
             times = prefill_times if _is_causal(kernel) else decode_times
-            time_s = float(times(self.part, library, shapes)[0])
+            time_s = float(times(self.part, self.part.attention.used, AttentionShapes.of(kernel, *heads)))
+        return self._attention_shard(kernel, time_s)
+
+    def _attention_shard(self, kernel: Attention, time_s: Either) -> _Shard:
+        library, share = self.part.attention.used, self._heads(kernel)[1] / kernel.n_kv_heads
         moved = (kernel.read_bytes + kernel.write_bytes) * share
         flop, launch_s = kernel.flop * share, library.launch_s
         return _Shard(flop, moved, time_s, launch_s, library.bandwidth_ratio, library.prefill.tensor_ratio)
 
-    def _table_attention_s(self, kernel: Attention, n_heads: int, n_kv_heads: int) -> float | None:
+    def _table_attention_s(self, kernel: Attention, n_heads: int, n_kv_heads: int, kv: float) -> float | None:
         tlp, rest = divmod(kernel.query_tokens, kernel.n_requests)
         if self.part.mode != "table" or self.part.tables is None or rest or _is_causal(kernel):
             return None
         packed = self.part.attention.used.packing is Packing.ALWAYS and n_heads > n_kv_heads and tlp > 1
-        heads, kv = (n_heads, n_kv_heads, kernel.head_dim), kernel.kv_tokens / kernel.n_requests
+        heads = (n_heads, n_kv_heads, kernel.head_dim)
         return measured_attention_s(
             self.part.tables, heads, packed=packed, tlp=tlp, requests=kernel.n_requests, kv=kv
         )
@@ -170,8 +204,14 @@ class Pool:
         memory_s = shard.moved_bytes / (part.memory_bandwidth_bytes_per_s * shard.bandwidth_ratio)
         compute_s = shard.flop / (part.peak_flop_per_s * shard.tensor_ratio)
         bounds = {"compute": compute_s, "memory": memory_s, "fixed": shard.launch_s}
-        energy = kernel_energy(part, shard.flop, shard.moved_bytes, shard.time_s) * self.count
-        return Cost(shard.time_s, max(bounds, key=bounds.__getitem__), energy)
+        return Cost(shard.time_s, max(bounds, key=bounds.__getitem__), self._energy(shard))
+
+    def _energy(self, shard: _Shard) -> Energy:
+        return kernel_energy(self.part, shard.flop, shard.moved_bytes, shard.time_s) * self.count
+
+
+def _mean_kv(kernel: Attention) -> float:
+    return kernel.kv_tokens / kernel.n_requests
 
 
 def _is_causal(kernel: Attention) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from papisim.devices.either import larger
 from papisim.devices.pim.mapping.attacc_released import Section, move_cycles
 from papisim.devices.pim.mapping.phases import NO_SWEEP, Geometry, Phase, Program, Run
 from papisim.devices.pim.scheduler import Rules
-from papisim.devices.pim.timing import Timing, refreshes, sweep_cycles
+from papisim.devices.pim.timing import Timing, Whole, refreshes, sweep_cycles
 
 
 class Timed(NamedTuple):
@@ -33,6 +34,31 @@ def time_program(timing: Timing, program: Program) -> Timed:
     clock = _Clock(timing)
     clock.run(program)
     return Timed(clock.now, refreshes(timing, clock.last_activate), clock.slowest)
+
+
+def time_programs(timing: Timing, program: Program) -> tuple[Whole, Whole]:
+    """Return what :func:`time_program` does of a program whose numbers are arrays: cycles, and the last activation.
+
+    Every sweep has columns. A run's repetitions take the same, so one is timed from idle and the others shift it.
+    """
+    return _time_arrays(timing, program, {id(NO_SWEEP): (0, 0)})
+
+
+def _time_arrays(timing: Timing, program: Program, swept: dict[int, tuple[Whole, Whole]]) -> tuple[Whole, Whole]:
+    now, last_activate = 0, -1
+    for item in program:
+        if isinstance(item, Run):
+            cycles, activated = _time_arrays(timing, item.items, swept)
+            now, last_activate = now + item.times * cycles, now + (item.times - 1) * cycles + activated
+            continue
+        sweep, moves = item
+        if id(sweep) not in swept:
+            swept[id(sweep)] = sweep_cycles(timing, sweep)
+        banks, activate = swept[id(sweep)]
+        if sweep is not NO_SWEEP:
+            last_activate = now + activate
+        now = now + larger(banks, moves.cycles(timing.burst))
+    return now, last_activate
 
 
 class _Clock:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from math import ceil
 from typing import Literal, NamedTuple, Self
 
+import numpy as np
 from pydantic import model_validator
 
-from papisim.devices.base import DevicePart
+from papisim.devices.base import AttentionRun, DevicePart, Ints, growing_caches, with_caches
 from papisim.devices.pim.area import Area, check_area
 from papisim.devices.pim.commands import Command, stream
 from papisim.devices.pim.energy import Activity, EnergyTable, energy_of, power_limited_gap
-from papisim.devices.pim.fast_path import time_program, time_sections
+from papisim.devices.pim.fast_path import time_program, time_programs, time_sections
 from papisim.devices.pim.mapping.attacc_released import Generator, released_plan, released_stream
 from papisim.devices.pim.mapping.attention import place_attention
 from papisim.devices.pim.mapping.linear import place_linear
 from papisim.devices.pim.mapping.phases import Geometry, Phase, Placed
 from papisim.devices.pim.organisation import Buffers, Fpu, Logic, Organisation, Power
 from papisim.devices.pim.scheduler import PHYSICAL, Rules
-from papisim.devices.pim.timing import Timing, sustained, sweep_cycles
+from papisim.devices.pim.timing import Timing, refreshes, sustained, sweep_cycles
 from papisim.errors import NotModelled
-from papisim.ops.cost import Cost
+from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
 from papisim.spec.base import Count
 
@@ -118,9 +120,38 @@ class Pool:
             NotModelled: the mapping does not know this kernel.
         """
         priced = self.priced(kernel)
-        part = self.part
-        energy = energy_of(priced.activity, part.energy, part.organisation, part.fpu)
-        return Cost(priced.cycles * part.timing.tck_s, priced.bound, energy)
+        return Cost(priced.cycles * self.part.timing.tck_s, priced.bound, self._energy(priced.activity))
+
+    def _energy(self, activity: Activity) -> Energy:
+        return energy_of(activity, self.part.energy, self.part.organisation, self.part.fpu)
+
+    def price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> AttentionRun:
+        """Return the costs of a decoding kernel over caches of many lengths.
+
+        The physical mapping takes all at once. AttAcc's released schedule is laid out anew for each length that it
+        tells apart, one in as many as a channel has ways.
+        """
+        if self.part.mapping == "attacc_released":
+            return self._released_caches(kernel, longest_kv)
+        timing, placed = self.part.timing, place_attention(self.geometry, with_caches(kernel, kv_tokens, longest_kv))
+        cycles, last_activate = time_programs(timing, placed.program)
+        if self.part.refresh == "from_idle":
+            cycles = cycles + refreshes(timing, last_activate) * timing.rfc
+        else:
+            cycles = sustained(timing, cycles)
+        return AttentionRun.of(cycles * timing.tck_s, self._energy(placed.activity))
+
+    def _released_caches(self, kernel: Attention, longest_kv: Ints) -> AttentionRun:
+        own_tokens = -(-longest_kv // self.geometry.ways)
+        _, first, which = np.unique(own_tokens, return_index=True, return_inverse=True)
+        costs = [self.price(replace(kernel, longest_kv=int(longest_kv[index]))) for index in first]
+        time_s = np.array([cost.time_s for cost in costs])
+        energy_j = np.array([[part_j for _, part_j in cost.energy.items()] for cost in costs]).T
+        return AttentionRun(time_s[which], energy_j[:, which])
+
+    def price_growing(self, kernel: Attention, n: int) -> AttentionRun:
+        """Return the costs of ``n`` successive decoding iterations."""
+        return self.price_caches(kernel, *growing_caches(kernel, n))
 
     def priced(self, kernel: Kernel) -> Priced:
         """Return the cycles of one kernel shared among all stacks, and what it makes them do."""

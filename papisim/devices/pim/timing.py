@@ -10,8 +10,11 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from papisim.devices.either import Either, choose, larger, smaller
 from papisim.spec.base import Count, Positive, Spec
 
+#: a whole number, or an array of them
+Whole = Either
 Natural = Annotated[int, Field(ge=0)]
 
 
@@ -62,51 +65,51 @@ class Timing(Spec):
 
 
 class Sweep(NamedTuple):
-    """What the banks do in one phase: ``columns`` MAC commands, ``per_row`` of them to an open row, ``gap`` apart."""
+    """What the banks do in one phase: ``columns`` MAC commands, ``per_row`` of them to an open row, ``gap`` apart.
 
-    columns: int
+    ``columns`` may be an array, of one phase at many sizes; so are the cycles of it, then.
+    """
+
+    columns: Whole
     per_row: int
     gap: int
 
     @property
-    def rows(self) -> int:
+    def rows(self) -> Whole:
         """Rows opened; the last may be partly used."""
         return -(-self.columns // self.per_row)
 
 
-def sweep_cycles(timing: Timing, sweep: Sweep) -> tuple[int, int]:
+def sweep_cycles(timing: Timing, sweep: Sweep) -> tuple[Whole, Whole]:
     """Return when a sweep that starts at cycle 0 has drained, and when its last row is activated.
 
     Let row r be activated at a(r) and have its first MAC at x(r). Then ``a(r+1) = max(x(r) + (c−1)·gap + tRTP,
     a(r) + tRAS) + tRP`` and ``x(r+1) = max(x(r) + c·gap, a(r+1) + tRCD)``: a max-plus recurrence whose every cycle is one
     of the three steps below, so n rows take n − 1 of the longest. Drained means precharged, with the FPUs idle.
     """
-    if sweep.columns == 0:
+    if isinstance(sweep.columns, int) and not sweep.columns:
         return 0, 0
-    rows, c, gap = sweep.rows, min(sweep.per_row, sweep.columns), sweep.gap
+    rows, c, gap = sweep.rows, smaller(sweep.columns, sweep.per_row), sweep.gap
     last = sweep.columns - (rows - 1) * c
     read_bound = timing.rcd + (c - 1) * gap + timing.rtp + timing.rp
-    step = max(timing.ras + timing.rp, read_bound, c * gap)
+    step = larger(read_bound, larger(c * gap, timing.ras + timing.rp))
     first_mac = timing.rcd + (rows - 1) * step
-    activate = 0
-    if rows > 1:
-        activate = max((rows - 1) * (timing.ras + timing.rp), read_bound + (rows - 2) * step)
-    precharge = max(first_mac + (last - 1) * gap + timing.rtp, activate + timing.ras)
-    return max(precharge + timing.rp, first_mac + last * gap), activate
+    activate = choose(rows > 1, larger((rows - 1) * (timing.ras + timing.rp), read_bound + (rows - 2) * step), 0)
+    precharge = larger(first_mac + (last - 1) * gap + timing.rtp, activate + timing.ras)
+    return larger(precharge + timing.rp, first_mac + last * gap), activate
 
 
-def refreshes(timing: Timing, last_activate: int) -> int:
+def refreshes(timing: Timing, last_activate: Whole) -> Whole:
     """Return how many refreshes a stream meets, given when its last row would be activated were there none.
 
     A refresh that is due is served before the next activation, when all banks are closed, and stops the channel for
     tRFC. The j-th is served at undisturbed time w when ``w + (j−1)·tRFC ≥ j·tREFI``; w only grows, so the
     count depends on the last activation alone.
     """
-    if last_activate < timing.refi:
-        return 0
-    return (last_activate - timing.rfc) // (timing.refi - timing.rfc)
+    due = (last_activate - timing.rfc) // (timing.refi - timing.rfc)
+    return choose(last_activate < timing.refi, 0, due)
 
 
-def sustained(timing: Timing, cycles: int) -> int:
+def sustained(timing: Timing, cycles: Whole) -> Whole:
     """Return the cycles of a stream that is one of many in a row, with refresh at its average rate."""
     return -(-cycles * timing.refi // (timing.refi - timing.rfc))

@@ -13,6 +13,9 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
+import numpy as np
+
+from papisim.devices.either import larger, whole
 from papisim.devices.pim.mapping.phases import (
     NO_MOVES,
     NO_SWEEP,
@@ -24,7 +27,7 @@ from papisim.devices.pim.mapping.phases import (
     Run,
     in_turns,
 )
-from papisim.devices.pim.timing import Sweep
+from papisim.devices.pim.timing import Sweep, Whole
 from papisim.ops.kernel import Attention
 
 
@@ -41,18 +44,19 @@ class Visit(NamedTuple):
 
     sweep: Sweep
     query: int
-    scores: int
-    softmax: int
+    scores: Whole
+    softmax: Whole
     context: int
 
 
 def query_rows(kernel: Attention) -> int:
     """Return how many query rows use each cached token of a pair: all pairs of the batch over its tokens, rounded up."""
     group = kernel.n_heads / kernel.n_kv_heads
-    return max(1, ceil(round(kernel.pairs * group / kernel.kv_tokens, 6)))
+    rows = kernel.pairs * group / kernel.kv_tokens
+    return max(1, ceil(round(rows[0] if isinstance(rows, np.ndarray) else rows, 6)))
 
 
-def visit(geometry: Geometry, head_dim: int, tokens: int, rows: int, elements: int) -> Visit:
+def visit(geometry: Geometry, head_dim: int, tokens: Whole, rows: int, elements: int) -> Visit:
     """Return the visit to a cache of ``tokens`` tokens with ``rows`` query rows."""
     deep = -(-head_dim // (geometry.banks * elements))
     own = -(-tokens // (geometry.ways * geometry.channels_per_head))
@@ -61,7 +65,7 @@ def visit(geometry: Geometry, head_dim: int, tokens: int, rows: int, elements: i
         sweep=geometry.sweep(deep * own, rows, elements),
         query=deep * rows * geometry.banks,
         scores=geometry.path_ways * -(-own * rows // elements),
-        softmax=ceil(flop / geometry.logic_flop_per_cycle),
+        softmax=whole(flop / geometry.logic_flop_per_cycle),
         context=geometry.path_ways // geometry.bank_groups * -(-head_dim // elements) * rows,
     )
 
@@ -70,17 +74,17 @@ def place_attention(geometry: Geometry, kernel: Attention) -> Placed:
     """Place the attention of a batch on the pool.
 
     Lengths of requests are known by their sum and maximum: the busiest channel is taken to hold the longest cache
-    or its fair share of all tokens, whichever is more.
+    or its fair share of all tokens, whichever is more. Lengths may be arrays, if query rows are the same for all.
     """
     elements = geometry.elements(kernel.element_bytes)
     rows, n_visits = rows_of_a_visit(geometry, kernel, elements)
     n_pairs = kernel.n_requests * kernel.n_kv_heads
     rounds = -(-n_pairs // max(1, geometry.count * geometry.channels // geometry.channels_per_head))
-    mean = ceil(kernel.kv_tokens / kernel.n_requests)
-    busiest = max(mean, -(-kernel.longest_kv // rounds))
+    mean = -(-kernel.kv_tokens // kernel.n_requests)
+    busiest = larger(mean, -(-kernel.longest_kv // rounds))
     program = _program(geometry, visit(geometry, kernel.head_dim, busiest, rows, elements), rounds * n_visits)
     typical = program
-    if busiest != mean:
+    if isinstance(mean, np.ndarray) or busiest != mean:
         typical = _program(geometry, visit(geometry, kernel.head_dim, mean, rows, elements), rounds * n_visits)
     channels = n_pairs / rounds * geometry.channels_per_head
     activity = geometry.activity(typical, channels, geometry.uses(rows, elements))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from papisim.devices.pim.energy import Activity
-from papisim.devices.pim.timing import Sweep
+from papisim.devices.pim.timing import Sweep, Whole
 
 
 class Moves(NamedTuple):
@@ -16,15 +16,16 @@ class Moves(NamedTuple):
     The first three count bursts of one column's width: results brought to the logic die (MVSB), input vectors written
     to the GEMV buffers of all ways at once (WRGB), and softmax output brought back to them (MVGB), which follows the
     ``softmax`` cycles of the vector unit (SFM). ``turnaround`` counts cycles a shared column bus takes to turn after them.
+    Each may be an array, of one phase at many sizes.
     """
 
-    results_out: int = 0
-    operands_in: int = 0
-    softmax: int = 0
-    scores_in: int = 0
-    turnaround: int = 0
+    results_out: Whole = 0
+    operands_in: Whole = 0
+    softmax: Whole = 0
+    scores_in: Whole = 0
+    turnaround: Whole = 0
 
-    def cycles(self, burst: int) -> int:
+    def cycles(self, burst: int) -> Whole:
         """Return how long they take when a burst takes ``burst`` cycles."""
         return (self.results_out + self.operands_in + self.scores_in) * burst + self.softmax + self.turnaround
 
@@ -118,7 +119,7 @@ class Geometry:
         """How many times a bank's units use a column: once a token-row, more when it is wider than the lanes."""
         return rows * -(-elements // self.lanes)
 
-    def sweep(self, columns: int, rows: int, elements: int) -> Sweep:
+    def sweep(self, columns: Whole, rows: int, elements: int) -> Sweep:
         """Return the sweep over ``columns`` columns of each bank for ``rows`` token-rows."""
         occupancy = self.occupancy(self.uses(rows, elements))
         return Sweep(columns * self.turns, self.columns_per_row * self.turns, occupancy)
@@ -132,22 +133,30 @@ class Geometry:
         return Activity(rows * banks, read, read * uses, moved)
 
 
-def _counts(program: Program) -> tuple[int, int, int, int]:
+def _counts(program: Program) -> tuple[Whole, Whole, Whole, Whole]:
     """Return a program's column commands, rows opened, and bursts in (broadcast) and out or back (one a pseudo-channel)."""
-    columns = rows = shared = own = 0
+    columns: Whole = 0
+    rows = shared = own = columns
+    sweeps: dict[int, tuple[Sweep, int]] = {}
+    for phase, times in _phases(program):
+        sweep, moves = phase
+        if sweep is not NO_SWEEP:
+            sweeps[id(sweep)] = sweep, sweeps.get(id(sweep), (sweep, 0))[1] + times
+        shared += moves.operands_in * times
+        own += (moves.results_out + moves.scores_in) * times
+    for sweep, times in sweeps.values():
+        columns += sweep.columns * times
+        rows += sweep.rows * times
+    return columns, rows, shared, own
+
+
+def _phases(program: Program, times: int = 1) -> Iterator[tuple[Phase, int]]:
+    """Yield each phase with how often it runs."""
     for item in program:
         if isinstance(item, Run):
-            inner = _counts(item.items)
-            columns += inner[0] * item.times
-            rows += inner[1] * item.times
-            shared += inner[2] * item.times
-            own += inner[3] * item.times
+            yield from _phases(item.items, times * item.times)
         else:
-            columns += item.sweep.columns
-            rows += item.sweep.rows
-            shared += item.moves.operands_in
-            own += item.moves.results_out + item.moves.scores_in
-    return columns, rows, shared, own
+            yield item, times
 
 
 def in_turns(program: Program, turnaround: int) -> Program:
@@ -156,7 +165,7 @@ def in_turns(program: Program, turnaround: int) -> Program:
     for item in program:
         if isinstance(item, Run):
             turns.append(Run(in_turns(item.items, turnaround), item.times))
-        elif item.sweep.columns and any(item.moves):
+        elif item.sweep is not NO_SWEEP and item.moves is not NO_MOVES:
             turns += [Phase(NO_SWEEP, item.moves._replace(turnaround=turnaround)), Phase(item.sweep, NO_MOVES)]
         else:
             turns.append(item)
