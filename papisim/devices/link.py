@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from papisim.errors import NotModelled
 from papisim.ops.cost import Cost, Energy
@@ -78,8 +78,9 @@ class Links:
 
     def transfer(self, payload_bytes: float) -> Cost:
         """Return the cost of moving a payload: ``latency + payload / (count · bandwidth)``."""
-        time_s = self.part.latency_s + payload_bytes / (self.count * self.part.bandwidth_bytes_per_s)
-        return Cost(time_s, "link", Energy(link_j=self.part.energy_j_per_byte * payload_bytes))
+        latency_s = self.part.latency_s
+        time_s = latency_s + payload_bytes / (self.count * self.part.bandwidth_bytes_per_s)
+        return Cost(time_s, _bound(time_s, latency_s), Energy(link_j=self.part.energy_j_per_byte * payload_bytes))
 
     def all_reduce(self, payload_bytes: float, ranks: int) -> Cost:
         """Return the cost of summing a tensor over ranks, each with its own link.
@@ -96,28 +97,43 @@ class Links:
             NotModelled: the link's part has no ``collective`` figures.
         """
         if ranks == 1:
-            return Cost(0.0, "link")
+            return Cost(0.0, _bound(0.0, 0.0))
         collective = self.part.collective
         if collective is None:
             raise NotModelled(f"link '{self.name}' ({self.part.description}) has no 'collective' figures")
-        time_s, sent_bytes = self._fastest(collective, payload_bytes, ranks)
-        return Cost(time_s, "link", Energy(link_j=self.part.energy_j_per_byte * sent_bytes * ranks))
+        how = self._fastest(collective, payload_bytes, ranks)
+        energy = Energy(link_j=self.part.energy_j_per_byte * how.sent_bytes * ranks)
+        return Cost(how.time_s, _bound(how.time_s, how.latency_s), energy)
 
-    def _fastest(self, collective: Collective, payload_bytes: float, ranks: int) -> tuple[float, float]:
-        """Return seconds, and bytes that each rank sends, of the algorithm that a library takes."""
+    def _fastest(self, collective: Collective, payload_bytes: float, ranks: int) -> _Summing:
+        """Return the algorithm that a library takes."""
         optimal_bytes = 2 * (ranks - 1) / ranks * payload_bytes
         ring, one_shot = collective.ring, collective.one_shot
         if ring is not None and payload_bytes >= ring.above_bytes:
-            return self._sending(ring, optimal_bytes, ranks), optimal_bytes
+            return self._sending(ring, optimal_bytes, ranks)
         bandwidth = self.part.bandwidth_bytes_per_s * collective.efficiency_ratio
-        two_shot_s = collective.latency_s + optimal_bytes / bandwidth
+        latency_s = collective.latency_s
+        two_shot = _Summing(latency_s + optimal_bytes / bandwidth, latency_s, optimal_bytes)
         if one_shot is not None:
-            each_bytes = (ranks - 1) * payload_bytes
-            one_shot_s = self._sending(one_shot, each_bytes, ranks)
-            if one_shot_s < two_shot_s:
-                return one_shot_s, each_bytes
-        return two_shot_s, optimal_bytes
+            direct = self._sending(one_shot, (ranks - 1) * payload_bytes, ranks)
+            if direct.time_s < two_shot.time_s:
+                return direct
+        return two_shot
 
-    def _sending(self, how: OneShot, sent_bytes: float, ranks: int) -> float:
+    def _sending(self, how: OneShot, sent_bytes: float, ranks: int) -> _Summing:
         bandwidth = self.part.bandwidth_bytes_per_s * how.efficiency_ratio
-        return how.latency_s + how.rank_latency_s * (ranks - 2) + sent_bytes / bandwidth
+        latency_s = how.latency_s + how.rank_latency_s * (ranks - 2)
+        return _Summing(latency_s + sent_bytes / bandwidth, latency_s, sent_bytes)
+
+
+class _Summing(NamedTuple):
+    """One algorithm's seconds, those of them that an empty message takes, and the bytes that each rank sends."""
+
+    time_s: float
+    latency_s: float
+    sent_bytes: float
+
+
+def _bound(time_s: float, latency_s: float) -> str:
+    """Name the larger part of a message's time."""
+    return "link_latency" if latency_s >= time_s - latency_s else "link_bandwidth"

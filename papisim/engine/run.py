@@ -17,6 +17,7 @@ from papisim.engine.build import (
 )
 from papisim.engine.drafting.base import DraftContext
 from papisim.engine.ledger import Ledger
+from papisim.engine.probe import Probe
 from papisim.engine.server import Progress, Server
 from papisim.engine.speculation import Speculator
 from papisim.engine.step import StepPlanner
@@ -35,12 +36,19 @@ class Run:
     ledger: Ledger
 
 
-def simulate(experiment: Experiment, progress: Progress | None = None, *, machine: Machine | None = None) -> Run:
+def simulate(
+    experiment: Experiment,
+    progress: Progress | None = None,
+    probe: Probe | None = None,
+    *,
+    machine: Machine | None = None,
+) -> Run:
     """Simulate an experiment.
 
     Args:
         experiment: what to run.
         progress: called after each step with the tokens emitted so far and the seconds simulated.
+        probe: watches the run; see :class:`papisim.engine.probe.Probe`.
         machine: what :func:`build_machine` made of this experiment's system before, with the prices it remembers.
 
     Raises:
@@ -65,6 +73,7 @@ def simulate(experiment: Experiment, progress: Progress | None = None, *, machin
         speculator=speculator,
         ledger=ledger,
         progress=progress or (lambda tokens, seconds: None),
+        probe=probe,
     )
     env.process(server.arrivals(build_workload(experiment)))
     env.process(server.serve())

@@ -11,6 +11,7 @@ import simpy
 from papisim.engine.batch import Batch
 from papisim.engine.build import HOST, Machine, Memory
 from papisim.engine.ledger import Ledger, RequestRow, StepRow
+from papisim.engine.probe import Probe
 from papisim.engine.speculation import Speculator
 from papisim.engine.step import Category, Phase, StepPlanner
 from papisim.errors import DoesNotFit
@@ -38,6 +39,7 @@ class Server:
         speculator: what is drafted and accepted.
         ledger: where everything is written down.
         progress: told after each step.
+        probe: watches phases and steps, if given.
     """
 
     def __init__(
@@ -51,10 +53,11 @@ class Server:
         speculator: Speculator,
         ledger: Ledger,
         progress: Progress,
+        probe: Probe | None = None,
     ) -> None:
         self._env, self._machine, self._memory = env, machine, memory
         self._planner, self._batching, self._speculator = planner, batching, speculator
-        self._ledger, self._progress = ledger, progress
+        self._ledger, self._progress, self._probe = ledger, progress, probe
         self._resources = {name: simpy.Resource(env) for name in (*machine.pools, *machine.links, HOST)}
         self._waiting: deque[RequestRow] = deque()
         self._more_to_come = True
@@ -181,6 +184,8 @@ class Server:
             if phase.category is Category.FC:
                 step.fc_flop_by[phase.resource] += phase.flop * phase.repeats
             energy += joules
+            if self._probe is not None:
+                self._probe.phase(self._machine.name, self._env.now - time_s, step, phase)
         step.time_s = self._env.now - step.start_s
         step.energy = energy + Energy(static_j=self._machine.static_w * step.time_s)
 
@@ -191,5 +196,7 @@ class Server:
             self._reserved_bytes -= self._kv_bytes(row)
             self._speculator.leave(row.request_id)
         self._ledger.steps.append(step)
+        if self._probe is not None:
+            self._probe.step(self._machine.name, step)
         self._emitted += step.tokens
         self._progress(self._emitted, self._env.now)

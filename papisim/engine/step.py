@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from papisim.engine.build import Machine
 from papisim.ops.cost import Cost, Energy
-from papisim.ops.kernel import ROW_PARALLEL, FcRole, KernelClass, Linear
+from papisim.ops.kernel import ROW_PARALLEL, FcRole, Kernel, KernelClass, Linear
 from papisim.ops.lower import KvLengths, StepShape, lower, lower_attention
 from papisim.ops.trace import Block, KernelTrace, TraceKernel
 from papisim.policies.placement.base import PlacementPolicy, PlacementView
@@ -30,9 +31,45 @@ class Category(StrEnum):
     DRAFT = "draft"
 
 
+class Message(NamedTuple):
+    """A payload over a link, from one side to the other or, with several ranks, summed over them."""
+
+    payload_bytes: float
+    ranks: int = 1
+
+
+class Work(NamedTuple):
+    """What stands in a phase: a kernel or a message, so many times in a row.
+
+    Attributes:
+        item: what was priced.
+        units: devices or links that share it.
+        time_s: how long it takes once.
+        bound: what limits it.
+        times: how often it stands there.
+    """
+
+    item: Kernel | Message
+    units: int
+    time_s: float
+    bound: str
+    times: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One kernel on one device, or one message on one link, ``repeats`` times in a row."""
+    """One kernel on one device, or one message on one link, ``repeats`` times in a row.
+
+    Attributes:
+        resource: the device or link.
+        category: how its time is reported.
+        time_s: how long it takes once.
+        energy: what it takes once.
+        flop: what it computes.
+        repeats: how often it follows itself.
+        work: what was priced, for who wants to know why it takes so long; empty for what no device does. Where several
+            kernels were added up, one entry each.
+    """
 
     resource: str
     category: Category
@@ -40,6 +77,7 @@ class Phase:
     energy: Energy
     flop: float = 0.0
     repeats: int = 1
+    work: tuple[Work, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +136,9 @@ class StepPlanner:
                 phases.append(item)
                 continue
             kernel = lower_attention(item.kernel, self._trace, lengths)
-            cost = self._machine.pools[device].price(kernel)
-            phases.append(_phase(device, Category.ATTENTION, cost, kernel.flop, item.repeats))
+            pool = self._machine.pools[device]
+            cost = pool.price(kernel)
+            phases.append(computing(device, pool.count, Category.ATTENTION, kernel, cost, repeats=item.repeats))
         return phases
 
     def _layout(self, shape: StepShape, *, prefill: bool) -> tuple[Phase | _AttentionSlot, ...]:
@@ -177,11 +216,14 @@ class _Step:
     def _local(self, kernel: TraceKernel, expert_rows: int = 0) -> Iterator[Phase]:
         lowered = lower(kernel, self.trace, self.shape, expert_rows)
         if isinstance(lowered, Linear):
-            device = self._place(lowered)
-            yield _phase(device, Category.FC, self.machine.price(device, lowered), lowered.flop)
+            yield self._compute(self._place(lowered), Category.FC, lowered)
         else:
-            device = self.machine.roles.elementwise
-            yield _phase(device, Category.OTHER, self.machine.price(device, lowered), lowered.flop)
+            yield self._compute(self.machine.roles.elementwise, Category.OTHER, lowered)
+
+    def _compute(self, device: str, category: Category, kernel: Kernel) -> Phase:
+        return computing(
+            device, self.machine.pools[device].count, category, kernel, self.machine.price(device, kernel)
+        )
 
     def _place(self, kernel: Linear) -> str:
         roles = self.machine.roles
@@ -214,7 +256,7 @@ class _Step:
         parallel = self.machine.roles.tensor_parallel
         if parallel.ranks > 1 and kernel.fc is not None:
             payload = self.shape.rows * kernel.fc.n * self.trace.model.element_bytes
-            yield _phase(parallel.link, Category.COMMUNICATION, self.machine.all_reduce(payload))
+            yield self._send(parallel.link, Message(payload, parallel.ranks), self.machine.all_reduce(payload))
 
     def _append(self, kernel: TraceKernel, block: Block) -> Iterator[Phase]:
         """Send the new K and V, and when decoding Q with them, to where the cache is, and write them there."""
@@ -223,7 +265,7 @@ class _Step:
         if roles.attention_link is not None:
             queries = self._query_bytes(block) if self._attention_is_remote else 0
             yield self._message(roles.attention_link, lowered.write_bytes + queries)
-        yield _phase(roles.kv, Category.ATTENTION, self.machine.price(roles.kv, lowered))
+        yield self._compute(roles.kv, Category.ATTENTION, lowered)
 
     @property
     def _attention_is_remote(self) -> bool:
@@ -232,7 +274,11 @@ class _Step:
         return not self.is_prefill or roles.prefill.attention == roles.attention
 
     def _message(self, link: str, payload_bytes: float) -> Phase:
-        return _phase(link, Category.COMMUNICATION, self.machine.links[link].transfer(payload_bytes))
+        return self._send(link, Message(payload_bytes), self.machine.links[link].transfer(payload_bytes))
+
+    def _send(self, link: str, message: Message, cost: Cost) -> Phase:
+        work = Work(message, self.machine.links[link].count, cost.time_s, cost.bound)
+        return Phase(link, Category.COMMUNICATION, cost.time_s, cost.energy, work=(work,))
 
     def _query_bytes(self, block: Block) -> int:
         """Bytes of Q, and of the context, which has the same shape."""
@@ -245,8 +291,10 @@ class _Step:
             yield self._message(link, self._query_bytes(block))
 
 
-def _phase(resource: str, category: Category, cost: Cost, flop: float = 0.0, repeats: int = 1) -> Phase:
-    return Phase(resource, category, cost.time_s, cost.energy, flop, repeats)
+def computing(device: str, units: int, category: Category, kernel: Kernel, cost: Cost, *, repeats: int = 1) -> Phase:
+    """Return the phase in which so many units of a device compute one kernel."""
+    work = (Work(kernel, units, cost.time_s, cost.bound),)
+    return Phase(device, category, cost.time_s, cost.energy, kernel.flop, repeats, work)
 
 
 def _merge(items: list[Phase | _AttentionSlot]) -> Iterator[Phase | _AttentionSlot]:
@@ -268,6 +316,7 @@ def _merge(items: list[Phase | _AttentionSlot]) -> Iterator[Phase | _AttentionSl
             so_far.time_s + item.time_s * item.repeats,
             so_far.energy + item.energy * item.repeats,
             so_far.flop + item.flop * item.repeats,
+            work=(*so_far.work, *(work._replace(times=work.times * item.repeats) for work in item.work)),
         )
     yield from sums.values()
     yield from slots.values()

@@ -58,7 +58,8 @@ class Cost:
 
     Attributes:
         time_s: how long it occupies its device.
-        bound: what limits it (``memory``, ``compute``, ``fixed``, ``column_gap``, ``fpu``, ``io``, ``link`` …).
+        bound: what limits it (``memory``, ``compute``, ``fixed``, ``column_gap``, ``row_activation``, ``fpu``, ``link_latency``
+            …).
         energy: energy by part, static energy excluded (that accrues with elapsed time, whoever works).
     """
 

@@ -187,9 +187,11 @@ class Pool:
         if phase is None:
             return "none"
         sweep, moves = phase
-        path = moves.cycles(self.part.timing.burst)
-        if path > sweep_cycles(self.part.timing, sweep)[0]:
+        path, swept = moves.cycles(self.part.timing.burst), sweep_cycles(self.part.timing, sweep)[0]
+        if path > swept:
             return "softmax" if moves.softmax > path / 2 else "data_path"
+        if sweep.columns * sweep.gap < swept / 2:
+            return "row_activation"
         return "fpu" if sweep.gap > self._gap_floor else "column_gap"
 
     def _released(self, kernel: Attention) -> Priced:

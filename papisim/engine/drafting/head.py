@@ -14,7 +14,7 @@ from papisim.engine.drafting.base import (
     as_drafting,
     serial_steps,
 )
-from papisim.engine.step import Category, Phase
+from papisim.engine.step import Category, Phase, computing
 from papisim.ops.kernel import FcRole, Linear
 from papisim.ops.lower import decode_shape, ragged_lengths
 from papisim.policies.speculation.base import Draft
@@ -58,4 +58,4 @@ class Source(WholeVerification):
         kernel = Linear(FcRole.FEED_FORWARD_UP, rows, 2 * model.hidden_size, model.hidden_size, model.element_bytes)
         device = self._context.planner.place(kernel, rlp, rows)
         cost = machine.price(device, kernel)
-        return Phase(device, Category.DRAFT, cost.time_s, cost.energy, kernel.flop)
+        return computing(device, machine.pools[device].count, Category.DRAFT, kernel, cost)

@@ -26,13 +26,17 @@ def links(count=1, **changes):
 
 @pytest.mark.parametrize(("count", "seconds"), [(1, 1e-6 + 10e-6), (2, 1e-6 + 5e-6), (10, 1e-6 + 1e-6)])
 def test_a_transfer_takes_latency_and_payload_over_the_bandwidth_of_all_links(count, seconds):
-    cost = links(count).transfer(1e6)
-    assert cost.time_s == pytest.approx(seconds)
-    assert cost.bound == "link"
+    assert links(count).transfer(1e6).time_s == pytest.approx(seconds)
+
+
+def test_a_message_is_bound_by_the_larger_of_its_latency_and_its_payload():
+    """1 µs and 5 µs of latency, 10 ns and 35 ns a kilobyte on one link and among eight ranks."""
+    assert [links().transfer(payload).bound for payload in (99e3, 101e3)] == ["link_latency", "link_bandwidth"]
+    assert [links().all_reduce(payload, 8).bound for payload in (142e3, 144e3)] == ["link_latency", "link_bandwidth"]
 
 
 def test_an_empty_transfer_takes_the_latency_and_no_energy():
-    assert links().transfer(0) == Cost(1e-6, "link")
+    assert links().transfer(0) == Cost(1e-6, "link_latency")
 
 
 @pytest.mark.parametrize(("ranks", "share"), [(2, 1.0), (4, 1.5), (6, 5 / 3), (8, 1.75)])
@@ -44,7 +48,7 @@ def test_an_all_reduce_sends_twice_all_but_one_share_of_the_payload_from_each_ra
 
 
 def test_one_rank_has_nothing_to_sum_even_where_no_collective_is_known():
-    assert links(collective=None).all_reduce(1e6, 1) == Cost(0.0, "link")
+    assert links(collective=None).all_reduce(1e6, 1) == Cost(0.0, "link_latency")
 
 
 def test_without_figures_an_all_reduce_is_refused_and_not_guessed():

@@ -148,6 +148,7 @@ def test_the_released_mapping_knows_one_query_token_only():
         (pool("attacc", 30), linear(16, 8192, 8192), "fpu"),
         (pool("attacc", 1), linear(16, 64000, 16), "data_path"),
         (pool("attacc", 1, "logic.rate_flop_per_s=1 GFLOP/s"), attention(16, 2048), "softmax"),
+        (pool("attacc", 1), attention(16, 32), "row_activation"),
     ],
 )
 def test_a_price_names_what_binds(device, kernel, bound):

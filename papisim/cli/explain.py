@@ -1,0 +1,70 @@
+"""``papisim explain``: why does a run take as long as it does, and what would change it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options
+from papisim.explain.explanation import explain
+from papisim.report.explanation import as_json, print_explanation
+from papisim.spec.experiment import RunOptions
+
+
+@click.command(name="explain")
+@click.option("--hw", required=True, metavar="NAME|FILE", help="Machine: a shipped name or a path.")
+@run_options
+@click.option("--placement", metavar="KIND[:DEVICE]", help="Where FC runs: papi, cheapest, pinned:DEVICE.")
+@click.option("--top", type=PositiveInt(), default=12, show_default=True, help="Rows of each table.")
+@click.option(
+    "--changes",
+    "wanted",
+    type=PositiveInt(),
+    default=3,
+    show_default=True,
+    help="Better numbers, and other choices, to look for.",
+)
+@click.option(
+    "--step",
+    "step_ratio",
+    type=click.FloatRange(0.01, 10),
+    default=0.2,
+    show_default=True,
+    help="By how much numbers are made better: 0.2 is 20 %.",
+)
+@format_option("table", "json")
+@quiet_option
+def command(*, fold: str, output: str, quiet: bool, top: int, wanted: int, step_ratio: float, **options: Any) -> None:
+    """Explain a run: where its time goes, which numbers of the hardware it hangs on, and what would help most.
+
+    Time is split by device, class of kernels and what binds them. What-if derivatives are elasticities, percent of
+    throughput for each percent of a number, from pricing the run's work again. Changes are simulated; each is written as
+    the options that make it.
+
+    \b
+    Example:
+      papisim explain --hw papi --trace llama65b --batch 16
+    """
+    asked = RunOptions(fold=fold == "on", **options)
+    with _watching(quiet=quiet) as trying:
+        explanation = explain(asked, wanted=wanted, top=top, step_ratio=step_ratio, trying=trying)
+    if output == "json":
+        print_json(as_json(explanation))
+    else:
+        print_explanation(explanation, top)
+
+
+@contextmanager
+def _watching(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Show on stderr what is being simulated, when a person is looking."""
+    from rich.console import Console  # noqa: PLC0415 - start-up time
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda what: None
+        return
+    with console.status("simulating the run") as status:
+        yield lambda what: status.update(f"simulating {what}")

@@ -1,0 +1,25 @@
+"""Watching a run without being part of it: timelines, explanations and the like."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from papisim.engine.ledger import StepRow
+from papisim.engine.step import Phase
+
+
+class Probe(Protocol):
+    """What is told of a run while it happens; nothing it does changes the run."""
+
+    def phase(self, server: str, start_s: float, step: StepRow, phase: Phase) -> None:
+        """Take a phase that has run: ``phase.time_s × phase.repeats`` seconds on ``phase.resource`` from ``start_s``.
+
+        Args:
+            server: who ran it.
+            start_s: when it began.
+            step: the step it belongs to, as far as it is known by then.
+            phase: what ran.
+        """
+
+    def step(self, server: str, step: StepRow) -> None:
+        """Take a step that is complete."""

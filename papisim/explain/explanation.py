@@ -1,0 +1,140 @@
+"""Why a run takes as long as it does: where its time goes, what it hangs on, and what would help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from papisim.engine.run import Run, simulate
+from papisim.explain.changes import Explored, Yield, best, choices, numbers, throughput_tokens_per_s
+from papisim.explain.parameters import RANKS, Parameter, parameters
+from papisim.explain.recording import Recording, Repricing, Row
+from papisim.explain.sensitivity import Elasticity, TimeWith, elasticities
+from papisim.spec.experiment import Experiment, RunOptions, load_experiment
+
+#: relative difference up to which the seconds of all phases are those of the run
+_SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A run explained.
+
+    Attributes:
+        run: the run.
+        rows: its seconds by what they were spent on, most first.
+        other_s: seconds of the run less those of its phases: positive where nothing worked, negative where several worked
+            at once.
+        method: ``repricing`` where elasticities come from pricing the run's work again, ``simulation`` where steps depend on
+            time, so that runs were repeated.
+        elasticities: how throughput follows the hardware's numbers.
+        step_ratio: by how much numbers were made better.
+        numbers: what single numbers made better would yield, choices: what other parts, links and placements would.
+    """
+
+    run: Run
+    rows: list[Row]
+    other_s: float
+    method: str
+    elasticities: list[Elasticity]
+    step_ratio: float
+    numbers: list[Yield]
+    choices: list[Yield]
+
+    @property
+    def throughput_tokens_per_s(self) -> float:
+        """Tokens emitted over the time of the run."""
+        return throughput_tokens_per_s(self.run)
+
+    @property
+    def critical(self) -> tuple[str, float]:
+        """The resource that was busy longest, and its share of the run."""
+        busy = self.run.ledger.busy_s
+        name = max(busy, key=busy.__getitem__)
+        return name, busy[name] / self.run.ledger.end_s
+
+    @property
+    def best(self) -> list[Yield]:
+        """Everything tried that helps, most first."""
+        tried = [each for each in (*self.numbers, *self.choices) if (each.speed_up_ratio or 0.0) > 1.0]
+        return sorted(tried, key=lambda each: -(each.speed_up_ratio or 0.0))
+
+
+def explain(
+    options: RunOptions, *, wanted: int = 3, top: int = 10, step_ratio: float = 0.2,
+    trying: Callable[[str], None] = lambda what: None,
+) -> Explanation:  # fmt: skip
+    """Simulate a run and explain it.
+
+    Args:
+        options: what to run.
+        wanted: how many changes of numbers and how many other choices to find.
+        top: for how many numbers a run is repeated, where repricing will not do.
+        step_ratio: by how much numbers are made better.
+        trying: told what is simulated next.
+
+    Raises:
+        InputError, InputErrors, DoesNotFit: as the run itself.
+    """
+    recording = Recording()
+    trying("the run")
+    run = simulate(load_experiment(options), probe=recording)
+    repricing = Repricing(recording, run.machine)
+    known = list(parameters(repricing, frozenset(run.machine.pools), run.machine.roles.tensor_parallel.link))
+    other_s = run.ledger.end_s - recording.time_s
+    repriced = abs(other_s) <= _SAME * run.ledger.end_s
+    found = elasticities(by_repricing(repricing, run.ledger.end_s), known)
+    if not repriced:
+        leading = [each.parameter for each in found[:top]]
+        found = elasticities(by_simulation(run.experiment, trying), leading)
+    explored = Explored(options, run, repricing)
+    return Explanation(
+        run=run,
+        rows=recording.rows(),
+        other_s=0.0 if repriced else other_s,
+        method="repricing" if repriced else "simulation",
+        elasticities=found,
+        step_ratio=step_ratio,
+        numbers=best(explored, numbers(explored, found, step_ratio), wanted, trying),
+        choices=best(explored, choices(explored), wanted, trying),
+    )
+
+
+def by_repricing(repricing: Repricing, total_s: float) -> TimeWith:
+    """Return the time of the run's work as it was placed; where work would move to what is cheaper, it is an upper bound."""
+
+    def time_with(parameter: Parameter, value: float) -> float:
+        if value == parameter.value:
+            return total_s
+        variant = parameter.variant(repricing.unit(parameter.resource).part, value)
+        return total_s + repricing.added_s(parameter.resource, variant, parameter.of)
+
+    return time_with
+
+
+def by_simulation(experiment: Experiment, trying: Callable[[str], None]) -> TimeWith:
+    """Return the time of the whole run, simulated again."""
+
+    def time_with(parameter: Parameter, value: float) -> float:
+        trying(f"{parameter.path} = {value:.4g}")
+        return simulate(_changed(experiment, parameter, value)).ledger.end_s
+
+    return time_with
+
+
+def _changed(experiment: Experiment, parameter: Parameter, value: float) -> Experiment:
+    """Return an experiment whose hardware has another value of one number."""
+    system, name = experiment.system, parameter.resource
+    variant = parameter.variant(system.parts[name], value)
+    parts, spec = system.parts, system.spec
+    if variant.part is not None:
+        parts = {**parts, name: variant.part}
+    elif parameter.path == RANKS:
+        parallel = spec.roles.tensor_parallel.model_copy(update={"ranks": variant.ranks})
+        spec = spec.model_copy(update={"roles": spec.roles.model_copy(update={"tensor_parallel": parallel})})
+    else:
+        section = "devices" if name in spec.devices else "links"
+        groups = getattr(spec, section)
+        group = groups[name].model_copy(update={"count": variant.count})
+        spec = spec.model_copy(update={section: {**groups, name: group}})
+    return replace(experiment, system=replace(system, parts=parts, spec=spec))

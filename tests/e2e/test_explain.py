@@ -1,0 +1,56 @@
+"""``papisim explain`` as a user calls it."""
+
+import json
+
+from click.testing import CliRunner, Result
+
+from papisim.cli import papisim
+from papisim.errors import DoesNotFit
+
+SHORT = ["--set", "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 24}"]
+ASKED = ["--hw", "papi", "--trace", "llama7b", "--batch", "4", *SHORT]
+
+
+def call(*arguments: str) -> Result:
+    result = CliRunner().invoke(papisim, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_the_page_says_where_time_goes_what_it_hangs_on_and_what_would_help():
+    page = call("explain", *ASKED, "--top", "5").stdout
+    headings = "Where the time goes", "What throughput hangs on", "What would help most (numbers made better by 20%)"
+    assert [page.index(heading) for heading in headings] == sorted(page.index(heading) for heading in headings)
+    for shown in ("critical resource:", "all_reduce", "link latency", "% per %", "--set ", "others"):
+        assert shown in page
+
+
+def test_json_has_units_in_its_keys_and_shares_that_add_up_to_the_run():
+    explained = json.loads(call("explain", *ASKED, "--format", "json", "--changes", "1").stdout)
+    run = json.loads(call("run", *ASKED, "--format", "json", "--quiet").stdout)
+    assert explained["schema"] == "papisim/explanation/1"
+    assert explained["throughput_tokens_per_s"] == run["throughput_tokens_per_s"]
+    assert explained["makespan_s"] == run["makespan_s"]
+    assert abs(sum(row["time_ratio"] for row in explained["time"]) - 1) < 1e-9
+    assert explained["critical_busy_ratio"] == max(run["busy_ratio"].values())
+    assert explained["elasticity_method"] == "repricing"
+    first = explained["changes"][0]
+    flags = [part for text in first["set"] for part in ("--set", text)]
+    flags += ["--placement", first["placement"]] if first["placement"] else []
+    again = json.loads(call("run", *ASKED, *flags, "--format", "json", "--quiet").stdout)
+    assert again["throughput_tokens_per_s"] == first["throughput_tokens_per_s"]
+
+
+def test_a_larger_step_yields_more():
+    def gain(step: str) -> float:
+        page = json.loads(call("explain", *ASKED, "--format", "json", "--step", step).stdout)
+        return max(change["speed_up_ratio"] for change in page["changes"] if change["kind"] in ("number", "count"))
+
+    assert gain("0.5") > gain("0.2") > 1
+
+
+def test_a_run_that_cannot_be_is_refused_as_run_refuses_it():
+    asked = ["--hw", "papi", "--trace", "gpt3-175b", "--set", "devices.fc_pim.count=2"]
+    refusals = [CliRunner().invoke(papisim, [command, *asked]).exception for command in ("explain", "run")]
+    assert isinstance(refusals[0], DoesNotFit)
+    assert str(refusals[0]) == str(refusals[1])

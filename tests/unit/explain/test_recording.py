@@ -1,0 +1,93 @@
+"""A recording holds everything a run priced, and nothing else."""
+
+from collections import defaultdict
+
+import pytest
+
+from papisim.engine.run import simulate
+from papisim.explain.recording import AS_IT_IS, Recording, Repricing, Variant
+from papisim.ops.kernel import Linear
+from papisim.spec.experiment import RunOptions, load_experiment
+from papisim.spec.system import load_part
+
+SHORT = "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 24}"
+MACHINES = ["papi", "gpu_only", "a100_attacc", "pim_only"]
+SPECULATING = {
+    "speculation": "dsde",
+    "acceptance": "eagle2_chain6_llama3_8b",
+    "drafting": "eagle_head_int4",
+    "trace": "llama3-8b",
+}
+
+
+def recorded(hw="papi", **options):
+    asked = {"trace": "llama7b", "batch_size": 8, "overrides": (SHORT,), **options}
+    recording = Recording()
+    return simulate(load_experiment(RunOptions(hw=hw, **asked)), probe=recording), recording
+
+
+@pytest.mark.parametrize("hw", MACHINES)
+@pytest.mark.parametrize("fold", [True, False])
+def test_the_recorded_seconds_are_those_of_the_run_resource_by_resource(hw, fold):
+    run, recording = recorded(hw, fold=fold)
+    assert recording.time_s == pytest.approx(run.ledger.end_s, rel=1e-12)
+    by_resource = defaultdict(float)
+    for row in recording.rows():
+        by_resource[row.resource] += row.time_s
+    assert dict(by_resource) == pytest.approx({name: s for name, s in run.ledger.busy_s.items() if s})
+
+
+def test_a_mixture_of_experts_and_a_scaled_draft_head_are_recorded_whole():
+    for options in ({"trace": "mixtral-8x7b"}, SPECULATING):
+        run, recording = recorded(**options)
+        assert recording.time_s == pytest.approx(run.ledger.end_s, rel=1e-12)
+
+
+def test_what_the_host_does_is_nobodys_kernel():
+    run, recording = recorded(overrides=(SHORT, "verification.bookkeeping_s=1e-3"))
+    (host,) = (row for row in recording.rows() if row.resource == "host")
+    iterations = sum(step.kind == "decode" for step in run.ledger.steps)
+    assert (host.work, host.bound, host.time_s) == ("host", "fixed", pytest.approx(iterations * 1e-3))
+    assert "host" not in Repricing(recording, run.machine).resources
+
+
+def test_a_probe_changes_nothing():
+    watched, _ = recorded()
+    alone = simulate(watched.experiment)
+    assert watched.ledger == alone.ledger
+
+
+@pytest.mark.parametrize("options", [{}, SPECULATING, {"tlp": 4}, {"fold": False}])
+def test_pricing_the_work_again_on_the_same_hardware_gives_the_same_seconds(options):
+    run, recording = recorded(**options)
+    repricing = Repricing(recording, run.machine)
+    for resource in repricing.resources:
+        assert repricing.resource_s(resource, AS_IT_IS) == pytest.approx(run.ledger.busy_s[resource], rel=1e-12)
+        assert repricing.added_s(resource, AS_IT_IS) == 0.0
+        everything = repricing.added_s(resource, AS_IT_IS, lambda what: True)
+        assert everything == pytest.approx(0.0, abs=1e-12 * run.ledger.end_s)
+
+
+def test_pricing_the_work_on_another_part_or_count_gives_the_seconds_of_a_run_with_it():
+    run, recording = recorded("gpu_only")
+    repricing = Repricing(recording, run.machine)
+    for variant, override in (
+        (Variant(part=load_part("h100").part), "devices.gpu.part=h100"),
+        (Variant(count=4), "devices.gpu.count=4"),
+    ):
+        other, _ = recorded("gpu_only", overrides=(SHORT, override))
+        assert run.ledger.end_s + repricing.added_s("gpu", variant) == pytest.approx(other.ledger.end_s, rel=1e-12)
+    fewer, _ = recorded("gpu_only", overrides=(SHORT, "roles.tensor_parallel.ranks=2"))
+    expected_s = run.ledger.end_s + repricing.added_s("nvlink", Variant(ranks=2))
+    assert expected_s == pytest.approx(fewer.ledger.end_s, rel=1e-12)
+
+
+def test_pricing_some_of_the_work_adds_up_to_all_of_it():
+    run, recording = recorded()
+    repricing = Repricing(recording, run.machine)
+    parts = [
+        repricing.resource_s("gpu", AS_IT_IS, lambda what: isinstance(what, Linear)),
+        repricing.resource_s("gpu", AS_IT_IS, lambda what: not isinstance(what, Linear)),
+    ]
+    assert sum(parts) == pytest.approx(repricing.resource_s("gpu", AS_IT_IS), rel=1e-12)
+    assert all(parts)
