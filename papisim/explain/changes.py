@@ -78,14 +78,13 @@ def numbers(explored: Explored, found: Sequence[Elasticity], step_ratio: float) 
     """Yield each number of the hardware made better by a step: rates and counts raised, latencies lowered by as much."""
     for each in found:
         parameter = each.parameter
-        if parameter.software or parameter.path == RANKS or max(each.raised_ratio, each.lowered_ratio) <= 0:
+        if parameter.software or parameter.path == RANKS:
             continue
-        up = each.raised_ratio >= each.lowered_ratio
-        value = moved(parameter, step_ratio if up else 1 / (1 + step_ratio) - 1)
+        value = moved(parameter, step_ratio if parameter.better_up else 1 / (1 + step_ratio) - 1)
         part = explored.repricing.unit(parameter.resource).part
         yield Change(
             kind="number" if parameter.field else "count",
-            was=f"{parameter.value:.4g}",
+            was=parameter.shown(parameter.value),
             overrides=(f"{parameter.path}={value!r}", *_with_it(explored, parameter, value)),
             expected_s=explored.expected_s(parameter.resource, parameter.variant(part, value)),
         )

@@ -8,11 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from papisim import units
 from papisim.explain.recording import Repricing, Sees, Variant
 from papisim.ops.kernel import Attention, Elementwise, KvAppend, Linear
 
 #: fields that no time depends on, and widths that the rest of a bank's structure is built around
 _LEFT_OUT = frozenset({"capacity_bytes", "static_w", "board_w", "bank_bytes", "column_bytes"})
+#: counts of which hardware has fewer when it is better: banks that share an FPU, and its cycles for a column
+_LESS_IS_BETTER = frozenset({"per_banks", "cycles_per_column"})
 #: sections of a GPU part that say what it draws and not how fast it is; a PIM stack's power limits its rate
 _GPU_ENERGY = frozenset({"energy", "fitted_energy"})
 #: sections of a GPU part that are fitted to a kernel library, software and not hardware, and the kernels they speak of
@@ -48,6 +51,20 @@ class Parameter:
         if self.field:
             return Variant(part=_with(part, self.field, value))
         return Variant(ranks=int(value)) if self.path == RANKS else Variant(count=int(value))
+
+    @property
+    def better_up(self) -> bool:
+        """Whether hardware has more of it when it is better: rates and counts, but neither times nor energies."""
+        name = self.path.rpartition(".")[2]
+        if "timing" in self.field:
+            return name == "refi"
+        unit = units.unit_of(name) or ""
+        return not (unit == "s" or unit.startswith("j") or name in _LESS_IS_BETTER)
+
+    def shown(self, value: float) -> str:
+        """Write a value of it for people."""
+        unit = None if self.whole else units.unit_of(self.path.rpartition(".")[2])
+        return f"{value:.4g}" if unit is None else units.format(value, unit, 4)
 
     @property
     def of(self) -> Sees | None:
@@ -107,6 +124,6 @@ def _with(spec: Any, field: tuple[str, ...], value: float) -> Any:
 def moved(parameter: Parameter, ratio: float) -> float:
     """Return the value raised by a ratio, or lowered by a negative one; whole numbers by at least one, down to one."""
     if not parameter.whole:
-        return parameter.value * (1 + ratio)
+        return float(f"{parameter.value * (1 + ratio):.9g}")
     step = max(1, round(abs(ratio) * parameter.value))
     return parameter.value + step if ratio > 0 else max(1, parameter.value - step)

@@ -10,7 +10,6 @@ from rich.table import Table
 from papisim import units
 from papisim.explain.changes import Yield
 from papisim.explain.explanation import Explanation
-from papisim.explain.parameters import Parameter
 from papisim.explain.sensitivity import WIDE, Elasticity
 from papisim.report.console import console
 
@@ -119,7 +118,7 @@ def _slopes(found: Sequence[Elasticity]) -> Table:
         notes = ["software"] * each.parameter.software + ["in steps"] * (not each.smooth)
         table.add_row(
             each.parameter.path,
-            _value(each.parameter, each.parameter.value),
+            each.parameter.shown(each.parameter.value),
             f"{each.elasticity:+.3f}",
             _side(each.higher / each.parameter.value, each.raised_ratio),
             _side(each.lower / each.parameter.value, each.lowered_ratio),
@@ -131,11 +130,6 @@ def _slopes(found: Sequence[Elasticity]) -> Table:
 def _side(of_value: float, gain_ratio: float) -> str:
     """Write what a value that is so many times the number's yields: ``+10 %: +2.3 %``."""
     return f"{100 * (of_value - 1):+.0f} %: {100 * gain_ratio:+.1f} %"
-
-
-def _value(parameter: Parameter, value: float) -> str:
-    unit = None if parameter.whole else units.unit_of(parameter.path.rpartition(".")[2])
-    return f"{value:.4g}" if unit is None else units.format(value, unit, 4)
 
 
 def _how(explanation: Explanation) -> str:

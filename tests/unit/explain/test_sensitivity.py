@@ -139,3 +139,16 @@ def test_numbers_are_those_of_what_worked_and_of_the_library_in_use(papi):
 def test_whole_numbers_move_by_at_least_one_and_stay_positive(value, whole, ratio, expected):
     parameter = Parameter("x", "x", value, whole=whole, software=False, field=("x",))
     assert moved(parameter, ratio) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("path", "field", "up"), [
+    ("devices.gpu.part.peak_flop_per_s", ("peak_flop_per_s",), True),
+    ("devices.gpu.part.linear.libraries.a.launch_s", ("linear", "launch_s"), False),
+    ("devices.pim.part.timing.rcd", ("timing", "rcd"), False),
+    ("devices.pim.part.timing.refi", ("timing", "refi"), True),
+    ("devices.pim.part.energy.column_j_per_byte", ("energy", "column_j_per_byte"), False),
+    ("devices.pim.part.fpu.per_banks", ("fpu", "per_banks"), False),
+    ("devices.pim.count", (), True),
+])  # fmt: skip
+def test_rates_and_counts_are_better_higher_and_times_and_energies_lower(path, field, up):
+    assert Parameter(path, "x", 1, whole=False, software=False, field=field).better_up is up
