@@ -103,16 +103,21 @@ def kinds(package: str) -> list[str]:
     return sorted(name for name in names if _is_kind(importlib.import_module(f"{package}.{name}")))
 
 
+def is_kind(package: str, name: str) -> bool:
+    """Tell whether a package has a kind of that name, without importing its others."""
+    if not name.isidentifier() or importlib.util.find_spec(f"{package}.{name}") is None:
+        return False
+    return _is_kind(importlib.import_module(f"{package}.{name}"))
+
+
 def load_kind(package: str, kind: str) -> ModuleType:
     """Import the module of a kind (``load_kind('papisim.policies.placement', 'papi')``).
 
     Raises:
         InputError: there is no such kind; the message has the nearest name.
     """
-    if kind.isidentifier() and importlib.util.find_spec(f"{package}.{kind}") is not None:
-        module = importlib.import_module(f"{package}.{kind}")
-        if _is_kind(module):
-            return module
+    if is_kind(package, kind):
+        return importlib.import_module(f"{package}.{kind}")
     noun = package.rpartition(".")[2]
     raise InputError(f"unknown kind '{kind}' of {noun}; {did_you_mean(kind, kinds(package))}")
 

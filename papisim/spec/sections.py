@@ -92,10 +92,9 @@ def _open_section(
     try:
         found = catalog.find(described.shelf, choice)
     except InputError:
-        known = catalog.kinds(described.package)
-        if choice in known:
+        if catalog.is_kind(described.package, choice):
             return choice, Document({"kind": choice}, section), [], None
-        hint = did_you_mean(choice, [*catalog.shipped(described.shelf), *known])
+        hint = did_you_mean(choice, [*catalog.shipped(described.shelf), *catalog.kinds(described.package)])
         raise InputError(
             f"no {described.shelf.noun} '{choice}': neither a file, a shipped name nor a kind; {hint}"
         ) from None
