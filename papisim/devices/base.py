@@ -105,6 +105,14 @@ class DevicePool(Protocol):
     def static_w(self) -> float:
         """Power that the whole pool draws whether or not it works."""
 
+    @property
+    def peak_flop_per_s(self) -> float:
+        """Arithmetic of the whole pool at best."""
+
+    @property
+    def bandwidth_bytes_per_s(self) -> float:
+        """What the memory that the pool computes from delivers at best."""
+
     def price(self, kernel: Kernel) -> Cost:
         """Return the time and energy of one kernel shared among all devices of the pool.
 

@@ -8,16 +8,18 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from papisim import __version__
 from papisim.engine.run import Run
 from papisim.errors import InputError
 from papisim.results.frames import frames
+from papisim.results.kernels import device_rows, kernel_rows
 from papisim.results.metrics import summarise
 from papisim.spec.experiment import Experiment
 
@@ -48,13 +50,64 @@ def check_free(folder: Path, *, force: bool) -> None:
             raise InputError(f"--out {folder} holds no papisim results; it is not replaced even with --force")
 
 
+def check_file(path: Path, *, force: bool) -> None:
+    """Refuse a file that cannot be written, or that is there and may not be replaced; call it before long work.
+
+    Raises:
+        InputError: it is there, is a folder, or cannot be made.
+    """
+    if path.is_dir():
+        raise InputError("is a folder, expected a file to write", file=str(path))
+    if path.exists() and not force:
+        raise InputError("is already there; choose another file or add --force", file=str(path))
+    parent = path.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"cannot be made in {parent}", file=str(path))
+
+
+@contextmanager
+def open_file(path: Path, *, force: bool = False) -> Iterator[TextIO]:
+    """Open a file for writing that appears complete, when the block ends without an error, or not at all.
+
+    Raises:
+        InputError: as :func:`check_file`.
+    """
+    check_file(path, force=force)
+    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            yield file
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_file(path: Path, text: str, *, force: bool = False) -> None:
+    """Write a file, complete or not at all.
+
+    Raises:
+        InputError: as :func:`check_file`.
+    """
+    with open_file(path, force=force) as file:
+        file.write(text)
+
+
 def write_run(run: Run, folder: Path, *, force: bool = False) -> None:
     """Write a run's frames, its summary and its manifest.
 
     Raises:
         InputError: the folder may not be replaced or cannot be made.
     """
-    write_folder(folder, manifest(run), frames(run), summary=summarise(run), force=force)
+    tables = {**frames(run), **_kernels(run)}
+    write_folder(folder, manifest(run), tables, summary=summarise(run), force=force)
+
+
+def _kernels(run: Run) -> dict[str, pd.DataFrame]:
+    import pandas as pd  # noqa: PLC0415 - start-up time
+
+    return {"kernels": pd.DataFrame(kernel_rows(run)), "devices": pd.DataFrame(device_rows(run))}
 
 
 def write_folder(

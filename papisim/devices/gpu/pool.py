@@ -41,7 +41,7 @@ class Pool:
     name: str
     part: Part
     count: int
-    _tilings: dict[tuple[int, int, int], Tiling] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _tilings: dict[tuple[int, int, int], Tiling] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def capacity_bytes(self) -> float:
@@ -52,6 +52,16 @@ class Pool:
     def static_w(self) -> float:
         """Idle power of all GPUs."""
         return self.part.static_w * self.count
+
+    @property
+    def peak_flop_per_s(self) -> float:
+        """Tensor-core peak of all GPUs."""
+        return self.part.peak_flop_per_s * self.count
+
+    @property
+    def bandwidth_bytes_per_s(self) -> float:
+        """Peak DRAM bandwidth of all GPUs."""
+        return self.part.memory_bandwidth_bytes_per_s * self.count
 
     def price(self, kernel: Kernel) -> Cost:
         """Return the cost of a kernel split over the GPUs.

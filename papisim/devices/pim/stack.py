@@ -113,6 +113,20 @@ class Pool:
         """Power of all stacks whether or not they work."""
         return self.count * self.part.static_w
 
+    @property
+    def peak_flop_per_s(self) -> float:
+        """Arithmetic of all FPUs when they are fed: a multiply and an add a lane for each column they finish."""
+        fpu = self.part.fpu
+        fpus = self.count * self.part.organisation.banks * fpu.fpus / fpu.per_banks
+        return fpus * 2 * fpu.lanes / fpu.column_s
+
+    @property
+    def bandwidth_bytes_per_s(self) -> float:
+        """What the served banks of all stacks hand to their FPUs: a column each column gap, the power limit included."""
+        organisation = self.part.organisation
+        served = self.count * organisation.banks / self.part.fpu.banks_in_turn
+        return served * organisation.column_bytes / (self._gap_floor * self.part.timing.tck_s)
+
     def price(self, kernel: Kernel) -> Cost:
         """Return the time and energy of one kernel shared among all stacks.
 

@@ -1,0 +1,87 @@
+"""Read back a folder that ``--out`` wrote."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from papisim.errors import InputError
+from papisim.results.store import MANIFEST, MANIFEST_SCHEMA
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a folder holds.
+
+    Attributes:
+        folder: where it is.
+        kind: ``run``, ``comparison`` …, as the manifest says.
+        manifest: how the results came about.
+    """
+
+    folder: Path
+    kind: str
+    manifest: dict[str, Any]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The figures of ``summary.json``.
+
+        Raises:
+            InputError: there is none, or it is no JSON.
+        """
+        return _read_json(self.folder / "summary.json")
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a frame of that name."""
+        return (self.folder / f"{name}.csv").is_file()
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """Return a frame.
+
+        Raises:
+            InputError: there is none, or it cannot be read.
+        """
+        import pandas as pd  # noqa: PLC0415 - start-up time
+
+        path = self.folder / f"{name}.csv"
+        try:
+            return pd.read_csv(path)
+        except FileNotFoundError:
+            raise InputError(f"there is no such file, expected the frame '{name}'", file=str(path)) from None
+        except (ValueError, OSError) as error:
+            raise InputError(f"cannot be read as CSV: {error}", file=str(path)) from None
+
+
+def read_results(folder: Path) -> Results:
+    """Open a folder of results.
+
+    Raises:
+        InputError: it is no folder, has no manifest of ours, or its manifest does not say what kind of results it is of.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        what = f"holds no {MANIFEST}" if folder.is_dir() else "is no folder"
+        raise InputError(f"{what}, expected a folder that --out wrote", file=str(folder))
+    manifest = _read_json(path)
+    schema, kind = manifest.get("schema"), manifest.get("kind")
+    if schema != MANIFEST_SCHEMA:
+        raise InputError(f"found '{schema}', expected '{MANIFEST_SCHEMA}'", file=str(path), field="schema")
+    if not isinstance(kind, str):
+        raise InputError("is missing, expected the kind of results", file=str(path), field="kind")
+    return Results(folder, kind, manifest)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read as JSON: {error}", file=str(path)) from None
+    if not isinstance(value, dict):
+        raise InputError("found no mapping, expected one", file=str(path))
+    return value

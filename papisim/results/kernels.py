@@ -1,0 +1,117 @@
+"""The kernels of a few steps of a run, each with its price, and the ceilings of the devices that ran them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from papisim.engine.build import build_placement
+from papisim.engine.ledger import StepRow
+from papisim.engine.run import Run
+from papisim.engine.step import Message, Phase, StepPlanner
+from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
+from papisim.ops.lower import decode_shape, prefill_lengths, prefill_shape, ragged_lengths
+
+#: placement changes whose steps on both sides are shown
+_CHANGES_SHOWN = 3
+
+
+def kernel_rows(run: Run) -> list[dict[str, Any]]:
+    """Price every kernel and message of the steps that :func:`telling_steps` picks, one row each.
+
+    The steps are priced again with caches of equal lengths that sum to those of the step, since a step's row keeps the sum;
+    drafting is left out.
+
+    Returns:
+        Rows with the step (``kind``, ``index``, ``rlp``, ``rows``), ``resource``, ``category``, ``kernel``, ``shape``,
+        ``n_units`` that share it, ``n_times`` that it occurs in the step, ``time_s`` of one, its ``bound``, ``flop`` and
+        ``moved_bytes`` over all units.
+    """
+    planner = StepPlanner(
+        run.trace, run.machine, build_placement(run.experiment), seed=run.experiment.seed, fold=True
+    )
+    return [
+        {"kind": step.kind, "index": step.index, "rlp": step.rlp, "rows": step.rows, **row}
+        for step in telling_steps(run.ledger.steps)
+        for phase in _phases(planner, step)
+        for row in _rows(phase)
+    ]
+
+
+def telling_steps(steps: list[StepRow]) -> list[StepRow]:
+    """Return the first prefill, the first, middle and last decoding iteration, and those around changes of placement."""
+    prefill = [step for step in steps if step.kind == "prefill"][:1]
+    decode = [step for step in steps if step.kind == "decode"]
+    changes = [number for number, (a, b) in enumerate(pairwise(decode)) if a.fc_device != b.fc_device]
+    wanted = {0, len(decode) // 2, len(decode) - 1, *(n + side for n in changes[:_CHANGES_SHOWN] for side in (0, 1))}
+    return prefill + [decode[number] for number in sorted(wanted) if 0 <= number < len(decode)]
+
+
+def device_rows(run: Run) -> list[dict[str, Any]]:
+    """Return each device pool with its ceilings: peak arithmetic, and the bandwidth of the memory it computes from."""
+    return [
+        {
+            "device": name,
+            "kind": pool.part.kind,
+            "n_units": pool.count,
+            "description": pool.part.description,
+            "peak_flop_per_s": pool.peak_flop_per_s,
+            "bandwidth_bytes_per_s": pool.bandwidth_bytes_per_s,
+            "capacity_bytes": pool.capacity_bytes,
+            "static_w": pool.static_w,
+        }
+        for name, pool in run.machine.pools.items()
+    ]
+
+
+def _phases(planner: StepPlanner, step: StepRow) -> list[Phase]:
+    tokens = _spread(step.rows, step.rlp)
+    if step.kind == "prefill":
+        return planner.prefill(prefill_shape(tokens.tolist()), prefill_lengths(tokens.tolist()))
+    return planner.decode(
+        decode_shape(step.rlp, step.rows), ragged_lengths(_spread(step.kv_tokens, step.rlp), tokens)
+    )
+
+
+def _spread(total: int, parts: int) -> Any:
+    """Deal out a total as evenly as whole numbers allow."""
+    return np.full(parts, total // parts, dtype=np.int64) + (np.arange(parts) < total % parts)
+
+
+def _rows(phase: Phase) -> Iterator[dict[str, Any]]:
+    for work in phase.work:
+        name, shape = describe(work.item)
+        yield {
+            "resource": phase.resource,
+            "category": phase.category.value,
+            "kernel": name,
+            "shape": shape,
+            "n_units": work.units,
+            "n_times": work.times * phase.repeats,
+            "time_s": work.time_s,
+            "bound": work.bound,
+            "flop": 0 if isinstance(work.item, Message) else work.item.flop,
+            "moved_bytes": moved_bytes(work.item),
+        }
+
+
+def describe(item: Kernel | Message) -> tuple[str, str]:
+    """Return a kernel's or message's name and its shape, as a person would write them."""
+    match item:
+        case Message():
+            return ("all_reduce", f"{item.ranks} ranks") if item.ranks > 1 else ("transfer", "")
+        case Linear():
+            return item.role.value, f"m={item.m} k={item.k} n={item.n}"
+        case Attention():
+            heads = f"heads={item.n_heads}/{item.n_kv_heads}×{item.head_dim}"
+            return "attention", f"requests={item.n_requests} queries={item.query_tokens} kv={item.kv_tokens} {heads}"
+        case KvAppend() | Elementwise():
+            return item.kernel_class.value, ""
+
+
+def moved_bytes(item: Kernel | Message) -> float:
+    """Return the bytes that a kernel reads and writes, or that a message carries."""
+    return item.payload_bytes if isinstance(item, Message) else item.read_bytes + item.write_bytes
