@@ -1,0 +1,48 @@
+"""How full the KV cache is."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from papisim import units
+from papisim.report.charts.axes import axis
+from papisim.report.charts.series import decimate, thinned
+from papisim.report.page import Chart
+
+#: share of the room from which its limit is drawn; below, the caches would be a line along the axis
+_NEAR = 0.25
+
+
+def chart(steps: pd.DataFrame, peak_bytes: float, capacity_bytes: float) -> Chart:
+    """Draw the bytes of KV caches at the start of each step, and the room for them where it is near.
+
+    Args:
+        steps: the frame of steps.
+        peak_bytes: most bytes in use at once, those of tokens being verified included.
+        capacity_bytes: room.
+    """
+    x, y = decimate(steps["start_s"], steps["kv_bytes"])
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "KV caches",
+            "x": x,
+            "y": y,
+            "fill": "tozeroy",
+            "fillcolor": "$c0/25",
+            "line": {"color": "$c0", "shape": "hv", "width": 2},
+            "hovertemplate": "%{y:.4~s}B at %{x:.4~s}s<extra></extra>",
+        }
+    ]
+    if peak_bytes > _NEAR * capacity_bytes:
+        ends = [float(x[0]), float(x[-1])]
+        line = {"color": "$c1", "dash": "longdash"}
+        traces.append({"type": "scatter", "mode": "lines", "name": "room", "x": ends, "y": [capacity_bytes] * 2, "line": line})  # fmt: skip
+    layout = {"xaxis": axis("time", "s"), "yaxis": axis("in use", "bytes", rangemode="tozero")}
+    share = f"{peak_bytes / capacity_bytes:.2%}"
+    alt = (
+        f"At most {units.format(peak_bytes, 'bytes')} of {units.format(capacity_bytes, 'bytes')} are in use, {share}."
+    )
+    table = thinned(steps[["start_s", "kv_bytes", "kv_tokens"]], "start_s")
+    return Chart("KV cache", {"data": traces, "layout": layout}, alt, table, f"{alt} Each step's start is drawn.")

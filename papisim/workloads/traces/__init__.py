@@ -1,1 +1,0 @@
-"""Reading request traces: from a file in some format to arrays of arrivals and lengths."""

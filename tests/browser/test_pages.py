@@ -1,0 +1,132 @@
+"""Reports in a browser: they load by themselves, show their data, and their controls work."""
+
+from pathlib import Path
+
+import pytest
+
+from papisim.engine.run import simulate
+from papisim.report.html import page_of
+from papisim.results.folder import read_results
+from papisim.results.store import write_file, write_run
+from papisim.spec.experiment import RunOptions, load_experiment
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="session")
+def run_page(tmp_path_factory) -> Path:
+    pytest.importorskip("plotly", reason="needs the [report] extra")
+    folder = tmp_path_factory.mktemp("pages")
+    write_run(
+        simulate(load_experiment(RunOptions(hw="papi", trace="llama65b", batch_size=64, tlp=2))), folder / "run"
+    )
+    write_file(folder / "run.html", page_of(read_results(folder / "run")).html())
+    return folder / "run.html"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_loads_without_a_complaint_and_asks_no_network_for_anything(opened, run_page, width, scheme):
+    tab = opened(run_page, width=width, scheme=scheme)
+    assert tab.complaints == []
+    assert tab.requests == [run_page.as_uri()]
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
+    assert tab.page.evaluate("document.documentElement.dataset.theme") == scheme
+
+
+def test_every_chart_has_drawn_its_data(opened, run_page):
+    tab = opened(run_page)
+    drawn = tab.page.evaluate(
+        "[...document.querySelectorAll('.plot')].map(plot => [plot.getAttribute('aria-label'), plot.data.length,"
+        " plot.querySelectorAll('.trace, .hm image, .bars .point').length, plot.getBoundingClientRect().height])"
+    )
+    assert len(drawn) >= 9
+    for label, traces, marks, height in drawn:
+        assert label
+        assert traces > 0, label
+        assert marks > 0, label
+        assert height > 80, label
+
+
+def test_the_theme_button_changes_the_colours_of_page_and_charts_and_is_remembered(opened, run_page):
+    tab = opened(run_page)
+    look = "[getComputedStyle(document.body).backgroundColor, document.querySelector('.plot')._fullLayout.font.color]"
+    light = tab.page.evaluate(look)
+    tab.page.click("#theme")
+    dark = tab.page.evaluate(look)
+    assert all(one != other for one, other in zip(light, dark, strict=True))
+    assert tab.page.get_attribute("#theme", "aria-pressed") == "true"
+    tab.page.reload()
+    tab.page.wait_for_selector("html[data-ready=true]")
+    assert tab.page.evaluate(look) == dark
+    assert tab.complaints == []
+
+
+def test_a_legend_button_hides_its_series_and_shows_it_again(opened, run_page):
+    tab = opened(run_page)
+    button = tab.page.locator(".legend button", has_text="TLP").first
+    name = button.inner_text()
+    shown = f"document.querySelector('.plot').data.find(trace => trace.name === {name!r}).visible"
+    assert tab.page.evaluate(shown) is True
+    button.focus()
+    tab.page.keyboard.press("Enter")
+    assert tab.page.evaluate(shown) is False
+    assert button.get_attribute("aria-pressed") == "false"
+    tab.page.keyboard.press("Space")
+    assert tab.page.evaluate(shown) is True
+
+
+def test_a_chart_zooms_moves_and_returns_by_keyboard(opened, run_page):
+    tab = opened(run_page)
+    plot = tab.page.locator(".plot").first
+    axis = "document.querySelector('.plot')._fullLayout.xaxis.range.slice()"
+    plot.focus()
+    whole = tab.page.evaluate(axis)
+    tab.page.keyboard.press("+")
+    nearer = tab.page.evaluate(axis)
+    assert nearer[1] - nearer[0] < whole[1] - whole[0]
+    tab.page.keyboard.press("ArrowRight")
+    assert tab.page.evaluate(axis)[0] > nearer[0]
+    tab.page.keyboard.press("Escape")
+    tab.page.wait_for_function(f"JSON.stringify({axis}) === JSON.stringify({whole})")
+
+
+def test_tab_reaches_the_controls_in_reading_order_and_shows_where_it_is(opened, run_page):
+    tab = opened(run_page)
+    reached = []
+    for _ in range(40):
+        tab.page.keyboard.press("Tab")
+        reached.append(
+            tab.page.evaluate(
+                "document.activeElement.className || document.activeElement.id || document.activeElement.tagName"
+            )
+        )
+    assert reached[0] == "skip"
+    assert reached.index("theme") < reached.index("A") < next(n for n, name in enumerate(reached) if "plot" in name)
+    tab.page.locator("#theme").focus()
+    assert tab.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") in ("solid", "auto")
+
+
+def test_the_numbers_of_a_chart_unfold(opened, run_page):
+    tab = opened(run_page)
+    details = tab.page.locator("figure details").first
+    assert not details.locator("table").is_visible()
+    details.locator("summary").click()
+    assert details.locator("table").is_visible()
+    assert details.locator("tbody tr").count() > 10
+
+
+def test_a_printed_page_fits_its_paper_and_is_light(opened, run_page):
+    tab = opened(run_page, scheme="dark")
+    tab.page.emulate_media(media="print")
+    tab.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    widest = tab.page.evaluate(
+        "Math.max(...[...document.querySelectorAll('.main-svg')].map(svg => svg.getBoundingClientRect().width))"
+    )
+    assert widest <= 700
+    assert tab.page.evaluate("document.documentElement.dataset.theme") == "light"
+    tab.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert tab.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert len(tab.page.pdf(format="A4")) > 50_000
+    assert tab.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert tab.complaints == []
