@@ -19,6 +19,7 @@ from types import ModuleType
 from papisim.errors import InputError, did_you_mean
 
 _PACKAGE = Path(__file__).parent
+YAML_SUFFIXES = (".yaml", ".yml")
 
 
 class Shelf(Enum):
@@ -76,7 +77,7 @@ def find(shelf: Shelf, name_or_path: str) -> Found:
     path = Path(name_or_path)
     if shelf.inner and _is_file(path / shelf.inner):
         path = path / shelf.inner
-    looks_like_path = path.suffix in (".yaml", ".yml") or len(path.parts) > 1
+    looks_like_path = path.suffix in YAML_SUFFIXES or len(path.parts) > 1
     if _is_file(path):
         name = path.parent.name if shelf.inner and path.name == shelf.inner else path.stem
         return Found(name, path)
@@ -96,10 +97,17 @@ def _is_file(path: Path) -> bool:
 
 
 def kinds(package: str) -> list[str]:
-    """Return the kinds in a package: its modules that define ``Part`` (devices) or ``Options`` (all others)."""
+    """Return the kinds in a package: its modules that define ``Part`` (devices), ``detect`` (trace formats) or ``Options`` (all others)."""
     module = importlib.import_module(package)
     names = [info.name for info in pkgutil.iter_modules(module.__path__) if not info.name.startswith("_")]
     return sorted(name for name in names if _is_kind(importlib.import_module(f"{package}.{name}")))
+
+
+def is_kind(package: str, name: str) -> bool:
+    """Tell whether a package has a kind of that name, without importing its others."""
+    if not name.isidentifier() or importlib.util.find_spec(f"{package}.{name}") is None:
+        return False
+    return _is_kind(importlib.import_module(f"{package}.{name}"))
 
 
 def load_kind(package: str, kind: str) -> ModuleType:
@@ -108,13 +116,11 @@ def load_kind(package: str, kind: str) -> ModuleType:
     Raises:
         InputError: there is no such kind; the message has the nearest name.
     """
-    if kind.isidentifier() and importlib.util.find_spec(f"{package}.{kind}") is not None:
-        module = importlib.import_module(f"{package}.{kind}")
-        if _is_kind(module):
-            return module
+    if is_kind(package, kind):
+        return importlib.import_module(f"{package}.{kind}")
     noun = package.rpartition(".")[2]
     raise InputError(f"unknown kind '{kind}' of {noun}; {did_you_mean(kind, kinds(package))}")
 
 
 def _is_kind(module: ModuleType) -> bool:
-    return hasattr(module, "Part") or hasattr(module, "Options")
+    return any(hasattr(module, name) for name in ("Part", "detect", "Options"))

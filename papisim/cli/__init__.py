@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import os
 import pkgutil
 import sys
+from pathlib import Path
 
 import click
 
@@ -28,6 +30,15 @@ class _Commands(click.Group):
             return None
         return _example_last(importlib.import_module(f"{__name__}.{cmd_name}").command)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their first sentences, read from the files: importing all would take a second."""
+        with formatter.section("Commands"):
+            summaries = [(name, _first_paragraph(name)) for name in self.list_commands(ctx)]
+            width = formatter.width - 6 - max(len(name) for name, _ in summaries)
+            formatter.write_dl(
+                [(name, click.Command(name, help=text).get_short_help_str(width)) for name, text in summaries]
+            )
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -35,6 +46,14 @@ class _Commands(click.Group):
         if args and args[0] not in known:
             raise click.UsageError(f"no command '{args[0]}'; {did_you_mean(args[0], known)}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _first_paragraph(name: str) -> str:
+    """Return how the docstring of a command's function begins."""
+    source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    functions = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
+    command = next(function for function in functions if function.name == "command")
+    return (ast.get_docstring(command) or "").partition("\n\n")[0]
 
 
 def _example_last(command: click.Command) -> click.Command:

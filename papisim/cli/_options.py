@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -107,11 +108,13 @@ def print_json(value: Any) -> None:
 @contextmanager
 def progress(total_tokens: int, label: str, *, quiet: bool) -> Iterator[Callable[[int, float], None]]:
     """Show a progress bar on stderr while tokens are being simulated, when a person is looking."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda tokens, seconds: None
+        return
     from rich.console import Console  # noqa: PLC0415 - start-up time
     from rich.progress import Progress  # noqa: PLC0415
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total_tokens)
 
         def advance(tokens: int, seconds: float) -> None:

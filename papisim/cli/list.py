@@ -28,6 +28,7 @@ _KINDS = {
     "speculation policies": "papisim.policies.speculation",
     "device kinds": "papisim.devices",
     "workload kinds": "papisim.workloads",
+    "request trace formats": "papisim.workloads.formats",
     "acceptance kinds": "papisim.workloads.acceptance",
     "draft sources": "papisim.engine.drafting",
 }

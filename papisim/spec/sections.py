@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from papisim import catalog
-from papisim.catalog import Shelf
+from papisim.catalog import YAML_SUFFIXES, Shelf
 from papisim.errors import InputError, did_you_mean, one_or_all
 from papisim.spec.acceptance import resolve_acceptance
 from papisim.spec.base import parse
 from papisim.spec.sources import Source, load_sourced
+from papisim.spec.workload import resolve_workload
 from papisim.spec.yaml import Document, Override, apply_override
 
 
@@ -58,7 +59,8 @@ def load_section(
 
     Args:
         section: a key of :data:`SECTIONS`.
-        choice: a shipped name, a file, a kind that needs no options, or the options themselves.
+        choice: a shipped name, a file, a kind that needs no options, or the options themselves; of workloads also a request trace,
+            which is then replayed.
         overrides: assignments such as ``workload.n_requests=8``.
         fields: replace those of the file.
 
@@ -71,8 +73,15 @@ def load_section(
     document = override_section(section, document, overrides)
     if section == "acceptance":
         sources += resolve_acceptance(document)
+    elif section == "workload":
+        resolve_workload(document)
     options = parse_kind(document, described.package)
-    return SectionFile(name, options, tuple(sources), (note,) if note else ())
+    settle = getattr(catalog.load_kind(described.package, options.kind), "settle", None)
+    notes: tuple[str, ...] = (note,) if note else ()
+    if settle is not None:
+        options, found = settle(options)
+        notes += found
+    return SectionFile(name, options, tuple(sources), notes)
 
 
 def _open_section(
@@ -83,13 +92,14 @@ def _open_section(
     try:
         found = catalog.find(described.shelf, choice)
     except InputError:
-        known = catalog.kinds(described.package)
-        if choice in known:
+        if catalog.is_kind(described.package, choice):
             return choice, Document({"kind": choice}, section), [], None
-        hint = did_you_mean(choice, [*catalog.shipped(described.shelf), *known])
+        hint = did_you_mean(choice, [*catalog.shipped(described.shelf), *catalog.kinds(described.package)])
         raise InputError(
             f"no {described.shelf.noun} '{choice}': neither a file, a shipped name nor a kind; {hint}"
         ) from None
+    if section == "workload" and found.path.suffix not in YAML_SUFFIXES:
+        return found.name, Document({"kind": "replay", "path": choice}, f"--workload {choice}"), [], None
     document, sources, errors = load_sourced(found.path, described.schema)
     if errors:
         raise one_or_all(errors)

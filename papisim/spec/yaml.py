@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import yaml
 
@@ -27,8 +27,7 @@ _MAX_DEPTH = 40
 _MAX_DIGITS = 300  # more do not fit a float
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """Where a value was written: a file with line and column, or an option of the command line."""
 
     file: str
@@ -201,106 +200,144 @@ def parse_yaml(text: str, file: str) -> Document:
     Raises:
         InputError: the text is not YAML, or uses a construct that is refused.
     """
+    for parser in (_FASTEST, _SPEAKING):
+        try:
+            return _read(text, file, parser)
+        except yaml.YAMLError as error:
+            refusal = _syntax_error(error, file)
+    raise refusal
+
+
+#: libyaml is quick and says little of what is wrong; PyYAML's own parser says more, and is there without it
+_SPEAKING: Any = yaml.SafeLoader
+_FASTEST: Any = getattr(yaml, "CSafeLoader", _SPEAKING)
+
+
+def _read(text: str, file: str, loader: Any) -> Document:
     document = Document(None, file)
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is not None:
-            document.data = _convert(loader, node, (), document)
-    except yaml.YAMLError as error:
-        raise _syntax_error(error, file) from None
+    events = yaml.parse(text, Loader=loader)
+    next(events)  # the stream's start
+    start = next(events)
+    if isinstance(start, yaml.DocumentStartEvent):
+        document.data = _Composer(events, document).node((), next(events), 0)
+        next(events)  # the document's end
+        another = next(events)
+        if isinstance(another, yaml.DocumentStartEvent):
+            mark = _mark(another, file)
+            message = "is not valid YAML: found another document, expected one"
+            raise InputError(message, file=file, line=mark.line, column=mark.column)
     return document
 
 
-class _Loader(yaml.SafeLoader):
-    """A SafeLoader that resolves plain scalars as YAML 1.2 does and refuses aliases and bottomless nesting."""
+_TAG = "tag:yaml.org,2002:"
+#: how plain scalars are read, YAML 1.2 core schema: what they may begin with, and how they look
+_PLAIN = tuple(
+    (kind, first, re.compile(pattern))
+    for kind, first, pattern in (
+        ("null", "~nN", r"~|null|Null|NULL"),
+        ("bool", "tTfF", r"true|True|TRUE|false|False|FALSE"),
+        ("int", "-+0123456789", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
+        (
+            "float",
+            "-+0123456789.",
+            r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        ),
+    )
+)
 
-    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 - PyYAML's own registry, filled below
-    _depth = 0
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.events.AliasEvent):
+class _Composer:
+    """Makes plain values of a parser's events, and writes down where each stands."""
+
+    def __init__(self, events: Iterator[Any], document: Document) -> None:
+        self._events, self._document = events, document
+
+    def node(self, path: Path_, event: Any, depth: int) -> Any:
+        """Return the value that an event begins."""
+        self._check(event, depth)
+        self._document.values[path] = _mark(event, self._document.file)
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(path, event)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(path, event, depth)
+        self._refuse_tag(event, "seq", path)
+        items: list[Any] = []
+        while not isinstance(child := next(self._events), yaml.SequenceEndEvent):
+            items.append(self.node((*path, len(items)), child, depth + 1))
+        return items
+
+    def _mapping(self, path: Path_, event: Any, depth: int) -> dict[str, Any]:
+        self._refuse_tag(event, "map", path)
+        mapping: dict[str, Any] = {}
+        document = self._document
+        while not isinstance(key_event := next(self._events), yaml.MappingEndEvent):
+            self._check(key_event, depth + 1)
+            if not isinstance(key_event, yaml.ScalarEvent):
+                raise document.error(path, "has a list or mapping as a field name, expected text")
+            self._refuse_tag(key_event, _kind(key_event), path)
+            key = key_event.value
+            inner, mark = (*path, key), _mark(key_event, document.file)
+            if key in mapping:
+                first = document.keys[inner].line
+                document.keys[inner] = mark
+                raise document.error(inner, f"stands twice (first in line {first})", at_key=True)
+            document.keys[inner] = mark
+            mapping[key] = self.node(inner, next(self._events), depth + 1)
+        return mapping
+
+    def _scalar(self, path: Path_, event: Any) -> Any:
+        text, kind = event.value, _kind(event)
+        self._refuse_tag(event, kind, path)
+        match kind:
+            case "null":
+                return None
+            case "bool":
+                return text.lower() == "true"
+            case "int":
+                if len(text) > _MAX_DIGITS:
+                    raise self._document.error(path, f"is a whole number of more than {_MAX_DIGITS} digits")
+                return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            case "float":
+                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        return text
+
+    def _check(self, event: Any, depth: int) -> None:
+        """Refuse aliases and bottomless nesting."""
+        if isinstance(event, yaml.AliasEvent):
             self._refuse(f"found the alias '*{event.anchor}'; aliases are not accepted here", event)
-        if self._depth > _MAX_DEPTH:
+        if depth > _MAX_DEPTH:
             self._refuse(f"found nesting deeper than {_MAX_DEPTH} levels", event)
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
 
     def _refuse(self, problem: str, event: Any) -> None:
-        raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        mark = _mark(event, self._document.file)
+        raise InputError(f"is not valid YAML: {problem}", file=mark.file, line=mark.line, column=mark.column)
+
+    def _refuse_tag(self, event: Any, kind: str, path: Path_) -> None:
+        """Accept the tag that a node has by its form, and no other."""
+        tag = event.tag
+        if tag is None or (tag == "!" and kind in ("str", "seq", "map")):
+            return
+        if tag != _TAG + kind:
+            shown = _TAG + "str" if tag == "!" else tag
+            raise self._document.error(path, f"has the tag '{shown}'; tags are not accepted here")
 
 
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        list("-+0123456789."),
-    ),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+def _mark(event: Any, file: str) -> Mark:
+    start = event.start_mark
+    return Mark(file, start.line + 1, start.column + 1)
 
 
-def _convert(loader: _Loader, node: yaml.Node, path: Path_, document: Document) -> Any:
-    document.values[path] = _mark(node, document.file)
-    if isinstance(node, yaml.MappingNode):
-        return _convert_mapping(loader, node, path, document)
-    if isinstance(node, yaml.SequenceNode):
-        _refuse_tag(loader, node, path, document)
-        return [_convert(loader, child, (*path, i), document) for i, child in enumerate(node.value)]
-    _refuse_tag(loader, node, path, document)
-    return _convert_scalar(node, path, document)
-
-
-def _convert_mapping(loader: _Loader, node: yaml.MappingNode, path: Path_, document: Document) -> dict[str, Any]:
-    _refuse_tag(loader, node, path, document)
-    mapping: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise document.error(path, "has a list or mapping as a field name, expected text")
-        _refuse_tag(loader, key_node, path, document)
-        key = key_node.value
-        inner = (*path, key)
-        document_mark = _mark(key_node, document.file)
-        if key in mapping:
-            first = document.keys[inner].line
-            document.keys[inner] = document_mark
-            raise document.error(inner, f"stands twice (first in line {first})", at_key=True)
-        document.keys[inner] = document_mark
-        mapping[key] = _convert(loader, value_node, inner, document)
-    return mapping
-
-
-def _convert_scalar(node: yaml.Node, path: Path_, document: Document) -> Any:
-    text = str(node.value)
-    match node.tag.rpartition(":")[2]:
-        case "null":
-            return None
-        case "bool":
-            return text.lower() == "true"
-        case "int":
-            if len(text) > _MAX_DIGITS:
-                raise document.error(path, f"is a whole number of more than {_MAX_DIGITS} digits")
-            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-        case "float":
-            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-    return text
-
-
-def _refuse_tag(loader: _Loader, node: yaml.Node, path: Path_, document: Document) -> None:
-    """Accept the tag that a node has by its form, and no other."""
-    plain = isinstance(node, yaml.ScalarNode) and not node.style
-    if node.tag != loader.resolve(type(node), node.value, (plain, not plain)):  # type: ignore[no-untyped-call]
-        raise document.error(path, f"has the tag '{node.tag}'; tags are not accepted here")
-
-
-def _mark(node: yaml.Node, file: str) -> Mark:
-    return Mark(file, node.start_mark.line + 1, node.start_mark.column + 1)
+def _kind(event: Any) -> str:
+    """Return the kind that a scalar has by its form."""
+    text = event.value
+    if event.style:
+        return "str"
+    if not text:
+        return "null"
+    for kind, first, pattern in _PLAIN:
+        if text[0] in first and pattern.fullmatch(text):
+            return kind
+    return "str"
 
 
 def _syntax_error(error: yaml.YAMLError, file: str) -> InputError:

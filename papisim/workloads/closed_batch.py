@@ -8,6 +8,7 @@ from typing import Literal
 from papisim.spec.base import Count
 from papisim.workloads.base import Request, WorkloadOptions
 from papisim.workloads.lengths import Lengths
+from papisim.workloads.lengths.base import draw_in_chunks
 from papisim.workloads.streams import stream
 
 
@@ -23,9 +24,12 @@ class Workload:
     """``n_requests`` requests that all arrive at time 0."""
 
     def __init__(self, options: Options, seed: int) -> None:
-        self._pairs = options.lengths.draw(options.n_requests, stream(seed, "lengths"))
+        self._options, self._seed = options, seed
 
     def __iter__(self) -> Iterator[Request]:
-        """Yield the requests in the order they were drawn."""
-        for index, (input_tokens, output_tokens) in enumerate(self._pairs):
-            yield Request(index, 0.0, input_tokens, output_tokens)
+        """Yield the requests in the order they are drawn."""
+        index = 0
+        for pairs in draw_in_chunks(self._options.lengths, self._options.n_requests, stream(self._seed, "lengths")):
+            for input_tokens, output_tokens in pairs.tolist():
+                yield Request(index, 0.0, input_tokens, output_tokens)
+                index += 1

@@ -41,7 +41,7 @@ class Pool:
     name: str
     part: Part
     count: int
-    _tilings: dict[tuple[int, int, int], Tiling] = field(default_factory=dict, repr=False, compare=False)
+    _tilings: dict[tuple[int, int, int], Tiling] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def capacity_bytes(self) -> float:

@@ -379,3 +379,12 @@ def test_measured_operations_are_interpolated_over_rows_and_bytes(tables):
     assert tables.price_unfused(
         replace(kernel, read_bytes=2000, write_bytes=1000), 1, rows=2
     ).time_s == pytest.approx(2e-6)
+
+
+def test_a_pool_with_another_library_does_not_remember_the_old_one():
+    one = gpus()
+    before = one.price(FC).time_s
+    slow = replace(one, part=with_linear(launch_s=1.0).part)
+    assert slow.price(FC).time_s > 1 > before
+    tiny_tiles = replace(one, part=with_linear(tile_fixed_s=1.0).part)
+    assert tiny_tiles.price(FC).time_s == with_linear(tile_fixed_s=1.0).price(FC).time_s > 1

@@ -5,7 +5,9 @@ import yaml as pyyaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from papisim.catalog import data_folder
 from papisim.errors import InputError
+from papisim.spec import yaml
 from papisim.spec.yaml import Mark, apply_override, dotted, load_yaml, parse_path, parse_yaml
 
 
@@ -133,6 +135,13 @@ def test_what_pyyaml_writes_without_aliases_reads_back(tree):
             return True
 
     assert read(pyyaml.dump(tree, Dumper=Plain, default_style='"' if not tree else None)) == tree
+
+
+def test_without_libyaml_every_shipped_file_reads_the_same(monkeypatch):
+    files = [path for folder in ("hwconfigs", "traces") for path in (data_folder() / folder).rglob("*.yaml")]
+    fast = [load_yaml(path) for path in files]
+    monkeypatch.setattr(yaml, "_FASTEST", yaml._SPEAKING)
+    assert [load_yaml(path) for path in files] == fast
 
 
 def test_every_value_and_field_remembers_its_place():

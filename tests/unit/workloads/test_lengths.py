@@ -9,7 +9,12 @@ from papisim.errors import PapisimError
 from papisim.spec.base import parse
 from papisim.spec.sections import load_section
 from papisim.spec.yaml import parse_yaml
-from papisim.workloads.lengths import Fixed, Listed, Quantiles
+from papisim.workloads.lengths.base import draw_in_chunks
+from papisim.workloads.lengths.empirical import Empirical
+from papisim.workloads.lengths.fixed import Fixed
+from papisim.workloads.lengths.listed import Listed
+from papisim.workloads.lengths.log_normal import LogNormal
+from papisim.workloads.lengths.quantiles import Quantiles
 from papisim.workloads.streams import stream
 
 WORKLOADS = sorted(catalog.shipped(Shelf.REQUESTS))
@@ -26,18 +31,18 @@ def spearman(pairs):
 
 
 def test_fixed_lengths_are_all_the_same():
-    assert Fixed(kind="fixed", input_tokens=7, output_tokens=9).draw(3, stream(0)) == [(7, 9)] * 3
+    assert Fixed(kind="fixed", input_tokens=7, output_tokens=9).draw(3, stream(0)).tolist() == [[7, 9]] * 3
 
 
 def test_listed_lengths_come_in_order_and_begin_again():
     listed = Listed(kind="listed", pairs=[(1, 2), (3, 4)])
-    assert listed.draw(5, stream(0)) == [(1, 2), (3, 4), (1, 2), (3, 4), (1, 2)]
-    assert listed.draw(1, stream(0)) == [(1, 2)]
+    assert listed.draw(5, stream(0)).tolist() == [[1, 2], [3, 4], [1, 2], [3, 4], [1, 2]]
+    assert listed.draw(2, stream(0), first=3).tolist() == [[3, 4], [1, 2]]
 
 
 def test_the_mean_of_many_draws_is_the_area_under_the_quantile_function():
     """Linear interpolation: each segment contributes its width times the mean of its ends."""
-    pairs = np.array(table().draw(40_000, stream(0, "t")))
+    pairs = table().draw(40_000, stream(0, "t"))
     assert pairs[:, 0].mean() == pytest.approx(0.5 * 15 + 0.5 * 30, rel=0.01)
     assert pairs[:, 1].mean() == pytest.approx(0.5 * 50.5 + 0.5 * 200, rel=0.01)
 
@@ -45,7 +50,7 @@ def test_the_mean_of_many_draws_is_the_area_under_the_quantile_function():
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_shipped_table_is_reproduced_in_its_quantiles_mean_and_correlation(workload):
     lengths = load_section("workload", workload).options.lengths
-    pairs = np.array(lengths.draw(40_000, stream(0, "t")))
+    pairs = lengths.draw(40_000, stream(0, "t"))
     for column, quantiles in enumerate((lengths.input_tokens, lengths.output_tokens)):
         widths, ends = np.diff(lengths.probabilities), np.array(quantiles)
         drawn = pairs[:, column]
@@ -113,3 +118,75 @@ def test_a_table_that_is_no_quantile_function_is_refused(change, said):
 def test_a_list_that_holds_no_pairs_of_lengths_is_refused(pairs):
     with pytest.raises(PapisimError, match=r"f\.yaml:2:\d+: pairs"):
         parse(Listed, parse_yaml(f"kind: listed\npairs: {pairs}", "f.yaml"))
+
+
+def log_normal(**changes):
+    fields = {
+        "input_tokens": {"median_tokens": 300, "sigma": 0.8},
+        "output_tokens": {"mean_tokens": 200, "cv": 1.2},
+    }
+    return LogNormal(kind="log_normal", **fields | changes)
+
+
+def test_log_normal_lengths_have_the_median_the_spread_the_mean_and_the_variation_they_are_given():
+    pairs = log_normal(rank_correlation=0.4).draw(60_000, stream(1)).astype(float)
+    assert np.median(pairs[:, 0]) == pytest.approx(300, rel=0.02)
+    assert np.log(pairs[:, 0]).std() == pytest.approx(0.8, rel=0.02)
+    assert pairs[:, 1].mean() == pytest.approx(200, rel=0.03)
+    assert pairs[:, 1].std() / pairs[:, 1].mean() == pytest.approx(1.2, rel=0.08)
+    assert spearman(pairs) == pytest.approx(0.4, abs=0.02)
+
+
+def test_a_truncated_log_normal_is_the_whole_one_without_what_lies_beyond():
+    """Conditioned, not clipped: no heap at the bounds."""
+    whole = log_normal().draw(200_000, stream(2))[:, 0]
+    cut = log_normal(input_tokens={"median_tokens": 300, "sigma": 0.8, "min_tokens": 200, "max_tokens": 500})
+    drawn = cut.draw(50_000, stream(3))[:, 0]
+    inside = whole[(whole >= 200) & (whole <= 500)]
+    assert (drawn.min(), drawn.max()) == (200, 500)
+    assert (drawn == 500).mean() < 0.01
+    for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
+        assert np.quantile(drawn, quantile) == pytest.approx(np.quantile(inside, quantile), rel=0.02)
+
+
+def test_a_log_normal_without_spread_is_its_median():
+    drawn = log_normal(input_tokens={"median_tokens": 64, "sigma": 0}, output_tokens={"mean_tokens": 7.4, "cv": 0})
+    assert drawn.draw(3, stream(0)).tolist() == [[64, 7]] * 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("{}", "found nothing, expected median_tokens and sigma, or mean_tokens and cv"),
+        ("{median_tokens: 3, cv: 1}", "found median_tokens, cv, expected"),
+        ("{median_tokens: 3, sigma: 1, mean_tokens: 4, cv: 1}", "expected median_tokens and sigma"),
+        ("{mean_tokens: 3, cv: 1, max_tokens: 4, min_tokens: 5}", "expected at least min_tokens 5"),
+        ("{mean_tokens: 0, cv: 1}", "found 0, expected greater than 0"),
+    ],
+)
+def test_a_log_normal_that_is_described_twice_or_not_at_all_is_refused(fields, said):
+    text = f"kind: log_normal\ninput_tokens: {fields}\noutput_tokens: {{mean_tokens: 1, cv: 1}}"
+    with pytest.raises(PapisimError) as error:
+        parse(LogNormal, parse_yaml(text, "f.yaml"))
+    assert said in str(error.value)
+
+
+def test_empirical_lengths_are_pairs_of_the_file_as_often_as_they_stand_there(tmp_path):
+    file = tmp_path / "lengths.csv"
+    file.write_text("category,input_tokens,output_tokens\na,1,10\na,1,10\na,2,20\nb,3,30\n")
+    empirical = Empirical(kind="empirical", path=str(file), where={"category": "a"})
+    pairs = empirical.draw(30_000, stream(0))
+    assert {tuple(pair) for pair in pairs.tolist()} == {(1, 10), (2, 20)}
+    assert (pairs[:, 0] == 1).mean() == pytest.approx(2 / 3, abs=4 * np.sqrt(2 / 9 / 30_000))
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [log_normal(), table(), Fixed(kind="fixed", input_tokens=1, output_tokens=1), Listed(kind="listed", pairs=[(1, 2), (3, 4)])],
+    ids=lambda lengths: lengths.kind,
+)  # fmt: skip
+def test_chunks_hold_as_many_lengths_as_are_wanted(lengths):
+    chunks = list(draw_in_chunks(lengths, 40_000, stream(0)))
+    assert sum(len(chunk) for chunk in chunks) == 40_000
+    assert max(len(chunk) for chunk in chunks) < 20_000
+    assert min(chunk.min() for chunk in chunks) >= 1

@@ -1,0 +1,25 @@
+"""Azure LLM inference traces of 2023 and 2024, and the multimodal one of 2025, whose context has the image tokens.
+
+Patel et al., Splitwise, ISCA 2024; Stojkovic et al., DynamoLLM, HPCA 2025; Qiu et al., ModServe, SoCC 2025.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
+from papisim.workloads.traces.reading import Reading, Row
+
+DESCRIPTION = "Azure LLM inference traces: CSV with TIMESTAMP, ContextTokens, GeneratedTokens (2025: and NumImages)"
+TAKES = frozenset({"where"})
+_LAYOUT = CsvLayout("ContextTokens", "GeneratedTokens", "TIMESTAMP", "datetime", needs_arrival=True)
+
+
+def detect(head: str) -> bool:
+    """Return whether the header is Azure's."""
+    return header(head) >= {"TIMESTAMP", "ContextTokens", "GeneratedTokens"}
+
+
+def read(reading: Reading) -> Iterator[Row]:
+    """Yield the requests of the file."""
+    return read_csv(reading, _LAYOUT)

@@ -1,0 +1,26 @@
+"""Traces of LLMServingSim (Cho et al., IISWC 2024): JSON lines, or the same fields as CSV; times in ns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
+from papisim.workloads.traces.json_values import has_keys, json_objects, read_fields
+from papisim.workloads.traces.reading import Reading, Row, seconds
+
+DESCRIPTION = "LLMServingSim: JSON lines or CSV with arrival_time_ns, input_toks, output_toks"
+TAKES = frozenset({"where"})
+_LENGTHS, _ARRIVAL = ("input_toks", "output_toks"), "arrival_time_ns"
+
+
+def detect(head: str) -> bool:
+    """Return whether the fields or the header are LLMServingSim's."""
+    return header(head) >= {*_LENGTHS, _ARRIVAL} or has_keys(head, *_LENGTHS)
+
+
+def read(reading: Reading) -> Iterator[Row]:
+    """Yield the requests of the file."""
+    if header(reading.text.head()):
+        return read_csv(reading, CsvLayout(*_LENGTHS, _ARRIVAL, "ns", needs_arrival=True))
+    return read_fields(reading, json_objects(reading), _LENGTHS, _ARRIVAL, partial(seconds, scale=1e-9))

@@ -1,0 +1,22 @@
+"""Traces of Vidur (Agrawal et al., MLSys 2024); its length files have no arrivals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
+from papisim.workloads.traces.reading import Reading, Row
+
+DESCRIPTION = "Vidur: CSV with num_prefill_tokens, num_decode_tokens and, in traces, arrived_at (s)"
+TAKES = frozenset({"where"})
+_LAYOUT = CsvLayout("num_prefill_tokens", "num_decode_tokens", "arrived_at", "s")
+
+
+def detect(head: str) -> bool:
+    """Return whether the header is Vidur's."""
+    return header(head) >= {"num_prefill_tokens", "num_decode_tokens"}
+
+
+def read(reading: Reading) -> Iterator[Row]:
+    """Yield the requests of the file."""
+    return read_csv(reading, _LAYOUT)

@@ -1,0 +1,22 @@
+"""Data sets of vLLM's benchmarks as lengths: JSON lines with ``prompt_len`` and ``output_len``; no arrivals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from papisim.workloads.traces.json_values import has_keys, json_objects, read_fields
+from papisim.workloads.traces.reading import Reading, Row
+
+DESCRIPTION = "vLLM benchmark data: JSON lines with prompt_len, output_len"
+TAKES = frozenset({"where"})
+_LENGTHS = ("prompt_len", "output_len")
+
+
+def detect(head: str) -> bool:
+    """Return whether the fields are there."""
+    return has_keys(head, *_LENGTHS)
+
+
+def read(reading: Reading) -> Iterator[Row]:
+    """Yield the requests of the file."""
+    return read_fields(reading, json_objects(reading), _LENGTHS)

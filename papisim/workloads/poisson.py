@@ -1,0 +1,26 @@
+"""A Poisson process: every moment is as likely as any other to bring the next request."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from papisim.spec.base import Positive
+from papisim.workloads.open_loop import OpenLoop, OpenLoopOptions
+
+
+class Options(OpenLoopOptions):
+    """How fast requests arrive.
+
+    Attributes:
+        rate_per_s: mean number of requests a second.
+    """
+
+    kind: Literal["poisson"]
+    rate_per_s: Positive
+
+
+class Workload(OpenLoop):
+    """Requests with exponential gaps between them."""
+
+    def __init__(self, options: Options, seed: int) -> None:
+        super().__init__(options, seed, lambda rng, n: rng.exponential(1 / options.rate_per_s, n))

@@ -1,0 +1,1 @@
+"""Reading request traces: from a file in some format to arrays of arrivals and lengths."""

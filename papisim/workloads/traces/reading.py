@@ -1,0 +1,123 @@
+"""One reading of one file: what a format is given, and where it reports what it cannot use."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
+from papisim.workloads.traces.spec import TraceFile
+from papisim.workloads.traces.text import TextFile
+
+#: arrival in s, or None where the file has none; input tokens; output tokens
+Row = tuple[float | None, int, int]
+
+_MAX_ERRORS = 20
+_MAX_VALUES = 1000
+#: token counts beyond this are no lengths of requests
+_MAX_TOKENS = 2**31 - 1
+_COUNT = f"expected a whole number from 0 to {_MAX_TOKENS:,}"
+
+
+class Reading:
+    """A file that is being read.
+
+    Attributes:
+        text: the file.
+        options: what the user says of it.
+        dropped: how many requests were left out, by reason.
+    """
+
+    def __init__(self, options: TraceFile) -> None:
+        self.text, self.options = TextFile(options.path), options
+        self.dropped: Counter[str] = Counter()
+        self._errors: list[InputError] = []
+        self._seen: dict[str, set[str]] = {field: set() for field in options.where}
+        self._wanted = {field: str(value) for field, value in options.where.items()}
+
+    def error(self, message: str, *, line: int | None = None, field: str | None = None) -> InputError:
+        """Make an error about the file."""
+        return InputError(message, file=str(self.text), line=line, field=field)
+
+    def wrong(self, line: int, field: str | None, message: str) -> None:
+        """Note what is wrong with a line.
+
+        Raises:
+            InputErrors: there are more errors than anyone reads.
+        """
+        self._errors.append(self.error(message, line=line, field=field))
+        if len(self._errors) == _MAX_ERRORS:
+            self._errors.append(self.error(f"more may be wrong; the first {_MAX_ERRORS} are shown"))
+            raise InputErrors(self._errors)
+
+    def figure(self, line: int, field: str, value: Any, convert: Callable[[Any], Any]) -> Any:
+        """Return a JSON value as ``convert`` reads it; None, and a note, where it cannot."""
+        try:
+            return convert(value)
+        except ValueError as error:
+            self.wrong(line, field, f"found {json.dumps(value)[:40]}, {error}")
+            return None
+
+    def check(self, n_requests: int) -> None:
+        """End the reading.
+
+        Raises:
+            InputError, InputErrors: lines were wrong, or no request is left.
+        """
+        if self._errors:
+            raise one_or_all(self._errors)
+        for field, value in self._wanted.items():
+            if value not in self._seen[field]:
+                hint = did_you_mean(value, self._seen[field])
+                raise self.error(f"where.{field}: no request has '{value}'; {hint}")
+        if not n_requests:
+            left_out = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.items())
+            raise self.error(f"holds no request{f' ({left_out})' if left_out else ''}")
+
+    def keeps(self, record: Mapping[str, Any]) -> bool:
+        """Return whether the user wants a record, going by ``where``."""
+        keep = True
+        for field, value in self._wanted.items():
+            found = str(record.get(field, ""))
+            if len(self._seen[field]) < _MAX_VALUES or found == value:
+                self._seen[field].add(found)
+            keep = keep and found == value
+        return keep
+
+
+def count(value: Any) -> int:
+    """Return a count of tokens, of a cell's text or of a JSON number.
+
+    Raises:
+        ValueError: not a whole number of at least 0 that a request could have; says what was expected.
+    """
+    try:
+        number = int(value) if isinstance(value, str) else float(value)
+        if isinstance(value, bool) or number != int(number):
+            raise ValueError
+    except (ValueError, TypeError, OverflowError):
+        # spreadsheets write 12 as 12.0
+        if isinstance(value, str) and value.strip().removesuffix(".0") != value.strip():
+            return count(value.strip().removesuffix(".0"))
+        raise ValueError(_COUNT) from None
+    if not 0 <= number <= _MAX_TOKENS:
+        raise ValueError(_COUNT)
+    return int(number)
+
+
+def seconds(value: Any, scale: float = 1.0) -> float:
+    """Return a time in s, of a cell's text or of a JSON number, given in units of ``scale`` s.
+
+    Raises:
+        ValueError: not a finite number; says what was expected.
+    """
+    try:
+        number = float(value) * scale
+    except (ValueError, TypeError, OverflowError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError("expected a number")
+    return number
