@@ -15,19 +15,50 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from papisim.ops.cost import ENERGY_PARTS, Cost, Energy
-from papisim.ops.kernel import Attention, Kernel
-from papisim.spec.base import NonNegative, Spec
+from papisim.ops.cost import Cost
+from papisim.ops.kernel import Attention, Elementwise, Kernel, KernelClass
+from papisim.spec.base import NonNegative, Positive, Spec
+
+
+class Charge(Spec):
+    """What a streaming kernel is charged: ``fixed + bytes / rate``.
+
+    Attributes:
+        fixed_s: whatever its size, its launch above all.
+        bytes_per_s: rate of what it reads and writes; None where its size does not matter.
+    """
+
+    fixed_s: NonNegative
+    bytes_per_s: Positive | None = None
 
 
 class DevicePart(Spec):
-    """What every device part says, whatever its kind."""
+    """What every device part says, whatever its kind.
+
+    Attributes:
+        kind: of device.
+        description: in words.
+        capacity_bytes: its memory.
+        static_w: what it draws whether or not it works.
+        charged: times of elementwise kernels by class, in place of the device's own model: what another simulator
+            charges, or what a host takes to have them run. The energy stays the device's.
+    """
 
     kind: str
     description: str
     capacity_bytes: NonNegative
     static_w: NonNegative
+    charged: dict[KernelClass, Charge] = Field(default_factory=dict)
+
+    def charged_s(self, kernel: Elementwise) -> float | None:
+        """Return the seconds that an elementwise kernel is charged; None where the device's own model says it."""
+        charge = self.charged.get(kernel.kernel_class)
+        if charge is None:
+            return None
+        moved_bytes = kernel.read_bytes + kernel.write_bytes
+        return charge.fixed_s + (moved_bytes / charge.bytes_per_s if charge.bytes_per_s else 0.0)
 
 
 Floats = NDArray[np.float64]

@@ -34,6 +34,25 @@ class Ring(OneShot):
     above_bytes: NonNegative
 
 
+class Rounds(Spec):
+    """An all-reduce of ``N − 1`` equal rounds, each of a rank's share of the tensor: AttAcc's simulator.
+
+    It charges half of a ring, which would need ``2·(N − 1)``. A round takes ``max(fixed + share / rate, share / bandwidth)``.
+
+    Attributes:
+        fixed_s: of each round.
+        bytes_per_s: rate beyond it.
+    """
+
+    fixed_s: NonNegative
+    bytes_per_s: Positive
+
+    def time_s(self, share_bytes: float, bandwidth_bytes_per_s: float, ranks: int) -> float:
+        """Return the seconds of all rounds."""
+        sent_s = share_bytes / bandwidth_bytes_per_s
+        return (ranks - 1) * max(self.fixed_s + share_bytes / self.bytes_per_s, sent_s)
+
+
 class Collective(Spec):
     """How well a group of links sums tensors: in two shots, and where a library has them in one or in a ring.
 
@@ -42,12 +61,14 @@ class Collective(Spec):
         efficiency_ratio: share of the links' bandwidth that a large two-shot all-reduce reaches.
         one_shot: for small messages; the faster of the two is taken.
         ring: for large messages.
+        rounds: in place of all others.
     """
 
     latency_s: NonNegative
     efficiency_ratio: Fraction
     one_shot: OneShot | None = None
     ring: Ring | None = None
+    rounds: Rounds | None = None
 
 
 class Part(Spec):
@@ -108,6 +129,9 @@ class Links:
     def _fastest(self, collective: Collective, payload_bytes: float, ranks: int) -> _Summing:
         """Return the algorithm that a library takes."""
         optimal_bytes = 2 * (ranks - 1) / ranks * payload_bytes
+        if collective.rounds is not None:
+            share_bytes, bandwidth = payload_bytes / ranks, self.part.bandwidth_bytes_per_s
+            return collective.rounds.time_s(share_bytes, bandwidth, ranks), (ranks - 1) * share_bytes
         ring, one_shot = collective.ring, collective.one_shot
         if ring is not None and payload_bytes >= ring.above_bytes:
             return self._sending(ring, optimal_bytes, ranks)

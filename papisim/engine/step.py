@@ -209,9 +209,10 @@ class _Step:
         elif kernel.kernel_class is KernelClass.KV_APPEND:
             yield from self._append(kernel, block)
         else:
-            yield from self._local(kernel)
-            if kernel.role in ROW_PARALLEL:
-                yield from self._all_reduce(kernel)
+            for phase in self._local(kernel):
+                yield phase
+                if kernel.role in ROW_PARALLEL:
+                    yield from self._all_reduce(kernel, phase.resource)
 
     def _local(self, kernel: TraceKernel, expert_rows: int = 0) -> Iterator[Phase]:
         lowered = lower(kernel, self.trace, self.shape, expert_rows)
@@ -244,16 +245,21 @@ class _Step:
                 self.seed, layer, self.shape.rows, model.n_experts, model.n_experts_per_token
             )
         )
+        device = ""
         for rows, count in sorted(loads.items()):
             for kernel in kernels if rows else ():
-                yield from (replace(phase, repeats=count) for phase in self._local(kernel, rows))
+                for phase in self._local(kernel, rows):
+                    device = phase.resource
+                    yield replace(phase, repeats=count)
         for kernel in kernels:
             if kernel.role is FcRole.FEED_FORWARD_DOWN:
-                yield from (replace(phase, repeats=len(layers)) for phase in self._all_reduce(kernel))
+                yield from (replace(phase, repeats=len(layers)) for phase in self._all_reduce(kernel, device))
 
-    def _all_reduce(self, kernel: TraceKernel) -> Iterator[Phase]:
+    def _all_reduce(self, kernel: TraceKernel, device: str) -> Iterator[Phase]:
         """Sum the partial outputs of a row-parallel kernel; experts' outputs are first combined on each rank."""
         parallel = self.machine.roles.tensor_parallel
+        if parallel.reduced is not None and device not in parallel.reduced:
+            return
         if parallel.ranks > 1 and kernel.fc is not None:
             payload = self.shape.rows * kernel.fc.n * self.trace.model.element_bytes
             yield self._send(parallel.link, Message(payload, parallel.ranks), self.machine.all_reduce(payload))

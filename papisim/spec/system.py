@@ -34,10 +34,18 @@ class PrefillRoles(Spec):
 
 
 class TensorParallel(Spec):
-    """Over how many ranks FC kernels are split, and over which links their partial sums are added."""
+    """Over how many ranks FC kernels are split, and over which links their partial sums are added.
+
+    Attributes:
+        ranks: how many.
+        link: the links.
+        reduced: devices whose partial sums are added over the links; None for all. A PIM pool that is not among them is
+            taken to hand its host whole sums.
+    """
 
     ranks: Count
     link: str
+    reduced: list[str] | None = None
 
 
 class Roles(Spec):

@@ -51,13 +51,24 @@ class Organisation(Spec):
 
 
 class Fpu(Spec):
-    """The floating-point units beside the banks: ``fpus`` of them for every ``per_banks`` banks (4P1B, 1P1B, 1P2B …)."""
+    """The floating-point units beside the banks: ``fpus`` of them for every ``per_banks`` banks (4P1B, 1P1B, 1P2B …).
+
+    Attributes:
+        fpus: units that share ``per_banks`` banks.
+        per_banks: banks that share ``fpus`` units.
+        lanes: products that a unit works on at once.
+        clock_hz: of a unit.
+        cycles_per_column: a unit's cycles for one column and one token-row.
+        paced_by_gap: every use of an open column is a command of its own and waits for the column gap of an unshared
+            column, power limit included; otherwise the units reuse a column at their own pace.
+    """
 
     fpus: Count
     per_banks: Count
     lanes: Count
     clock_hz: Positive
     cycles_per_column: Count
+    paced_by_gap: bool = False
 
     @property
     def banks_in_turn(self) -> int:

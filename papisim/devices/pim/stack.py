@@ -41,6 +41,8 @@ class Part(DevicePart):
         moves_beside_macs: moves have a path of their own; otherwise they share the column bus with MACs, which takes
             ``timing.turnaround`` to turn.
         split_inputs: stacks and the banks of a bank group split the inputs of an FC kernel; otherwise each bank owns outputs.
+        weight_reuse_rows: most token-rows that one reading of a weight serves; None for as many as the buffers hold.
+        query_reuse_rows: most query rows that one reading of a cache serves; None likewise.
         generator: constants of AttAcc's released generator; only ``attacc_released`` uses them.
     """
 
@@ -55,6 +57,8 @@ class Part(DevicePart):
     channels_per_head: Count = 1
     moves_beside_macs: bool = True
     split_inputs: bool = True
+    weight_reuse_rows: Count | None = None
+    query_reuse_rows: Count | None = None
     generator: Generator | None = None
     mapping: Literal["physical", "attacc_released"] = "physical"
     power_limited: bool = True
@@ -248,9 +252,12 @@ class Pool:
         logic, moved = self.part.logic, kernel.read_bytes + kernel.write_bytes
         path_s = moved / (self.count * logic.bandwidth_bytes_per_s)
         work_s = kernel.flop / (self.count * logic.rate_flop_per_s)
-        cycles = ceil(round(max(path_s, work_s) / self.part.timing.tck_s, 6))
-        activity = Activity(data_path_bytes=moved, logic_flop=kernel.flop)
-        return Priced(cycles, cycles, 0, "logic" if work_s > path_s else "data_path", activity)
+        time_s, bound = max(path_s, work_s), "logic" if work_s > path_s else "data_path"
+        charged_s = self.part.charged_s(kernel)
+        if charged_s is not None:
+            time_s, bound = charged_s, "charged"
+        cycles = ceil(round(time_s / self.part.timing.tck_s, 6))
+        return Priced(cycles, cycles, 0, bound, Activity(data_path_bytes=moved, logic_flop=kernel.flop))
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -281,6 +288,8 @@ class Pool:
             result_columns=max(1, int(buffers.result_bytes / column_bytes)),
             burst=part.timing.burst,
             channels_per_head=part.channels_per_head,
+            weight_reuse_rows=part.weight_reuse_rows,
+            query_reuse_rows=part.query_reuse_rows,
             logic_flop_per_cycle=part.logic.rate_flop_per_s * part.timing.tck_s / organisation.channels,
             occupancy=self.occupancy,
         )
@@ -301,6 +310,9 @@ class Pool:
         """Return the cycles a column command occupies its units when each column is used ``uses`` times."""
         if uses not in self._occupancy:
             fpu = self.part.fpu
-            busy = ceil(round(fpu.turns(uses) * fpu.column_s / self.part.timing.tck_s, 6))
+            use = fpu.column_s / self.part.timing.tck_s
+            if fpu.paced_by_gap:
+                use = max(use, self.column_gap(1))
+            busy = ceil(round(fpu.turns(uses) * use, 6))
             self._occupancy[uses] = max(self.column_gap(uses), busy)
         return self._occupancy[uses]

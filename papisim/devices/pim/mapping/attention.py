@@ -97,6 +97,7 @@ def rows_of_a_visit(geometry: Geometry, kernel: Attention, elements: int) -> tup
     rows = query_rows(kernel)
     deep = -(-kernel.head_dim // (geometry.banks * elements))
     held = max(1, min(geometry.result_columns, geometry.operand_columns // 2) // deep)
+    held = min(held, geometry.query_reuse_rows or held)
     visits = -(-rows // held)
     return -(-rows // visits), visits
 

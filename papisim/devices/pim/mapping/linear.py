@@ -84,7 +84,8 @@ def held_rows(geometry: Geometry, cut: Block, elements: int) -> int:
     A result buffer too small for the sums of one token-row is taken to hold them all the same.
     """
     room = geometry.operand_columns // 2 if geometry.overlap else geometry.operand_columns
-    return max(1, min(geometry.result_columns * elements // cut.outputs, room))
+    held = max(1, min(geometry.result_columns * elements // cut.outputs, room))
+    return min(held, geometry.weight_reuse_rows or held)
 
 
 class _Passes:

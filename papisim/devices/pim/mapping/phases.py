@@ -81,6 +81,8 @@ class Geometry:
         result_columns: columns' worth of partial sums in a bank's result buffer.
         burst: cycles a column's worth of data takes on a data path.
         channels_per_head: channels that share one attention pair.
+        weight_reuse_rows: most token-rows that share one reading of a weight, the buffers aside.
+        query_reuse_rows: most query rows that share one reading of a cache, the buffers aside.
         logic_flop_per_cycle: what the vector unit does for one channel.
         occupancy: cycles a column command occupies its units, given how many times they use the column.
     """
@@ -103,6 +105,8 @@ class Geometry:
     result_columns: int
     burst: int
     channels_per_head: int
+    weight_reuse_rows: int | None
+    query_reuse_rows: int | None
     logic_flop_per_cycle: float
     occupancy: Callable[[int], int]
 
