@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from papisim.ops.cost import Cost
+from papisim.ops.cost import ENERGY_PARTS, Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KernelClass
 from papisim.spec.base import NonNegative, Positive, Spec
 

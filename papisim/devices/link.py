@@ -47,11 +47,6 @@ class Rounds(Spec):
     fixed_s: NonNegative
     bytes_per_s: Positive
 
-    def time_s(self, share_bytes: float, bandwidth_bytes_per_s: float, ranks: int) -> float:
-        """Return the seconds of all rounds."""
-        sent_s = share_bytes / bandwidth_bytes_per_s
-        return (ranks - 1) * max(self.fixed_s + share_bytes / self.bytes_per_s, sent_s)
-
 
 class Collective(Spec):
     """How well a group of links sums tensors: in two shots, and where a library has them in one or in a ring.
@@ -128,10 +123,9 @@ class Links:
 
     def _fastest(self, collective: Collective, payload_bytes: float, ranks: int) -> _Summing:
         """Return the algorithm that a library takes."""
-        optimal_bytes = 2 * (ranks - 1) / ranks * payload_bytes
         if collective.rounds is not None:
-            share_bytes, bandwidth = payload_bytes / ranks, self.part.bandwidth_bytes_per_s
-            return collective.rounds.time_s(share_bytes, bandwidth, ranks), (ranks - 1) * share_bytes
+            return self._in_rounds(collective.rounds, payload_bytes, ranks)
+        optimal_bytes = 2 * (ranks - 1) / ranks * payload_bytes
         ring, one_shot = collective.ring, collective.one_shot
         if ring is not None and payload_bytes >= ring.above_bytes:
             return self._sending(ring, optimal_bytes, ranks)
@@ -143,6 +137,11 @@ class Links:
             if direct.time_s < two_shot.time_s:
                 return direct
         return two_shot
+
+    def _in_rounds(self, how: Rounds, payload_bytes: float, ranks: int) -> _Summing:
+        rounds, share_bytes = ranks - 1, payload_bytes / ranks
+        round_s = max(how.fixed_s + share_bytes / how.bytes_per_s, share_bytes / self.part.bandwidth_bytes_per_s)
+        return _Summing(rounds * round_s, rounds * how.fixed_s, rounds * share_bytes)
 
     def _sending(self, how: OneShot, sent_bytes: float, ranks: int) -> _Summing:
         bandwidth = self.part.bandwidth_bytes_per_s * how.efficiency_ratio

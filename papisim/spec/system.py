@@ -259,7 +259,9 @@ def _parse_parts(document: Document) -> dict[str, Any]:
 
 def _check_roles(document: Document, spec: SystemSpec) -> None:
     roles = spec.roles
+    reduced = enumerate(roles.tensor_parallel.reduced or [])
     devices = {("fc", index): name for index, name in enumerate(roles.fc)} | {
+        **{("tensor_parallel", "reduced", index): name for index, name in reduced},
         ("attention",): roles.attention,
         ("elementwise",): roles.elementwise,
         ("prefill", "fc"): roles.prefill.fc,

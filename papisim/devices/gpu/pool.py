@@ -81,7 +81,9 @@ class Pool:
                 moved = kernel.read_bytes + kernel.write_bytes
                 shard = self._streamed(kernel.flop * share, moved * share)
                 charged_s = self.part.charged_s(kernel)
-                return self._cost(shard if charged_s is None else replace(shard, time_s=charged_s, launch_s=charged_s))
+                return self._cost(
+                    shard if charged_s is None else replace(shard, time_s=charged_s, launch_s=charged_s)
+                )
 
     def price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> AttentionRun:
         """Return the costs of a decoding kernel over caches of many lengths.

@@ -4,6 +4,7 @@ import pytest
 
 from papisim.engine.build import build_machine, build_placement
 from papisim.engine.step import Category, Phase, StepPlanner
+from papisim.errors import InputError
 from papisim.ops.lower import StepShape, decode_lengths, decode_shape, prefill_lengths, prefill_shape
 from papisim.ops.trace import KernelTrace, read_trace
 from papisim.spec.experiment import RunOptions, load_experiment
@@ -50,6 +51,23 @@ def test_fc_work_of_a_decoding_step_is_two_flop_a_weight_and_row():
 def test_two_all_reduces_and_two_messages_a_layer():
     resources = Counter(p.resource for p in decode("papi", fold=False) if p.category is Category.COMMUNICATION)
     assert resources == {"nvlink": 2 * 32, "pcie": 2 * 32}
+
+
+@pytest.mark.parametrize(("placement", "all_reduces"), [("pinned:gpu", 2 * 32), ("pinned:fc_pim", 0)])
+def test_only_devices_whose_sums_are_reduced_over_links_pay_for_it(placement: str, all_reduces: int):
+    only_gpu = ["roles.tensor_parallel.reduced=[gpu]"]
+    phases = decode("papi", fold=False, placement=placement, overrides=only_gpu)
+    assert sum(p.resource == "nvlink" for p in phases) == all_reduces
+
+
+def test_experts_on_a_device_that_hands_over_whole_sums_are_not_reduced():
+    nowhere = ["roles.tensor_parallel.reduced=[]"]
+    assert not [p for p in decode("attacc_only", trace="mixtral-8x7b", overrides=nowhere) if p.resource == "nvlink"]
+
+
+def test_a_device_to_reduce_after_must_be_there():
+    with pytest.raises(InputError, match=r"no device 'gpus' in this system; did you mean 'gpu'"):
+        planner("papi", overrides=["roles.tensor_parallel.reduced=[gpus]"])
 
 
 def test_a_machine_that_keeps_the_cache_with_the_gpus_sends_no_messages():
