@@ -83,7 +83,8 @@ class AttentionRun:
         """Return a run from an energy whose parts are numbers or arrays of shape (n,)."""
         energy_j = np.zeros((len(ENERGY_PARTS), len(time_s)))
         for row, (_, part_j) in zip(energy_j, energy.items(), strict=True):
-            row[:] = part_j
+            if not isinstance(part_j, float) or part_j:
+                row[:] = part_j
         return cls(time_s, energy_j)
 
 

@@ -127,12 +127,12 @@ class Attention:
     @property
     def flop(self) -> int:
         """``2·head_dim`` per pair for score and for context, and the softmax of each score, for each query head."""
-        return self.pairs * self.n_heads * (4 * self.head_dim + self.SOFTMAX_FLOP)
+        return self.pairs * (self.n_heads * (4 * self.head_dim + self.SOFTMAX_FLOP))
 
     @property
     def kv_bytes(self) -> int:
         """Bytes of K and V; query heads of one group read them once."""
-        return 2 * self.kv_tokens * self.n_kv_heads * self.head_dim * self.element_bytes
+        return self.kv_tokens * (2 * self.n_kv_heads * self.head_dim * self.element_bytes)
 
     @property
     def query_bytes(self) -> int:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,7 +82,7 @@ class AttentionShapes:
     @property
     def kv_bytes(self) -> Either:
         """Bytes of the keys and values of the batch."""
-        return 2 * self.requests * self.n_kv_heads * self.kv * self.head_dim * self.element_bytes
+        return self.kv * (2 * self.requests * self.n_kv_heads * self.head_dim * self.element_bytes)
 
     @property
     def query_bytes(self) -> Either:
@@ -103,31 +104,51 @@ def decode_times_over(part: Part, library: AttentionLibrary, shapes: AttentionSh
     Args:
         part: the GPU.
         library: the library.
-        shapes: ``kv`` and ``longest_kv`` in columns of shape ``(kernels, 1)``, best in order; all else in floats.
+        shapes: ``kv`` and ``longest_kv`` in arrays of shape ``(kernels,)``, best in order; all else in floats.
     """
     blocks, longest = np.ceil(shapes.kv / library.key_tile), np.ceil(shapes.longest_kv / library.key_tile)
-    # tiles hold whole blocks: their time is the same from one new block to the next
-    new = np.ones(len(blocks), dtype=bool)
-    new[1:] = ((blocks[1:] != blocks[:-1]) | (longest[1:] != longest[:-1]))[:, 0]
-    first, piece = np.flatnonzero(new), np.cumsum(new) - 1
     memory_s = _memory_s(part, library, shapes)
-    tiles_s, combining_s = _tiles(part, library, shapes, blocks[first], longest[first])
+    # tiles hold whole blocks: their time is the same from one new block to the next
+    new = np.flatnonzero((blocks[1:] != blocks[:-1]) | (longest[1:] != longest[:-1])) + 1
+    if len(new):
+        first, sizes = np.append(0, new), np.diff(new, prepend=0, append=len(blocks))
+        tiles = _tiles(part, library, shapes, blocks[first, None], longest[first, None])
+        fastest_s = _fastest_s(library, tiles, memory_s, first, np.repeat(np.arange(len(first)), sizes))
+    else:
+        tiles = _tiles(part, library, shapes, blocks.item(0), longest.item(0))
+        fastest_s = _fastest_s(library, tiles, memory_s, [0], np.zeros(len(blocks), dtype=np.int64))
+    return np.asarray(library.launch_s + np.maximum(fastest_s, _compute_s(part, shapes)))
+
+
+def _fastest_s(
+    library: AttentionLibrary, tiles: tuple[Either, Either], memory_s: Floats, first: Any, piece: Any
+) -> Floats:
+    """Return the seconds with the fastest split.
+
+    Args:
+        library: the library.
+        tiles: seconds of the tiles, and of combining their results, in each piece of a stretch of kernels and with each
+            split, shape (pieces, splits); numbers where there is one of both.
+        memory_s: seconds of the memory, shape (kernels,).
+        first: where each piece begins.
+        piece: in which piece each kernel is.
+    """
+    exponent, (tiles_s, combining_s) = library.overlap_exponent, tiles
+    if isinstance(tiles_s, float):
+        return np.asarray(norm(exponent, tiles_s, memory_s) + combining_s)
+    tiles_s = np.atleast_2d(tiles_s)
     combining_s = combining_s + np.zeros_like(tiles_s)
-    if tiles_s.shape[1] > 1 and len(new) >= _WORTH_PRUNING:
-        bounds = np.minimum.reduceat(memory_s, first), np.maximum.reduceat(memory_s, first)
-        tiles_s, combining_s = _worth_trying(library, tiles_s, combining_s, bounds)
-    fastest_s = least(norm(library.overlap_exponent, tiles_s[piece], memory_s) + combining_s[piece])
-    return np.asarray(library.launch_s + larger(fastest_s, least(_compute_s(part, shapes))), dtype=np.float64)
-
-
-def _worth_trying(
-    library: AttentionLibrary, tiles_s: Floats, combining_s: Floats, memory_s: tuple[Floats, Floats]
-) -> tuple[Floats, Floats]:
-    """Keep the splits that are fastest somewhere between two bounds on the time of the memory, in which times grow."""
-    low, high = (norm(library.overlap_exponent, tiles_s, bound) + combining_s for bound in memory_s)
-    hopeless = low > high.min(axis=1, keepdims=True) * (1 + _ROUNDING)
-    kept = np.argsort(hopeless, axis=1, kind="stable")[:, : int((~hopeless).sum(axis=1).max())]
-    return np.take_along_axis(tiles_s, kept, axis=1), np.take_along_axis(combining_s, kept, axis=1)
+    if tiles_s.shape[1] > 1 and len(memory_s) >= _WORTH_PRUNING:
+        # times grow with that of the memory: a split whose least is above another's greatest is never fastest
+        bounds = (bound.reduceat(memory_s, first)[:, None] for bound in (np.minimum, np.maximum))
+        low, high = (norm(exponent, tiles_s, bound) + combining_s for bound in bounds)
+        hopeless = low > high.min(axis=1, keepdims=True) * (1 + _ROUNDING)
+        kept = np.argsort(hopeless, axis=1, kind="stable")[:, : int((~hopeless).sum(axis=1).max())]
+        tiles_s, combining_s = (
+            np.take_along_axis(tiles_s, kept, axis=1),
+            np.take_along_axis(combining_s, kept, axis=1),
+        )
+    return np.asarray(least(norm(exponent, tiles_s[piece], memory_s[:, None]) + combining_s[piece]))
 
 
 def _tiles(
@@ -168,8 +189,8 @@ def _memory_s(part: Part, library: AttentionLibrary, shapes: AttentionShapes) ->
 
 def _compute_s(part: Part, shapes: AttentionShapes) -> Either:
     """Return the least seconds that the tensor cores allow."""
-    pairs = shapes.requests * shapes.n_heads * shapes.queries * shapes.kv
-    return _FLOP_PER_PAIR * pairs * shapes.head_dim / part.peak_flop_per_s
+    flop_per_token = _FLOP_PER_PAIR * shapes.requests * shapes.n_heads * shapes.queries * shapes.head_dim
+    return shapes.kv * (flop_per_token / part.peak_flop_per_s)
 
 
 def _applies(packing: Packing, shapes: AttentionShapes) -> Either:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from papisim.devices.base import AttentionRun, Ints, growing_caches, with_caches
-from papisim.devices.either import Either, as_column
+from papisim.devices.either import Either
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy
@@ -93,7 +93,7 @@ class Pool:
         kernels = with_caches(kernel, kv_tokens, longest_kv)
         library, heads = self.part.attention.used, self._heads(kernel)
         mean_kv = kv_tokens / kernel.n_requests
-        shapes = replace(AttentionShapes.of(kernel, *heads), kv=as_column(mean_kv), longest_kv=as_column(longest_kv))
+        shapes = replace(AttentionShapes.of(kernel, *heads), kv=mean_kv, longest_kv=longest_kv)
         times = decode_times_over(self.part, library, shapes)
         if self.part.mode == "table":
             measured = [self._table_attention_s(kernel, *heads, kv) for kv in mean_kv.tolist()]

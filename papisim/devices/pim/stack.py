@@ -17,7 +17,7 @@ from papisim.devices.pim.commands import Command, stream
 from papisim.devices.pim.energy import Activity, EnergyTable, energy_of, power_limited_gap
 from papisim.devices.pim.fast_path import time_program, time_programs, time_sections
 from papisim.devices.pim.mapping.attacc_released import Generator, released_plan, released_stream
-from papisim.devices.pim.mapping.attention import place_attention
+from papisim.devices.pim.mapping.attention import Layout, held_tokens, lay_out, place_attention, softmax_flop
 from papisim.devices.pim.mapping.linear import place_linear
 from papisim.devices.pim.mapping.phases import Geometry, Phase, Placed
 from papisim.devices.pim.organisation import Buffers, Fpu, Logic, Organisation, Power
@@ -27,6 +27,9 @@ from papisim.errors import NotModelled
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
 from papisim.spec.base import Count
+
+#: sizes of caches that are priced at once, and how many such blocks are kept (of about 20 kB each)
+_TOKENS, _BLOCKS_KEPT = 256, 2_000
 
 
 class Part(DevicePart):
@@ -106,6 +109,7 @@ class Pool:
     def __init__(self, name: str, part: Part, count: int) -> None:
         self.name, self.part, self.count = name, part, count
         self._occupancy: dict[int, int] = {}
+        self._blocks: dict[tuple[Layout, int], AttentionRun] = {}
 
     @property
     def capacity_bytes(self) -> float:
@@ -146,18 +150,48 @@ class Pool:
     def price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> AttentionRun:
         """Return the costs of a decoding kernel over caches of many lengths.
 
-        The physical mapping takes all at once. AttAcc's released schedule is laid out anew for each length that it
-        tells apart, one in as many as a channel has ways.
+        In the physical mapping they are looked up: what a channel takes depends on the tokens of each cache that it
+        visits alone. AttAcc's released schedule is laid out anew for each length that it tells apart, one in as many
+        as a channel has ways.
         """
         if self.part.mapping == "attacc_released":
             return self._released_caches(kernel, longest_kv)
-        timing, placed = self.part.timing, place_attention(self.geometry, with_caches(kernel, kv_tokens, longest_kv))
-        cycles, last_activate = time_programs(timing, placed.program)
+        kernels = with_caches(kernel, kv_tokens, longest_kv)
+        layout, rounds, channels = lay_out(self.geometry, kernel)
+        mean, busiest = held_tokens(kv_tokens, longest_kv, kernel.n_requests, rounds)
+        logic = self._energy(Activity(logic_flop=softmax_flop(kernels)))
+        run = AttentionRun.of(self._of_tokens(layout, busiest).time_s, logic)
+        return AttentionRun(run.time_s, run.energy_j + channels * self._of_tokens(layout, mean).energy_j)
+
+    def _of_tokens(self, layout: Layout, tokens: Ints) -> AttentionRun:
+        """Return the time of a channel that visits caches of so many tokens each, and its energy, logic die aside."""
+        first, last = int(tokens.min()) // _TOKENS, int(tokens.max()) // _TOKENS
+        blocks = [self._block(layout, block) for block in range(first, last + 1)]
+        where = tokens - first * _TOKENS
+        if len(blocks) == 1:
+            return AttentionRun(blocks[0].time_s[where], blocks[0].energy_j[:, where])
+        times, energies = [block.time_s for block in blocks], [block.energy_j for block in blocks]
+        return AttentionRun(np.concatenate(times)[where], np.concatenate(energies, axis=1)[:, where])
+
+    def _block(self, layout: Layout, block: int) -> AttentionRun:
+        found = self._blocks.get((layout, block))
+        if found is None:
+            if len(self._blocks) >= _BLOCKS_KEPT:
+                self._blocks.clear()
+            found = self._blocks[layout, block] = self._price_block(layout, block)
+        return found
+
+    def _price_block(self, layout: Layout, block: int) -> AttentionRun:
+        """Price a channel's visits to caches of every size in a block of sizes."""
+        timing = self.part.timing
+        tokens = np.maximum(1, np.arange(block * _TOKENS, (block + 1) * _TOKENS))
+        program = layout.program(self.geometry, tokens)
+        cycles, last_activate = time_programs(timing, program)
         if self.part.refresh == "from_idle":
             cycles = cycles + refreshes(timing, last_activate) * timing.rfc
         else:
             cycles = sustained(timing, cycles)
-        return AttentionRun.of(cycles * timing.tck_s, self._energy(placed.activity))
+        return AttentionRun.of(cycles * timing.tck_s, self._energy(layout.activity(self.geometry, program, 1.0)))
 
     def _released_caches(self, kernel: Attention, longest_kv: Ints) -> AttentionRun:
         own_tokens = -(-longest_kv // self.geometry.ways)

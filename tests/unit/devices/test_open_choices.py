@@ -122,5 +122,8 @@ class TestRounds:
         assert self.links(ROUNDS).all_reduce(1e6, 1).time_s == 0
 
     def test_half_a_ring_sends_half_the_bytes(self):
-        rounds, shots = self.links(ROUNDS).all_reduce(1e6, 6), self.links("collective.one_shot=null").all_reduce(1e6, 6)
+        rounds, shots = (
+            self.links(ROUNDS).all_reduce(1e6, 6),
+            self.links("collective.one_shot=null").all_reduce(1e6, 6),
+        )
         assert rounds.energy.link_j == pytest.approx(shots.energy.link_j / 2)

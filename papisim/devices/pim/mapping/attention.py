@@ -13,9 +13,8 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-import numpy as np
-
 from papisim.devices.either import larger, whole
+from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.mapping.phases import (
     NO_MOVES,
     NO_SWEEP,
@@ -52,8 +51,7 @@ class Visit(NamedTuple):
 def query_rows(kernel: Attention) -> int:
     """Return how many query rows use each cached token of a pair: all pairs of the batch over its tokens, rounded up."""
     group = kernel.n_heads / kernel.n_kv_heads
-    rows = kernel.pairs * group / kernel.kv_tokens
-    return max(1, ceil(round(rows[0] if isinstance(rows, np.ndarray) else rows, 6)))
+    return max(1, ceil(round(kernel.pairs * group / kernel.kv_tokens, 6)))
 
 
 def visit(geometry: Geometry, head_dim: int, tokens: Whole, rows: int, elements: int) -> Visit:
@@ -70,26 +68,64 @@ def visit(geometry: Geometry, head_dim: int, tokens: Whole, rows: int, elements:
     )
 
 
-def place_attention(geometry: Geometry, kernel: Attention) -> Placed:
-    """Place the attention of a batch on the pool.
+class Layout(NamedTuple):
+    """How the attention of a batch lies on a pool; what its programs depend on, tokens aside.
 
-    Lengths of requests are known by their sum and maximum: the busiest channel is taken to hold the longest cache
-    or its fair share of all tokens, whichever is more. Lengths may be arrays, if query rows are the same for all.
+    Attributes:
+        head_dim: width of a head.
+        elements: elements of a column.
+        rows: query rows of a visit.
+        visits: visits of a channel.
     """
+
+    head_dim: int
+    elements: int
+    rows: int
+    visits: int
+
+    def program(self, geometry: Geometry, tokens: Whole) -> Program:
+        """Return the program of a channel that visits caches of ``tokens`` tokens each."""
+        program = pipeline(visit(geometry, self.head_dim, tokens, self.rows, self.elements), self.visits)
+        return program if geometry.overlap else in_turns(program, geometry.turnaround)
+
+    def activity(self, geometry: Geometry, program: Program, channels: float) -> Activity:
+        """Return what so many channels do that go through a program, the logic die aside."""
+        return geometry.activity(program, channels, geometry.uses(self.rows, self.elements))
+
+
+def lay_out(geometry: Geometry, kernel: Attention) -> tuple[Layout, int, float]:
+    """Return how a batch lies on a pool, in how many rounds, and how many channels have work in each on average."""
     elements = geometry.elements(kernel.element_bytes)
     rows, n_visits = rows_of_a_visit(geometry, kernel, elements)
     n_pairs = kernel.n_requests * kernel.n_kv_heads
     rounds = -(-n_pairs // max(1, geometry.count * geometry.channels // geometry.channels_per_head))
-    mean = -(-kernel.kv_tokens // kernel.n_requests)
-    busiest = larger(mean, -(-kernel.longest_kv // rounds))
-    program = _program(geometry, visit(geometry, kernel.head_dim, busiest, rows, elements), rounds * n_visits)
-    typical = program
-    if isinstance(mean, np.ndarray) or busiest != mean:
-        typical = _program(geometry, visit(geometry, kernel.head_dim, mean, rows, elements), rounds * n_visits)
-    channels = n_pairs / rounds * geometry.channels_per_head
-    activity = geometry.activity(typical, channels, geometry.uses(rows, elements))
-    flop = kernel.pairs * kernel.n_heads * Attention.SOFTMAX_FLOP
-    return Placed(program, activity._replace(logic_flop=flop))
+    layout = Layout(kernel.head_dim, elements, rows, rounds * n_visits)
+    return layout, rounds, n_pairs / rounds * geometry.channels_per_head
+
+
+def held_tokens(kv_tokens: Whole, longest_kv: Whole, n_requests: int, rounds: int) -> tuple[Whole, Whole]:
+    """Return the tokens of a mean cache, and those of each cache that the busiest channel visits.
+
+    Lengths of requests are known by their sum and maximum: the busiest channel is taken to hold the longest cache
+    or its fair share of all tokens, whichever is more.
+    """
+    mean = -(-kv_tokens // n_requests)
+    return mean, larger(mean, -(-longest_kv // rounds))
+
+
+def softmax_flop(kernel: Attention) -> Whole:
+    """Return the work of the logic dies."""
+    return kernel.pairs * (kernel.n_heads * Attention.SOFTMAX_FLOP)
+
+
+def place_attention(geometry: Geometry, kernel: Attention) -> Placed:
+    """Place the attention of a batch on the pool."""
+    layout, rounds, channels = lay_out(geometry, kernel)
+    mean, busiest = held_tokens(kernel.kv_tokens, kernel.longest_kv, kernel.n_requests, rounds)
+    program = layout.program(geometry, busiest)
+    typical = program if busiest == mean else layout.program(geometry, mean)
+    activity = layout.activity(geometry, typical, channels)
+    return Placed(program, activity._replace(logic_flop=softmax_flop(kernel)))
 
 
 def rows_of_a_visit(geometry: Geometry, kernel: Attention, elements: int) -> tuple[int, int]:
@@ -100,12 +136,6 @@ def rows_of_a_visit(geometry: Geometry, kernel: Attention, elements: int) -> tup
     held = min(held, geometry.query_reuse_rows or held)
     visits = -(-rows // held)
     return -(-rows // visits), visits
-
-
-def _program(geometry: Geometry, one: Visit, times: int) -> Program:
-    """Return the program of equal visits, in turns where moves and MACs share a bus."""
-    program = pipeline(one, times)
-    return program if geometry.overlap else in_turns(program, geometry.turnaround)
 
 
 def pipeline(one: Visit, times: int) -> Program:
