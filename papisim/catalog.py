@@ -29,6 +29,7 @@ class Shelf(Enum):
     DEVICE = ("hwconfigs/devices", "device", "")
     TRACE = ("traces/kernels", "kernel trace", "trace.yaml")
     REQUESTS = ("traces/requests", "workload", "")
+    PUBLIC = ("traces/public", "public trace", "")
     ACCEPTANCE = ("traces/acceptance", "acceptance process", "")
     SIGNALS = ("traces/signals", "signals", "")
     SPECULATION = ("hwconfigs/speculation", "speculation policy", "")

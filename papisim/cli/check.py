@@ -17,12 +17,15 @@ from papisim.spec.acceptance import SIGNALS_SCHEMA, load_signals
 from papisim.spec.sections import SECTIONS, load_section
 from papisim.spec.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
 from papisim.spec.yaml import load_yaml
+from papisim.workloads.traces.public import SCHEMA as PUBLIC_SCHEMA
+from papisim.workloads.traces.public import load_public
 
 _READERS: dict[str, Callable[[str], object]] = {
     SYSTEM_SCHEMA: load_system,
     DEVICE_SCHEMA: load_part,
     TRACE_SCHEMA: read_trace,
     SIGNALS_SCHEMA: load_signals,
+    PUBLIC_SCHEMA: load_public,
     **{section.schema: partial(load_section, name) for name, section in SECTIONS.items()},
 }
 

@@ -17,6 +17,7 @@ _SHELVES = {
     "devices": Shelf.DEVICE,
     "traces": Shelf.TRACE,
     "workloads": Shelf.REQUESTS,
+    "public-traces": Shelf.PUBLIC,
     "acceptance": Shelf.ACCEPTANCE,
     "signals": Shelf.SIGNALS,
     "speculation": Shelf.SPECULATION,

@@ -71,12 +71,11 @@ class Workload:
                 f"poisson, gamma_burst, closed_loop or closed_batch: lengths: {{kind: empirical, path: {options.path}}}",
                 file=options.path,
             )
-        self.n_requests = len(table)
         self._columns = (table.arrival_s, table.input_tokens, table.output_tokens)
 
     def __iter__(self) -> Iterator[Request]:
         """Yield the requests in the order of their arrival."""
-        for first in range(0, self.n_requests, _CHUNK):
+        for first in range(0, len(self._columns[0]), _CHUNK):
             chunk = [column[first : first + _CHUNK].tolist() for column in self._columns]
             for index, row in enumerate(zip(*chunk, strict=True), start=first):
                 yield Request(index, *row)
@@ -89,12 +88,12 @@ def settle(options: Options) -> tuple[Options, tuple[str, ...]]:
         The options, and what the user should know of the file.
 
     Raises:
-        InputError, InputErrors: as :class:`Workload`.
+        InputError, InputErrors: as :func:`select`.
     """
     pinned = options.model_copy(
         update={"format": detect_format(options), "sha256": options.sha256 or TextFile(options.path).sha256()}
     )
-    whole, n_requests = load_requests(pinned), Workload(pinned, seed=0).n_requests
+    whole, n_requests = load_requests(pinned), len(select(pinned, seed=0))
     return pinned.model_copy(update={"n_requests": n_requests}), (_story(pinned, whole, n_requests), *whole.notes)
 
 

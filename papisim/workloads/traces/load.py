@@ -68,7 +68,7 @@ def load_requests(options: TraceFile) -> RequestTable:
         changed = (stamp.st_mtime_ns, stamp.st_size)
     except OSError:  # reading fails as well, and says why
         changed = (0, 0)
-    return _load(options.model_dump_json(include=set(TraceFile.model_fields), exclude_unset=True), changed)
+    return _load(options.model_dump_json(include=set(TraceFile.model_fields)), changed)
 
 
 def detect_format(options: TraceFile) -> str:
@@ -155,8 +155,8 @@ def _format(reading: Reading) -> str:
 
 def _check_fields(reading: Reading, name: str, module: ModuleType) -> None:
     """Refuse fields that this format would ignore."""
-    given = reading.options.model_fields_set
-    for unused in (fieldname for fieldname in SOME_FORMATS_TAKE if fieldname in given - module.TAKES):
+    given = {name for name in SOME_FORMATS_TAKE if getattr(reading.options, name)}
+    for unused in sorted(given - module.TAKES):
         takers = [other for other in catalog.kinds(FORMATS) if unused in catalog.load_kind(FORMATS, other).TAKES]
         raise InputError(
             f"'{unused}' says nothing about files of the format {name}; formats that use it: {', '.join(takers)}",

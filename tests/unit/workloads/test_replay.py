@@ -102,8 +102,8 @@ def test_lengths_without_arrivals_are_not_replayed_and_the_way_out_is_shown(tmp_
     file.write_text("input_tokens,output_tokens\n1,2\n3,4\n")
     options = Options(kind="replay", path=str(file))
     with pytest.raises(InputError, match=r"no arrivals.*kind: empirical"):
-        settle(options)
-    assert len(select(options, 0)) == 2, "looking at them is fine"
+        Workload(options, 0)
+    assert settle(options)[0].n_requests == len(select(options, 0)) == 2, "looking at them is fine"
     with pytest.raises(InputError, match="rate_scale: has no arrivals"):
         select(Options(kind="replay", path=str(file), rate_scale=2), 0)
 
