@@ -1,0 +1,111 @@
+"""Against the traces that others published: what they are said to hold, and what is derived from them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import papisim
+from papisim import catalog
+from papisim.catalog import Shelf
+from papisim.spec.sections import load_section
+from papisim.spec.yaml import load_yaml
+from papisim.workloads.describe import describe
+from papisim.workloads.traces.load import load_requests
+from papisim.workloads.traces.public import load_public
+from papisim.workloads.traces.spec import TraceFile
+
+DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "requests"
+pytestmark = [pytest.mark.shared_data, pytest.mark.skipif(not DATA.is_dir(), reason=f"no request traces in {DATA}")]
+SCRIPT = Path(papisim.__file__).parents[1] / "scripts" / "derive-workload"
+
+#: file → format, requests, seconds from first to last (None: no arrivals)
+FILES = {
+    "AzureLLMInferenceTrace_conv.csv.gz": ("azure", 19366, 3501.721937),
+    "AzureLLMInferenceTrace_code.csv.gz": ("azure", 8819, 3435.948056),
+    "mooncake_conversation.csv.gz": ("mooncake", 12031, 3536.999),
+    "mooncake_synthetic.csv.gz": ("mooncake", 3993, 1022.025),
+    "azure_conv_poisson2_1000.csv": ("csv", 1000, 491.660997),
+    "llmservingsim_sharegpt_llama3.1-8b_300.csv": ("llmservingsim", 300, None),
+    "vidur_arxiv_summarization_stats_llama2_tokenizer_filtered_v2.csv.gz": ("vidur", 28257, None),
+    "dolly_lengths.csv": ("csv", 15011, None),
+    "dolly_lengths_llama.csv": ("csv", 15011, None),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_published_trace_is_recognised_and_read_whole(name):
+    kind, n_requests, duration_s = FILES[name]
+    table = load_requests(TraceFile(path=str(DATA / name)))
+    assert (table.format, len(table), table.dropped) == (kind, n_requests, {})
+    if duration_s is not None:
+        assert table.arrival_s[-1] == pytest.approx(duration_s, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "public"), [("conv", "azure_2023_conversation"), ("code", "azure_2023_code")])
+def test_azures_checksum_is_that_of_the_file_without_its_compression(name, public, tmp_path):
+    import gzip  # noqa: PLC0415 - only here
+
+    plain = tmp_path / load_public(public).file
+    plain.write_bytes(gzip.decompress((DATA / f"AzureLLMInferenceTrace_{name}.csv.gz").read_bytes()))
+    assert load_requests(TraceFile(path=str(plain), sha256=load_public(public).sha256)).format == "azure"
+
+
+#: shipped workload → the trace it was derived from
+DERIVED = {
+    "azure_conversation": "AzureLLMInferenceTrace_conv.csv.gz",
+    "azure_code": "AzureLLMInferenceTrace_code.csv.gz",
+    "mooncake_conversation": "mooncake_conversation.csv.gz",
+    "creative_writing": "dolly_lengths_llama.csv",
+    "general_qa": "dolly_lengths_llama.csv",
+}
+
+
+def test_every_shipped_workload_is_derived_from_a_trace():
+    assert sorted(DERIVED) == sorted(catalog.shipped(Shelf.REQUESTS))
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_the_script_derives_the_shipped_numbers_again(name, tmp_path):
+    shipped = load_yaml(catalog.shipped(Shelf.REQUESTS)[name]).data
+    arguments = [
+        str(DATA / DERIVED[name]),
+        "--kind",
+        shipped["kind"],
+        "--name",
+        "x",
+        "--source",
+        "dolly15k",
+        "--note",
+        "x",
+    ]
+    if DERIVED[name].startswith("dolly"):
+        arguments += ["--category", name]
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=True, timeout=120
+    )
+    file = tmp_path / "derived.yaml"
+    file.write_text(done.stdout)
+    derived = load_yaml(file).data
+    for field in ("lengths", "rate_per_s", "gap_cv"):
+        assert derived.get(field) == shipped.get(field)
+
+
+@pytest.mark.parametrize("name", [name for name in DERIVED if not DERIVED[name].startswith("dolly")])
+def test_a_derived_workload_resembles_its_trace(name):
+    """Its lengths are those of the trace; a long tail makes means uncertain."""
+    trace = load_requests(TraceFile(path=str(DATA / DERIVED[name])))
+    options = load_section("workload", name).options
+    drawn = options.lengths.draw(50_000, np.random.default_rng(0))
+    figures = describe(trace, tpot_s=1.0)
+    for column, side in enumerate(("input_tokens", "output_tokens")):
+        for percentile in (25, 50, 75, 90, 99):
+            assert np.percentile(drawn[:, column], percentile) == pytest.approx(
+                figures[side][f"p{percentile}"], rel=0.04, abs=1
+            )
+        error = 4 * drawn[:, column].std() / np.sqrt(len(drawn)) + 0.01 * figures[side]["mean"]
+        assert drawn[:, column].mean() == pytest.approx(figures[side]["mean"], abs=error)
+    assert options.rate_per_s == pytest.approx(figures["arrivals"]["rate_per_s"], rel=1e-3)
