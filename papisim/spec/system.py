@@ -259,9 +259,12 @@ def _parse_parts(document: Document) -> dict[str, Any]:
 
 def _check_roles(document: Document, spec: SystemSpec) -> None:
     roles = spec.roles
-    reduced = enumerate(roles.tensor_parallel.reduced or [])
-    devices = {("fc", index): name for index, name in enumerate(roles.fc)} | {
-        **{("tensor_parallel", "reduced", index): name for index, name in reduced},
+    devices: dict[tuple[str | int, ...], str] = {
+        **{("fc", index): name for index, name in enumerate(roles.fc)},
+        **{
+            ("tensor_parallel", "reduced", index): name
+            for index, name in enumerate(roles.tensor_parallel.reduced or [])
+        },
         ("attention",): roles.attention,
         ("elementwise",): roles.elementwise,
         ("prefill", "fc"): roles.prefill.fc,
@@ -269,7 +272,7 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
         ("weights",): roles.weights,
         ("kv",): roles.kv,
     }
-    links: dict[tuple[str, ...], str] = {("tensor_parallel", "link"): roles.tensor_parallel.link}
+    links: dict[tuple[str | int, ...], str] = {("tensor_parallel", "link"): roles.tensor_parallel.link}
     if roles.attention_link is not None:
         links[("attention_link",)] = roles.attention_link
     errors = [

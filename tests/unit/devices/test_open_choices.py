@@ -8,6 +8,7 @@ from papisim.devices.pim import Pool
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, Linear
 from papisim.spec.system import load_part
 
+CHARGED = ["charged={normalisation: {fixed_s: 6.87 us, bytes_per_s: 1 TB/s}}"]
 ROUNDS = "collective={latency_s: 0, efficiency_ratio: 1, rounds: {fixed_s: 6.06 us, bytes_per_s: 111 GB/s}}"
 
 
@@ -82,23 +83,21 @@ class TestPace:
 
 
 class TestCharges:
-    charged = ["charged={normalisation: {fixed_s: 6.87 us, bytes_per_s: 1 TB/s}}"]
-
     def gpu(self, *overrides):
         return GpuPool("gpu", load_part("a100_hbm3", overrides).part, 6)
 
     def test_a_charge_is_a_fixed_time_and_a_rate_on_any_device(self):
         expected = 6.87e-6 + 32768 / 1e12
-        assert self.gpu(*self.charged).price(norm()).time_s == pytest.approx(expected)
-        assert pim("attacc", *self.charged).price(norm()).time_s == pytest.approx(expected, rel=1e-3)
+        assert self.gpu(*CHARGED).price(norm()).time_s == pytest.approx(expected)
+        assert pim("attacc", *CHARGED).price(norm()).time_s == pytest.approx(expected, rel=1e-3)
 
     def test_energy_stays_the_devices_own(self):
         for price in (lambda o: self.gpu(*o).price(norm()), lambda o: pim("attacc", *o).price(norm())):
-            assert price(self.charged).energy == price([]).energy
+            assert price(CHARGED).energy == price([]).energy
 
     def test_other_classes_keep_the_devices_own_time(self):
         kernel = Elementwise(KernelClass.RESIDUAL, 100, 1000, 1000)
-        assert self.gpu(*self.charged).price(kernel) == self.gpu().price(kernel)
+        assert self.gpu(*CHARGED).price(kernel) == self.gpu().price(kernel)
 
     def test_a_charge_without_a_rate_does_not_grow(self):
         device = self.gpu("charged={normalisation: {fixed_s: 7 us}}")
