@@ -17,8 +17,19 @@ from papisim.spec.acceptance import SIGNALS_SCHEMA, load_signals
 from papisim.spec.sections import SECTIONS, load_section
 from papisim.spec.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
 from papisim.spec.yaml import load_yaml
+from papisim.sweep.file import SCHEMA as SWEEP_SCHEMA
+from papisim.sweep.file import load_sweep
 from papisim.workloads.traces.public import SCHEMA as PUBLIC_SCHEMA
 from papisim.workloads.traces.public import load_public
+
+
+def _check_sweep(path: str) -> None:
+    from papisim.sweep.preflight import check_space  # noqa: PLC0415 - only for these files; it loads the engine
+    from papisim.sweep.run import points  # noqa: PLC0415
+
+    found = load_sweep(path)
+    check_space(found, points(found))
+
 
 _READERS: dict[str, Callable[[str], object]] = {
     SYSTEM_SCHEMA: load_system,
@@ -26,6 +37,7 @@ _READERS: dict[str, Callable[[str], object]] = {
     TRACE_SCHEMA: read_trace,
     SIGNALS_SCHEMA: load_signals,
     PUBLIC_SCHEMA: load_public,
+    SWEEP_SCHEMA: _check_sweep,
     **{section.schema: partial(load_section, name) for name, section in SECTIONS.items()},
 }
 
@@ -33,7 +45,7 @@ _READERS: dict[str, Callable[[str], object]] = {
 @click.command(name="check")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 def command(files: tuple[str, ...]) -> None:
-    """Check hardware, workload and trace files: fields, units, ranges, names, and a source for every number.
+    """Check hardware, workload, trace and sweep files: fields, units, ranges, names, and a source for every number.
 
     Without FILE, everything that is shipped is checked. All problems are reported, each with its place.
 

@@ -22,6 +22,7 @@ from papisim.results.frames import frames
 from papisim.results.kernels import device_rows, kernel_rows
 from papisim.results.metrics import summarise
 from papisim.spec.experiment import Experiment
+from papisim.spec.yaml import while_unchanged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,8 +178,8 @@ def origin(experiment: Experiment) -> dict[str, Any]:
     """Return what determines one run: the resolved configuration, its hash, the seed and the sources of its numbers."""
     resolved = experiment.resolved()
     return {
-        "experiment_sha256": hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest(),
-        "trace_sha256": hashlib.sha256(experiment.trace.path.read_bytes()).hexdigest(),
+        "experiment_sha256": sha256_of(resolved),
+        "trace_sha256": file_sha256(experiment.trace.path),
         "seed": experiment.seed,
         "experiment": resolved,
         "overrides": list(experiment.overrides),
@@ -187,6 +188,17 @@ def origin(experiment: Experiment) -> dict[str, Any]:
             for source in (*experiment.system.sources, *experiment.sources)
         ],
     }
+
+
+def sha256_of(value: Any) -> str:
+    """Return the hash of plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@while_unchanged
+def file_sha256(path: Path | str) -> str:
+    """Return the hash of a file's content."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _write_json(path: Path, value: Any) -> None:

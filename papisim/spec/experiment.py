@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,8 +121,12 @@ class RunOptions:
     fold: bool = True
 
 
-def load_experiment(options: RunOptions) -> Experiment:
+def load_experiment(options: RunOptions, read_system: Callable[..., System] = load_system) -> Experiment:
     """Read every file an experiment names.
+
+    Args:
+        options: what is to be run.
+        read_system: reads the machine; many experiments on one machine may remember it.
 
     Raises:
         InputError, InputErrors: everything wrong with the first file that has anything wrong.
@@ -130,7 +134,7 @@ def load_experiment(options: RunOptions) -> Experiment:
     trace = catalog.find(Shelf.TRACE, options.trace)
     assignments = [as_assignment(override) for override in options.overrides]
     overrides = _by_section(assignments)
-    system = load_system(options.hw, overrides[None], options.placement).for_model(trace.name)
+    system = read_system(options.hw, overrides[None], options.placement).for_model(trace.name)
     parts = {
         "workload": load_section("workload", options.workload, overrides["workload"], _requests_wanted(options)),
         "speculation": load_section(

@@ -116,6 +116,16 @@ class System:
         return tree
 
 
+@dataclass(frozen=True)
+class OpenSystem:
+    """A system whose files have been read and put together, but not yet checked."""
+
+    name: str
+    document: Document
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...]
+
+
 def load_system(name_or_path: str, overrides: Sequence[Override] = (), placement: str | None = None) -> System:
     """Read a system, its parts and its placement policy.
 
@@ -127,25 +137,35 @@ def load_system(name_or_path: str, overrides: Sequence[Override] = (), placement
     Raises:
         InputError, InputErrors: everything that is wrong, with places.
     """
+    opened = open_system(name_or_path, overrides)
+    document = opened.document
+    if placement is not None:
+        _choose_placement(document, placement)
+    spec = parse(SystemSpec, document)
+    parts = _parse_parts(document)
+    _check_roles(document, spec)
+    return System(opened.name, spec, parts, _parse_placement(document, spec), opened.sources, opened.notes)
+
+
+def open_system(name_or_path: str, overrides: Sequence[Override] = ()) -> OpenSystem:
+    """Read the files of a system, put the parts in their places and apply overrides.
+
+    Raises:
+        InputError, InputErrors: a file that cannot be read, a number without a source, an override of nothing.
+    """
     found = catalog.find(Shelf.SYSTEM, name_or_path)
     document, sources, errors = load_sourced(found.path, SYSTEM_SCHEMA)
+    notes = (found.note,) if found.note else ()
     if set(document.data) == {"alias_of"}:
-        aliased = load_system(_aliased(document), overrides, placement)
-        note = f"{found.name} is another name for {aliased.name}"
-        return replace(aliased, notes=(*([found.note] if found.note else []), note, *aliased.notes))
+        aliased = open_system(_aliased(document), overrides)
+        return replace(aliased, notes=(*notes, f"{found.name} is another name for {aliased.name}", *aliased.notes))
     assignments = [as_assignment(override) for override in overrides]
     _apply(document, [each for each in assignments if _names_a_part(each)])
     sources += _graft_parts(document, errors)
     if errors:
         raise one_or_all(errors)
     _apply(document, [each for each in assignments if not _names_a_part(each)])
-    if placement is not None:
-        _choose_placement(document, placement)
-    spec = parse(SystemSpec, document)
-    parts = _parse_parts(document)
-    _check_roles(document, spec)
-    notes = (found.note,) if found.note else ()
-    return System(found.name, spec, parts, _parse_placement(document, spec), tuple(sources), notes)
+    return OpenSystem(found.name, document, tuple(sources), notes)
 
 
 def _aliased(document: Document) -> str:

@@ -1,0 +1,1 @@
+"""Design-space exploration: a declared space of experiments, swept or searched, on one machine or many."""
