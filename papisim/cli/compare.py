@@ -11,9 +11,10 @@ import click
 
 from papisim.cli._options import compared_options, format_option, print_json, progress, quiet_option, show_notes
 from papisim.engine.build import build_workload
-from papisim.engine.run import simulate
-from papisim.report.comparison import compare, print_comparison
-from papisim.results.metrics import summarise
+from papisim.engine.run import Run, simulate
+from papisim.report.comparison import print_comparison
+from papisim.results.comparison import Comparison, distinct
+from papisim.results.store import check_free
 from papisim.spec.experiment import Experiment, RunOptions, load_experiment
 
 
@@ -35,9 +36,19 @@ from papisim.spec.experiment import Experiment, RunOptions, load_experiment
 )
 @compared_options
 @format_option("table", "json", "csv")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for frames, figures and manifest.")
+@click.option("--force", is_flag=True, help="Replace the results in --out.")
 @quiet_option
 def command(
-    *, machines: tuple[str, ...], policies: tuple[str, ...], fold: str, output: str, quiet: bool, **options: Any
+    *,
+    machines: tuple[str, ...],
+    policies: tuple[str, ...],
+    fold: str,
+    output: str,
+    out: Path | None,
+    force: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Simulate the same model and requests on several machines and print the ratios side by side.
 
@@ -53,20 +64,32 @@ def command(
     labels = [f"{machine} + {Path(policy).stem}" if policy else machine for machine in machines for policy in choices]
     experiments = [_load(machine, policy, fold, options) for machine in machines for policy in choices]
     show_notes(experiments, quiet=quiet)
-    summaries = []
-    for label, experiment in zip(labels, experiments, strict=True):
-        tokens = sum(request.output_tokens for request in build_workload(experiment))
-        with progress(tokens, label, quiet=quiet) as advance:
-            summaries.append(summarise(simulate(experiment, advance)))
-    comparison = compare(labels, summaries)
+    if out is not None:
+        check_free(out, force=force)
+    runs = tuple(_run(label, each, quiet) for label, each in zip(labels, experiments, strict=True))
+    comparison = Comparison(distinct(labels), runs)
+    if out is not None:
+        comparison.write(out, force=force)
+        if not quiet:
+            click.echo(f"papisim: wrote {out}", err=True)
+    _print(comparison, output)
+
+
+def _run(label: str, experiment: Experiment, quiet: bool) -> Run:
+    tokens = sum(request.output_tokens for request in build_workload(experiment))
+    with progress(tokens, label, quiet=quiet) as advance:
+        return simulate(experiment, advance)
+
+
+def _print(comparison: Comparison, output: str) -> None:
     if output == "json":
-        print_json({"schema": "papisim/comparison/1", "comparison": comparison, "runs": summaries})
+        print_json(comparison.summary)
     elif output == "csv":
-        writer = csv.DictWriter(sys.stdout, fieldnames=list(comparison[0]))
+        writer = csv.DictWriter(sys.stdout, fieldnames=list(comparison.rows[0]))
         writer.writeheader()
-        writer.writerows(comparison)
+        writer.writerows(comparison.rows)
     else:
-        print_comparison(comparison, summaries[0])
+        print_comparison(comparison.rows, comparison.summaries[0])
 
 
 def _load(machine: str, policy: str | None, fold: str, options: dict[str, Any]) -> Experiment:

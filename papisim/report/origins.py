@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,15 +14,16 @@ from papisim.spec.sources import ORIGINS, bibliography
 _LIBRARIES = ("linear", "attention")
 
 
-def add_errors(section: Section, origin: dict[str, Any]) -> None:
+def add_errors(section: Section, systems: Sequence[dict[str, Any]], sources: list[dict[str, str]]) -> None:
     """Add the residuals of the fits that a result used, and the PIM model beside published figures.
 
     Args:
         section: where to.
-        origin: what :func:`papisim.results.store.origin` wrote of the experiment.
+        systems: the machines, every field resolved.
+        sources: of all their numbers.
     """
-    system = origin["experiment"]["system"]
-    fits = list(dict.fromkeys(_fits(system, origin["sources"])))
+    parts = [group["part"] for system in systems for group in system["devices"].values()]
+    fits = list(dict.fromkeys(_fits(parts, sources)))
     if fits:
         frame = rows_frame(fits, "file", "what was fitted", "data and residual")
         section.add(
@@ -32,17 +33,17 @@ def add_errors(section: Section, origin: dict[str, Any]) -> None:
                 "MAPE is the mean absolute error in per cent, p95 what 19 of 20 stay below.",
             )
         )
-    if any(group["part"]["kind"] == "pim" for group in system["devices"].values()):
+    if any(part["kind"] == "pim" for part in parts):
         section.add(_pim_table())
 
 
-def _fits(system: dict[str, Any], sources: list[dict[str, str]]) -> Iterator[tuple[str, str, str]]:
+def _fits(parts: list[dict[str, Any]], sources: list[dict[str, str]]) -> Iterator[tuple[str, str, str]]:
     """Yield the fitted sources; those of a library that no device uses say nothing of this run."""
     used = {
-        (family, group["part"][family]["use"])
-        for group in system["devices"].values()
+        (family, part[family]["use"])
+        for part in parts
         for family in _LIBRARIES
-        if isinstance(group["part"].get(family), dict) and "use" in group["part"][family]
+        if isinstance(part.get(family), dict) and "use" in part[family]
     }
     for source in sources:
         path = source["path"].split(".")

@@ -4,38 +4,54 @@ from pathlib import Path
 
 import pytest
 
-from papisim.engine.run import simulate
+from papisim.engine.run import Run, simulate
 from papisim.report.html import page_of
+from papisim.results.comparison import Comparison
 from papisim.results.folder import read_results
 from papisim.results.store import write_file, write_run
 from papisim.spec.experiment import RunOptions, load_experiment
 
 pytestmark = pytest.mark.browser
 
+KINDS = ("run", "comparison")
+
 
 @pytest.fixture(scope="session")
-def run_page(tmp_path_factory) -> Path:
+def pages(tmp_path_factory) -> dict[str, Path]:
+    """A page of each kind of results."""
     pytest.importorskip("plotly", reason="needs the [report] extra")
     folder = tmp_path_factory.mktemp("pages")
-    write_run(
-        simulate(load_experiment(RunOptions(hw="papi", trace="llama65b", batch_size=64, tlp=2))), folder / "run"
-    )
-    write_file(folder / "run.html", page_of(read_results(folder / "run")).html())
-    return folder / "run.html"
+    write_run(simulated("papi", trace="llama65b", batch_size=64, tlp=2), folder / "run")
+    machines = ("papi", "gpu_only", "pim_only")
+    runs = tuple(simulated(machine, trace="llama7b", batch_size=8) for machine in machines)
+    Comparison(machines, runs).write(folder / "comparison")
+    for kind in KINDS:
+        write_file(folder / f"{kind}.html", page_of(read_results(folder / kind)).html())
+    return {kind: folder / f"{kind}.html" for kind in KINDS}
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_page_loads_without_a_complaint_and_asks_no_network_for_anything(opened, run_page, width, scheme):
-    tab = opened(run_page, width=width, scheme=scheme)
+def simulated(hw: str, **options) -> Run:
+    return simulate(load_experiment(RunOptions(hw=hw, **options)))
+
+
+@pytest.fixture
+def run_page(pages) -> Path:
+    return pages["run"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
+def test_a_page_loads_without_a_complaint_and_asks_no_network_for_anything(opened, pages, kind, width, scheme):
+    tab = opened(pages[kind], width=width, scheme=scheme)
     assert tab.complaints == []
-    assert tab.requests == [run_page.as_uri()]
+    assert tab.requests == [pages[kind].as_uri()]
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
     assert tab.page.evaluate("document.documentElement.dataset.theme") == scheme
 
 
-def test_every_chart_has_drawn_its_data(opened, run_page):
-    tab = opened(run_page)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_chart_has_drawn_its_data(opened, pages, kind):
+    tab = opened(pages[kind])
     drawn = tab.page.evaluate(
         "[...document.querySelectorAll('.plot')].map(plot => [plot.getAttribute('aria-label'), plot.data.length,"
         " plot.querySelectorAll('.trace, .hm image, .bars .point').length, plot.getBoundingClientRect().height])"

@@ -24,12 +24,12 @@ def time(steps: pd.DataFrame) -> Chart:
     table = steps.groupby("kind", sort=False)[columns].sum()
     names = [column.removesuffix("_s") for column in columns]
     table.columns = names
-    stacked = _stacked(table, colours_of(CATEGORIES), "s")
+    bars = stacked(table, colours_of(CATEGORIES), "s")
     layout = {"barmode": "stack", "xaxis": axis("time", "s"), "yaxis": {"autorange": "reversed"}}
     total = table.sum()
     alt = "Of all steps' time, " + _shares(total) + "."
     data = table.rename(columns={name: f"{name}_s" for name in names}).reset_index()
-    return Chart("Time", {"data": stacked, "layout": layout}, alt, data, height=240)
+    return Chart("Time", {"data": bars, "layout": layout}, alt, data, height=240)
 
 
 def energy(energy: pd.DataFrame, resources: list[str]) -> Chart:
@@ -45,15 +45,16 @@ def energy(energy: pd.DataFrame, resources: list[str]) -> Chart:
     table = table.loc[[name for name in resources if name in table.index], table.sum() > 0]
     parts = [part.removesuffix("_j") for part in table.columns]
     table.columns = pd.Index(parts)
-    stacked = _stacked(table, _ENERGY_COLOURS, "j")
+    bars = stacked(table, _ENERGY_COLOURS, "j")
     layout = {"barmode": "stack", "xaxis": axis("energy", "j"), "yaxis": {"autorange": "reversed"}}
     alt = "Of all energy, " + _shares(table.sum()) + "; by device, " + _shares(table.sum(axis=1)) + "."
     data = table.rename(columns={part: f"{part}_j" for part in parts}).reset_index()
     note = "Static energy accrues with time, whether or not there is work."
-    return Chart("Energy", {"data": stacked, "layout": layout}, alt, data, note, height=240 + 12 * len(table))
+    return Chart("Energy", {"data": bars, "layout": layout}, alt, data, note, height=240 + 12 * len(table))
 
 
-def _stacked(table: pd.DataFrame, colours: dict[str, str], unit: str) -> list[dict[str, Any]]:
+def stacked(table: pd.DataFrame, colours: dict[str, str], unit: str) -> list[dict[str, Any]]:
+    """Return bars along the rows of a table, one series a column."""
     return [
         {
             "type": "bar",

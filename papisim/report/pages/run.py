@@ -39,9 +39,8 @@ def page(results: Results) -> Page:
     section.add(activity.devices(steps, resources), activity.power(steps))
     section.add(memory.chart(steps, summary["peak_kv_bytes"], summary["kv_capacity_bytes"]))
     section.add(roofline.chart(results.frame("kernels"), results.frame("devices"), colours))
-    origins.add_errors(
-        page.section("How far off", "What is known of the error of the models behind this run."), manifest
-    )
+    errors = page.section("How far off", "What is known of the error of the models behind this run.")
+    origins.add_errors(errors, [manifest["experiment"]["system"]], manifest["sources"])
     origins.add_works(page.section("What it rests on"), manifest["sources"])
     _add_repeat(page.section("How to repeat it"), manifest)
     return page

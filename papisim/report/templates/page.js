@@ -49,7 +49,9 @@ function layoutOf(figure, narrow) {
 function draw(entry) {
   const style = getComputedStyle(root);
   const narrow = entry.plot.clientWidth < 500;
-  const data = entry.figure.data.map(trace => ({ ...trace, visible: !entry.hidden.has(trace.legendgroup || trace.name) }));
+  const data = entry.figure.data.map(trace => ({ ...trace,
+    texttemplate: narrow ? undefined : trace.texttemplate,  // no room for letters in the cells of a map
+    visible: !entry.hidden.has(trace.legendgroup || trace.name) }));
   return Plotly.react(entry.plot, painted(data, style), painted(layoutOf(entry.figure, narrow), style),
     { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d"] });
 }

@@ -127,8 +127,9 @@ def charts(page: Page) -> list[Chart]:
     return [item for section in page.sections for item in section.items if isinstance(item, Chart)]
 
 
-def test_every_figure_of_a_run_is_one_that_plotly_accepts(papi_results):
-    page = page_of(papi_results)
+@pytest.mark.parametrize("kind", ["papi_results", "compared"])
+def test_every_figure_is_one_that_plotly_accepts(kind, request):
+    page = page_of(request.getfixturevalue(kind))
     assert len(charts(page)) >= 9
     for chart in charts(page):
         figure = re.sub(r'"\$\w+(/\d+)?"', '"#123456"', chart.json)
