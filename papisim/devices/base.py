@@ -87,6 +87,10 @@ class AttentionRun:
                 row[:] = part_j
         return cls(time_s, energy_j)
 
+    def first(self, n: int) -> AttentionRun:
+        """Return the first ``n``."""
+        return AttentionRun(self.time_s[:n], self.energy_j[:, :n])
+
 
 def growing_caches(kernel: Attention, n: int) -> tuple[Ints, Ints]:
     """Return cached tokens in all and in the longest cache, over ``n`` iterations that each keep all query tokens.

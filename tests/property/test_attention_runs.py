@@ -22,6 +22,7 @@ VARIANTS = {
     "h200 as its board draws": ["energy_model=fitted"],
     "attn_pim": [],
     "attn_pim from idle": ["refresh=from_idle"],
+    "attn_pim of its paper's pace": ["fpu.paced_by_gap=true", "query_reuse_rows=1"],
     "attacc": [],
     "attacc as released": ["mapping=attacc_released"],
     "hbm_pim": [],
@@ -86,6 +87,13 @@ def test_caches_in_any_order_together_cost_what_each_costs(name, kernel, data):
     device = pool(name)
     run = device.price_caches(kernel, kv_tokens, longest_kv)
     assert_equal_to_single_prices(device, run, kernel, kv_tokens, longest_kv)
+
+
+def test_the_first_iterations_of_a_run_are_those_of_a_shorter_one():
+    kernel, device = Attention(16, 32, 16 * 700, 900, 32 * 700, 32, 8, 128), pool("attn_pim")
+    long, short = device.price_growing(kernel, 200).first(70), device.price_growing(kernel, 70)
+    assert np.array_equal(long.time_s, short.time_s)
+    assert np.array_equal(long.energy_j, short.energy_j)
 
 
 def test_the_shipped_tables_cover_some_of_the_caches_priced_from_them():

@@ -1,0 +1,45 @@
+"""What whole simulations take: events one by one, runs of requests, and what else a point of a sweep costs."""
+
+import pytest
+
+from papisim.engine.run import simulate
+from papisim.spec.experiment import RunOptions, load_experiment
+
+pytestmark = pytest.mark.bench
+
+
+def timed(benchmark, experiment, rounds=5):
+    run = benchmark.pedantic(simulate, (experiment,), rounds=rounds, warmup_rounds=1)
+    benchmark.extra_info["per"] = len([step for step in run.ledger.steps if step.kind == "decode"])
+
+
+@pytest.mark.benchmark(group="engine events")
+@pytest.mark.parametrize("speculation", [None, "gammatune"])
+def test_iterations_whose_drafts_are_drawn(benchmark, speculation):
+    """Which drafts are accepted changes every iteration, so each is an event of its own."""
+    options = RunOptions(
+        "papi", "llama7b", batch_size=8, tlp=4, acceptance="geometric", speculation=speculation,
+        overrides=["acceptance.alpha=0.7"],
+    )  # fmt: skip
+    timed(benchmark, load_experiment(options), rounds=3)
+
+
+@pytest.mark.benchmark(group="request-level run")
+@pytest.mark.parametrize("hw", ["papi", "gpu_only"])
+def test_the_default_workload(benchmark, hw):
+    timed(benchmark, load_experiment(RunOptions(hw, "llama7b")))
+
+
+@pytest.mark.benchmark(group="sweep point")
+def test_reading_an_experiment_again(benchmark):
+    """As every point of a sweep does; files are read once."""
+    options = RunOptions("papi", "llama7b", overrides=["devices.fc_pim.count=20"])
+    benchmark.pedantic(load_experiment, (options,), rounds=20, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="sweep point")
+def test_simulating_next_to_nothing(benchmark):
+    """Two tokens: what remains is the machine that is built and the kernels that are priced for the first time."""
+    overrides = ["workload.lengths={kind: fixed, input_tokens: 8, output_tokens: 2}"]
+    experiment = load_experiment(RunOptions("papi", "llama7b", batch_size=1, overrides=overrides))
+    benchmark.pedantic(simulate, (experiment,), rounds=20, warmup_rounds=1)
