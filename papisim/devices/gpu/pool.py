@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from papisim.devices.base import AttentionRun, Ints, growing_caches, with_caches
-from papisim.devices.either import Either
+from papisim.devices.either import Either, as_column
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy
@@ -20,6 +20,12 @@ from papisim.ops.kernel import ROW_PARALLEL, Attention, Elementwise, Kernel, Ker
 
 #: elementwise kernels that work on a tensor which is itself split over the ranks; the others run whole on each
 _SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY})
+
+#: token-rows of a weight that are priced at once, up to as many as an iteration has; prompts are longer and seldom alike
+_ROWS, _MOST_ROWS = 32, 4096
+
+#: inputs and outputs of a weight, and the bytes of an element
+_Weight = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,10 @@ class Pool:
     name: str
     part: Part
     count: int
-    _tilings: dict[tuple[int, int, int], Tiling] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _tilings: dict[_Weight, Tiling] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _linear_s: dict[tuple[_Weight, int], list[float]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def capacity_bytes(self) -> float:
@@ -167,15 +176,26 @@ class Pool:
         library = self.part.linear.used
         time_s = self._table_linear_s(kernel)
         if time_s is None:
-            time_s = float(rows_times(self.part, library, self._tiling(kernel), kernel.m))
+            time_s = self._model_linear_s(kernel)
         moved = kernel.read_bytes + kernel.write_bytes
         return _Shard(kernel.flop, moved, time_s, library.launch_s, library.bandwidth_ratio, library.tensor_ratio)
 
-    def _tiling(self, kernel: Linear) -> Tiling:
-        key = kernel.k, kernel.n, kernel.element_bytes
-        found = self._tilings.get(key)
+    def _model_linear_s(self, kernel: Linear) -> float:
+        """Return what the model says; neighbouring numbers of token-rows, which a batch asks for next, come with it."""
+        weight, (block, row) = (kernel.k, kernel.n, kernel.element_bytes), divmod(kernel.m - 1, _ROWS)
+        if kernel.m > _MOST_ROWS:
+            return float(rows_times(self.part, self.part.linear.used, self._tiling(weight), kernel.m))
+        times_s = self._linear_s.get((weight, block))
+        if times_s is None:
+            rows = as_column(np.arange(block * _ROWS + 1, (block + 1) * _ROWS + 1))
+            times_s = rows_times(self.part, self.part.linear.used, self._tiling(weight), rows).tolist()
+            self._linear_s[weight, block] = times_s
+        return times_s[row]
+
+    def _tiling(self, weight: _Weight) -> Tiling:
+        found = self._tilings.get(weight)
         if found is None:
-            found = self._tilings[key] = tiling(self.part, self.part.linear.used, *key)
+            found = self._tilings[weight] = tiling(self.part, self.part.linear.used, *weight)
         return found
 
     def _table_linear_s(self, kernel: Linear) -> float | None:

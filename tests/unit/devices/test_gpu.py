@@ -388,3 +388,11 @@ def test_a_pool_with_another_library_does_not_remember_the_old_one():
     assert slow.price(FC).time_s > 1 > before
     tiny_tiles = replace(one, part=with_linear(tile_fixed_s=1.0).part)
     assert tiny_tiles.price(FC).time_s == with_linear(tile_fixed_s=1.0).price(FC).time_s > 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6000))
+def test_token_rows_priced_together_with_their_neighbours_cost_what_each_costs(m):
+    one = with_linear(tiles=[[64, 64], [128, 256]], splits=[1, 4], wave_ratio=0.5, overlap_exponent=3)
+    expected = linear_times(one.part, one.part.linear.used, [m], [4096], [12288])[0]
+    assert one.price(replace(FC, m=m)).time_s == pytest.approx(expected, rel=1e-12)
