@@ -11,12 +11,14 @@ from papisim.devices.base import DevicePool
 from papisim.devices.link import Links
 from papisim.errors import DoesNotFit
 from papisim.ops.cost import Cost
+from papisim.ops.formats import Formats, Packed
 from papisim.ops.kernel import Kernel
 from papisim.ops.lower import kv_bytes_per_token, weight_bytes
 from papisim.ops.trace import KernelTrace
 from papisim.policies.batching.base import BatchingPolicy
 from papisim.policies.placement.base import PlacementPolicy
 from papisim.spec.experiment import Experiment
+from papisim.spec.quantisation import AS_TRACED_BITS, QuantisationSpec
 from papisim.spec.system import Roles, System
 from papisim.workloads.base import WorkloadSource
 
@@ -68,6 +70,16 @@ def build_machine(system: System) -> Machine:
         pools[name] = module.Pool(name, system.parts[name], group.count)
     links = {name: Links(name, system.parts[name], group.count) for name, group in system.spec.links.items()}
     return Machine(system.name, pools, links, system.spec.roles)
+
+
+def build_formats(quantisation: QuantisationSpec) -> Formats:
+    """Return in what formats an experiment stores its model."""
+
+    def packed(bits: int) -> Packed | None:
+        return None if bits == AS_TRACED_BITS else Packed(bits, quantisation.group, quantisation.scale_bits)
+
+    input_bits = None if quantisation.activation_bits == AS_TRACED_BITS else quantisation.activation_bits
+    return Formats(packed(quantisation.weight_bits), packed(quantisation.kv_bits), input_bits)
 
 
 @dataclass(frozen=True)

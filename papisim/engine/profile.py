@@ -16,7 +16,7 @@ import numpy as np
 
 from papisim.devices.base import DevicePool
 from papisim.engine.batch import Batch
-from papisim.engine.build import build_machine, build_placement
+from papisim.engine.build import build_formats, build_machine, build_placement
 from papisim.engine.drafting.base import DraftContext
 from papisim.engine.ledger import RequestRow
 from papisim.engine.run import build_speculator
@@ -108,7 +108,8 @@ class Profile:
 
 def speculator_of(experiment: Experiment) -> Speculator:
     """Build an experiment's machine, model, draft source, acceptance process and policy, without a server."""
-    trace, machine = read_trace(experiment.trace.path), build_machine(experiment.system)
+    trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
+    machine = build_machine(experiment.system)
     planner = StepPlanner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
     return build_speculator(experiment, DraftContext(machine, trace, planner, experiment.seed, experiment.fold))
 

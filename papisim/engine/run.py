@@ -9,6 +9,7 @@ import simpy
 from papisim.engine.build import (
     Machine,
     build_batching,
+    build_formats,
     build_kind,
     build_machine,
     build_placement,
@@ -55,7 +56,7 @@ def simulate(
         InputError, InputErrors: the trace cannot be read.
         DoesNotFit: weights or KV caches are larger than the memory they belong in.
     """
-    trace = read_trace(experiment.trace.path)
+    trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
     machine = machine or build_machine(experiment.system)
     placement = build_placement(experiment)
     planner = StepPlanner(trace, machine, placement, seed=experiment.seed, fold=experiment.fold)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from papisim.ops.formats import Packed
+
 
 class KernelClass(StrEnum):
     """The classes of decode kernels that are scheduled and reported separately."""
@@ -34,6 +36,9 @@ class FcRole(StrEnum):
     LM_HEAD = "lm_head"
 
 
+#: FC kernels whose weights quantisers pack; LM heads and routers stay as they are (GPTQ, AWQ and their successors)
+PACKABLE = frozenset({FcRole.QKV, FcRole.PROJECTION, FcRole.FEED_FORWARD_UP, FcRole.FEED_FORWARD_DOWN})
+
 #: FC kernels whose input is split over tensor-parallel ranks, so that their outputs are partial sums
 #: (Shoeybi et al., Megatron-LM, 2019, Section 3): an all-reduce follows.
 ROW_PARALLEL = frozenset({FcRole.PROJECTION, FcRole.FEED_FORWARD_DOWN})
@@ -44,6 +49,15 @@ class Linear:
     """A fully connected kernel: an ``(m, k)`` activation times a ``(k, n)`` weight.
 
     ``m`` is RLP × TLP token-rows (of one expert, in a mixture of experts); ``m = 1`` is a GEMV.
+
+    Attributes:
+        role: what it is in its layer.
+        m: token-rows.
+        k: inputs.
+        n: outputs.
+        element_bytes: bytes of an element, where nothing else is said.
+        weights: how the weights are stored, if not so; an output's weights are a vector.
+        input_bits: bits of an input on tensor cores, if not so.
     """
 
     role: FcRole
@@ -51,6 +65,8 @@ class Linear:
     k: int
     n: int
     element_bytes: int = 2
+    weights: Packed | None = None
+    input_bits: int | None = None
 
     @property
     def kernel_class(self) -> KernelClass:
@@ -64,18 +80,25 @@ class Linear:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weight matrix."""
+        """Bytes of the weight matrix, scales included."""
+        if self.weights is not None:
+            return self.weights.n_bytes(self.n, self.k)
         return self.k * self.n * self.element_bytes
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of the input."""
+        return self.m * self.k * (self.element_bytes if self.input_bits is None else self.input_bits // 8)
 
     @property
     def activation_bytes(self) -> int:
         """Bytes of the input and the output."""
-        return self.m * (self.k + self.n) * self.element_bytes
+        return self.input_bytes + self.write_bytes
 
     @property
     def read_bytes(self) -> int:
         """Bytes read: the weight once and the input."""
-        return self.weight_bytes + self.m * self.k * self.element_bytes
+        return self.weight_bytes + self.input_bytes
 
     @property
     def write_bytes(self) -> int:
@@ -103,7 +126,8 @@ class Attention:
         n_heads: query heads.
         n_kv_heads: heads of the cache; fewer than ``n_heads`` with grouped queries.
         head_dim: width of a head.
-        element_bytes: bytes of an element.
+        element_bytes: bytes of an element of queries and results, and of the cache where nothing else is said.
+        kv: how the cache is stored, if not so; a token's head is a vector.
     """
 
     n_requests: int
@@ -115,6 +139,7 @@ class Attention:
     n_kv_heads: int
     head_dim: int
     element_bytes: int = 2
+    kv: Packed | None = None
 
     #: softmax work per score: maximum, subtraction, exponential, sum, division (AttAcc's count)
     SOFTMAX_FLOP = 5
@@ -131,7 +156,9 @@ class Attention:
 
     @property
     def kv_bytes(self) -> int:
-        """Bytes of K and V; query heads of one group read them once."""
+        """Bytes of K and V, scales included; query heads of one group read them once."""
+        if self.kv is not None:
+            return self.kv.n_bytes(2 * self.kv_tokens * self.n_kv_heads, self.head_dim)
         return self.kv_tokens * (2 * self.n_kv_heads * self.head_dim * self.element_bytes)
 
     @property
@@ -152,9 +179,15 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class KvAppend:
-    """Writing the new tokens' K and V of one layer into the cache."""
+    """Writing the new tokens' K and V of one layer into the cache.
+
+    Attributes:
+        new_bytes: bytes written.
+        computed_bytes: bytes of the same K and V as they were computed, where the cache stores them otherwise.
+    """
 
     new_bytes: int
+    computed_bytes: int | None = None
 
     @property
     def kernel_class(self) -> KernelClass:
@@ -169,7 +202,7 @@ class KvAppend:
     @property
     def read_bytes(self) -> int:
         """The new K and V are read from where they were computed."""
-        return self.new_bytes
+        return self.new_bytes if self.computed_bytes is None else self.computed_bytes
 
     @property
     def write_bytes(self) -> int:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from papisim.ops.dims import EXPERT_ROWS
-from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KernelClass, KvAppend, Linear
+from papisim.ops.formats import AS_TRACED
+from papisim.ops.kernel import PACKABLE, Attention, Elementwise, FcRole, Kernel, KernelClass, KvAppend, Linear
 from papisim.ops.trace import KernelTrace, TraceKernel
 
 
@@ -99,12 +100,21 @@ def lower(kernel: TraceKernel, trace: KernelTrace, shape: StepShape, expert_rows
     element_bytes = trace.model.element_bytes
     if kernel.fc is not None and kernel.role is not None:
         rows = shape.logit_rows if kernel.role is FcRole.LM_HEAD else kernel.fc.m.at(point)
-        return Linear(kernel.role, rows, kernel.fc.k, kernel.fc.n, element_bytes)
+        formats = trace.formats if kernel.role in PACKABLE else AS_TRACED
+        return Linear(kernel.role, rows, kernel.fc.k, kernel.fc.n, element_bytes, formats.weights, formats.input_bits)
     if kernel.kernel_class is KernelClass.KV_APPEND:
-        return KvAppend(kernel.write_bytes.at(point))
+        return _lower_append(kernel.write_bytes.at(point), trace)
     return Elementwise(
         kernel.kernel_class, kernel.flop.at(point), kernel.read_bytes.at(point), kernel.write_bytes.at(point)
     )
+
+
+def _lower_append(computed_bytes: int, trace: KernelTrace) -> KvAppend:
+    """Return the append of K and V, computed in the trace's element type, into the cache as it is stored."""
+    kv, head_dim = trace.formats.kv, trace.model.head_dim
+    if kv is None:
+        return KvAppend(computed_bytes)
+    return KvAppend(kv.n_bytes(computed_bytes // (trace.model.element_bytes * head_dim), head_dim), computed_bytes)
 
 
 def lower_attention(kernel: TraceKernel, trace: KernelTrace, lengths: KvLengths) -> Attention:
@@ -122,6 +132,7 @@ def lower_attention(kernel: TraceKernel, trace: KernelTrace, lengths: KvLengths)
         n_kv_heads=heads.n_kv_heads,
         head_dim=heads.head_dim,
         element_bytes=trace.model.element_bytes,
+        kv=trace.formats.kv,
     )
 
 
@@ -129,12 +140,21 @@ def kv_bytes_per_token(trace: KernelTrace) -> int:
     """Return the bytes that one token of one request takes in the KV cache, all layers together."""
     point = {"RLP": 1, "TLP": 1, "KV": 0, EXPERT_ROWS: 0}
     return sum(
-        kernel.write_bytes.at(point) * repeats
+        _lower_append(kernel.write_bytes.at(point), trace).new_bytes * repeats
         for kernel, repeats in trace.kernels()
         if kernel.kernel_class is KernelClass.KV_APPEND
     )
 
 
 def weight_bytes(trace: KernelTrace) -> int:
-    """Return the bytes of all parameters of the model."""
-    return trace.model.n_parameters * trace.model.element_bytes
+    """Return the bytes of all parameters of the model, scales included."""
+    model, packed = trace.model, trace.formats.weights
+    as_traced = model.n_parameters * model.element_bytes
+    if packed is None:
+        return as_traced
+    saved = 0
+    for kernel, repeats in trace.kernels():
+        if kernel.fc is not None and kernel.role in PACKABLE:
+            k, n, copies = kernel.fc.k, kernel.fc.n, repeats * (model.n_experts if kernel.per_expert else 1)
+            saved += copies * (k * n * model.element_bytes - packed.n_bytes(n, k))
+    return as_traced - saved

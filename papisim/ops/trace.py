@@ -32,6 +32,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -39,6 +40,7 @@ from pydantic import (
 
 from papisim.errors import did_you_mean
 from papisim.ops.dims import EXPERT_ROWS, SYMBOLS, Dim, parse_dim, product, total, whole
+from papisim.ops.formats import AS_TRACED, Formats
 from papisim.ops.kernel import FcRole, KernelClass
 from papisim.spec.base import Count, Name, Spec, parse
 from papisim.spec.yaml import load_yaml, while_unchanged
@@ -485,6 +487,18 @@ class KernelTrace(_TraceSpec):
     provenance: Provenance
     model: ModelFacts
     blocks: Annotated[tuple[Block, ...], AfterValidator(_not_empty)]
+    _formats: Formats = PrivateAttr(default=AS_TRACED)
+
+    @property
+    def formats(self) -> Formats:
+        """What weights and caches are stored in."""
+        return self._formats
+
+    def stored_as(self, formats: Formats) -> Self:
+        """Return the same model with weights and caches stored in other formats."""
+        model = self.model_copy()
+        model._formats = formats
+        return model
 
     @field_validator("blocks")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 from papisim import catalog
 from papisim.catalog import Found, Shelf
 from papisim.spec.base import Count, NonNegative, Spec, parse
+from papisim.spec.quantisation import QuantisationSpec
 from papisim.spec.sections import SECTIONS, load_section, override_section, parse_kind
 from papisim.spec.sources import Source
 from papisim.spec.system import System, load_system
@@ -33,7 +34,7 @@ class VerificationSpec(Spec):
     overlap_bookkeeping: bool = False
 
 
-_INLINE = ("batching", "verification")
+_INLINE = ("batching", "verification", "quantisation")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Experiment:
         acceptance: options of the process that accepts drafts.
         drafting: options of the draft source.
         verification: how drafts are verified.
+        quantisation: in what widths weights and caches are held.
         seed: the one seed of all random streams.
         fold: price identical layers once and multiply; off, every layer is simulated by itself.
         sources: where the workload's numbers come from (the machine's are in ``system``).
@@ -64,6 +66,7 @@ class Experiment:
     acceptance: Any
     drafting: Any
     verification: VerificationSpec
+    quantisation: QuantisationSpec
     seed: int
     fold: bool
     sources: tuple[Source, ...]
@@ -81,6 +84,7 @@ class Experiment:
             "acceptance": self.acceptance.model_dump(),
             "drafting": self.drafting.model_dump(),
             "verification": self.verification.model_dump(),
+            "quantisation": self.quantisation.model_dump(),
             "seed": self.seed,
             "fold": self.fold,
         }
@@ -156,6 +160,7 @@ def load_experiment(options: RunOptions, read_system: Callable[..., System] = lo
         acceptance=parts["acceptance"].options,
         drafting=parts["drafting"].options,
         verification=parse(VerificationSpec, _inline("verification", {}, overrides["verification"])),
+        quantisation=parse(QuantisationSpec, _inline("quantisation", {}, overrides["quantisation"])),
         seed=options.seed,
         fold=options.fold,
         sources=tuple(source for part in parts.values() for source in part.sources),

@@ -54,7 +54,9 @@ class AttentionShapes:
         n_heads: query heads.
         n_kv_heads: heads of the cache.
         head_dim: width of a head.
-        element_bytes: bytes of an element.
+        element_bytes: bytes of an element of queries and results.
+        kv_element_bytes: bytes of an element of the cache, scales included, which tiles widen in registers; None where it is
+            as wide.
     """
 
     requests: Either
@@ -65,6 +67,7 @@ class AttentionShapes:
     n_kv_heads: Either
     head_dim: Either
     element_bytes: Either
+    kv_element_bytes: Either = None
 
     @classmethod
     def of(cls, kernel: Attention, n_heads: int, n_kv_heads: int) -> AttentionShapes:
@@ -72,6 +75,7 @@ class AttentionShapes:
         return cls(
             kernel.n_requests, kernel.query_tokens / kernel.n_requests, kernel.kv_tokens / kernel.n_requests,
             kernel.longest_kv, n_heads, n_kv_heads, kernel.head_dim, kernel.element_bytes,
+            None if kernel.kv is None else kernel.kv.n_bytes(8, kernel.head_dim) / (8 * kernel.head_dim),
         )  # fmt: skip
 
     @classmethod
@@ -82,7 +86,12 @@ class AttentionShapes:
     @property
     def kv_bytes(self) -> Either:
         """Bytes of the keys and values of the batch."""
-        return self.kv * (2 * self.requests * self.n_kv_heads * self.head_dim * self.element_bytes)
+        return self.kv * (2 * self.requests * self.n_kv_heads * self.head_dim * self.cached_bytes)
+
+    @property
+    def cached_bytes(self) -> Either:
+        """Bytes of an element of the cache."""
+        return self.element_bytes if self.kv_element_bytes is None else self.kv_element_bytes
 
     @property
     def query_bytes(self) -> Either:
@@ -165,7 +174,7 @@ def _tiles(
     splits = 1.0 if may_split is False else smaller(_splits(library.max_splits), choose(may_split, blocks, 1.0))
     tiles = shapes.requests * shapes.n_heads / group * ceil(group * shapes.queries / library.query_tile) * splits
     filled = waves(tiles / part.multiprocessors, library.wave_ratio)
-    block_bytes = 2 * library.key_tile * shapes.head_dim * shapes.element_bytes
+    block_bytes = 2 * library.key_tile * shapes.head_dim * shapes.cached_bytes
     query_bytes = 2 * library.query_tile * shapes.head_dim * shapes.element_bytes
     tile_bytes = ceil(blocks / splits) * block_bytes + query_bytes
     longest_bytes = ceil(longest / splits) * block_bytes + query_bytes

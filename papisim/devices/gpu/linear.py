@@ -6,6 +6,8 @@ For each output tile ``(a, b)`` and split ``s`` that the library has, with ``P``
 * a tile computes ``2·a·b·k'`` operations at its share of the tensor-core rate and loads ``(a + b)·k'`` elements at its share
   of the on-chip rate, ``k'`` being its part of the inputs, and has a fixed start and end;
 * DRAM moves the weights once, a share of them again for each further row of tiles, and the activations once;
+  packed weights move as many bytes as they have, scales included, in DRAM and into tiles, and are widened in registers beside
+  the tensor cores' work (Frantar et al., MARLIN, PPoPP 2025, who stay within 5 % of that up to 32 rows);
 * compute and memory overlap: ``(compute^p + memory^p)^(1/p)``, between their maximum (p → ∞) and their sum (p = 1);
 * partial outputs of a split are written and summed in single precision.
 
@@ -24,6 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from papisim.devices.either import Either, as_column, ceil, larger, least, smaller
 from papisim.devices.gpu.part import LinearLibrary, Part
+from papisim.errors import NotModelled
+from papisim.ops.kernel import Linear
 
 Floats = NDArray[np.float64]
 
@@ -33,13 +37,47 @@ _PARTIAL_BYTES = 4
 _TINY = float(np.finfo(np.float64).tiny)
 
 
+class Widths(NamedTuple):
+    """Bytes of an element of a matrix product.
+
+    Attributes:
+        outputs: of the outputs.
+        inputs: of the inputs, and so of the operands of the tensor cores.
+        weights: of the weights, scales included; a kernel widens them to the inputs' width in registers.
+    """
+
+    outputs: float
+    inputs: float
+    weights: float
+
+    @classmethod
+    def alike(cls, element_bytes: float) -> Widths:
+        """Return one width for all."""
+        return cls(element_bytes, element_bytes, element_bytes)
+
+    @classmethod
+    def of(cls, kernel: Linear) -> Widths:
+        """Return a kernel's."""
+        if kernel.weights is None and kernel.input_bits is None:
+            return cls.alike(kernel.element_bytes)
+        inputs = kernel.element_bytes if kernel.input_bits is None else kernel.input_bits / 8
+        return cls(kernel.element_bytes, inputs, kernel.weight_bytes / (kernel.k * kernel.n))
+
+    def moved_bytes(self, weights: Either, inputs: Either, outputs: Either) -> Either:
+        """Return the bytes of so many weights, inputs and outputs."""
+        if self.inputs == self.outputs == self.weights:
+            return self.outputs * (weights + (inputs + outputs))
+        return self.weights * weights + self.inputs * inputs + self.outputs * outputs
+
+
 class Tiling(NamedTuple):
     """What the tiles of one weight take, whatever the token-rows; one entry for each tile and split along the last axis.
 
     Attributes:
         k: inputs.
         n: outputs.
-        element_bytes: bytes of an element.
+        widths: bytes of an element.
+        peak_flop_per_s: of the tensor cores at the inputs' width.
         tile_rows: rows of a tile.
         row_share: tiles in a row of tiles, over the multiprocessors.
         wave_s: seconds of a wave of tiles.
@@ -48,27 +86,37 @@ class Tiling(NamedTuple):
 
     k: Either
     n: Either
-    element_bytes: float
+    widths: Widths
+    peak_flop_per_s: float
     tile_rows: Floats
     row_share: Floats
     wave_s: Floats
     splits: Floats
 
 
-def tiling(part: Part, library: LinearLibrary, k: Either, n: Either, element_bytes: float) -> Tiling:
-    """Return the tiling of a ``(k, n)`` weight, or of several in columns of shape ``(kernels, 1)``."""
-    tile_rows, tile_columns, splits = _candidates(tuple(map(tuple, library.tiles)), tuple(library.splits))
-    aligned = (n * element_bytes) % library.aligned_bytes == 0
-    tensor = part.peak_flop_per_s * np.where(aligned, library.tensor_ratio, library.unaligned_tensor_ratio)
+def tiling(part: Part, library: LinearLibrary, k: Either, n: Either, widths: Widths) -> Tiling:
+    """Return the tiling of a ``(k, n)`` weight, or of several in columns of shape ``(kernels, 1)``.
+
+    Raises:
+        NotModelled: the part says no rate for inputs of this width.
+    """
+    peak = peak_flop_per_s(part, widths)
+    tiles = tuple(map(tuple, library.tiles))
+    if widths.weights < widths.inputs:
+        tiles += tuple(sorted({(rows, columns) for rows in part.linear.packed_tile_rows for _, columns in tiles}))
+    tile_rows, tile_columns, splits = _candidates(tiles, tuple(library.splits))
+    aligned = (n * widths.outputs) % library.aligned_bytes == 0
+    tensor = peak * np.where(aligned, library.tensor_ratio, library.unaligned_tensor_ratio)
     depth = np.ceil(k / splits / library.tile_depth) * library.tile_depth
     on_tile = depth * (
         2 * tile_rows * tile_columns / tensor
-        + (tile_rows + tile_columns) * element_bytes / library.on_chip_bytes_per_s
+        + widths.moved_bytes(tile_columns, tile_rows, 0.0) / library.on_chip_bytes_per_s
     )
     return Tiling(
         k,
         n,
-        element_bytes,
+        widths,
+        peak,
         tile_rows,
         np.ceil(n / tile_columns) * splits / part.multiprocessors,
         on_tile * part.multiprocessors + library.tile_fixed_s,
@@ -80,15 +128,16 @@ def rows_times(part: Part, library: LinearLibrary, weight: Tiling, m: Either) ->
     """Return the seconds of ``m`` token-rows times a weight: a float of one, shape ``(kernels,)`` of a column of them."""
     row_tiles = np.ceil(m / weight.tile_rows)
     compute = waves(row_tiles * weight.row_share, library.wave_ratio) * weight.wave_s
-    inputs, outputs, element_bytes = weight.k, weight.n, weight.element_bytes
+    inputs, outputs = weight.k, weight.n
     weights = inputs * outputs * (1 + library.reread_ratio * (row_tiles - 1))
-    moved = element_bytes * (weights + (m * inputs + m * outputs))
+    moved = weight.widths.moved_bytes(weights, m * inputs, m * outputs)
     memory = moved / (part.memory_bandwidth_bytes_per_s * library.bandwidth_ratio)
     summed = m * outputs * (_PARTIAL_BYTES / library.split_bytes_per_s)
     summing = np.where(weight.splits > 1, library.split_fixed_s + (weight.splits + 1) * summed, 0.0)
     body = norm(library.overlap_exponent, compute, memory) + summing
     chosen = _nearly_fastest(body, library.selection_exponent)
-    return library.launch_s + larger(chosen, least(_roofline(part, m, inputs, outputs, element_bytes)))
+    bound_s = _roofline(part, m, inputs, outputs, widths=weight.widths, peak=weight.peak_flop_per_s)
+    return library.launch_s + larger(chosen, least(bound_s))
 
 
 def linear_times(
@@ -104,19 +153,37 @@ def linear_times(
         n: outputs.
         element_bytes: bytes of an element.
     """
-    weight = tiling(part, library, as_column(k), as_column(n), element_bytes)
+    weight = tiling(part, library, as_column(k), as_column(n), Widths.alike(element_bytes))
     return np.asarray(rows_times(part, library, weight, as_column(m)), dtype=np.float64)
 
 
 def roofline_times(part: Part, m: ArrayLike, k: ArrayLike, n: ArrayLike, *, element_bytes: float = 2.0) -> Floats:
     """Return the least seconds that the peaks of a GPU allow: ``max(2·m·k·n / peak, bytes / bandwidth)``."""
     rows, inputs, outputs = (np.asarray(size, dtype=np.float64) for size in (m, k, n))
-    return np.asarray(_roofline(part, rows, inputs, outputs, element_bytes), dtype=np.float64)
+    widths = Widths.alike(element_bytes)
+    bound_s = _roofline(part, rows, inputs, outputs, widths=widths, peak=part.peak_flop_per_s)
+    return np.asarray(bound_s, dtype=np.float64)
 
 
-def _roofline(part: Part, m: Either, k: Either, n: Either, element_bytes: float) -> Either:
-    moved = element_bytes * (k * n + m * k + m * n)
-    return larger(2 * m * k * n / part.peak_flop_per_s, moved / part.memory_bandwidth_bytes_per_s)
+def _roofline(part: Part, m: Either, k: Either, n: Either, *, widths: Widths, peak: float) -> Either:
+    moved = widths.moved_bytes(k * n, m * k, m * n)
+    return larger(2 * m * k * n / peak, moved / part.memory_bandwidth_bytes_per_s)
+
+
+def peak_flop_per_s(part: Part, widths: Widths) -> float:
+    """Return the rate of the tensor cores at the inputs' width; the part's peak is that of what it is traced in.
+
+    Raises:
+        NotModelled: the part says no rate for it.
+    """
+    if widths.inputs == widths.outputs:
+        return part.peak_flop_per_s
+    if widths.inputs != 1 or part.peak_8bit_flop_per_s is None:
+        raise NotModelled(
+            f"FC inputs of {8 * widths.inputs:g} bits on '{part.description}', which has no peak_8bit_flop_per_s; try: "
+            "--set quantisation.activation_bits=16, which packs weights alone"
+        )
+    return part.peak_8bit_flop_per_s
 
 
 def waves(exact: Either, lost_ratio: float) -> Either:

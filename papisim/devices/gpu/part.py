@@ -235,9 +235,16 @@ class _Libraries(Spec):
 
 
 class LinearKernels(_Libraries):
-    """Libraries for matrix products."""
+    """Libraries for matrix products.
+
+    Attributes:
+        use: the library in use.
+        libraries: by name.
+        packed_tile_rows: rows of further tiles that kernels for packed weights have; they are written for few token-rows.
+    """
 
     libraries: dict[str, LinearLibrary]
+    packed_tile_rows: list[Count] = Field(default_factory=list)
 
     @property
     def used(self) -> LinearLibrary:
@@ -261,6 +268,7 @@ class Part(DevicePart):
 
     Attributes:
         peak_flop_per_s: dense tensor-core peak at the trace's precision.
+        peak_8bit_flop_per_s: the same with inputs of eight bits; None where there is none.
         memory_bandwidth_bytes_per_s: peak of its DRAM.
         multiprocessors: streaming multiprocessors.
         board_w: power limit of the board.
@@ -278,6 +286,7 @@ class Part(DevicePart):
 
     kind: Literal["gpu"]
     peak_flop_per_s: Positive
+    peak_8bit_flop_per_s: Positive | None = None
     memory_bandwidth_bytes_per_s: Positive
     multiprocessors: Count
     board_w: Positive

@@ -12,7 +12,7 @@ from papisim.devices.either import Either, as_column
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy
-from papisim.devices.gpu.linear import Tiling, rows_times, tiling
+from papisim.devices.gpu.linear import Tiling, Widths, peak_flop_per_s, rows_times, tiling
 from papisim.devices.gpu.part import Packing, Part
 from papisim.devices.gpu.table import measured_attention_s, measured_linear_s, measured_unfused_s
 from papisim.ops.cost import Cost, Energy
@@ -25,7 +25,7 @@ _SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY})
 _ROWS, _MOST_ROWS = 32, 4096
 
 #: inputs and outputs of a weight, and the bytes of an element
-_Weight = tuple[int, int, int]
+_Weight = tuple[int, int, Widths]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Pool:
             case Attention():
                 return self._cost(self._attention(kernel))
             case KvAppend():
-                return self._cost(self._streamed(0, 2 * kernel.new_bytes / self.count))
+                return self._cost(self._streamed(0, (kernel.read_bytes + kernel.write_bytes) / self.count))
             case Elementwise():
                 share = 1 / self.count if kernel.kernel_class in _SHARDED else 1.0
                 moved = kernel.read_bytes + kernel.write_bytes
@@ -144,6 +144,8 @@ class Pool:
     def outside(self, kernel: Kernel) -> str | None:
         """Say where a kernel lies outside what the model was fitted to; its price is then physics alone."""
         match kernel:
+            case Linear() | Attention() if _is_packed(kernel):
+                return "outside the fit: packed weights, inputs or caches"
             case Linear():
                 return self.part.linear.used.outside(self._shard_linear(kernel))
             case Attention():
@@ -178,11 +180,15 @@ class Pool:
         if time_s is None:
             time_s = self._model_linear_s(kernel)
         moved = kernel.read_bytes + kernel.write_bytes
-        return _Shard(kernel.flop, moved, time_s, library.launch_s, library.bandwidth_ratio, library.tensor_ratio)
+        # a rate other than the part's peak counts as a share of it
+        tensor_ratio = library.tensor_ratio * (
+            peak_flop_per_s(self.part, Widths.of(kernel)) / self.part.peak_flop_per_s
+        )
+        return _Shard(kernel.flop, moved, time_s, library.launch_s, library.bandwidth_ratio, tensor_ratio)
 
     def _model_linear_s(self, kernel: Linear) -> float:
         """Return what the model says; neighbouring numbers of token-rows, which a batch asks for next, come with it."""
-        weight, (block, row) = (kernel.k, kernel.n, kernel.element_bytes), divmod(kernel.m - 1, _ROWS)
+        weight, (block, row) = (kernel.k, kernel.n, Widths.of(kernel)), divmod(kernel.m - 1, _ROWS)
         if kernel.m > _MOST_ROWS:
             return float(rows_times(self.part, self.part.linear.used, self._tiling(weight), kernel.m))
         times_s = self._linear_s.get((weight, block))
@@ -199,7 +205,7 @@ class Pool:
         return found
 
     def _table_linear_s(self, kernel: Linear) -> float | None:
-        if self.part.mode != "table" or self.part.tables is None:
+        if self.part.mode != "table" or self.part.tables is None or _is_packed(kernel):
             return None
         return measured_linear_s(self.part.tables, kernel.m, kernel.k, kernel.n)
 
@@ -219,7 +225,7 @@ class Pool:
 
     def _table_attention_s(self, kernel: Attention, n_heads: int, n_kv_heads: int, kv: float) -> float | None:
         tlp, rest = divmod(kernel.query_tokens, kernel.n_requests)
-        if self.part.mode != "table" or self.part.tables is None or rest or _is_causal(kernel):
+        if self.part.mode != "table" or self.part.tables is None or rest or _is_causal(kernel) or _is_packed(kernel):
             return None
         packed = self.part.attention.used.packing is Packing.ALWAYS and n_heads > n_kv_heads and tlp > 1
         heads = (n_heads, n_kv_heads, kernel.head_dim)
@@ -242,6 +248,13 @@ class Pool:
 
     def _energy(self, shard: _Shard) -> Energy:
         return kernel_energy(self.part, shard.flop, shard.moved_bytes, shard.time_s) * self.count
+
+
+def _is_packed(kernel: Linear | Attention) -> bool:
+    """Tell kernels on packed weights or caches, which no table or fit has seen."""
+    if isinstance(kernel, Attention):
+        return kernel.kv is not None
+    return kernel.weights is not None or kernel.input_bits is not None
 
 
 def _mean_kv(kernel: Attention) -> float:

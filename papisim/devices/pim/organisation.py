@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from math import ceil
 
+from pydantic import Field
+
 from papisim.spec.base import Count, Positive, Spec
 
 
@@ -61,6 +63,8 @@ class Fpu(Spec):
         cycles_per_column: a unit's cycles for one column and one token-row.
         paced_by_gap: every use of an open column is a command of its own and waits for the column gap of an unshared
             column, power limit included; otherwise the units reuse a column at their own pace.
+        widens_bits: widths of packed numbers that a unit widens to its own format on the way from the bank, without
+            taking longer; a column of them holds more than ``lanes`` numbers, and takes a turn for each ``lanes`` of them.
     """
 
     fpus: Count
@@ -69,6 +73,7 @@ class Fpu(Spec):
     clock_hz: Positive
     cycles_per_column: Count
     paced_by_gap: bool = False
+    widens_bits: list[Count] = Field(default_factory=list)
 
     @property
     def banks_in_turn(self) -> int:

@@ -209,6 +209,8 @@ class Pool:
         """Return the cycles of one kernel shared among all stacks, and what it makes them do."""
         match kernel:
             case Attention() if self.part.mapping == "attacc_released":
+                if kernel.kv is not None:
+                    raise NotModelled("packed caches with mapping attacc_released; mapping physical has them")
                 return self._released(kernel)
             case Linear() | Attention():
                 placed = self.place(kernel)
@@ -312,6 +314,7 @@ class Pool:
             banks=organisation.banks_per_group if part.split_inputs else 1,
             turns=fpu.banks_in_turn,
             lanes=fpu.lanes,
+            widens_bits=tuple(fpu.widens_bits),
             column_bytes=int(column_bytes),
             columns_per_row=organisation.columns_per_row,
             column_gap=part.timing.column_gap,

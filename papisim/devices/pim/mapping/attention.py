@@ -18,6 +18,7 @@ from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.mapping.phases import (
     NO_MOVES,
     NO_SWEEP,
+    Columns,
     Geometry,
     Moves,
     Phase,
@@ -54,13 +55,16 @@ def query_rows(kernel: Attention) -> int:
     return max(1, ceil(round(kernel.pairs * group / kernel.kv_tokens, 6)))
 
 
-def visit(geometry: Geometry, head_dim: int, tokens: Whole, rows: int, elements: int) -> Visit:
+def visit(geometry: Geometry, head_dim: int, tokens: Whole, rows: int, columns: Columns) -> Visit:
     """Return the visit to a cache of ``tokens`` tokens with ``rows`` query rows."""
+    elements = columns.elements
     deep = -(-head_dim // (geometry.banks * elements))
     own = -(-tokens // (geometry.ways * geometry.channels_per_head))
     flop = Attention.SOFTMAX_FLOP * tokens * rows / geometry.channels_per_head
     return Visit(
-        sweep=geometry.sweep(deep * own, rows, elements),
+        sweep=geometry.sweep(
+            columns.with_scales(_cache_columns(geometry, head_dim, own, columns)), rows, columns.stored
+        ),
         query=deep * rows * geometry.banks,
         scores=geometry.path_ways * -(-own * rows // elements),
         softmax=whole(flop / geometry.logic_flop_per_cycle),
@@ -68,38 +72,48 @@ def visit(geometry: Geometry, head_dim: int, tokens: Whole, rows: int, elements:
     )
 
 
+def _cache_columns(geometry: Geometry, head_dim: int, tokens: Whole, columns: Columns) -> Whole:
+    """Return the columns that the keys of so many tokens take in each bank of a way; the values take as many.
+
+    Packed so far that a head does not fill the columns of a way, several tokens share them.
+    """
+    across = geometry.banks * columns.stored
+    together = max(1, across // head_dim) if columns.stored > columns.elements else 1
+    return -(-head_dim // across) * -(-tokens // together)
+
+
 class Layout(NamedTuple):
     """How the attention of a batch lies on a pool; what its programs depend on, tokens aside.
 
     Attributes:
         head_dim: width of a head.
-        elements: elements of a column.
+        columns: what columns hold.
         rows: query rows of a visit.
         visits: visits of a channel.
     """
 
     head_dim: int
-    elements: int
+    columns: Columns
     rows: int
     visits: int
 
     def program(self, geometry: Geometry, tokens: Whole) -> Program:
         """Return the program of a channel that visits caches of ``tokens`` tokens each."""
-        program = pipeline(visit(geometry, self.head_dim, tokens, self.rows, self.elements), self.visits)
+        program = pipeline(visit(geometry, self.head_dim, tokens, self.rows, self.columns), self.visits)
         return program if geometry.overlap else in_turns(program, geometry.turnaround)
 
     def activity(self, geometry: Geometry, program: Program, channels: float) -> Activity:
         """Return what so many channels do that go through a program, the logic die aside."""
-        return geometry.activity(program, channels, geometry.uses(self.rows, self.elements))
+        return geometry.activity(program, channels, geometry.uses(self.rows, self.columns.stored))
 
 
 def lay_out(geometry: Geometry, kernel: Attention) -> tuple[Layout, int, float]:
     """Return how a batch lies on a pool, in how many rounds, and how many channels have work in each on average."""
-    elements = geometry.elements(kernel.element_bytes)
-    rows, n_visits = rows_of_a_visit(geometry, kernel, elements)
+    columns = geometry.columns(kernel.element_bytes, kernel.kv, kernel.head_dim)
+    rows, n_visits = rows_of_a_visit(geometry, kernel, columns.elements)
     n_pairs = kernel.n_requests * kernel.n_kv_heads
     rounds = -(-n_pairs // max(1, geometry.count * geometry.channels // geometry.channels_per_head))
-    layout = Layout(kernel.head_dim, elements, rows, rounds * n_visits)
+    layout = Layout(kernel.head_dim, columns, rows, rounds * n_visits)
     return layout, rounds, n_pairs / rounds * geometry.channels_per_head
 
 

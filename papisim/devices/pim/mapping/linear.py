@@ -15,7 +15,18 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from papisim.devices.pim.mapping.phases import NO_MOVES, NO_SWEEP, Geometry, Moves, Phase, Placed, Program, Run
+from papisim.devices.pim.mapping.phases import (
+    NO_MOVES,
+    NO_SWEEP,
+    Columns,
+    Geometry,
+    Moves,
+    Phase,
+    Placed,
+    Program,
+    Run,
+)
+from papisim.devices.pim.timing import Sweep
 from papisim.ops.kernel import Linear
 
 #: token-rows that weights are cut for; a choice of this mapping, between one and the reuse that FC-PIM is built for
@@ -38,21 +49,22 @@ class Block(NamedTuple):
     outputs: int
 
 
-def block(geometry: Geometry, k: int, n: int, elements: int) -> Block:
+def block(geometry: Geometry, k: int, n: int, columns: Columns) -> Block:
     """Cut a ``(k, n)`` weight over the stacks.
 
     The best cut for a few token-rows whose first inputs and results stand in the open, while other inputs arrive beside
     the sweep. It must not depend on the token-rows of one kernel, because weights never move.
     """
-    per_k, per_n = geometry.banks * elements, geometry.channels * geometry.ways
+    per_k, per_n = geometry.banks * columns.stored, geometry.channels * geometry.ways
     column_cycles, burst = geometry.turns * geometry.column_gap, geometry.burst
     best, best_cycles = None, 0
     for cuts_k, cuts_n in _cuts(geometry.count) if geometry.split_inputs else ((1, geometry.count),):
         deep, outputs = -(-k // (cuts_k * per_k)), -(-n // (cuts_n * per_n))
-        beside = (deep - 1) * _CUT_FOR_ROWS * geometry.banks * burst
-        results = geometry.path_ways * -(-outputs * _CUT_FOR_ROWS // elements)
-        exposed = (_CUT_FOR_ROWS * geometry.banks + results) * burst
-        cycles = max(deep * outputs * column_cycles, beside) + exposed
+        inputs = _CUT_FOR_ROWS * geometry.banks * columns.inputs
+        beside = (deep - 1) * inputs * burst
+        results = geometry.path_ways * -(-outputs * _CUT_FOR_ROWS // columns.elements)
+        exposed = (inputs + results) * burst
+        cycles = max(columns.with_scales(deep * outputs) * column_cycles, beside) + exposed
         if best is None or cycles < best_cycles:
             best, best_cycles = Block(cuts_k, cuts_n, deep, outputs), cycles
     assert best is not None
@@ -68,43 +80,47 @@ def _cuts(count: int) -> tuple[tuple[int, int], ...]:
 
 def place_linear(geometry: Geometry, kernel: Linear) -> Placed:
     """Place an ``(m, k) × (k, n)`` kernel on the pool."""
-    elements = geometry.elements(kernel.element_bytes)
-    cut = block(geometry, kernel.k, kernel.n, elements)
-    full, rest = divmod(kernel.m, held_rows(geometry, cut, elements))
-    passes = _Passes(geometry, cut, elements)
+    columns = geometry.columns(kernel.element_bytes, kernel.weights, kernel.k)
+    cut = block(geometry, kernel.k, kernel.n, columns)
+    full, rest = divmod(kernel.m, held_rows(geometry, cut, columns))
+    passes = _Passes(geometry, cut, columns)
     held = (kernel.m - rest) // full if full else 0
     program = passes.overlapped(full, held, rest) if geometry.overlap else passes.in_turns(full, held, rest)
-    uses = geometry.uses(kernel.m, elements) / (full + (rest > 0))
+    uses = geometry.uses(kernel.m, columns.stored) / (full + (rest > 0))
     return Placed(program, geometry.activity(program, cut.cuts_k * cut.cuts_n * geometry.channels, uses))
 
 
-def held_rows(geometry: Geometry, cut: Block, elements: int) -> int:
+def held_rows(geometry: Geometry, cut: Block, columns: Columns) -> int:
     """Return the most token-rows of one pass over the weight.
 
     A result buffer too small for the sums of one token-row is taken to hold them all the same.
     """
     room = geometry.operand_columns // 2 if geometry.overlap else geometry.operand_columns
-    held = max(1, min(geometry.result_columns * elements // cut.outputs, room))
+    held = max(1, min(geometry.result_columns * columns.elements // cut.outputs, room // columns.inputs))
     return min(held, geometry.weight_reuse_rows or held)
 
 
 class _Passes:
     """Spells out the passes over one block: ``full`` of ``held`` token-rows, then one of the ``rest``."""
 
-    def __init__(self, geometry: Geometry, cut: Block, elements: int) -> None:
-        self._geometry, self._cut, self._elements = geometry, cut, elements
+    def __init__(self, geometry: Geometry, cut: Block, columns: Columns) -> None:
+        self._geometry, self._cut, self._columns = geometry, cut, columns
 
     def _column_in(self, rows: int) -> int:
-        return rows * self._geometry.banks
+        return rows * self._geometry.banks * self._columns.inputs
 
     def _results(self, rows: int) -> int:
-        return self._geometry.path_ways * -(-self._cut.outputs * rows // self._elements)
+        return self._geometry.path_ways * -(-self._cut.outputs * rows // self._columns.elements)
+
+    def _sweep(self, columns: int, rows: int) -> Sweep:
+        """Return the sweep over columns of weights for token-rows, scales included."""
+        return self._geometry.sweep(self._columns.with_scales(columns), rows, self._columns.stored)
 
     def _pass(self, rows: int, leaving: int, arriving: int) -> tuple[Phase, Phase]:
         """Return one pass; the last input column, which starts a row of its own, hides the first of the next pass."""
-        geometry, cut = self._geometry, self._cut
-        later = geometry.sweep((cut.deep - 1) * cut.outputs, rows, self._elements)
-        final = geometry.sweep(cut.outputs, rows, self._elements)
+        cut = self._cut
+        later = self._sweep((cut.deep - 1) * cut.outputs, rows)
+        final = self._sweep(cut.outputs, rows)
         return Phase(later, Moves(leaving, (cut.deep - 1) * self._column_in(rows))), Phase(final, Moves(0, arriving))
 
     def overlapped(self, full: int, held: int, rest: int) -> Program:
@@ -130,14 +146,12 @@ class _Passes:
     def _turns(self, rows: int) -> Program:
         """Return one pass in turns: as many input columns as the buffer holds, then their MACs, from a row of their own."""
         cut, geometry = self._cut, self._geometry
-        at_once = max(1, min(cut.deep, geometry.operand_columns // rows))
+        at_once = max(1, min(cut.deep, geometry.operand_columns // (rows * self._columns.inputs)))
         whole, rest = divmod(cut.deep, at_once)
 
         def step(columns: int) -> tuple[Phase, Phase]:
             moves = Moves(operands_in=columns * self._column_in(rows), turnaround=geometry.turnaround)
-            return Phase(NO_SWEEP, moves), Phase(
-                geometry.sweep(columns * cut.outputs, rows, self._elements), NO_MOVES
-            )
+            return Phase(NO_SWEEP, moves), Phase(self._sweep(columns * cut.outputs, rows), NO_MOVES)
 
         results = Phase(NO_SWEEP, Moves(self._results(rows)))
         return [Run(step(at_once), whole), *(step(rest) if rest else ()), results]

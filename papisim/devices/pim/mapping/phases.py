@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from papisim.devices.either import whole
 from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.timing import Sweep, Whole
+from papisim.errors import NotModelled
+from papisim.ops.formats import Packed
 
 
 class Moves(NamedTuple):
@@ -58,6 +61,29 @@ NO_SWEEP = Sweep(0, 1, 1)
 NO_MOVES = Moves()
 
 
+class Columns(NamedTuple):
+    """What columns hold of a kernel's operands.
+
+    Attributes:
+        elements: inputs, queries or results in a column's width.
+        stored: numbers of the weight or the cache in a column; more than elements where they are packed.
+        scale_ratio: columns of scales for each column of numbers.
+    """
+
+    elements: int
+    stored: int
+    scale_ratio: float = 0.0
+
+    @property
+    def inputs(self) -> int:
+        """Columns' worth of inputs that the numbers of a column are multiplied with."""
+        return -(-self.stored // self.elements)
+
+    def with_scales(self, columns: Whole) -> Whole:
+        """Return how many columns there are to read with the scales of so many columns of numbers."""
+        return columns + whole(columns * self.scale_ratio) if self.scale_ratio else columns
+
+
 @dataclass(frozen=True, slots=True)
 class Geometry:
     """The whole numbers of a pool that mappings divide by.
@@ -71,6 +97,7 @@ class Geometry:
         banks: banks of a way.
         turns: banks that share an FPU and take turns, a column command each.
         lanes: lanes of an FPU.
+        widens_bits: widths of packed numbers that it takes.
         column_bytes: width of a column access.
         columns_per_row: columns of a row of one bank.
         column_gap: least cycles between column commands, power aside.
@@ -95,6 +122,7 @@ class Geometry:
     banks: int
     turns: int
     lanes: int
+    widens_bits: tuple[int, ...]
     column_bytes: int
     columns_per_row: int
     column_gap: int
@@ -118,6 +146,22 @@ class Geometry:
     def elements(self, element_bytes: int) -> int:
         """Elements of a column."""
         return self.column_bytes // element_bytes
+
+    def columns(self, element_bytes: int, packed: Packed | None = None, length: int = 0) -> Columns:
+        """Return what columns hold where a weight or a cache is packed in vectors of a length; scales have their own.
+
+        Raises:
+            NotModelled: the units take no such numbers.
+        """
+        elements = self.elements(element_bytes)
+        if packed is None:
+            return Columns(elements, elements)
+        if packed.bits not in self.widens_bits:
+            takes = ", ".join(map(str, self.widens_bits)) or "none"
+            raise NotModelled(
+                f"numbers of {packed.bits} bits in PIM stacks whose units widen {takes} (field fpu.widens_bits)"
+            )
+        return Columns(elements, 8 * self.column_bytes // packed.bits, packed.scale_ratio(length))
 
     def uses(self, rows: int, elements: int) -> int:
         """How many times a bank's units use a column: once a token-row, more when it is wider than the lanes."""

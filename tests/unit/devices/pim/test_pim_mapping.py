@@ -42,8 +42,8 @@ def test_padding_is_read_and_paid(k, n):
 
 def test_the_cut_over_stacks_does_not_depend_on_token_rows():
     geometry = pool(count=30).geometry
-    assert block(geometry, 8192, 8192, 16) == block(geometry, 8192, 8192, 16)
-    cut = block(geometry, 8192, 8192, 16)
+    assert block(geometry, 8192, 8192, geometry.columns(2)) == block(geometry, 8192, 8192, geometry.columns(2))
+    cut = block(geometry, 8192, 8192, geometry.columns(2))
     assert cut.cuts_k * cut.cuts_n <= 30
     assert cut.cuts_k * cut.deep * 64 >= 8192
     assert cut.cuts_n * cut.outputs * 256 >= 8192
