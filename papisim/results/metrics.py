@@ -45,6 +45,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "speculation": experiment.speculation.model_dump(),
         "acceptance": experiment.acceptance.kind,
         "drafting": experiment.drafting.model_dump(),
+        "quantisation": experiment.quantisation.model_dump(),
         "batching": experiment.batching.model_dump(),
         "seed": experiment.seed,
         "n_requests": len(ledger.requests),

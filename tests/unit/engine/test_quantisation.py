@@ -8,6 +8,7 @@ from papisim.errors import DoesNotFit, InputError, NotModelled
 from papisim.explain.recording import Recording
 from papisim.ops.lower import kv_bytes_per_token, weight_bytes
 from papisim.ops.trace import read_trace
+from papisim.results.metrics import summarise
 from papisim.spec.experiment import RunOptions, load_experiment
 
 SHORT = "workload.lengths={kind: fixed, input_tokens: 64, output_tokens: 32}"
@@ -47,6 +48,7 @@ def test_memory_is_planned_with_the_bytes_that_are_stored():
     assert run.ledger.kv_capacity_bytes == room - weight_bytes(stored)
     plain = simulate(experiment(hw="gpu_only", trace="llama65b"))
     assert run.ledger.kv_capacity_bytes > plain.ledger.kv_capacity_bytes
+    assert summarise(run)["quantisation"]["weight_bits"] == 4
     assert run.ledger.peak_kv_bytes / plain.ledger.peak_kv_bytes == pytest.approx((8 + 16 / 128) / 16)
 
 
