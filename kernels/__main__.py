@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kernels import all_reduce, attention, decode_step, elementwise, linear
+from kernels import all_reduce, attention, decode_step, elementwise, gemm_kernels, linear
 from kernels.harness import Bench, open_bench
 from kernels.machine_card import gpu_name, write_card
 from kernels.tables import rows_measured, write_table
@@ -30,8 +30,11 @@ class Table:
 
 TABLES = {
     "linear": Table(linear, linear.points),
+    "linear_other": Table(linear, linear.other_points),
+    "gemm_kernels": Table(gemm_kernels, gemm_kernels.points),
     "attention": Table(attention, attention.points),
     "elementwise": Table(elementwise, elementwise.points),
+    "elementwise_energy": Table(elementwise, elementwise.energy_points),
     "all_reduce": Table(all_reduce, all_reduce.points),
     "step": Table(decode_step, decode_step.points),
     "step_heldout": Table(decode_step, decode_step.held_out_points),

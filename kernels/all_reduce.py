@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import tempfile
@@ -15,16 +16,21 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from kernels.harness import Bench
+from kernels.harness import Bench, EnergyCounter, Ticks
 from kernels.tables import Row
 
-COLUMNS = ("ranks", "message_bytes", "time_s", "library")
+COLUMNS = ("ranks", "message_bytes", "time_s", "energy_j", "library")
 MESSAGE_BYTES = tuple(
     sorted({*(1 << power for power in range(10, 29)), *(3 << power for power in range(11, 26))})
 )  # fmt: skip
 _SMOKE_BYTES = (256, 4096)
+#: messages whose energy is measured, too, over about so long
+_ENERGY_BYTES = frozenset(1 << power for power in (13, 16, 18, 20, 22, 24, 26, 28))
+_ENERGY_S, _ENERGY_CHUNK = 1.2, 8
 _N_REPEATS, _N_WARM_UP, _N_LEAD_IN, _N_LAUNCHES = 15, 2000, 5, 40
 _SPACER_SIZE, _LONGEST_S = 2048, 4e-3
+#: products that draw little: at the power limit they would run slower without all-reduces between them
+_LIGHT_SPACER_SIZE = 256
 _FASTEST_BYTES_PER_S = 4e11  # chooses graph lengths, enters no result
 
 
@@ -42,24 +48,30 @@ def measure(bench: Bench, todo: Sequence[int]) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         sizes = tuple(todo)
         mp.spawn(_rank, args=(ranks, "nccl" if on_gpu else "gloo", sizes, folder), nprocs=ranks)
-        lines = (Path(folder) / "times").read_text(encoding="utf-8").splitlines()
-    for message_bytes, time_s in zip(sizes, map(float, lines), strict=True):
-        library = "nccl" if on_gpu else "gloo"
-        yield {"ranks": ranks, "message_bytes": message_bytes, "time_s": time_s, "library": library}
+        lines = (Path(folder) / "measured").read_text(encoding="utf-8").splitlines()
+    for message_bytes, line in zip(sizes, lines, strict=True):
+        time_s, energy_j = map(float, line.split())
+        yield {
+            "ranks": ranks, "message_bytes": message_bytes, "time_s": time_s,
+            "energy_j": None if math.isnan(energy_j) else energy_j, "library": "nccl" if on_gpu else "gloo",
+        }  # fmt: skip
 
 
 def _rank(rank: int, ranks: int, backend: str, sizes: tuple[int, ...], folder: str) -> None:
-    """Run as one rank: time every size; the first rank writes the slowest rank's times."""
+    """Run as one rank: time every size; the first rank writes the slowest rank's times and the boards' joules together."""
     os.environ.setdefault("MASTER_ADDR", "localhost")
     device = torch.device("cuda", rank) if backend == "nccl" else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(backend, init_method=f"file://{folder}/meeting", rank=rank, world_size=ranks)
     _raise_clocks(device)
-    times = torch.tensor([_time(size, device) for size in sizes], dtype=torch.float32, device=device)
+    times = torch.tensor([_time(size, device) for size in sizes], dtype=torch.float64, device=device)
     dist.all_reduce(times, op=dist.ReduceOp.MAX)
+    joules = torch.tensor([_energy(size, device) for size in sizes], dtype=torch.float64, device=device)
+    dist.all_reduce(joules)
     if rank == 0:
-        (Path(folder) / "times").write_text("\n".join(map(str, times.tolist())), encoding="utf-8")
+        lines = [f"{time_s} {joule}" for time_s, joule in zip(times.tolist(), joules.tolist(), strict=True)]
+        (Path(folder) / "measured").write_text("\n".join(lines), encoding="utf-8")
     dist.destroy_process_group()
 
 
@@ -92,19 +104,29 @@ def _graph_time(message: torch.Tensor, message_bytes: int) -> float:
     after some dozens in a row the GPU waits for them, 20 µs each. The events are nodes of the graph, so that the host's
     own time to launch it does not count either.
     """
-    n_launches = max(4, min(_N_LAUNCHES, int(_LONGEST_S * _FASTEST_BYTES_PER_S / message_bytes)))
-    matrix = torch.randn(_SPACER_SIZE, _SPACER_SIZE, dtype=torch.float16, device=message.device)
+    n_launches = _launches(message_bytes)
+    graphs = [_captured(run, n_launches) for run in _with_and_without(message, _SPACER_SIZE)]
+    with_s, without_s = (statistics.median(_replay(*each) for _ in range(_N_REPEATS)) for each in graphs)
+    return (with_s - without_s) / n_launches
+
+
+def _launches(message_bytes: int) -> int:
+    return max(4, min(_N_LAUNCHES, int(_LONGEST_S * _FASTEST_BYTES_PER_S / message_bytes)))
+
+
+def _with_and_without(message: torch.Tensor, size: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return a matrix product followed by an all-reduce, and the product alone."""
+    matrix = torch.randn(size, size, dtype=torch.float16, device=message.device)
 
     def spaced() -> None:
         torch.mm(matrix, matrix)
         dist.all_reduce(message)
 
-    with_s = _spaced_time(spaced, n_launches)
-    return (with_s - _spaced_time(lambda: torch.mm(matrix, matrix), n_launches)) / n_launches
+    return spaced, lambda: torch.mm(matrix, matrix)
 
 
-def _spaced_time(run: Callable[[], object], n_launches: int) -> float:
-    """Capture launches, the first few before the clock starts, and return the median time of the others together."""
+def _captured(run: Callable[[], object], n_launches: int) -> tuple[Any, Any, Any]:
+    """Capture launches, the first few before the clock starts; return the graph and the events at its two ends."""
     for _ in repeat(None, _N_LEAD_IN):
         run()
     torch.cuda.synchronize()
@@ -117,7 +139,7 @@ def _spaced_time(run: Callable[[], object], n_launches: int) -> float:
         for _ in repeat(None, n_launches):
             run()
         end.record()
-    return statistics.median(_replay(graph, start, end) for _ in range(_N_REPEATS))
+    return graph, start, end
 
 
 def _replay(graph: Any, start: Any, end: Any) -> float:
@@ -126,3 +148,41 @@ def _replay(graph: Any, start: Any, end: Any) -> float:
     graph.replay()
     torch.cuda.synchronize()
     return float(start.elapsed_time(end)) * 1e-3
+
+
+def _energy(message_bytes: int, device: torch.device) -> float:
+    """Return this rank's joules of one all-reduce: of products with all-reduces, less those of the products alone."""
+    counter = EnergyCounter.open(device.index) if device.type == "cuda" else None
+    if counter is None or message_bytes not in _ENERGY_BYTES:
+        return math.nan
+    message = torch.randn(message_bytes // 2, dtype=torch.float32).to(device, torch.float16)
+    n_launches = _launches(message_bytes)
+    captured = [
+        _captured(run, n_launches) for run in _with_and_without(message, _LIGHT_SPACER_SIZE)
+    ]  # holds the events of the graphs, too
+    with_j, without_j = (_sustained_j(graph, counter, device) for graph, _, _ in captured)
+    return (with_j - without_j) / (n_launches + _N_LEAD_IN)
+
+
+def _sustained_j(graph: Any, counter: EnergyCounter, device: torch.device) -> float:
+    """Return the joules of one replay: every rank replays as often, a few ahead of the one that runs."""
+    start_s = time.perf_counter()
+    for _ in repeat(None, _ENERGY_CHUNK):
+        graph.replay()
+    torch.cuda.synchronize()
+    chunk_s = torch.tensor([time.perf_counter() - start_s], dtype=torch.float64, device=device)
+    dist.all_reduce(chunk_s, op=dist.ReduceOp.MAX)
+    ticks, ends = Ticks(counter), []
+    begin_s = time.perf_counter()
+    for _ in range(max(3, math.ceil(_ENERGY_S / chunk_s.item()))):
+        for _ in repeat(None, _ENERGY_CHUNK):
+            graph.replay()
+        ends.append(torch.cuda.Event(enable_timing=True))
+        ends[-1].record()
+        while len(ends) > 1 and not ends[-2].query():
+            ticks.poll()
+            time.sleep(5e-4)
+    torch.cuda.synchronize()
+    watts = ticks.watts_after(begin_s + 0.2 * _ENERGY_S)
+    replay_s = ends[0].elapsed_time(ends[-1]) * 1e-3 / (_ENERGY_CHUNK * (len(ends) - 1))
+    return math.nan if watts is None else watts * replay_s

@@ -21,6 +21,10 @@ from kernels.tables import Row
 COLUMNS = ("op", "rows", "width", "read_bytes", "write_bytes", "time_s", "energy_j")
 ROWS = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 WIDTHS = (4096, 8192, 14336, 28672)
+_ENERGY_OPS = frozenset({
+    "rms_norm_sequence", "rotary_sequence", "silu_mul_sequence", "residual_add", "kv_append", "embedding", "layer_norm",
+})  # fmt: skip
+_ENERGY_ROWS, _ENERGY_WIDTHS = (1, 64, 256, 1024), (4096, 28672)
 HEAD_DIM = 128
 _SHORTEST_S = 1.2e-6  # chooses graph lengths, enters no result
 _FASTEST_BYTES_PER_S = 1e13
@@ -172,6 +176,7 @@ class Point:
     op: Op
     rows: int
     width: int
+    energy: bool = False
 
 
 def points(*, smoke: bool) -> list[Point]:
@@ -180,14 +185,22 @@ def points(*, smoke: bool) -> list[Point]:
     return [Point(*point) for point in product((*OPS, *SEQUENCES), rows, widths)]
 
 
+def energy_points(*, smoke: bool) -> list[Point]:
+    """Return the operations that stand for a class of a trace, a few sizes of each, with their energy."""
+    if smoke:
+        return points(smoke=True)
+    chosen = [op for op in (*OPS, *SEQUENCES) if op.name in _ENERGY_OPS]
+    return [Point(*point, energy=True) for point in product(chosen, _ENERGY_ROWS, _ENERGY_WIDTHS)]
+
+
 def measure(bench: Bench, todo: Sequence[Point]) -> Iterator[Row]:
-    """Yield the rows of ``elementwise.csv``."""
+    """Yield the rows of ``elementwise.csv`` and of ``elementwise_energy.csv``."""
     for point in todo:
         op, rows, width = point.op, point.rows, point.width
         run = op.prepare(rows, width, bench.device)
         read_bytes, write_bytes = op.read_bytes(rows, width), op.write_bytes(rows, width)
         floor_s = max(_SHORTEST_S, (read_bytes + write_bytes) / _FASTEST_BYTES_PER_S)
-        timing = bench.time(lambda _, run=run: run(), 1, floor_s)
+        timing = bench.time(lambda _, run=run: run(), 1, floor_s, energy=point.energy)
         yield {
             "op": op.name, "rows": rows, "width": width, "read_bytes": read_bytes, "write_bytes": write_bytes,
             "time_s": timing.time_s, "energy_j": timing.energy_j,

@@ -214,15 +214,15 @@ class EnergyCounter:
         self._nvml, self._handle = nvml, handle
 
     @classmethod
-    def open(cls) -> EnergyCounter | None:
-        """Return the counter of the first GPU; None where there is no NVML or the board does not count."""
+    def open(cls, index: int = 0) -> EnergyCounter | None:
+        """Return the counter of a GPU; None where there is no NVML or the board does not count."""
         try:
             import pynvml  # noqa: PLC0415 - optional
         except ImportError:
             return None
         with suppress(pynvml.NVMLError):
             pynvml.nvmlInit()
-            counter = cls(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0))
+            counter = cls(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index))
             counter.joules()
             return counter
         return None
@@ -266,8 +266,7 @@ def _energy(replay: Callable[[], None], graph_s: float, counter: EnergyCounter, 
     settled_s = start_s + settings.energy_settle_s
     while time.perf_counter() < settled_s + settings.energy_s or len(ends) < 3:  # noqa: PLR2004 - two intervals
         for _ in range(n_chunk):
-            replay()  # may wait for the one before
-            ticks.poll()
+            replay()  # a look at the counter in between takes longer than a short graph
         ends.append(_event())
         ends[-1].record()
         while len(ends) > 1 and not ends[-2].query():

@@ -13,10 +13,10 @@ import torch
 from torch.nn.functional import linear
 
 from kernels.harness import Bench, Pool, Timing, open_pool
-from kernels.shapes import ENERGY_TOKEN_ROWS, Weight, energy_weights, linear_plan
+from kernels.shapes import ENERGY_TOKEN_ROWS, Weight, energy_weights, linear_plan, models_with, other_plan
 from kernels.tables import Row
 
-COLUMNS = ("m", "k", "n", "dtype", "time_s", "energy_j", "library")
+COLUMNS = ("models", "m", "k", "n", "dtype", "time_s", "energy_j", "library")
 _POOL_BYTES = 6 << 30
 _FASTEST_BYTES_PER_S, _FASTEST_FLOP_PER_S, _SHORTEST_S = 5e12, 9e14, 2.5e-6  # choose graph lengths, enter no result
 
@@ -42,6 +42,13 @@ def points(*, smoke: bool) -> list[Point]:
     ]
 
 
+def other_points(*, smoke: bool) -> list[Point]:
+    """Return kernels of models without a trace: to fit to more shapes, and to hold out more."""
+    if smoke:
+        return points(smoke=True)
+    return [Point(m, weight) for weight, token_rows in other_plan() for m in token_rows]
+
+
 def repeat_points(*, smoke: bool) -> list[Point]:
     """Return the dense models' own weights, without energy: measured on a second board they show the spread."""
     chosen = energy_weights()
@@ -54,7 +61,7 @@ def measure(bench: Bench, todo: Sequence[Point]) -> Iterator[Row]:
     for point in todo:
         timing = time_one(bench, pool, point.m, point.weight, energy=point.energy)
         yield {
-            "m": point.m, "k": point.weight.k, "n": point.weight.n, "dtype": "float16",
+            "models": " ".join(models_with().get(point.weight, ())), "m": point.m, "k": point.weight.k, "n": point.weight.n, "dtype": "float16",
             "time_s": timing.time_s, "energy_j": timing.energy_j, "library": library(bench),
         }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,9 @@ _FASTEST_BYTES_PER_S, _FASTEST_FLOP_PER_S = 5e12, 1e15  # choose graph lengths, 
 
 #: environment variables that choose NCCL's algorithm, noted where they are set (NVLS: reduction in the NVLink switch)
 _NCCL_CHOICES = ("NCCL_NVLS_ENABLE", "NCCL_ALGO", "NCCL_PROTO", "NCCL_P2P_DISABLE")
+
+#: words of a GPU's name that tell no two parts apart here: its maker, its memory, the usual socket
+_SAYS_LITTLE = re.compile(r"nvidia|geforce|tesla|graphics|\d+gb|hbm\w+|sxm\d*")
 
 Card = dict[str, Any]
 
@@ -39,13 +43,11 @@ def write_card(path: Path, bench: Bench, *, smoke: bool) -> None:
 
 
 def gpu_name(device: torch.device) -> str:
-    """Return a short name for the folder of tables, ``h200`` for an NVIDIA H200."""
+    """Return a short name for the folder of tables, ``h100`` for an NVIDIA H100 80GB HBM3."""
     if device.type != "cuda":
         return "cpu"
     name = torch.cuda.get_device_name(device).lower()
-    words = [
-        word for word in name.replace("-", " ").split() if word not in ("nvidia", "geforce", "tesla", "graphics")
-    ]
+    words = [word for word in name.replace("-", " ").split() if not _SAYS_LITTLE.fullmatch(word)]
     return "-".join(words) or "gpu"
 
 

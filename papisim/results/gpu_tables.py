@@ -37,7 +37,8 @@ class Measured:
         gpu: the name of the GPU's part.
         source: what the table calls the library.
         file: where it was read from.
-        rows: the columns of its kind, ``time_s``, ``energy_j`` (board energy, NaN where not measured) and ``model``.
+        rows: the columns of its kind, ``time_s``, ``energy_j`` (board energy, NaN where not measured) and ``model``
+            (one name or several, separated by spaces).
     """
 
     kind: str
@@ -97,6 +98,8 @@ _Frames = Iterator[tuple[str, str, pd.DataFrame]]
 
 
 def _own_linear(table: pd.DataFrame) -> _Frames:
+    """``models`` of a row are those that have its weight, separated by spaces."""
+    table = table.rename(columns={"models": "model"})
     for library, rows in table.groupby("library"):
         yield "linear", str(library), rows
 

@@ -146,7 +146,7 @@ class Compared:
     Attributes:
         gpu: the part.
         family: what was measured: time of matrix products, attention, whole iterations, or energy.
-        table: the file's name, and what it calls the library.
+        table: the file's folder and name, and what it calls the library.
         library: the library of the part that predicts it; of other libraries the one in use.
         regime: what binds, ``all`` for every row.
         errors: of the model.
@@ -181,7 +181,8 @@ def _library(libraries: Mapping[str, Any], used: str, source: str) -> str:
 
 
 def _label(table: Measured) -> str:
-    return f"{Path(table.file).name} ({table.source})"
+    path = Path(table.file)
+    return f"{path.parent.name}/{path.name} ({table.source})"
 
 
 def _compare_linear(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:

@@ -12,20 +12,21 @@ import yaml
 from papisim.ops.trace import read_trace
 
 ROOT = Path(__file__).parents[2]
-H200 = ROOT / "kernels" / "measured" / "h200"
+MEASURED = ROOT / "kernels" / "measured"
+H200 = MEASURED / "h200"
 #: NVIDIA's H200 SXM data sheet: HBM3e, dense FP16, board power; NVLink 4, each direction
 PEAK_BYTES_PER_S, PEAK_FLOP_PER_S, BOARD_W, NVLINK_BYTES_PER_S = 4.8e12, 990e12, 700, 450e9
 COLUMNS = {
-    "linear": "m,k,n,dtype,time_s,energy_j,library",
+    "linear": "models,m,k,n,dtype,time_s,energy_j,library",
     "attention": "batch,n_heads,n_kv_heads,head_dim,tlp,kv,time_s,energy_j,library,packed_gqa",
     "elementwise": "op,rows,width,read_bytes,write_bytes,time_s,energy_j",
-    "all_reduce": "ranks,message_bytes,time_s,library",
+    "all_reduce": "ranks,message_bytes,time_s,energy_j,library",
     "step": "model,rlp,tlp,kv,time_s,energy_j,n_kernels",
     "step_heldout": "model,rlp,tlp,kv,time_s,energy_j,n_kernels",
     "capture_llama7b": "rlp,tlp,kv,kernel_class,n_kernels,time_s",
     "capture_llama3-8b": "rlp,tlp,kv,kernel_class,n_kernels,time_s",
     "capture_llama3-70b_1layer": "rlp,tlp,kv,kernel_class,n_kernels,time_s",
-    "repeat_linear": "m,k,n,dtype,time_s,energy_j,library",
+    "repeat_linear": "models,m,k,n,dtype,time_s,energy_j,library",
     "repeat_attention": "batch,n_heads,n_kv_heads,head_dim,tlp,kv,time_s,energy_j,library,packed_gqa",
 }
 Row = dict[str, str]
@@ -75,7 +76,26 @@ def test_columns_are_those_promised(name: str) -> None:
 
 
 def test_the_tables_stay_small() -> None:
-    assert sum(path.stat().st_size for path in H200.iterdir()) < 300_000
+    for folder in MEASURED.iterdir():
+        if folder.is_dir():
+            assert sum(path.stat().st_size for path in folder.iterdir()) < 600_000
+
+
+def test_further_boards_have_a_card_and_the_columns_promised() -> None:
+    for folder in ("h200_board3", "h100"):
+        assert yaml.safe_load((MEASURED / folder / "machine.yaml").read_text())["n_multiprocessors"] == 132
+        for path in (MEASURED / folder).glob("*.csv"):
+            kind = path.stem.removesuffix("_other").removesuffix("_energy")
+            expected = COLUMNS.get(kind, "m,k,n,dtype,kernels,grids")
+            assert path.read_text(encoding="utf-8").partition("\n")[0] == expected, path
+
+
+def test_each_measured_product_names_its_kernels_and_split_ones_sum() -> None:
+    with (MEASURED / "h200_board3" / "gemm_kernels.csv").open(encoding="utf-8") as file:
+        rows = [(row["kernels"], row["grids"]) for row in csv.DictReader(file)]
+    assert len(rows) > 3000
+    assert all(len(kernels.split()) == len(grids.split()) >= 1 for kernels, grids in rows)
+    assert all("splitKreduce" in kernels for kernels, _ in rows if "splitK_" in kernels)
 
 
 @pytest.mark.parametrize("name", WORK)

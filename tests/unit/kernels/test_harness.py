@@ -73,6 +73,16 @@ def test_the_card_says_what_it_knows(tmp_path: Path, bench: Bench) -> None:
     assert gpu_name(bench.device) == "cpu"
 
 
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA H200", "h200"), ("NVIDIA A100-SXM4-80GB", "a100"),
+     ("NVIDIA H100 PCIe", "h100-pcie"), ("NVIDIA GeForce RTX 4090", "rtx-4090")],
+)  # fmt: skip
+def test_a_folder_is_named_after_the_part(monkeypatch: pytest.MonkeyPatch, name: str, short: str) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    assert gpu_name(torch.device("cuda")) == short
+
+
 def test_the_command_keeps_what_is_there(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kernels", "--device", "cpu", "--smoke", "--out", str(tmp_path), "linear"]
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -83,4 +93,4 @@ def test_the_command_keeps_what_is_there(tmp_path: Path) -> None:
     assert "kept; --force measures it again" in second.stderr
     assert table.read_text() == "mine"
     subprocess.run([*command, "--force"], cwd=ROOT, capture_output=True, check=True)
-    assert table.read_text().startswith("m,k,n,dtype")
+    assert table.read_text().startswith("models,m,k,n,dtype")

@@ -5,9 +5,18 @@ from types import ModuleType
 import pytest
 import torch
 
-from kernels import all_reduce, attention, decode_step, elementwise, linear
+from kernels import all_reduce, attention, decode_step, elementwise, gemm_kernels, linear
 from kernels.harness import Bench, Pool
-from kernels.shapes import HELD_OUT, Weight, fused_weights, linear_plan, trace_of, weights
+from kernels.shapes import (
+    HELD_OUT,
+    Weight,
+    fused_weights,
+    linear_plan,
+    models_with,
+    other_plan,
+    trace_of,
+    weights,
+)
 
 PROGRAMS = [linear, attention, elementwise, decode_step]
 
@@ -65,7 +74,7 @@ def test_bytes_of_elementwise_operators_are_those_of_their_operands() -> None:
 
 
 def test_nothing_of_a_held_out_model_is_measured() -> None:
-    measured = {weight for weight, _ in linear_plan()}
+    measured = {weight for weight, _ in (*linear_plan(), *other_plan())}
     for model in HELD_OUT:
         assert not measured & weights(trace_of(model))
     assert all(point.heads.n_heads != 40 for point in attention.points(smoke=False))
@@ -85,6 +94,36 @@ def test_a_weight_is_measured_once_for_each_m() -> None:
     points = [(point.m, point.weight) for point in linear.points(smoke=False)]
     assert len(points) == len(set(points))
     assert set(linear.repeat_points(smoke=False)) <= {linear.Point(m, weight) for m, weight in points}
+
+
+def test_every_measured_weight_names_its_models_and_is_in_one_plan() -> None:
+    first, second = ({weight for weight, _ in plan()} for plan in (linear_plan, other_plan))
+    assert not first & second
+    assert all(models_with()[weight] for weight in first | second)
+    assert {"llama3-8b", "llama7b", "mixtral-8x7b"} <= set(models_with()[Weight(4096, 4096)])
+
+
+def test_kernels_between_two_markers_are_one_product() -> None:
+    """Events out of order, a kernel that fills operands, and a product of two kernels."""
+
+    def event(start: int, name: str) -> dict[str, object]:
+        return {"cat": "kernel", "ts": start, "name": name, "args": {"grid": [start, 2, 1]}}
+
+    marker = "void at::native::vectorized_elementwise_kernel<4, at::native::sigmoid_kernel_cuda>(int)"
+    events = [
+        event(5, "void cublasLt::splitKreduce_kernel<32, 16>(int)"), event(4, "nvjet_64x8_splitK_TNT"), event(3, marker),
+        event(2, "nvjet_128x8_TNT"), event(1, "void at::native::fill<int>(int)"), event(6, marker), {"cat": "cpu_op"},
+    ]  # fmt: skip
+    assert gemm_kernels._by_product(events) == [
+        [("nvjet_128x8_TNT", "2x2x1")],
+        [("nvjet_64x8_splitK_TNT", "4x2x1"), ("cublasLt::splitKreduce_kernel", "5x2x1")],
+    ]
+
+
+def test_energy_is_measured_of_the_operations_that_stand_for_a_class() -> None:
+    points = elementwise.energy_points(smoke=False)
+    assert all(point.energy for point in points)
+    assert {"rms_norm_sequence", "rotary_sequence", "silu_mul_sequence"} <= {point.op.name for point in points}
 
 
 def test_operands_of_a_pool_do_not_overlap_until_it_is_full() -> None:
