@@ -128,6 +128,7 @@ class Attention:
         head_dim: width of a head.
         element_bytes: bytes of an element of queries and results, and of the cache where nothing else is said.
         kv: how the cache is stored, if not so; a token's head is a vector.
+        causal: a kernel for prompts, which skips the pairs that the mask hides; decoding computes the rectangle.
     """
 
     n_requests: int
@@ -140,6 +141,7 @@ class Attention:
     head_dim: int
     element_bytes: int = 2
     kv: Packed | None = None
+    causal: bool = False
 
     #: softmax work per score: maximum, subtraction, exponential, sum, division (AttAcc's count)
     SOFTMAX_FLOP = 5

@@ -23,12 +23,25 @@ class StepShape:
         rows: token-rows that every kernel but attention sees: RLP × TLP, or the sum over requests where they differ.
         logit_rows: token-rows that the LM head computes: all when decoding, one a request after a prompt, 0 for none.
         layers: the layers that run, from first to before last; None for all. Self-speculation runs parts.
+        prompt_rows: token-rows among ``rows`` that belong to prompts: none when decoding, all in a pure prefill.
     """
 
     rlp: int
     rows: int
     logit_rows: int
     layers: tuple[int, int] | None = None
+    prompt_rows: int = 0
+
+    @property
+    def is_prefill(self) -> bool:
+        """Whether nothing but prompts is computed."""
+        return self.prompt_rows == self.rows
+
+    def with_prompts(self, prompts: Prompts) -> StepShape:
+        """Return the shape of this decoding step with prompts beside it; logits are wanted of those that end."""
+        n_prompts, rows = prompts.lengths.n_requests, prompts.lengths.query_tokens
+        logit_rows = self.logit_rows + prompts.ending if self.logit_rows else 0
+        return StepShape(self.rlp + n_prompts, self.rows + rows, logit_rows, self.layers, self.prompt_rows + rows)
 
 
 def decode_shape(rlp: int, rows: int, layers: tuple[int, int] | None = None) -> StepShape:
@@ -39,7 +52,7 @@ def decode_shape(rlp: int, rows: int, layers: tuple[int, int] | None = None) -> 
 def prefill_shape(input_tokens: Iterable[int]) -> StepShape:
     """Return the shape of a step that computes prompts of the given lengths."""
     lengths = list(input_tokens)
-    return StepShape(len(lengths), sum(lengths), len(lengths))
+    return StepShape(len(lengths), sum(lengths), len(lengths), prompt_rows=sum(lengths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,31 @@ class KvLengths:
     kv_tokens: int
     longest_kv: int
     pairs: int
+    causal: bool = False
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens that were in the caches before the step."""
+        return self.kv_tokens - self.query_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The parts of prompts that a step computes.
+
+    Attributes:
+        lengths: what is cached of them, and what is computed.
+        ending: prompts whose last token is among it; each gets its first new token from this step.
+    """
+
+    lengths: KvLengths
+    ending: int
+
+    @property
+    def shape(self) -> StepShape:
+        """The shape of a step with nothing else in it."""
+        rows = self.lengths.query_tokens
+        return StepShape(self.lengths.n_requests, rows, self.ending, None, rows)
 
 
 def decode_lengths(rlp: int, tlp: int, cached_tokens: int, longest_cached: int) -> KvLengths:
@@ -82,9 +120,26 @@ def ragged_lengths(cached: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -
 
 def prefill_lengths(input_tokens: Iterable[int]) -> KvLengths:
     """Return the lengths of a step that computes whole prompts; a causal kernel skips what the mask hides."""
-    lengths = list(input_tokens)
-    pairs = sum(n * (n + 1) // 2 for n in lengths)
-    return KvLengths(len(lengths), sum(lengths), sum(lengths), max(lengths), pairs)
+    return chunk_lengths([(0, length) for length in input_tokens])
+
+
+def chunk_lengths(chunks: Iterable[tuple[int, int]]) -> KvLengths:
+    """Return the lengths of a step that computes parts of prompts.
+
+    A chunk of ``c`` tokens after ``p`` cached ones attends to the prefix whole and to itself causally:
+    ``c·(p + (c + 1)/2)`` pairs.
+
+    Args:
+        chunks: of each prompt, the tokens that are cached already and those computed now.
+    """
+    requests = queries = keys = longest = pairs = 0
+    for prefix, tokens in chunks:
+        requests += 1
+        queries += tokens
+        keys += prefix + tokens
+        longest = max(longest, prefix + tokens)
+        pairs += tokens * prefix + tokens * (tokens + 1) // 2
+    return KvLengths(requests, queries, keys, longest, pairs, causal=True)
 
 
 def lower(kernel: TraceKernel, trace: KernelTrace, shape: StepShape, expert_rows: int = 0) -> Kernel:
@@ -133,6 +188,7 @@ def lower_attention(kernel: TraceKernel, trace: KernelTrace, lengths: KvLengths)
         head_dim=heads.head_dim,
         element_bytes=trace.model.element_bytes,
         kv=trace.formats.kv,
+        causal=lengths.causal,
     )
 
 

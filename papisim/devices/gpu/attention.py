@@ -12,8 +12,8 @@ their results with a second kernel. With ``P`` multiprocessors, ``T`` tiles, ``w
 
 and a launch. A split is chosen for the least time. Splitting is FlashAttention's ("Flash-Decoding", Dao et al., 2023).
 
-Prompts. Row tiles attend to key tiles up to the diagonal, in waves; compute and traffic overlap by the same norm
-(Dao, FlashAttention-2, 2023, Section 3).
+Prompts. Row tiles attend to the key tiles of what is cached already and to those up to the diagonal, in waves; compute
+and traffic overlap by the same norm (Dao, FlashAttention-2, 2023, Section 3).
 """
 
 from __future__ import annotations
@@ -220,12 +220,16 @@ def _splits(max_splits: int) -> Floats:
 
 
 def prefill_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Either:
-    """Return the seconds of causal attention over whole prompts of ``shapes.kv`` tokens, as :func:`decode_times` does."""
-    kernels, queries, dim = library.prefill, shapes.kv, shapes.head_dim
+    """Return the seconds of causal attention over the last ``shapes.queries`` tokens of prompts, as :func:`decode_times` does.
+
+    What comes before them, ``shapes.kv - shapes.queries`` tokens, is in the cache.
+    """
+    kernels, queries, dim = library.prefill, shapes.queries, shapes.head_dim
     row_tiles = ceil(queries / kernels.query_tile)
-    last = ceil(queries / kernels.key_tile)
+    last = ceil(shapes.kv / kernels.key_tile)
+    before = (shapes.kv - queries) / kernels.key_tile
     # row tile r attends to the key tiles up to its own end; the last one to all there are
-    keys = (row_tiles - 1) * row_tiles / 2 * kernels.query_tile / kernels.key_tile + last
+    keys = (row_tiles - 1) * (row_tiles / 2 * kernels.query_tile / kernels.key_tile + before) + last
     tensor = part.peak_flop_per_s * kernels.tensor_ratio / part.multiprocessors
     key_tile_s = _FLOP_PER_PAIR * dim * kernels.query_tile * kernels.key_tile / tensor
     tiles = shapes.requests * shapes.n_heads * row_tiles

@@ -262,5 +262,7 @@ def _mean_kv(kernel: Attention) -> float:
 
 
 def _is_causal(kernel: Attention) -> bool:
-    """Tell a whole prompt, whose masked pairs are skipped, from decoding, which computes the rectangle."""
+    """Tell prompts, whose masked pairs are skipped, from decoding, which computes the rectangle; one token is decoded."""
+    if kernel.causal:
+        return kernel.query_tokens > kernel.n_requests
     return kernel.pairs * kernel.n_requests < kernel.query_tokens * kernel.kv_tokens

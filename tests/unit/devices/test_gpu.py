@@ -9,6 +9,7 @@ from papisim.devices.gpu import FittedEnergy, Part, Pool
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
 from papisim.devices.gpu.linear import linear_times, norm, roofline_times, waves
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
+from papisim.ops.lower import chunk_lengths
 
 STREAM = {"launch_s": 1e-6, "on_chip_bytes_per_s": 5e12}
 #: no loss anywhere: a roofline with a fixed cost
@@ -218,6 +219,30 @@ def test_prompts_skip_what_the_mask_hides():
     time_s = float(prefill_times(PART, attention_library(), shapes)[0]) - 2e-6
     square = 4 * 100 * 25 * 2048 * 2048 * 128 / 50e12
     assert time_s == pytest.approx(square * 272 / 512, rel=0.01)
+
+
+def test_a_chunk_of_a_prompt_attends_to_what_is_cached_before_it():
+    """The second half of a prompt: 8 row tiles of 128 see 18, 20, … 32 key tiles of 64."""
+    shapes = AttentionShapes.table(100, 1024, 2048, 2048, 25, 25, 128, 2)
+    time_s = float(prefill_times(PART, attention_library(), shapes)[0]) - 2e-6
+    tile_s = 4 * 128 * 128 * 64 / (50e12 / PART.multiprocessors)
+    assert time_s == pytest.approx(100 * 25 * 200 * tile_s / PART.multiprocessors, rel=0.01)
+
+
+@pytest.mark.parametrize("chunk", [128, 512, 1024])
+def test_a_prompt_in_chunks_computes_what_it_does_at_once_and_takes_no_less(chunk):
+    prompt = lower_chunks([(0, 4096)])
+    parts = [lower_chunks([(start, chunk)]) for start in range(0, 4096, chunk)]
+    assert sum(part.flop for part in parts) == prompt.flop
+    assert sum(gpus().price(part).time_s for part in parts) > gpus().price(prompt).time_s
+
+
+def lower_chunks(chunks):
+    lengths = chunk_lengths(chunks)
+    return Attention(
+        lengths.n_requests, lengths.query_tokens, lengths.kv_tokens, lengths.longest_kv, lengths.pairs, 8, 8, 128,
+        causal=True,
+    )  # fmt: skip
 
 
 def test_whole_prompts_are_told_from_decoding_by_their_pairs():
