@@ -2,7 +2,7 @@
 
 There is no list to keep. A system is a file in ``hwconfigs/``, a device part one in ``hwconfigs/devices/``, a
 kernel trace a folder in ``traces/kernels/``, a request trace a file in ``traces/requests/``, an acceptance
-process one in ``traces/acceptance/``, the signals it shows one in ``traces/signals/``; a kind of device or policy
+process one in ``traces/acceptance/``, the signals it shows one in ``traces/signals/``, policies in ``hwconfigs/``; a kind of device or policy
 is a module in its package.
 """
 
@@ -32,6 +32,7 @@ class Shelf(Enum):
     PUBLIC = ("traces/public", "public trace", "")
     ACCEPTANCE = ("traces/acceptance", "acceptance process", "")
     SIGNALS = ("traces/signals", "signals", "")
+    BATCHING = ("hwconfigs/batching", "batching policy", "")
     SPECULATION = ("hwconfigs/speculation", "speculation policy", "")
     DRAFTING = ("hwconfigs/drafting", "draft source", "")
 

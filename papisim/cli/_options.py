@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from papisim.spec.experiment import Experiment
+from papisim.spec.experiment import Experiment, RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,7 +57,9 @@ compared_options = _stack(
         metavar="NAME|FILE",
         help="Requests: a shipped name or a path.",
     ),
-    click.option("--batch", "batch_size", type=PositiveInt(), help="Requests of a batch.  [default: all]"),
+    click.option(
+        "--batch", "batch_size", type=PositiveInt(), help="Requests of a batch, or the most of them.  [default: all]"
+    ),
     click.option(
         "--requests",
         "n_requests",
@@ -67,6 +69,11 @@ compared_options = _stack(
     click.option("--tlp", type=PositiveInt(), default=1, show_default=True, help="Tokens per request and iteration."),
     acceptance_option,
     draft_option,
+    click.option(
+        "--batching",
+        metavar="NAME|FILE",
+        help="Who joins the batch.  [default: static for a closed batch, else chunked_prefill]",
+    ),
     overrides_option,
     seed_option,
     click.option(
@@ -76,6 +83,13 @@ compared_options = _stack(
         show_default=True,
         help="Price identical layers once; off simulates each.",
     ),
+    click.option(
+        "--fast-forward",
+        type=click.Choice(["on", "off"]),
+        default="on",
+        show_default=True,
+        help="Run iterations between which nothing changes at once; off simulates each.",
+    ),
 )
 
 
@@ -84,6 +98,12 @@ run_options = _stack(
     compared_options,
     click.option("--speculation", metavar="NAME|FILE", help="Who decides what is drafted.  [default: from --tlp]"),
 )
+
+
+def run_options_of(options: dict[str, Any], **more: Any) -> RunOptions:
+    """Return what the options above ask for; some of them are switches."""
+    switches = {name: options[name] == "on" for name in ("fold", "fast_forward")}
+    return RunOptions(**{**options, **switches, **more})
 
 
 def format_option(*choices: str) -> Callable[[F], F]:
@@ -106,19 +126,24 @@ def print_json(value: Any) -> None:
 
 
 @contextmanager
-def progress(total_tokens: int, label: str, *, quiet: bool) -> Iterator[Callable[[int, float], None]]:
-    """Show a progress bar on stderr while tokens are being simulated, when a person is looking."""
+def progress(n_requests: int | None, label: str, *, quiet: bool) -> Iterator[Callable[[int, float], None]]:
+    """Show a progress bar on stderr while requests are being served, when a person is looking.
+
+    Args:
+        n_requests: how many there will be; None if nobody knows.
+        label: what is being simulated.
+        quiet: show none.
+    """
     if quiet or not sys.stderr.isatty():
-        yield lambda tokens, seconds: None
+        yield lambda ended, seconds: None
         return
     from rich.console import Console  # noqa: PLC0415 - start-up time
     from rich.progress import Progress  # noqa: PLC0415
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total_tokens)
+        task = bar.add_task(label, total=n_requests)
 
-        def advance(tokens: int, seconds: float) -> None:
-            del seconds
-            bar.update(task, completed=tokens)
+        def advance(ended: int, seconds: float) -> None:
+            bar.update(task, completed=ended, description=f"{label} · {seconds:.3g} s simulated")
 
         yield advance

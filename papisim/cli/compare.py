@@ -9,13 +9,20 @@ from typing import Any
 
 import click
 
-from papisim.cli._options import compared_options, format_option, print_json, progress, quiet_option, show_notes
-from papisim.engine.build import build_workload
+from papisim.cli._options import (
+    compared_options,
+    format_option,
+    print_json,
+    progress,
+    quiet_option,
+    run_options_of,
+    show_notes,
+)
 from papisim.engine.run import Run, simulate
 from papisim.report.comparison import print_comparison
 from papisim.results.comparison import Comparison, distinct
 from papisim.results.store import check_free
-from papisim.spec.experiment import Experiment, RunOptions, load_experiment
+from papisim.spec.experiment import Experiment, load_experiment
 
 
 @click.command(name="compare")
@@ -43,7 +50,6 @@ def command(
     *,
     machines: tuple[str, ...],
     policies: tuple[str, ...],
-    fold: str,
     output: str,
     out: Path | None,
     force: bool,
@@ -62,7 +68,7 @@ def command(
     """
     choices = policies or (None,)
     labels = [f"{machine} + {Path(policy).stem}" if policy else machine for machine in machines for policy in choices]
-    experiments = [_load(machine, policy, fold, options) for machine in machines for policy in choices]
+    experiments = [_load(machine, policy, options) for machine in machines for policy in choices]
     show_notes(experiments, quiet=quiet)
     if out is not None:
         check_free(out, force=force)
@@ -76,8 +82,7 @@ def command(
 
 
 def _run(label: str, experiment: Experiment, quiet: bool) -> Run:
-    tokens = sum(request.output_tokens for request in build_workload(experiment))
-    with progress(tokens, label, quiet=quiet) as advance:
+    with progress(experiment.n_requests, label, quiet=quiet) as advance:
         return simulate(experiment, advance)
 
 
@@ -92,7 +97,6 @@ def _print(comparison: Comparison, output: str) -> None:
         print_comparison(comparison.rows, comparison.summaries[0])
 
 
-def _load(machine: str, policy: str | None, fold: str, options: dict[str, Any]) -> Experiment:
+def _load(machine: str, policy: str | None, options: dict[str, Any]) -> Experiment:
     hw, at, placement = machine.partition("@")
-    asked = RunOptions(hw=hw, placement=placement if at else None, speculation=policy, fold=fold == "on", **options)
-    return load_experiment(asked)
+    return load_experiment(run_options_of(options, hw=hw, placement=placement if at else None, speculation=policy))

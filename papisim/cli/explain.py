@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options
+from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options, run_options_of
 from papisim.explain.explanation import explain
 from papisim.report.explanation import as_json, print_explanation
-from papisim.spec.experiment import RunOptions
 
 
 @click.command(name="explain")
@@ -37,7 +36,7 @@ from papisim.spec.experiment import RunOptions
 )
 @format_option("table", "json")
 @quiet_option
-def command(*, fold: str, output: str, quiet: bool, top: int, wanted: int, step_ratio: float, **options: Any) -> None:
+def command(*, output: str, quiet: bool, top: int, wanted: int, step_ratio: float, **options: Any) -> None:
     """Explain a run: where its time goes, which numbers of the hardware it hangs on, and what would help most.
 
     Time is split by device, class of kernels and what binds them. What-if derivatives are elasticities, percent of
@@ -48,7 +47,7 @@ def command(*, fold: str, output: str, quiet: bool, top: int, wanted: int, step_
     Example:
       papisim explain --hw papi --trace llama65b --batch 16
     """
-    asked = RunOptions(fold=fold == "on", **options)
+    asked = run_options_of(options)
     with _watching(quiet=quiet) as trying:
         explanation = explain(asked, wanted=wanted, top=top, step_ratio=step_ratio, trying=trying)
     if output == "json":

@@ -20,6 +20,7 @@ _SHELVES = {
     "public-traces": Shelf.PUBLIC,
     "acceptance": Shelf.ACCEPTANCE,
     "signals": Shelf.SIGNALS,
+    "batching": Shelf.BATCHING,
     "speculation": Shelf.SPECULATION,
     "drafting": Shelf.DRAFTING,
 }

@@ -7,13 +7,20 @@ from typing import Any
 
 import click
 
-from papisim.cli._options import format_option, print_json, progress, quiet_option, run_options, show_notes
-from papisim.engine.build import build_workload
+from papisim.cli._options import (
+    format_option,
+    print_json,
+    progress,
+    quiet_option,
+    run_options,
+    run_options_of,
+    show_notes,
+)
 from papisim.engine.run import simulate
 from papisim.report.summary import print_run
 from papisim.results.metrics import summarise
 from papisim.results.store import check_free, write_run
-from papisim.spec.experiment import RunOptions, load_experiment
+from papisim.spec.experiment import load_experiment
 
 
 @click.command(name="run")
@@ -24,7 +31,7 @@ from papisim.spec.experiment import RunOptions, load_experiment
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for frames, summary and manifest.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
 @quiet_option
-def command(*, fold: str, output: str, out: Path | None, force: bool, quiet: bool, **options: Any) -> None:
+def command(*, output: str, out: Path | None, force: bool, quiet: bool, **options: Any) -> None:
     """Simulate one machine serving one stream of requests.
 
     Results go to stdout, notes and progress to stderr.
@@ -33,12 +40,13 @@ def command(*, fold: str, output: str, out: Path | None, force: bool, quiet: boo
     Example:
       papisim run --hw papi --trace llama65b --batch 64 --tlp 2 --out results/first
     """
-    experiment = load_experiment(RunOptions(fold=fold == "on", **options))
+    experiment = load_experiment(run_options_of(options))
     show_notes([experiment], quiet=quiet)
     if out is not None:
         check_free(out, force=force)
-    tokens = sum(request.output_tokens for request in build_workload(experiment))
-    with progress(tokens, f"{experiment.system.name} · {experiment.trace.name}", quiet=quiet) as advance:
+    with progress(
+        experiment.n_requests, f"{experiment.system.name} · {experiment.trace.name}", quiet=quiet
+    ) as advance:
         run = simulate(experiment, advance)
     if out is not None:
         write_run(run, out, force=force)

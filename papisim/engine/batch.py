@@ -1,4 +1,4 @@
-"""The running batch, as arrays: how long each request's cache is and how much it still has to say."""
+"""The requests that decode together, as arrays: how long their caches are and how much they still have to say."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ Ints = npt.NDArray[np.int64]
 class Batch:
     """Requests decoded together; all lengths in tokens.
 
+    What an iteration changes is kept in arrays; a request's own row is brought up to date when it leaves.
+
     Attributes:
-        rows: the requests, in batch order.
+        rows: the requests, in the order in which they began to decode.
         cached: tokens in each request's cache, shape (RLP,).
+        remaining: tokens that each has still to emit, shape (RLP,).
+        pages: pages of the KV cache that each holds, shape (RLP,).
+        cached_tokens: tokens in the caches of all requests.
     """
 
     def __init__(self) -> None:
         self.rows: list[RequestRow] = []
         self.cached: Ints = np.zeros(0, dtype=np.int64)
-        self._remaining: Ints = np.zeros(0, dtype=np.int64)
+        self.remaining: Ints = np.zeros(0, dtype=np.int64)
+        self.pages: Ints = np.zeros(0, dtype=np.int64)
+        self.cached_tokens = 0
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    @property
-    def cached_tokens(self) -> int:
-        """Tokens in the caches of all requests."""
-        return int(self.cached.sum())
 
     @property
     def request_ids(self) -> tuple[int, ...]:
@@ -37,52 +39,57 @@ class Batch:
         return tuple(row.request_id for row in self.rows)
 
     def join(self, rows: list[RequestRow]) -> None:
-        """Add requests whose prompts are in their caches; none has emitted a token yet."""
+        """Add requests whose prompts are in their caches."""
+        if not rows:
+            return
         self.rows += rows
-        self.cached = np.append(self.cached, [row.input_tokens for row in rows]).astype(np.int64)
-        self._remaining = np.append(self._remaining, [row.output_tokens for row in rows]).astype(np.int64)
+        figures = np.array(
+            [(row.cached_tokens, row.output_tokens - row.emitted_tokens, row.pages) for row in rows], dtype=np.int64
+        )
+        self.cached = np.concatenate((self.cached, figures[:, 0]))
+        self.remaining = np.concatenate((self.remaining, figures[:, 1]))
+        self.pages = np.concatenate((self.pages, figures[:, 2]))
+        self.cached_tokens += int(figures[:, 0].sum())
 
-    def absorb(self, other: Batch) -> None:
-        """Add another batch's requests as they are."""
-        self.rows += other.rows
-        self.cached = np.append(self.cached, other.cached)
-        self._remaining = np.append(self._remaining, other._remaining)
-
-    def first_token(self) -> tuple[int, list[RequestRow]]:
-        """Give every request the token that its prefill computed; the cache holds the prompt alone.
-
-        Returns:
-            Tokens emitted, and the requests that ended with it.
-        """
-        return self._emit(np.ones(len(self.rows), dtype=np.int64), grow=False)
-
-    def emit(self, tokens: Ints) -> tuple[int, list[RequestRow]]:
+    def emit(self, tokens: Ints | int) -> tuple[int, list[RequestRow]]:
         """Give each request its new tokens, or as many as it has left to say; those with nothing left leave.
 
         What was drafted and not accepted is rolled back: caches grow by the tokens given alone.
 
         Args:
-            tokens: accepted drafts and the token that the verification adds, shape (RLP,).
+            tokens: accepted drafts and the token that each verification adds, shape (RLP,) or the same for all.
 
         Returns:
             Tokens emitted, and the requests that ended.
         """
-        return self._emit(tokens, grow=True)
+        emitted = np.minimum(self.remaining, tokens)
+        self.remaining = self.remaining - emitted
+        self.cached = self.cached + emitted
+        total = int(emitted.sum())
+        self.cached_tokens += total
+        ended = np.flatnonzero(self.remaining == 0)
+        return total, self._take(ended.tolist()) if len(ended) else []
 
-    def _emit(self, tokens: Ints, *, grow: bool) -> tuple[int, list[RequestRow]]:
-        emitted = np.minimum(self._remaining, tokens)
-        self._remaining = self._remaining - emitted
-        if grow:
-            self.cached = self.cached + emitted
-        for row, count in zip(self.rows, emitted.tolist(), strict=True):
-            row.emitted_tokens += count
-        return int(emitted.sum()), self._drop_finished()
+    def drop_last(self) -> RequestRow:
+        """Take out the request that began last."""
+        return self._take([len(self.rows) - 1])[0]
 
-    def _drop_finished(self) -> list[RequestRow]:
-        alive = self._remaining > 0
-        if alive.all():
-            return []
-        ended = [row for row, lives in zip(self.rows, alive, strict=True) if not lives]
-        self.rows = [row for row, lives in zip(self.rows, alive, strict=True) if lives]
-        self.cached, self._remaining = self.cached[alive], self._remaining[alive]
-        return ended
+    def drop_all(self) -> list[RequestRow]:
+        """Take out everyone."""
+        return self._take(list(range(len(self.rows))))
+
+    def _take(self, places: list[int]) -> list[RequestRow]:
+        taken = []
+        for place in places:
+            row = self.rows[place]
+            row.emitted_tokens = row.output_tokens - int(self.remaining[place])
+            row.pages = int(self.pages[place])
+            row.computed_tokens = int(self.cached[place])
+            self.cached_tokens -= row.computed_tokens
+            taken.append(row)
+        for place in reversed(places):
+            del self.rows[place]
+        self.cached = np.delete(self.cached, places)
+        self.remaining = np.delete(self.remaining, places)
+        self.pages = np.delete(self.pages, places)
+        return taken

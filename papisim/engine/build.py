@@ -107,19 +107,22 @@ class Memory:
     kv_token_bytes: int
 
 
-def plan_memory(machine: Machine, trace: KernelTrace, draft: Demand | None = None) -> Memory:
+def plan_memory(
+    machine: Machine, trace: KernelTrace, draft: Demand | None = None, utilisation_ratio: float = 1.0
+) -> Memory:
     """Put the weights into the memory of their devices and see what is left for KV caches.
 
     Args:
         machine: the hardware.
         trace: the target model.
         draft: what a draft model needs besides.
+        utilisation_ratio: share of every device's memory that may be used.
 
     Raises:
         DoesNotFit: the weights are larger than the memory.
     """
     roles = machine.roles
-    free = {name: pool.capacity_bytes for name, pool in machine.pools.items()}
+    free = {name: pool.capacity_bytes * utilisation_ratio for name, pool in machine.pools.items()}
     _take(machine, free, roles.weights, weight_bytes(trace), f"the weights of {trace.name}")
     token_bytes = kv_bytes_per_token(trace)
     if draft is None:

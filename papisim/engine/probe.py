@@ -9,7 +9,7 @@ from papisim.engine.step import Phase
 
 
 class Probe(Protocol):
-    """What is told of a run while it happens; nothing it does changes the run."""
+    """What is told of a run while it happens; nothing it does changes the run. A watched run is not fast-forwarded."""
 
     def phase(self, server: str, start_s: float, step: StepRow, phase: Phase) -> None:
         """Take a phase that has run: ``phase.time_s × phase.repeats`` seconds on ``phase.resource`` from ``start_s``.
@@ -17,7 +17,7 @@ class Probe(Protocol):
         Args:
             server: who ran it.
             start_s: when it began.
-            step: the step it belongs to, as far as it is known by then.
+            step: the step it belongs to.
             phase: what ran.
         """
 

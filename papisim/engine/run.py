@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import simpy
 
+from papisim.engine.arrivals import Arrivals, Progress
 from papisim.engine.build import (
     Machine,
     build_batching,
@@ -19,12 +20,15 @@ from papisim.engine.build import (
 from papisim.engine.drafting.base import DraftContext
 from papisim.engine.ledger import Ledger
 from papisim.engine.probe import Probe
-from papisim.engine.server import Progress, Server
+from papisim.engine.residents import Residents
+from papisim.engine.server import Server
 from papisim.engine.speculation import Speculator
 from papisim.engine.step import StepPlanner
+from papisim.engine.stepping import Stepper
 from papisim.errors import PapisimError
 from papisim.ops.trace import KernelTrace, read_trace
 from papisim.spec.experiment import Experiment
+from papisim.workloads.base import WorkloadSource
 
 
 @dataclass(frozen=True)
@@ -43,46 +47,70 @@ def simulate(
     probe: Probe | None = None,
     *,
     machine: Machine | None = None,
+    source: WorkloadSource | None = None,
 ) -> Run:
     """Simulate an experiment.
 
     Args:
         experiment: what to run.
-        progress: called after each step with the tokens emitted so far and the seconds simulated.
+        progress: called when a request has ended, with how many have and the seconds simulated.
         probe: watches the run; see :class:`papisim.engine.probe.Probe`.
         machine: what :func:`build_machine` made of this experiment's system before, with the prices it remembers.
+        source: who asks, in place of the experiment's workload.
 
     Raises:
         InputError, InputErrors: the trace cannot be read.
-        DoesNotFit: weights or KV caches are larger than the memory they belong in.
+        DoesNotFit: weights or a batch that must start together are larger than the memory they belong in.
     """
     trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
     machine = machine or build_machine(experiment.system)
-    placement = build_placement(experiment)
-    planner = StepPlanner(trace, machine, placement, seed=experiment.seed, fold=experiment.fold)
-    context = DraftContext(machine, trace, planner, experiment.seed, experiment.fold)
-    speculator = build_speculator(experiment, context)
-    memory = plan_memory(machine, trace, speculator.source.demand)
-    ledger = Ledger(kv_capacity_bytes=memory.kv_capacity_bytes)
+    ledger = Ledger(static_w=machine.static_w)
     env = simpy.Environment()
-    server = Server(
-        env,
-        machine,
-        memory=memory,
-        planner=planner,
-        batching=build_batching(experiment),
-        speculator=speculator,
-        ledger=ledger,
-        progress=progress or (lambda tokens, seconds: None),
-        probe=probe,
-    )
-    env.process(server.arrivals(build_workload(experiment)))
-    env.process(server.serve())
+    arrivals = Arrivals(env, source or build_workload(experiment), ledger, progress or (lambda ended, seconds: None))
+    server = build_server(env, experiment, trace, machine=machine, arrivals=arrivals, ledger=ledger, probe=probe)
+    arrivals.to(server.submit, server.notify)
     env.run()
-    unfinished = sum(row.emitted_tokens != row.output_tokens for row in ledger.requests)
+    unfinished = sum(row.outcome is None for row in ledger.requests)
     if unfinished:
         raise PapisimError(f"{unfinished} requests were never finished: the batching policy stopped admitting")
     return Run(experiment, trace, machine, ledger)
+
+
+def build_server(
+    env: simpy.Environment,
+    experiment: Experiment,
+    trace: KernelTrace,
+    *,
+    machine: Machine,
+    arrivals: Arrivals,
+    ledger: Ledger,
+    probe: Probe | None,
+) -> Server:
+    """Make a server on a machine, with requests, KV cache and policies of its own.
+
+    Several servers may share the clock, the arrivals and the ledger.
+    """
+    planner = StepPlanner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
+    context = DraftContext(machine, trace, planner, experiment.seed, experiment.fold)
+    speculator = build_speculator(experiment, context)
+    memory = plan_memory(machine, trace, speculator.source.demand, experiment.kv.utilisation_ratio)
+    ledger.kv_capacity_bytes += memory.kv_capacity_bytes
+    batching = build_batching(experiment)
+    residents = Residents(machine, memory, experiment.kv, batching)
+    stepper = Stepper(
+        env,
+        machine.name,
+        machine=machine,
+        memory=memory,
+        residents=residents,
+        planner=planner,
+        speculator=speculator,
+        ledger=ledger,
+        may_come=lambda: arrivals.may_come,
+        fast_forward=experiment.fast_forward,
+        probe=probe,
+    )
+    return Server(env, machine.name, residents=residents, batching=batching, stepper=stepper, arrivals=arrivals)
 
 
 def build_speculator(experiment: Experiment, context: DraftContext) -> Speculator:

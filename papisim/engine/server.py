@@ -1,202 +1,129 @@
-"""The serving process: admits requests, computes prompts, decodes until everyone has said everything."""
+"""The serving process: one machine, or one group of devices, that serves one stream of requests.
+
+A server is always at one of three things: asleep, in a step, or deciding, which takes no time. To decide, it
+
+1. takes the pages that the next iteration of those who decode needs; whoever came last gives way if there are too few
+   (:mod:`papisim.engine.residents`);
+2. shows the batching policy who waits and who is there, and admits whom it names;
+3. starts the step that the policy asked for (:mod:`papisim.engine.stepping`): prompts, a decoding iteration, or both. With
+   nothing to do it sleeps until a request arrives, no more will come, or the time that the policy named.
+
+When a step ends, its tokens are emitted and those who have said everything leave; all that at the same instant and before
+the next decision.
+
+Events of the same instant come in this order: arrivals, then ends of steps, then decisions. A request that arrives at
+the very end of an iteration is seen by the decision that follows it.
+
+Where no decision could change anything, iterations are not simulated one by one. If the speculation policy is steady
+(:attr:`papisim.engine.speculation.Speculator.steady_tlp`), a decision to decode without anyone joining holds until the next
+event: the first request's end, the KV cache's exhaustion, or an arrival where requests may join those who run and nobody
+waits in front. All iterations up to the first two are one step here; an arrival cuts it at the first end of an iteration at
+or after it. It is exact: iterations between events differ in the lengths of the caches alone, and attention is priced for
+each. ``fast_forward`` off, iterations are single steps, which is the oracle for tests.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import simpy
 
-from papisim.engine.batch import Batch
-from papisim.engine.build import HOST, Machine, Memory
-from papisim.engine.ledger import Ledger, RequestRow, StepRow
-from papisim.engine.probe import Probe
-from papisim.engine.speculation import Speculator
-from papisim.engine.step import Category, Phase, StepPlanner
-from papisim.errors import DoesNotFit
-from papisim.ops.cost import Energy
-from papisim.ops.lower import prefill_lengths, prefill_shape
+from papisim.engine.arrivals import Arrivals
+from papisim.engine.ledger import Outcome, RequestRow
+from papisim.engine.residents import Residents
+from papisim.engine.stepping import Stepper
 from papisim.policies.batching.base import BatchingPolicy, BatchingView
-from papisim.policies.speculation.base import Round
-from papisim.workloads.base import WorkloadSource
 
 Process = Generator[simpy.Event, Any, None]
 
-#: called after each step with the tokens emitted so far and the seconds simulated
-Progress = Callable[[int, float], None]
-
 
 class Server:
-    """One machine that serves one stream of requests.
+    """Serves the requests that are submitted to it.
 
     Args:
         env: the simulation's clock.
-        machine: the hardware.
-        memory: where KV caches live.
-        planner: turns steps into phases.
-        batching: who joins the batch.
-        speculator: what is drafted and accepted.
-        ledger: where everything is written down.
-        progress: told after each step.
-        probe: watches phases and steps, if given.
+        name: of the server.
+        residents: where its requests are.
+        batching: who joins, and what a step does.
+        stepper: runs steps.
+        arrivals: where requests come from, and where those go that have ended.
     """
 
     def __init__(
         self,
         env: simpy.Environment,
-        machine: Machine,
+        name: str,
         *,
-        memory: Memory,
-        planner: StepPlanner,
+        residents: Residents,
         batching: BatchingPolicy,
-        speculator: Speculator,
-        ledger: Ledger,
-        progress: Progress,
-        probe: Probe | None = None,
+        stepper: Stepper,
+        arrivals: Arrivals,
     ) -> None:
-        self._env, self._machine, self._memory = env, machine, memory
-        self._planner, self._batching, self._speculator = planner, batching, speculator
-        self._ledger, self._progress, self._probe = ledger, progress, probe
-        self._resources = {name: simpy.Resource(env) for name in (*machine.pools, *machine.links, HOST)}
-        self._waiting: deque[RequestRow] = deque()
-        self._more_to_come = True
-        self._news = env.event()
-        self._batch = Batch()
-        self._reserved_bytes = 0.0
-        self._emitted = 0
-        self._counts = {"prefill": 0, "decode": 0}
+        self._env, self.name = env, name
+        self._residents, self._batching, self._stepper = residents, batching, stepper
+        self._arrivals = arrivals
+        self._news: simpy.Event | None = None
+        self._process = env.process(self._serve())
 
-    def arrivals(self, workload: WorkloadSource) -> Process:
-        """Put each request into the queue when it arrives."""
-        for request in workload:
-            if request.arrival_s > self._env.now:
-                yield self._env.timeout(request.arrival_s - self._env.now)
-            row = RequestRow(request.request_id, request.arrival_s, request.input_tokens, request.output_tokens)
-            self._ledger.requests.append(row)
-            self._waiting.append(row)
-            self._announce()
-        self._more_to_come = False
-        self._announce()
+    def submit(self, row: RequestRow) -> None:
+        """Take a request that has arrived."""
+        row.server = self.name
+        may_join = self._residents.may_be_joined
+        self._residents.arrive(row)
+        self._turn_away()
+        self.notify()
+        if may_join:
+            self._stepper.cut(self._process)
 
-    def _announce(self) -> None:
-        news, self._news = self._news, self._env.event()
-        news.succeed()
+    def notify(self) -> None:
+        """Wake the server if it sleeps."""
+        if self._news is not None:
+            news, self._news = self._news, None
+            news.succeed()
 
-    def serve(self) -> Process:
-        """Decode until no request is left and none will come."""
+    def _serve(self) -> Process:
+        residents, stepper = self._residents, self._stepper
         while True:
-            admitted = self._admit()
-            if admitted:
-                yield from self._prefill(admitted)
-            if len(self._batch):
-                yield from self._iteration()
-            elif self._waiting or self._more_to_come:
-                yield self._news
-            else:
-                break
-        self._ledger.end_s = self._env.now
+            stepper.make_room()
+            self._turn_away()
+            plan = self._batching.plan(self._view())
+            if plan.admit:
+                residents.admit(plan.admit, self._env.now)
+            chunks = residents.chunks(plan.prefill)
+            decode = plan.decode and len(residents.batch) > 0
+            if chunks or decode:
+                for row in (yield from stepper.step(chunks, decode=decode)):
+                    self._end(row, Outcome.SERVED)
+            elif not plan.admit:  # those who were moved back in go on with the next decision
+                yield from self._sleep(plan.wake_s)
 
-    def _admit(self) -> list[RequestRow]:
-        view = BatchingView(len(self._waiting), len(self._batch), self._more_to_come)
-        rows = [self._waiting.popleft() for _ in range(self._batching.admit(view))]
-        for row in rows:
-            row.admitted_s = self._env.now
-            self._reserved_bytes += self._kv_bytes(row)
-        if self._reserved_bytes > self._memory.kv_capacity_bytes:
-            raise self._too_much_kv(len(rows))
-        return rows
+    def _turn_away(self) -> None:
+        for row, reason in self._residents.refused:
+            self._end(row, Outcome.REFUSED, reason)
+        self._residents.refused.clear()
 
-    def _kv_bytes(self, row: RequestRow) -> float:
-        """KV of a request at its longest; it is reserved when the request is admitted and freed when it ends."""
-        return float((row.input_tokens + row.output_tokens) * self._memory.kv_token_bytes)
+    def _end(self, row: RequestRow, outcome: Outcome, reason: str = "") -> None:
+        self._stepper.forget(row)
+        self._arrivals.ended(row, outcome, reason)
 
-    def _too_much_kv(self, joining: int) -> DoesNotFit:
-        device = self._memory.kv_device
-        fitting = int(joining * self._memory.kv_capacity_bytes / self._reserved_bytes)
-        return DoesNotFit(
-            f"the KV caches of a batch of {joining} requests do not fit into '{device}'",
-            self._reserved_bytes / 1e9,
-            self._memory.kv_capacity_bytes / 1e9,
-            "GB",
-            [
-                f"--batch {max(1, fitting)}",
-                f"more of '{device}' (--set devices.{device}.count=…)",
-                "shorter requests",
-            ],
+    def _sleep(self, wake_s: float | None) -> Process:
+        news = self._news = self._env.event()
+        if wake_s is None:
+            yield news
+        else:
+            yield news | self._env.timeout(max(0.0, wake_s - self._env.now))
+            self._news = None
+
+    def _view(self) -> BatchingView:
+        residents = self._residents
+        return BatchingView(
+            now_s=self._env.now,
+            waiting=residents.waiting,
+            prefilling=[row.prompt_left for row in residents.prefilling],
+            running=len(residents.batch),
+            decode_rows=self._stepper.decode_rows,
+            more_to_come=self._arrivals.open,
+            fitting=residents.fitting,
+            iteration_s=self._stepper.iteration_s,
         )
-
-    def _prefill(self, rows: list[RequestRow]) -> Process:
-        prompts = [row.input_tokens for row in rows]
-        shape, lengths = prefill_shape(prompts), prefill_lengths(prompts)
-        step = self._open("prefill", len(rows), shape.rows)
-        yield from self._run(step, self._planner.prefill(shape, lengths))
-        fresh = Batch()
-        fresh.join(rows)
-        for row in rows:
-            row.first_token_s = self._env.now
-        step.tokens, ended = fresh.first_token()
-        self._batch.absorb(fresh)
-        self._note_kv(self._batch.cached_tokens)
-        self._close(step, ended)
-
-    def _iteration(self) -> Process:
-        """Decode once: every request gets its accepted drafts and one more token."""
-        iteration = self._speculator.prepare(self._counts["decode"], self._batch)
-        step = self._open("decode", len(self._batch), int(iteration.rows.sum()))
-        self._note_kv(self._batch.cached_tokens + step.rows)
-        yield from self._run(step, iteration.phases)
-        tokens, rounds = self._speculator.settle(self._batch, iteration)
-        self._note_drafts(step, rounds)
-        step.tokens, ended = self._batch.emit(tokens)
-        self._close(step, ended)
-
-    def _open(self, kind: str, rlp: int, rows: int) -> StepRow:
-        step = StepRow(self._counts[kind], kind, self._env.now, rlp, rows, self._batch.cached_tokens)
-        self._counts[kind] += 1
-        return step
-
-    def _note_drafts(self, step: StepRow, rounds: list[Round]) -> None:
-        for each in rounds:
-            step.drafted += each.draft.nodes
-            step.accepted += each.accepted
-            self._ledger.drafted_at.update(range(1, each.draft.length + 1))
-            self._ledger.accepted_at.update(range(1, each.accepted + 1))
-
-    def _note_kv(self, tokens: int) -> None:
-        """Write down the caches in use, those of tokens still to be verified included."""
-        in_use = tokens * self._memory.kv_token_bytes
-        self._ledger.peak_kv_bytes = max(self._ledger.peak_kv_bytes, in_use)
-        if in_use > self._memory.kv_capacity_bytes:
-            raise self._too_much_kv(len(self._batch))
-
-    def _run(self, step: StepRow, phases: list[Phase]) -> Process:
-        energy = Energy()
-        for phase in phases:
-            time_s, joules = phase.time_s * phase.repeats, phase.energy * phase.repeats
-            with self._resources[phase.resource].request() as granted:
-                yield granted
-                yield self._env.timeout(time_s)
-            self._ledger.busy_s[phase.resource] += time_s
-            self._ledger.energy_by_resource[phase.resource] += joules
-            step.time_by[phase.category] += time_s
-            step.busy_by[phase.resource] += time_s
-            if phase.category is Category.FC:
-                step.fc_flop_by[phase.resource] += phase.flop * phase.repeats
-            energy += joules
-            if self._probe is not None:
-                self._probe.phase(self._machine.name, self._env.now - time_s, step, phase)
-        step.time_s = self._env.now - step.start_s
-        step.energy = energy + Energy(static_j=self._machine.static_w * step.time_s)
-
-    def _close(self, step: StepRow, ended: list[RequestRow]) -> None:
-        """Count ``<eos>``, free what the ended requests held, and write the step down; RLP is lower from now on."""
-        for row in ended:
-            row.finish_s = self._env.now
-            self._reserved_bytes -= self._kv_bytes(row)
-            self._speculator.leave(row.request_id)
-        self._ledger.steps.append(step)
-        if self._probe is not None:
-            self._probe.step(self._machine.name, step)
-        self._emitted += step.tokens
-        self._progress(self._emitted, self._env.now)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
 from papisim.engine.batch import Batch, Ints
 from papisim.engine.build import HOST
 from papisim.engine.drafting.base import DraftSource
+from papisim.engine.drafting.free import Source as Free
 from papisim.engine.step import Category, Phase
 from papisim.ops.cost import Energy
+from papisim.ops.lower import Prompts
 from papisim.policies.speculation.base import Draft, Proposal, Round, SpeculationPolicy, SpeculationView
 from papisim.spec.experiment import VerificationSpec
+from papisim.workloads.acceptance.always import Acceptance as Always
 from papisim.workloads.acceptance.base import AcceptanceProcess, Outcome, Tree
 from papisim.workloads.acceptance.base import Sequence as AcceptanceSequence
 
@@ -54,16 +57,41 @@ class Speculator:
     verification: VerificationSpec
     _sequences: dict[int, AcceptanceSequence] = field(default_factory=dict)
 
-    def prepare(self, number: int, batch: Batch) -> Iteration:
-        """Decide what is drafted in an iteration, and lay out its phases."""
-        view = SpeculationView(number, batch.request_ids, lambda drafts: self.price_s(drafts, batch.cached))
+    @cached_property
+    def steady_tlp(self) -> int | None:
+        """Tokens in flight of every request in every iteration, where that is so and all that is drafted is accepted.
+
+        Iterations then differ in nothing but the caches' lengths. None where drafts, their fate, or what the host has
+        left to do may change from one to the next.
+        """
+        tlp, spec = self.policy.steady_tlp, self.verification
+        hidden = spec.overlap_bookkeeping and spec.bookkeeping_s > 0
+        drafts = tlp is not None and tlp > 1
+        if hidden or (drafts and not (isinstance(self.acceptance, Always) and isinstance(self.source, Free))):
+            return None
+        return tlp
+
+    def host(self, rlp: int, tlp: int) -> list[Phase]:
+        """Return what the host does in a steady iteration."""
+        return self._host((), np.full(rlp, tlp))
+
+    def prepare(self, number: int, batch: Batch, prompts: Prompts | None = None) -> Iteration:
+        """Decide what is drafted in an iteration, and lay out its phases.
+
+        Args:
+            number: of the iteration.
+            batch: who decodes.
+            prompts: those that are computed in the same step, if any.
+        """
+        view = SpeculationView(number, batch.request_ids, lambda drafts: self.price_s(drafts, batch.cached, prompts))
         drafts = self._cut(batch, self.policy.plan(view))
         rows = self._rows(drafts)
-        return Iteration(drafts, rows, self._phases(drafts, batch.cached, rows))
+        return Iteration(drafts, rows, self._phases(drafts, batch.cached, rows, prompts))
 
-    def price_s(self, drafts: Sequence[Draft], cached: Ints) -> float:
+    def price_s(self, drafts: Sequence[Draft], cached: Ints, prompts: Prompts | None = None) -> float:
         """Return the seconds of an iteration with given drafts."""
-        return sum(phase.time_s * phase.repeats for phase in self.phases(drafts, cached))
+        phases = self._phases(drafts, cached, self._rows(drafts), prompts)
+        return sum(phase.time_s * phase.repeats for phase in phases)
 
     def phases(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
         """Return the phases of an iteration with given drafts; nothing is accepted and nobody learns.
@@ -72,7 +100,7 @@ class Speculator:
             drafts: what each request drafts.
             cached: tokens in each request's cache, shape (RLP,).
         """
-        return self._phases(drafts, cached, self._rows(drafts))
+        return self._phases(drafts, cached, self._rows(drafts), None)
 
     def settle(self, batch: Batch, iteration: Iteration) -> tuple[Ints, list[Round]]:
         """Accept what is right, and let the policy learn from it.
@@ -122,9 +150,9 @@ class Speculator:
         rows = np.array([draft.rows for draft in drafts], dtype=np.int64)
         return np.full_like(rows, rows.max(initial=0)) if self.verification.padding else rows
 
-    def _phases(self, drafts: Sequence[Draft], cached: Ints, rows: Ints) -> list[Phase]:
+    def _phases(self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None) -> list[Phase]:
         drafting = self.source.draft(drafts, cached)
-        verifying = self.source.verify(drafts, cached, rows)
+        verifying = self.source.verify(drafts, cached, rows, prompts)
         return [*drafting, *verifying, *self._host(drafting + verifying, rows)]
 
     def _host(self, work: Sequence[Phase], rows: Ints) -> list[Phase]:

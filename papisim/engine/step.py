@@ -2,20 +2,32 @@
 
 A step computes every block of the trace, layer after layer. Its kernels follow one another, since each needs the last
 one's result; what a kernel must fetch from or send to another device is a phase of its own on the link between.
+
+A step decodes, computes prompts, or does both (a mixed step):
+
+- FC and elementwise kernels see all token-rows at once, since they share one pass over the weights. A pure prefill runs
+  them on the device that the system names for prompts. In a mixed step the placement policy decides, and the rows that
+  it sees in flight (PAPI's RLP × TLP) are all of them: a prompt's tokens raise the arithmetic intensity of the FC kernel
+  as draft tokens do, so under PAPI's rule a step with a few prompt tokens stays on FC-PIM, one with a chunk goes to the
+  processing units.
+- Attention of the decoding requests and of the prompts are two kernels, each on its own device. A chunk attends to the
+  part of its prompt that is cached already; where the caches are on another device than the one that computes prompts,
+  that part is fetched over the link, layer by layer.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from papisim.devices.base import AttentionRun
 from papisim.engine.build import Machine
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import ROW_PARALLEL, FcRole, Kernel, KernelClass, Linear
-from papisim.ops.lower import KvLengths, StepShape, lower, lower_attention
+from papisim.ops.lower import KvLengths, Prompts, StepShape, lower, lower_attention
 from papisim.ops.trace import Block, KernelTrace, TraceKernel
 from papisim.policies.placement.base import PlacementPolicy, PlacementView
 from papisim.workloads.router import tokens_per_expert
@@ -80,12 +92,101 @@ class Phase:
     work: tuple[Work, ...] = ()
 
 
+@dataclass(slots=True, eq=False)
+class Sums:
+    """What a sequence of phases adds up to.
+
+    Attributes:
+        time_s: seconds.
+        energy: joules by part.
+        time_by: seconds by category.
+        busy_by: seconds by device or link.
+        energy_by: joules by device or link, by part.
+        fc_flop_by: FLOP of FC kernels by device.
+    """
+
+    time_s: float = 0.0
+    energy: Energy = field(default_factory=Energy)
+    time_by: dict[Category, float] = field(default_factory=dict)
+    busy_by: dict[str, float] = field(default_factory=dict)
+    energy_by: dict[str, Energy] = field(default_factory=dict)
+    fc_flop_by: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, phases: Iterable[Phase]) -> Sums:
+        """Add up phases."""
+        sums = cls()
+        for phase in phases:
+            sums.add(phase)
+        return sums
+
+    def add(self, phase: Phase, times: int = 1) -> None:
+        """Add one phase so many times."""
+        times *= phase.repeats
+        self.add_cost(phase, phase.time_s * times, phase.energy * times)
+        if phase.category is Category.FC:
+            self.fc_flop_by[phase.resource] = self.fc_flop_by.get(phase.resource, 0.0) + phase.flop * times
+
+    def add_cost(self, where: Phase, time_s: float, energy: Energy) -> None:
+        """Add seconds and joules spent on a phase's resource, in its category."""
+        resource, category = where.resource, where.category
+        self.time_s += time_s
+        self.energy += energy
+        self.time_by[category] = self.time_by.get(category, 0.0) + time_s
+        self.busy_by[resource] = self.busy_by.get(resource, 0.0) + time_s
+        known = self.energy_by.get(resource)
+        self.energy_by[resource] = energy if known is None else known + energy
+
+    def add_times(self, other: Sums, times: int) -> None:
+        """Add other sums so many times."""
+        self.time_s += other.time_s * times
+        self.energy += other.energy * times
+        _add_values(self.time_by, other.time_by, times)
+        _add_values(self.busy_by, other.busy_by, times)
+        _add_values(self.fc_flop_by, other.fc_flop_by, times)
+        for resource, energy in other.energy_by.items():
+            self.energy_by[resource] = self.energy_by.get(resource, Energy()) + energy * times
+
+
+#: what no phase adds up to
+NOTHING = Sums()
+
+Key = TypeVar("Key")
+
+
+def _add_values(mine: dict[Key, float], theirs: dict[Key, float], times: int) -> None:
+    for key, value in theirs.items():
+        mine[key] = mine.get(key, 0.0) + value * times
+
+
 @dataclass(frozen=True, slots=True)
 class _AttentionSlot:
     """Where attention stands in a layer; its cost changes with every step, the rest of the layer's does not."""
 
     kernel: TraceKernel
     repeats: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """All of a step but its attention: what does not depend on the lengths of caches.
+
+    Attributes:
+        items: phases and attention kernels, in the order they run.
+        slots: the attention kernels among them.
+        sums: of the phases among them.
+    """
+
+    items: tuple[Phase | _AttentionSlot, ...]
+    slots: tuple[_AttentionSlot, ...]
+    sums: Sums
+
+    @classmethod
+    def of(cls, items: Iterable[Phase | _AttentionSlot]) -> Layout:
+        """Return the layout of a step's items."""
+        items = tuple(items)
+        slots = tuple(item for item in items if isinstance(item, _AttentionSlot))
+        return cls(items, slots, Sums.of(item for item in items if isinstance(item, Phase)))
 
 
 class StepPlanner:
@@ -107,16 +208,32 @@ class StepPlanner:
         self._placement = placement
         self._seed = seed
         self._fold = fold
-        self._memory: dict[tuple[StepShape, bool], tuple[Phase | _AttentionSlot, ...]] = {}
+        self._memory: dict[StepShape, Layout] = {}
 
-    def decode(self, shape: StepShape, lengths: KvLengths) -> list[Phase]:
-        """Return the phases of a decoding step."""
-        return self._fill(self._layout(shape, prefill=False), lengths, self._machine.roles.attention)
+    def decode(self, shape: StepShape, lengths: KvLengths, prompts: Prompts | None = None) -> list[Phase]:
+        """Return the phases of a decoding step.
+
+        Args:
+            shape: of the decoding alone.
+            lengths: the caches of the requests that decode.
+            prompts: those that are computed beside them, if any.
+        """
+        if prompts is None:
+            return self._fill(self.layout(shape), lengths, None)
+        return self._fill(self.layout(shape.with_prompts(prompts)), lengths, prompts.lengths)
 
     def prefill(self, shape: StepShape, lengths: KvLengths) -> list[Phase]:
-        """Return the phases of a step that computes prompts."""
-        attention = self._machine.roles.prefill.attention
-        return self._fill(self._layout(shape, prefill=True), lengths, attention)
+        """Return the phases of a step that computes prompts and nothing else."""
+        return self._fill(self.layout(shape), None, lengths)
+
+    def work(
+        self, shape: StepShape, decode: KvLengths | None, prompts: KvLengths | None, *, in_order: bool
+    ) -> tuple[Sums, list[Phase]]:
+        """Return what a step adds up to and the phases that are not in these sums; all of them, if asked for in order."""
+        layout = self.layout(shape)
+        if in_order:
+            return NOTHING, self._fill(layout, decode, prompts)
+        return layout.sums, [phase for slot in layout.slots for phase in self._attend(slot, decode, prompts)]
 
     def place(self, kernel: Linear, rlp: int, rows: int) -> str:
         """Return the device on which the policy places an FC kernel of a decoding step."""
@@ -125,29 +242,57 @@ class StepPlanner:
 
     def fc_time_s(self, shape: StepShape) -> float:
         """Return the seconds that the FC kernels of a decoding step take where the policy places them."""
-        layout = self._layout(shape, prefill=False)
-        phases = [item for item in layout if isinstance(item, Phase) and item.category is Category.FC]
-        return sum(phase.time_s * phase.repeats for phase in phases)
+        return self.layout(shape).sums.time_by.get(Category.FC, 0.0)
 
-    def _fill(self, layout: Iterable[Phase | _AttentionSlot], lengths: KvLengths, device: str) -> list[Phase]:
+    def growing(self, layout: Layout, lengths: KvLengths, n: int) -> list[tuple[Phase, AttentionRun]]:
+        """Return the attention of ``n`` decoding iterations, in each of which every cache is longer by its new tokens.
+
+        Returns:
+            For each attention phase of the layout, the first iteration's phase without its cost, and the costs of all.
+        """
+        device, runs = self._machine.roles.attention, []
+        for slot in layout.slots:
+            kernel = lower_attention(slot.kernel, self._trace, lengths)
+            run = self._machine.pools[device].price_growing(kernel, n)
+            runs.append((Phase(device, Category.ATTENTION, 0.0, Energy(), kernel.flop, slot.repeats), run))
+        return runs
+
+    def _fill(self, layout: Layout, decode: KvLengths | None, prompts: KvLengths | None) -> list[Phase]:
         phases: list[Phase] = []
-        for item in layout:
+        for item in layout.items:
             if isinstance(item, Phase):
                 phases.append(item)
-                continue
-            kernel = lower_attention(item.kernel, self._trace, lengths)
-            pool = self._machine.pools[device]
-            cost = pool.price(kernel)
-            phases.append(computing(device, pool.count, Category.ATTENTION, kernel, cost, repeats=item.repeats))
+            else:
+                phases += self._attend(item, decode, prompts)
         return phases
 
-    def _layout(self, shape: StepShape, *, prefill: bool) -> tuple[Phase | _AttentionSlot, ...]:
-        key = (shape, prefill)
-        layout = self._memory.get(key)
+    def _attend(self, slot: _AttentionSlot, decode: KvLengths | None, prompts: KvLengths | None) -> Iterator[Phase]:
+        roles = self._machine.roles
+        if decode is not None:
+            yield self._attention(slot, decode, roles.attention)
+        if prompts is not None:
+            yield from self._fetch(slot, prompts)
+            yield self._attention(slot, prompts, roles.prefill.attention)
+
+    def _attention(self, slot: _AttentionSlot, lengths: KvLengths, device: str) -> Phase:
+        kernel = lower_attention(slot.kernel, self._trace, lengths)
+        pool = self._machine.pools[device]
+        return computing(device, pool.count, Category.ATTENTION, kernel, pool.price(kernel), repeats=slot.repeats)
+
+    def _fetch(self, slot: _AttentionSlot, prompts: KvLengths) -> Iterator[Phase]:
+        """Bring the cached part of prompts to the device that attends to it, where the caches are elsewhere."""
+        roles, link = self._machine.roles, self._machine.roles.attention_link
+        if link is not None and prompts.prefix_tokens and roles.prefill.attention != roles.attention:
+            cached = replace(lower_attention(slot.kernel, self._trace, prompts), kv_tokens=prompts.prefix_tokens)
+            yield replace(_message(self._machine, link, cached.kv_bytes), repeats=slot.repeats)
+
+    def layout(self, shape: StepShape) -> Layout:
+        """Return all of a step but its attention."""
+        layout = self._memory.get(shape)
         if layout is None:
-            step = _Step(self._trace, self._machine, self._placement, self._seed, shape, prefill)
+            step = _Step(self._trace, self._machine, self._placement, self._seed, shape)
             items = list(step.folded() if self._fold else step.unfolded())
-            layout = self._memory[key] = tuple(_merge(items) if self._fold else items)
+            layout = self._memory[shape] = Layout.of(_merge(items) if self._fold else items)
         return layout
 
 
@@ -160,7 +305,6 @@ class _Step:
     placement: PlacementPolicy
     seed: int
     shape: StepShape
-    is_prefill: bool
 
     def folded(self) -> Iterator[Phase | _AttentionSlot]:
         """Yield the phases with those of a block's layers multiplied."""
@@ -228,7 +372,7 @@ class _Step:
 
     def _place(self, kernel: Linear) -> str:
         roles = self.machine.roles
-        if self.is_prefill:
+        if self.shape.is_prefill:
             return roles.prefill.fc
         view = PlacementView(self.shape.rlp, self.shape.rows, kernel, tuple(roles.fc), self.machine.price)
         return self.placement.place(view)
@@ -262,45 +406,46 @@ class _Step:
             return
         if parallel.ranks > 1 and kernel.fc is not None:
             payload = self.shape.rows * kernel.fc.n * self.trace.model.element_bytes
-            yield self._send(parallel.link, Message(payload, parallel.ranks), self.machine.all_reduce(payload))
+            cost = self.machine.all_reduce(payload)
+            yield _sending(self.machine, parallel.link, Message(payload, parallel.ranks), cost)
 
     def _append(self, kernel: TraceKernel, block: Block) -> Iterator[Phase]:
         """Send the new K and V, and when decoding Q with them, to where the cache is, and write them there."""
         lowered = lower(kernel, self.trace, self.shape)
         roles = self.machine.roles
         if roles.attention_link is not None:
-            queries = self._query_bytes(block) if self._attention_is_remote else 0
-            yield self._message(roles.attention_link, lowered.write_bytes + queries)
+            yield _message(self.machine, roles.attention_link, lowered.write_bytes + self._query_bytes(block))
         yield self._compute(roles.kv, Category.ATTENTION, lowered)
 
-    @property
-    def _attention_is_remote(self) -> bool:
-        """Whether attention is computed where the cache is; a GPU attends to a prompt that it has just computed."""
-        roles = self.machine.roles
-        return not self.is_prefill or roles.prefill.attention == roles.attention
-
-    def _message(self, link: str, payload_bytes: float) -> Phase:
-        return self._send(link, Message(payload_bytes), self.machine.links[link].transfer(payload_bytes))
-
-    def _send(self, link: str, message: Message, cost: Cost) -> Phase:
-        work = Work(message, self.machine.links[link].count, cost.time_s, cost.bound)
-        return Phase(link, Category.COMMUNICATION, cost.time_s, cost.energy, work=(work,))
-
     def _query_bytes(self, block: Block) -> int:
-        """Bytes of Q, and of the context, which has the same shape."""
+        """Bytes of Q, and of the context, which has the same shape, of the rows whose attention is where the cache is.
+
+        A GPU attends to a prompt itself, since it has just computed it.
+        """
+        roles, shape = self.machine.roles, self.shape
+        at_home = shape.prompt_rows if roles.prefill.attention != roles.attention else 0
         heads = next(kernel.attention for kernel in block.kernels if kernel.attention is not None)
-        return self.shape.rows * heads.n_heads * heads.head_dim * self.trace.model.element_bytes
+        return (shape.rows - at_home) * heads.n_heads * heads.head_dim * self.trace.model.element_bytes
 
     def _context_back(self, block: Block) -> Iterator[Phase]:
-        link = self.machine.roles.attention_link
-        if link is not None and self._attention_is_remote:
-            yield self._message(link, self._query_bytes(block))
+        link, payload = self.machine.roles.attention_link, self._query_bytes(block)
+        if link is not None and payload:
+            yield _message(self.machine, link, payload)
 
 
 def computing(device: str, units: int, category: Category, kernel: Kernel, cost: Cost, *, repeats: int = 1) -> Phase:
     """Return the phase in which so many units of a device compute one kernel."""
     work = (Work(kernel, units, cost.time_s, cost.bound),)
     return Phase(device, category, cost.time_s, cost.energy, kernel.flop, repeats, work)
+
+
+def _message(machine: Machine, link: str, payload_bytes: float) -> Phase:
+    return _sending(machine, link, Message(payload_bytes), machine.links[link].transfer(payload_bytes))
+
+
+def _sending(machine: Machine, link: str, message: Message, cost: Cost) -> Phase:
+    work = Work(message, machine.links[link].count, cost.time_s, cost.bound)
+    return Phase(link, Category.COMMUNICATION, cost.time_s, cost.energy, work=(work,))
 
 
 def _merge(items: list[Phase | _AttentionSlot]) -> Iterator[Phase | _AttentionSlot]:

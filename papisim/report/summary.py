@@ -41,7 +41,7 @@ def _rows(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("requests", f"{summary['n_requests']} ({_policy(summary['batching'])}, {_policy(summary['speculation'])})"),
         ("tokens out", f"{summary['n_output_tokens']:,} in {summary['n_iterations']:,} decoding iterations"),
         ("throughput", f"{summary['throughput_tokens_per_s']:,.1f} tokens/s over {seconds(summary['makespan_s'])}"),
-        ("prefill, decode", f"{seconds(summary['prefill_s'])}, {seconds(summary['decode_s'])}"),
+        ("prefill, decode", _kinds(summary)),
         ("time to first token", _spread(summary, "ttft")),
         ("time per output token", _spread(summary, "tpot")),
         ("decode time goes to", _time_shares(summary)),
@@ -79,6 +79,11 @@ def _speculation(summary: dict[str, Any]) -> str:
         f"({summary['acceptance']}), {figures['emitted_tokens_per_round']:.2f} emitted a request and iteration; "
         f"accepted up to position 1, 2, …: {by_position} %; drafting takes {100 * figures['draft_time_ratio']:.1f} % of decoding"
     )
+
+
+def _kinds(summary: dict[str, Any]) -> str:
+    text = f"{_seconds(summary['prefill_s'])}, {_seconds(summary['decode_s'])}"
+    return f"{text}, both in one step {_seconds(summary['mixed_s'])}" if summary["mixed_s"] else text
 
 
 def _seconds(value: float) -> str:

@@ -44,6 +44,13 @@ def _requests(run: Run) -> list[dict[str, Any]]:
             "output_tokens": row.output_tokens,
             "ttft_s": row.first_token_s - row.arrival_s,
             "tpot_s": tpot_s(row),
+            "queueing_s": row.admitted_s - row.arrival_s,
+            "e2e_s": row.finish_s - row.arrival_s,
+            "emitted_tokens": row.emitted_tokens,
+            "preemptions": row.preemptions,
+            "outcome": row.outcome,
+            "reason": row.reason,
+            "server": row.server,
         }
         for row in run.ledger.requests
     ]
@@ -62,6 +69,7 @@ def _steps(run: Run) -> list[dict[str, Any]]:
             "rows": step.rows,
             "kv_tokens": step.kv_tokens,
             "kv_bytes": step.kv_tokens * kv_token_bytes,
+            "prompt_tokens": step.prompt_tokens,
             "drafted": step.drafted,
             "accepted": step.accepted,
             "tokens": step.tokens,
@@ -82,7 +90,7 @@ def _energy(run: Run) -> list[dict[str, Any]]:
         if joules
     ]
     static = [
-        {"resource": name, "part": "static_j", "energy_j": pool.static_w * run.ledger.end_s}
+        {"resource": name, "part": "static_j", "energy_j": pool.static_w * run.ledger.makespan_s}
         for name, pool in run.machine.pools.items()
     ]
     return spent + static

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
 
 from papisim import catalog
 from papisim.catalog import Found, Shelf
-from papisim.spec.base import Count, NonNegative, Spec, parse
+from papisim.errors import did_you_mean
+from papisim.spec.base import Count, Fraction, NonNegative, Spec, parse
 from papisim.spec.quantisation import QuantisationSpec
-from papisim.spec.sections import SECTIONS, load_section, override_section, parse_kind
+from papisim.spec.sections import SECTIONS, SectionFile, kind_of, load_section, override_section
 from papisim.spec.sources import Source
 from papisim.spec.system import System, load_system
 from papisim.spec.yaml import Assignment, Document, Override, as_assignment
@@ -34,7 +37,38 @@ class VerificationSpec(Spec):
     overlap_bookkeeping: bool = False
 
 
-_INLINE = ("batching", "verification", "quantisation")
+class KvSpec(Spec):
+    """How KV caches are kept.
+
+    Attributes:
+        page_tokens: tokens of one request that a page holds (vLLM's ``block_size``).
+        utilisation_ratio: share of the devices' memory that may be used, weights included (vLLM's
+            ``gpu_memory_utilization``).
+        watermark_ratio: share of the pages that admission leaves free for those who decode, unless nobody does (vLLM's
+            ``watermark``); none where whole lengths are reserved.
+        reserve: what admission takes pages for: a request's ``prompt``, or its ``whole`` length, after which the pages cannot
+            run out. As the batching policy does, if None.
+        on_exhaustion: what becomes of the request that came last when pages run out: ``recompute``, ``swap`` or ``refuse``.
+        swap_link: link over which caches are swapped out and back; its other side is taken to have room for all.
+    """
+
+    page_tokens: Count = 16
+    utilisation_ratio: Fraction = 1.0
+    watermark_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    reserve: Literal["prompt", "whole"] | None = None
+    on_exhaustion: Literal["recompute", "swap", "refuse"] = "recompute"
+    swap_link: str | None = None
+
+    @model_validator(mode="after")
+    def _link_to_swap_over(self) -> Self:
+        if (self.on_exhaustion == "swap") != (self.swap_link is not None):
+            raise ValueError("'swap_link' names the link for 'on_exhaustion: swap', and stands with it only")
+        return self
+
+
+_INLINE = ("verification", "quantisation", "kv")
+#: the batching policy where none is named and requests arrive over time
+_OPEN = "chunked_prefill"
 
 
 @dataclass(frozen=True)
@@ -52,8 +86,10 @@ class Experiment:
         drafting: options of the draft source.
         verification: how drafts are verified.
         quantisation: in what widths weights and caches are held.
+        kv: how KV caches are kept.
         seed: the one seed of all random streams.
         fold: price identical layers once and multiply; off, every layer is simulated by itself.
+        fast_forward: run iterations between which nothing changes at once; off, each is simulated by itself.
         sources: where the workload's numbers come from (the machine's are in ``system``).
     """
 
@@ -67,11 +103,18 @@ class Experiment:
     drafting: Any
     verification: VerificationSpec
     quantisation: QuantisationSpec
+    kv: KvSpec
     seed: int
     fold: bool
+    fast_forward: bool
     sources: tuple[Source, ...]
     overrides: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def n_requests(self) -> int | None:
+        """How many requests there will be, as far as the workload's options say."""
+        return getattr(self.workload, "n_requests", None)
 
     def resolved(self) -> dict[str, Any]:
         """Return every field as plain values, for a manifest."""
@@ -85,8 +128,10 @@ class Experiment:
             "drafting": self.drafting.model_dump(),
             "verification": self.verification.model_dump(),
             "quantisation": self.quantisation.model_dump(),
+            "kv": self.kv.model_dump(),
             "seed": self.seed,
             "fold": self.fold,
+            "fast_forward": self.fast_forward,
         }
 
 
@@ -98,8 +143,12 @@ class RunOptions:
         hw: a system's name or file.
         trace: a kernel trace's name or file.
         workload: a workload's name or file.
-        batch_size: requests of a static batch; as many requests as the workload has, if None.
-        n_requests: how many requests; the workload's own number, or one batch when only ``batch_size`` is given.
+        batch_size: requests of a batch: of a static one, as many as the workload has, if None; of other batching policies the
+            most.
+        n_requests: how many requests; the workload's own number, or for a closed batch one batch when only ``batch_size`` is
+            given.
+        batching: who joins the batch: a shipped name, a file, or a kind. If None, ``static`` for a closed batch, else
+            ``chunked_prefill``.
         tlp: tokens per request and iteration, where no speculation policy is named.
         speculation: a speculation policy: a shipped name, a file, or a kind; from ``tlp``, if None.
         acceptance: a process that accepts drafts: likewise.
@@ -108,6 +157,7 @@ class RunOptions:
         overrides: assignments, or texts ``path=value`` of such.
         seed: the seed.
         fold: whether to fold identical layers.
+        fast_forward: whether to run iterations between which nothing changes at once.
     """
 
     hw: str
@@ -119,10 +169,12 @@ class RunOptions:
     speculation: str | None = None
     acceptance: str = "always"
     drafting: str = "free"
+    batching: str | None = None
     placement: str | None = None
     overrides: Sequence[Override] = ()
     seed: int = 0
     fold: bool = True
+    fast_forward: bool = True
 
 
 def load_experiment(options: RunOptions, read_system: Callable[..., System] = load_system) -> Experiment:
@@ -139,39 +191,71 @@ def load_experiment(options: RunOptions, read_system: Callable[..., System] = lo
     assignments = [as_assignment(override) for override in options.overrides]
     overrides = _by_section(assignments)
     system = read_system(options.hw, overrides[None], options.placement).for_model(trace.name)
+    workload = _load_workload(options, overrides["workload"])
     parts = {
-        "workload": load_section("workload", options.workload, overrides["workload"], _requests_wanted(options)),
+        "workload": workload,
+        "batching": _load_batching(options, workload, overrides["batching"]),
         "speculation": load_section(
             "speculation", options.speculation or _from_tlp(options.tlp), overrides["speculation"]
         ),
         "acceptance": load_section("acceptance", options.acceptance, overrides["acceptance"]),
         "drafting": load_section("drafting", options.drafting, overrides["drafting"]),
     }
-    workload = parts["workload"]
-    batching = {"kind": "static", "batch_size": options.batch_size or workload.options.n_requests}
     trace_notes = (trace.note,) if trace.note else ()
     return Experiment(
         system=system,
         trace=trace,
         workload_name=workload.name,
         workload=workload.options,
-        batching=parse_kind(_inline("batching", batching, overrides["batching"]), "papisim.policies.batching"),
+        batching=parts["batching"].options,
         speculation=parts["speculation"].options,
         acceptance=parts["acceptance"].options,
         drafting=parts["drafting"].options,
         verification=parse(VerificationSpec, _inline("verification", {}, overrides["verification"])),
         quantisation=parse(QuantisationSpec, _inline("quantisation", {}, overrides["quantisation"])),
+        kv=_parse_kv(system, overrides["kv"]),
         seed=options.seed,
         fold=options.fold,
+        fast_forward=options.fast_forward,
         sources=tuple(source for part in parts.values() for source in part.sources),
         overrides=tuple(each.text for each in assignments),
         notes=(*system.notes, *trace_notes, *(note for part in parts.values() for note in part.notes)),
     )
 
 
-def _requests_wanted(options: RunOptions) -> dict[str, Any]:
-    wanted = options.n_requests or options.batch_size
-    return {} if wanted is None else {"n_requests": wanted}
+def _load_workload(options: RunOptions, overrides: Sequence[Override]) -> SectionFile:
+    wanted = {} if options.n_requests is None else {"n_requests": options.n_requests}
+    workload = load_section("workload", options.workload, overrides, wanted)
+    if workload.kind == "closed_batch" and options.n_requests is None and options.batch_size is not None:
+        return load_section("workload", options.workload, overrides, {"n_requests": options.batch_size})
+    return workload
+
+
+def _load_batching(options: RunOptions, workload: SectionFile, overrides: Sequence[Override]) -> SectionFile:
+    closed, size = workload.kind == "closed_batch", options.batch_size
+    if options.batching is None and closed:
+        batch = {"kind": "static", "batch_size": size or workload.options.n_requests}
+        return load_section("batching", batch, overrides)
+    choice = options.batching or _OPEN
+    if size is None and closed:
+        size = workload.options.n_requests
+    fields = {} if size is None else {_size_field(kind_of("batching", choice)): size}
+    return load_section("batching", choice, overrides, fields)
+
+
+def _size_field(kind: str) -> str:
+    """Return how a batching policy calls the number of requests in a batch."""
+    options = catalog.load_kind(SECTIONS["batching"].package, kind).Options
+    return "batch_size" if "batch_size" in options.model_fields else "max_batch"
+
+
+def _parse_kv(system: System, overrides: Sequence[Override]) -> KvSpec:
+    document = _inline("kv", {}, overrides)
+    kv = parse(KvSpec, document)
+    if kv.swap_link is not None and kv.swap_link not in system.spec.links:
+        hint = did_you_mean(kv.swap_link, system.spec.links)
+        raise document.error(("swap_link",), f"no link '{kv.swap_link}' in {system.name}; {hint}")
+    return kv
 
 
 def _from_tlp(tlp: int) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Section:
 #: the parts of an experiment besides the machine, by the name they have in overrides
 SECTIONS = {
     "workload": Section(Shelf.REQUESTS, "papisim/requests/1", "papisim.workloads"),
+    "batching": Section(Shelf.BATCHING, "papisim/batching/1", "papisim.policies.batching"),
     "speculation": Section(Shelf.SPECULATION, "papisim/speculation/1", "papisim.policies.speculation"),
     "acceptance": Section(Shelf.ACCEPTANCE, "papisim/acceptance/1", "papisim.workloads.acceptance"),
     "drafting": Section(Shelf.DRAFTING, "papisim/drafting/1", "papisim.engine.drafting"),
@@ -82,6 +83,16 @@ def load_section(
         options, found = settle(options)
         notes += found
     return SectionFile(name, options, tuple(sources), notes)
+
+
+def kind_of(section: str, choice: str | Mapping[str, Any]) -> str:
+    """Return the kind that a part of an experiment is of.
+
+    Raises:
+        InputError, InputErrors: what is wrong with the choice, with places.
+    """
+    _, document, _, _ = _open_section(section, SECTIONS[section], choice)
+    return str(document.data.get("kind"))
 
 
 def _open_section(

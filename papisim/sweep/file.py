@@ -49,9 +49,11 @@ class Base(Spec):
     speculation: Any = None
     acceptance: Any = "always"
     draft: Any = "free"
+    batching: Any = None
     placement: Name | None = None
     seed: Seed = 0
     fold: bool = True
+    fast_forward: bool = True
     set: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -63,7 +65,13 @@ OPTIONS = {name: _IN_PYTHON.get(name, name) for name in Base.model_fields if nam
 
 #: options that name a file or something shipped
 _SHELVES = {"hw": Shelf.SYSTEM, "trace": Shelf.TRACE}
-_SECTION_OF = {"workload": "workload", "speculation": "speculation", "acceptance": "acceptance", "draft": "drafting"}
+_SECTION_OF = {
+    "workload": "workload",
+    "speculation": "speculation",
+    "acceptance": "acceptance",
+    "draft": "drafting",
+    "batching": "batching",
+}
 
 
 class AxisFields(Spec):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from papisim.engine.build import Demand, Machine
 from papisim.engine.step import Category, Phase, StepPlanner
-from papisim.ops.lower import decode_shape, ragged_lengths
+from papisim.ops.lower import Prompts, decode_shape, ragged_lengths
 from papisim.ops.trace import KernelTrace
 from papisim.policies.speculation.base import Draft
 from papisim.spec.base import Spec
@@ -64,13 +64,16 @@ class DraftSource(Protocol):
             cached: tokens in each request's cache, shape (RLP,).
         """
 
-    def verify(self, drafts: Sequence[Draft], cached: Ints, rows: Ints) -> list[Phase]:
+    def verify(
+        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None
+    ) -> list[Phase]:
         """Return the phases of verifying.
 
         Args:
             drafts: what each request drafted.
             cached: tokens in each request's cache, shape (RLP,).
             rows: token-rows verified for each request, padding included, shape (RLP,).
+            prompts: those that are computed in the same step, if any.
         """
 
 
@@ -82,11 +85,13 @@ class WholeVerification:
     def __init__(self, context: DraftContext) -> None:
         self._context = context
 
-    def verify(self, drafts: Sequence[Draft], cached: Ints, rows: Ints) -> list[Phase]:
+    def verify(
+        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None
+    ) -> list[Phase]:
         """Return the phases of one step of the whole target model over all rows."""
         del drafts
         shape = decode_shape(len(rows), int(rows.sum()))
-        return self._context.planner.decode(shape, ragged_lengths(cached, rows))
+        return self._context.planner.decode(shape, ragged_lengths(cached, rows), prompts)
 
 
 def serial_steps(drafts: Sequence[Draft], cached: Ints) -> list[tuple[Ints, Ints]]:

@@ -17,7 +17,7 @@ from papisim.engine.build import Demand
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, Ints, as_drafting, serial_steps
 from papisim.engine.step import Phase
 from papisim.errors import InputError
-from papisim.ops.lower import StepShape, ragged_lengths
+from papisim.ops.lower import Prompts, StepShape, ragged_lengths
 from papisim.policies.speculation.base import Draft
 
 
@@ -50,7 +50,9 @@ class Source:
                 phases += as_drafting(self._planner.decode(shape, ragged_lengths(caches, rows)))
         return phases
 
-    def verify(self, drafts: Sequence[Draft], cached: Ints, rows: Ints) -> list[Phase]:
+    def verify(
+        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None
+    ) -> list[Phase]:
         """Return the phases of the layers that drafting has not computed."""
         exits = np.array([self._exit_of(draft) if draft.length else 0 for draft in drafts], dtype=np.int64)
         phases: list[Phase] = []
@@ -59,7 +61,7 @@ class Source:
             needed = np.where(exits > first, 1, rows)  # before its exit layer a request lacks its last token alone
             total = int(needed.sum())
             shape = StepShape(len(needed), total, total if end == self._n_layers else 0, (first, end))
-            phases += self._planner.decode(shape, ragged_lengths(cached, needed))
+            phases += self._planner.decode(shape, ragged_lengths(cached, needed), prompts)
         return phases
 
     def _exit_of(self, draft: Draft) -> int:

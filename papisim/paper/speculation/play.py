@@ -11,6 +11,7 @@ from papisim.engine.build import build_kind
 from papisim.engine.ledger import RequestRow
 from papisim.engine.speculation import Speculator
 from papisim.engine.step import Phase
+from papisim.ops.lower import Prompts
 from papisim.policies.speculation.base import Draft, Round
 from papisim.spec.experiment import VerificationSpec
 from papisim.spec.sections import load_section
@@ -25,8 +26,10 @@ class _NoMachine:
         del drafts, cached
         return []
 
-    def verify(self, drafts: Sequence[Draft], cached: Ints, rows: Ints) -> list[Phase]:
-        del drafts, cached, rows
+    def verify(
+        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None
+    ) -> list[Phase]:
+        del drafts, cached, rows, prompts
         return []
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from papisim.policies.batching.base import BatchingOptions, BatchingView
+from papisim.policies.batching.base import DECODE, BatchingOptions, BatchingView, StepPlan, whole_prompts
 from papisim.spec.base import Count
 
 
@@ -18,10 +18,16 @@ class Options(BatchingOptions):
 class Batching:
     """Admits a whole batch when the last one is gone."""
 
+    joins_running: ClassVar[bool] = False
+    reserves_whole: ClassVar[bool] = True
+    must_fit: ClassVar[bool] = True
+
     def __init__(self, options: Options) -> None:
         self._batch_size = options.batch_size
 
-    def admit(self, view: BatchingView) -> int:
-        """Return a full batch, or the rest when nothing more will come; nothing while a batch runs."""
-        enough = view.waiting >= self._batch_size or not view.more_to_come
-        return min(view.waiting, self._batch_size) if view.running == 0 and enough else 0
+    def plan(self, view: BatchingView) -> StepPlan:
+        """Admit a full batch, or the rest when nothing more will come; nothing while a batch runs."""
+        waiting = len(view.waiting)
+        if view.admitted or (waiting < self._batch_size and view.more_to_come):
+            return DECODE
+        return whole_prompts(view, min(waiting, self._batch_size), decode=False)

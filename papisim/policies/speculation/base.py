@@ -117,7 +117,14 @@ class Round:
 
 
 class SpeculationPolicy(Protocol):
-    """Decides what is drafted."""
+    """Decides what is drafted.
+
+    Attributes:
+        steady_tlp: tokens in flight of every request in every iteration, whatever happens: 1 without drafts, else one
+            more than each drafts as a chain. None for a policy that may change its mind.
+    """
+
+    steady_tlp: int | None
 
     def plan(self, view: SpeculationView) -> list[Draft]:
         """Return the draft of each request of the view, in its order."""
@@ -137,6 +144,8 @@ class SpeculationPolicy(Protocol):
 
 class AsPlanned:
     """A policy without a dynamic stop."""
+
+    steady_tlp: int | None = None
 
     def cut(self, requests: Sequence[int], drafts: Sequence[Draft], proposals: Sequence[Proposal]) -> list[int]:
         """Return the lengths as planned."""

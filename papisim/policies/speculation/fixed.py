@@ -19,6 +19,7 @@ class Speculation(Stateless):
     """TLP never changes."""
 
     def __init__(self, options: Options) -> None:
+        self.steady_tlp = options.tlp
         self._draft = Draft(options.tlp - 1)
 
     def plan(self, view: SpeculationView) -> list[Draft]:

@@ -16,6 +16,8 @@ class Options(SpeculationOptions):
 class Speculation(Stateless):
     """TLP is 1."""
 
+    steady_tlp: int | None = 1
+
     def __init__(self, options: Options) -> None:
         del options
 

@@ -35,10 +35,11 @@ def test_ragged_rows_attend_to_their_own_caches():
     assert lengths.pairs == 1 * 11 + 4 * 24
 
 
-def test_the_first_token_comes_without_growing_the_cache():
-    batch = batch_of((10, 5))
-    emitted, ended = batch.first_token()
-    assert (emitted, ended, batch.cached_tokens) == (1, [], 10)
+def test_who_has_its_first_token_joins_with_one_token_that_is_not_cached():
+    row = RequestRow(0, 0.0, 10, 5, emitted_tokens=1)
+    batch = Batch()
+    batch.join([row])
+    assert (batch.cached_tokens, batch.remaining.tolist()) == (10, [4])
 
 
 def test_a_request_ends_mid_iteration_and_emits_only_what_it_has_left():
@@ -78,10 +79,27 @@ def test_rejected_drafts_are_rolled_back():
     assert batch.cached.tolist() == [11, 25]
 
 
-def test_a_batch_absorbs_another_as_it_is():
-    batch, other = batch_of((10, 5)), batch_of((20, 7))
-    other.first_token()
-    batch.absorb(other)
-    assert batch.cached_tokens == 30
-    _, ended = batch.emit(np.array([5, 6]))
-    assert len(ended) == 2, "the second had one token less to say"
+def test_who_leaves_takes_what_it_has_with_it():
+    batch = batch_of((10, 50), (20, 50), (30, 50))
+    batch.emit(each(batch, 7))
+    last = batch.drop_last()
+    assert (last.request_id, last.emitted_tokens, last.computed_tokens) == (2, 7, 37)
+    assert batch.cached_tokens == 17 + 27
+    assert [row.request_id for row in batch.drop_all()] == [0, 1]
+    assert (len(batch), batch.cached_tokens) == (0, 0)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=1, max_size=20),
+    st.integers(1, 8),
+    st.integers(1, 20),
+)
+def test_many_iterations_at_once_are_as_many_single_ones(lengths: list[tuple[int, int]], tlp: int, n: int):
+    at_once, one_by_one = batch_of(*lengths), batch_of(*lengths)
+    rows = list(at_once.rows)
+    total, _ = at_once.emit(n * tlp)
+    assert total == sum(one_by_one.emit(tlp)[0] for _ in range(n))
+    assert at_once.cached.tolist() == one_by_one.cached.tolist()
+    assert at_once.cached_tokens == one_by_one.cached_tokens == int(at_once.cached.sum())
+    gone = [row for row in rows if row not in at_once.rows]
+    assert all(row.emitted_tokens == row.output_tokens for row in gone)

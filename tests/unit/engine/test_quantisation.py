@@ -26,7 +26,7 @@ def end_s(*overrides, **options):
 @pytest.mark.parametrize("hw", ["papi", "gpu_only", "a100_hbmpim"])
 def test_sixteen_bits_are_the_run_as_it_was_to_the_last_bit(hw):
     said = ("quantisation.weight_bits=16", "quantisation.kv_bits=16", "quantisation.group=32")
-    assert simulate(experiment(*said, hw=hw)).ledger == simulate(experiment(hw=hw)).ledger
+    assert simulate(experiment(*said, hw=hw)).ledger.steps == simulate(experiment(hw=hw)).ledger.steps
 
 
 @pytest.mark.parametrize("hw", ["papi", "gpu_only"])

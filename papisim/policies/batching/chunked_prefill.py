@@ -1,0 +1,53 @@
+"""Chunked prefill: a budget of tokens a step, which decoding takes from first and prompts fill up, in chunks.
+
+Stall-free batching (Agrawal et al., Sarathi-Serve, OSDI 2024), the default of vLLM since its first version's scheduler.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import ClassVar, Literal
+
+from papisim.policies.batching.base import BatchingView, StepPlan
+from papisim.policies.batching.limits import LimitedOptions, joining
+from papisim.spec.base import Count
+
+
+class Options(LimitedOptions):
+    """The limits of the batch and of a step.
+
+    Attributes:
+        chunk_tokens: most token-rows of a step, those of decoding included (vLLM's ``max_num_batched_tokens``, Sarathi's
+            chunk size). Decoding takes part whatever it needs.
+    """
+
+    kind: Literal["chunked_prefill"]
+    chunk_tokens: Count
+
+
+class Batching:
+    """Decodes in every step, and gives what is left of the budget to prompts in the order of their arrival."""
+
+    joins_running: ClassVar[bool] = True
+    reserves_whole: ClassVar[bool] = False
+    must_fit: ClassVar[bool] = False
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def plan(self, view: BatchingView) -> StepPlan:
+        """Go on with the prompts that have begun, then admit as many as get a token each."""
+        budget = self._options.chunk_tokens - view.decode_rows
+        chunks: list[int] = []
+        for left in view.prefilling:
+            chunks.append(max(0, min(left, budget)))
+            budget -= chunks[-1]
+        join = 0
+        if budget > 0 and view.waiting:
+            for request in islice(view.waiting, joining(self._options, view, budget)):
+                if budget <= 0:
+                    break
+                chunks.append(min(request.prompt_left, budget))
+                budget -= chunks[-1]
+                join += 1
+        return StepPlan(join, tuple(chunks))

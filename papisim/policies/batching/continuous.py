@@ -1,0 +1,33 @@
+"""Continuous batching: requests join and leave between iterations, their whole prompts beside the others' tokens.
+
+Iteration-level scheduling with selective batching (Yu et al., Orca, OSDI 2022): a step holds the new requests' prompts and
+one iteration of all others.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from papisim.policies.batching.base import BatchingView, StepPlan, whole_prompts
+from papisim.policies.batching.limits import LimitedOptions, joining
+
+
+class Options(LimitedOptions):
+    """The limits of the batch."""
+
+    kind: Literal["continuous"]
+
+
+class Batching:
+    """Admits whatever fits before every step."""
+
+    joins_running: ClassVar[bool] = True
+    reserves_whole: ClassVar[bool] = False
+    must_fit: ClassVar[bool] = False
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def plan(self, view: BatchingView) -> StepPlan:
+        """Compute the prompts of all that fit, and decode."""
+        return whole_prompts(view, joining(self._options, view), decode=True)

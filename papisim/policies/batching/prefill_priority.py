@@ -1,0 +1,45 @@
+"""Prefill first: new requests' whole prompts run in a step of their own while decoding pauses.
+
+vLLM's scheduler before chunked prefill (Kwon et al., vLLM, SOSP 2023). It favours the time to first token; every prompt is
+a stall between two tokens of all others.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate, islice
+from typing import ClassVar, Literal
+
+from papisim.policies.batching.base import DECODE, BatchingView, StepPlan, whole_prompts
+from papisim.policies.batching.limits import LimitedOptions, joining
+from papisim.spec.base import Count
+
+
+class Options(LimitedOptions):
+    """The limits of the batch and of a prefill.
+
+    Attributes:
+        prefill_tokens: most prompt tokens of a step (vLLM's ``max_num_batched_tokens``); a longer prompt runs alone.
+    """
+
+    kind: Literal["prefill_priority"]
+    prefill_tokens: Count
+
+
+class Batching:
+    """Computes prompts whenever some fit, and decodes otherwise."""
+
+    joins_running: ClassVar[bool] = True
+    reserves_whole: ClassVar[bool] = False
+    must_fit: ClassVar[bool] = False
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def plan(self, view: BatchingView) -> StepPlan:
+        """Admit as many as a prefill holds; with none, decode."""
+        most = joining(self._options, view)
+        sums = islice(accumulate(view.prompts(most)), len(view.prefilling), None)
+        join = sum(tokens <= self._options.prefill_tokens for tokens in sums)
+        if most and not view.prefilling:
+            join = max(join, 1)
+        return whole_prompts(view, join, decode=False) if join or view.prefilling else DECODE

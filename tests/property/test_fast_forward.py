@@ -1,0 +1,98 @@
+"""Iterations that are run at once are those that are run one by one: every reported figure is the same to 1e-9."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from papisim.engine.run import Run
+from papisim.ops.lower import kv_bytes_per_token
+from papisim.results.frames import frames
+from papisim.results.metrics import summarise
+
+SYSTEMS = ["papi", "gpu_only", "a100_attacc", "attacc_only"]
+POLICIES = ["static", "dynamic", "continuous", "chunked_prefill", "prefill_priority"]
+KV = [
+    "kv.reserve=whole",
+    "kv.on_exhaustion=recompute",
+    "kv.on_exhaustion=refuse",
+    "kv={on_exhaustion: swap, swap_link: nvlink}",
+]
+
+requests_of_an_hour = st.lists(
+    st.tuples(st.floats(0, 1, allow_subnormal=False), st.integers(1, 700), st.integers(1, 40)),
+    min_size=1,
+    max_size=12,
+).map(lambda requests: [(round(arrival_s, 6) * 1.0000001, *rest) for arrival_s, *rest in sorted(requests)])
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Return where two results differ by more than rounding."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        return [text for key in one for text in differences(one[key], other[key], f"{path}.{key}")]
+    if isinstance(one, list):
+        if len(one) != len(other):
+            return [f"{path}: {len(one)} and {len(other)} entries"]
+        return [
+            text for i, pair in enumerate(zip(one, other, strict=True)) for text in differences(*pair, f"{path}[{i}]")
+        ]
+    if isinstance(one, float):
+        same = math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-15) or (math.isnan(one) and math.isnan(other))
+        return [] if same else [f"{path}: {one!r} and {other!r}"]
+    return [] if one == other else [f"{path}: {one!r} and {other!r}"]
+
+
+def everything(run: Run) -> dict[str, Any]:
+    figures = {name: frame.to_dict("records") for name, frame in frames(run).items()}
+    for row in figures["runs"]:
+        row.pop("overrides")
+    return {"summary": summarise(run), **figures}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    requests=requests_of_an_hour,
+    hw=st.sampled_from(SYSTEMS),
+    batching=st.sampled_from(POLICIES),
+    kv=st.sampled_from(KV),
+    tlp=st.sampled_from([1, 1, 3]),
+    batch=st.integers(1, 8),
+    pages=st.sampled_from([None, 60, 200]),
+)
+def test_fast_forward_changes_no_figure(
+    serve: Callable[..., Run], requests, hw, batching, kv, tlp, batch, pages
+):  # fmt: skip
+    overrides = [] if "nvlink" in kv and hw == "attacc_only" else [kv]
+    options = {"batching": batching, "batch_size": batch, "tlp": tlp, "overrides": overrides}
+    if pages is not None and batching != "static":
+        run = serve([(0.0, 1, 1)], hw)
+        capacity = run.ledger.kv_capacity_bytes
+        page = 16 * kv_bytes_per_token(run.trace)
+        device = run.experiment.system.spec.roles.kv
+        total = run.machine.pools[device].capacity_bytes
+        ratio = (total - capacity + (pages + 0.5) * page) / total
+        if run.machine.roles.kv == run.machine.roles.weights:
+            overrides.append(f"kv={{{_fields(kv)}utilisation_ratio: {ratio!r}}}")
+    fast, slow = (serve(requests, hw, fast_forward=on, **options) for on in (True, False))
+    assert differences(everything(slow), everything(fast)) == []
+
+
+def _fields(kv: str) -> str:
+    inner = (
+        kv.removeprefix("kv={").rstrip("}") if kv.startswith("kv={") else kv.removeprefix("kv.").replace("=", ": ")
+    )
+    return f"{inner}, "
+
+
+@pytest.mark.parametrize("hw", SYSTEMS)
+def test_a_long_steady_stretch_is_one_segment_and_its_steps_are_those_of_the_oracle(
+    serve: Callable[..., Run], hw: str
+):
+    requests = [(0.0, 100, 300)]
+    fast, slow = (serve(requests, hw, fast_forward=on) for on in (True, False))
+    assert (len(fast.ledger.segments), len(slow.ledger.segments)) == (2, 300)
+    assert differences(everything(slow), everything(fast)) == []
