@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from papisim.cli._options import format_option, print_json, quiet_option
+from papisim.cli._figures import Asked, run
+from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option
 from papisim.errors import MissingExtra
-from papisim.paper.reproduce import check_subject, rows
+from papisim.paper.reproduce import rows
 from papisim.paper.speculation.figure import MACHINES, closed, figure, findings, machines_and_batches
 from papisim.paper.verdict import Row
 from papisim.report.claims import print_claims
@@ -22,26 +23,52 @@ from papisim.results.store import check_free
 
 
 @click.command(name="reproduce")
-@click.argument("what", metavar="WHAT")
-@format_option("table", "json", "csv")
+@click.argument("what", metavar="[FIGURE]...", nargs=-1)
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder for the claims and, simulated only then, the figure of tokens/s by batch and policy.",
+    "--stance",
+    type=click.Choice(["physical", "paper"]),
+    default="physical",
+    show_default=True,
+    help="How the PAPI paper's open choices are read: as a machine would do, or as fits its numbers best.",
 )
-@click.option("--force", is_flag=True, help="Write into --out although it is not empty.")
+@click.option("--sensitivity", is_flag=True, help="Also move each assumed constant by a fifth, both ways.")
+@click.option("--processes", type=PositiveInt(), help="How many runs at once.  [default: all cores]")
+@format_option("table", "json", "csv")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for data, figures and a page.")
+@click.option("--force", is_flag=True, help="Replace the results in --out.")
 @quiet_option
-def command(*, what: str, output: str, out: Path | None, force: bool, quiet: bool) -> None:
-    """Simulate what the literature claims, and print claimed, simulated, verdict and reason.
+def command(
+    *,
+    what: tuple[str, ...],
+    stance: str,
+    sensitivity: bool,
+    processes: int | None,
+    output: str,
+    out: Path | None,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Simulate what the literature claims, and print published, simulated, error and verdict.
 
-    WHAT is ``speculation``: six systems that draft tokens. A verdict is ``in range`` where the simulated value is within
-    the claim's tolerance, ``direction holds`` where it has the same sign of effect, else ``off``.
+    FIGURE is fig2, fig4, fig6, fig7, fig8, fig9, fig10a, fig10b, fig11, fig12 or eq4 of the PAPI paper; all of them, if none
+    is named. ``speculation`` reproduces six systems that draft tokens instead. A verdict is ``in range`` where the
+    simulated value is within the claim's tolerance, ``direction holds`` where it has the same sign of effect, else ``off``.
 
     \b
     Example:
+      papisim reproduce fig7 eq4
+      papisim reproduce --stance paper --out papi-paper
       papisim reproduce speculation
     """
-    check_subject(what)
+    if what == ("speculation",):
+        _speculation(output, out, force=force, quiet=quiet)
+    else:
+        asked = Asked(what, stance, sensitivity)
+        run(asked, output, out, force=force, quiet=quiet, processes=processes)
+
+
+def _speculation(output: str, out: Path | None, *, force: bool, quiet: bool) -> None:
+    what = "speculation"
     if out is not None and not force:
         check_free(out, force=False)
     found = list(rows(what))

@@ -49,8 +49,19 @@ class Setup(Spec):
 
 
 class Published(Spec):
-    """A system's entry: its experiments, its claims, and further published figures that its module works with."""
+    """The entry of a system or a figure.
 
+    Attributes:
+        title: what it shows.
+        assumed: what the publication does not state and every experiment of the entry takes for granted.
+        setups: experiments by name.
+        claims: what is claimed, by name.
+        figures: further published figures, and settings, that its module works with.
+        figures_source: where those are from.
+    """
+
+    title: str = ""
+    assumed: list[str] = Field(default_factory=list)
     setups: dict[str, Setup] = Field(default_factory=dict)
     claims: Annotated[dict[str, Claim], Field(min_length=1)]
     figures: dict[str, Any] = Field(default_factory=dict)
@@ -77,7 +88,7 @@ class Study:
         entry = self.published.claims[claim]
         error, verdict = judge(entry, simulated)
         return Row(
-            self.system, entry.what, entry.claimed, simulated, error, verdict, reason, entry.reliability, entry.source
+            self.system, entry.what, entry.shown, simulated, error, verdict, reason, entry.reliability, entry.source
         )
 
 

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from papisim.report.console import console
 
-_STYLES = {"in range": "green", "direction holds": "yellow", "off": "red", "not testable": "dim"}
+#: how verdicts are coloured
+STYLES = {"in range": "green", "direction holds": "yellow", "off": "red", "not testable": "dim"}
 
 
 def print_claims(rows: list[dict[str, Any]]) -> None:
@@ -18,17 +19,18 @@ def print_claims(rows: list[dict[str, Any]]) -> None:
     for name in ("claimed", "simulated", "error"):
         next(column for column in table.columns if column.header == name).justify = "right"
     for row in rows:
-        style = _STYLES[row["verdict"]]
+        style = STYLES[row["verdict"]]
         error = "" if row["relative_error"] is None else f"{100 * row['relative_error']:+.0f} %"
-        cells = (row["claim"], _value(row["claimed"]), _value(row["simulated"]), error)
+        cells = (row["claim"], shown(row["claimed"]), shown(row["simulated"]), error)
         table.add_row(row["system"], *cells, f"[{style}]{row['verdict'].value}[/{style}]")
         table.add_row("", f"[dim]{row['reason']}[/dim]", end_section=True)
     page.print(table)
-    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in _STYLES}
+    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in STYLES}
     page.print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()), style="bold")
 
 
-def _value(value: float | str | None) -> str:
+def shown(value: float | str | None) -> str:
+    """Return a claimed or simulated value in words."""
     if value is None:
         return "—"
     return value if isinstance(value, str) else f"{value:.4g}"

@@ -38,9 +38,9 @@ def test_every_claim_has_a_verdict_and_a_reason_within_a_minute():
 
 
 def test_other_figures_are_refused_with_what_there_is():
-    result = CliRunner().invoke(papisim, ["reproduce", "fig8"])
+    result = CliRunner().invoke(papisim, ["reproduce", "speculations"])
     assert result.exit_code != 0
-    assert "speculation" in str(result.exception)
+    assert "did you mean 'speculation'" in str(result.exception)
 
 
 def test_the_calibrated_table_can_be_pasted():

@@ -1,0 +1,106 @@
+"""What figures are computed from: the runs of all their cells, in one reading or in every reading at once.
+
+A value is a number, or an array with one entry for each reading of a product; figures do not need to know which, since
+they only add, divide and compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Literal
+
+import numpy as np
+
+from papisim.paper.cell import PARTS, PHASES, Case, Cell, Floats, Record
+from papisim.paper.readings import Protocol
+
+#: a float, or an array over readings
+Value = Any
+
+_TIMES = PARTS[: PARTS.index("energy")]
+_DECODE = slice(PHASES.index("decode"), None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A cell's run, taken apart.
+
+    Attributes:
+        parts: seconds and joules by part, each of shape (phases, …).
+        static_w: power that the machine always draws.
+        iterations: of decoding.
+        fc_pim_ratio: share of decoding's FC FLOP that PIM computes.
+    """
+
+    parts: Mapping[str, Floats]
+    static_w: Value
+    iterations: Value
+    fc_pim_ratio: Value
+
+    @classmethod
+    def of(cls, record: Record | None) -> Run:
+        """Return a record as a run; one that memory did not hold is not a number."""
+        if record is None:
+            nothing = {name: np.full(len(PHASES), np.nan) for name in PARTS}
+            return cls(nothing, float("nan"), float("nan"), float("nan"))
+        parts = dict(zip(PARTS, record.parts.T, strict=True))
+        return cls(parts, record.static_w, record.iterations, record.fc_pim_ratio)
+
+    def time_s(self, phases: slice) -> Value:
+        """Return the seconds of some phases."""
+        return sum(self.parts[name][phases].sum(axis=0) for name in _TIMES)
+
+    def energy_j(self, phases: slice) -> Value:
+        """Return the joules of some phases, static power included."""
+        working = sum(self.parts[name][phases].sum(axis=0) for name in ("energy", "link_energy"))
+        return working + self.static_w * self.time_s(phases)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The runs of all cells, and how they are counted."""
+
+    runs: Mapping[Cell, Run]
+    protocol: Protocol
+
+    def time_s(self, system: str, case: Case) -> Value:
+        """Return the seconds that a case takes, of the phases that are counted."""
+        return self.runs[Cell(system, case)].time_s(self._counted(self.protocol.counted))
+
+    def energy_j(self, system: str, case: Case) -> Value:
+        """Return the joules that a case takes, of the phases whose energy is counted."""
+        how = self.protocol.energy_counted
+        counted = self.protocol.counted if how == "as_time" else how
+        return self.runs[Cell(system, case)].energy_j(self._counted(counted))
+
+    def decode_s(self, system: str, case: Case, *parts: str) -> Value:
+        """Return the seconds of decoding, or of some of its parts."""
+        run = self.runs[Cell(system, case)]
+        if not parts:
+            return run.time_s(_DECODE)
+        return sum(run.parts[name][_DECODE].sum(axis=0) for name in parts)
+
+    def speed_up(self, case: Case, over: str) -> Value:
+        """Return how much faster PAPI is than another machine."""
+        return self.time_s(over, case) / self.time_s("papi", case)
+
+    def energy_gain(self, case: Case, over: str) -> Value:
+        """Return how much less energy PAPI takes than another machine, for the same tokens."""
+        return self.energy_j(over, case) / self.energy_j("papi", case)
+
+    def mean(self, ratios: Sequence[Value]) -> Value:
+        """Return the average of ratios, as the protocol has it."""
+        if self.protocol.mean == "arithmetic":
+            return sum(ratios) / len(ratios)
+        return np.exp(sum(np.log(ratio) for ratio in ratios) / len(ratios))
+
+    @staticmethod
+    def _counted(how: Literal["end_to_end", "decode"]) -> slice:
+        return slice(None) if how == "end_to_end" else _DECODE
+
+
+def largest(values: Sequence[Value]) -> Value:
+    """Return the largest of values, for each reading."""
+    return reduce(np.maximum, values)

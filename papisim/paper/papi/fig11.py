@@ -1,0 +1,46 @@
+"""Figure 11: decoding on PIM alone, hybrid PIM against AttAcc-only."""
+
+from __future__ import annotations
+
+from papisim.paper.cell import Case, Cell
+from papisim.paper.figure import Table, View
+from papisim.paper.outcomes import Value
+from papisim.paper.study import Study
+from papisim.report.figures.chart import Chart
+
+CHART = Chart(
+    kind="bars",
+    x=("batch", "tlp"),
+    y="speed_up",
+    series="model",
+    x_label="batch, TLP",
+    y_label="speed-up of hybrid PIM over AttAcc-only",
+    line=1.0,
+)
+HYBRID, BASELINE = "papi_pim_only", "attacc_only"
+
+
+def cases(study: Study) -> list[Case]:
+    """Return the settings, the smallest first and the largest last."""
+    model, category = study.figure("model"), study.figure("category")
+    return [Case(model, category, batch, tlp) for batch in study.figure("batches") for tlp in study.figure("tlps")]
+
+
+def cells(study: Study) -> list[Cell]:
+    """Return every setting on both."""
+    return [Cell(system, case) for system in (HYBRID, BASELINE) for case in cases(study)]
+
+
+def _speed_up(view: View, case: Case) -> Value:
+    return view.outcomes.decode_s(BASELINE, case) / view.outcomes.decode_s(HYBRID, case)
+
+
+def values(view: View) -> dict[str, Value]:
+    """Return the mean speed-up of decoding, and those of the smallest and the largest setting."""
+    ratios = [_speed_up(view, case) for case in cases(view.study)]
+    return {"mean": view.outcomes.mean(ratios), "small": ratios[0], "large": ratios[-1]}
+
+
+def table(view: View) -> Table:
+    """Return the speed-up of every setting."""
+    return [{**case._asdict(), "speed_up": float(_speed_up(view, case))} for case in cases(view.study)]

@@ -1,0 +1,58 @@
+"""Figure 7: energy and power of FC on PIM, by how often a column that is read is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from papisim.devices.pim.energy import column_energy, fed_w
+from papisim.paper.cell import Cell
+from papisim.paper.figure import Table, View
+from papisim.paper.outcomes import Value
+from papisim.paper.study import Study
+from papisim.report.figures.chart import Chart
+from papisim.results.pim_validation import dram_share
+
+CHART = Chart(
+    kind="stacked",
+    x=("reuse",),
+    y="share",
+    series="part",
+    x_label="data reuse",
+    y_label="share of FC-PIM's energy",
+)
+_PARTS = {
+    "DRAM": ("dram_activation_j", "dram_access_j"),
+    "transfer": ("dram_transfer_j",),
+    "FPU": ("pim_compute_j",),
+}
+
+
+def cells(study: Study) -> list[Cell]:
+    """Return none: the figure is on single columns."""
+    del study
+    return []
+
+
+def values(view: View) -> dict[str, Value]:
+    """Return DRAM's share of energy, and power over its budget."""
+    fc_pim: Any = view.bench.pool("papi", "fc_pim")
+    shares = {f"share_{reuse}": dram_share(fc_pim, reuse) for reuse in (1, 64)}
+    return shares | {name: _budgets(view, *place) for name, place in view.setting("powers").items()}
+
+
+def _budgets(view: View, system: str, device: str, reuse: int) -> float:
+    part = view.bench.pool(system, device).part
+    return fed_w(reuse, part.energy, part.organisation, part.fpu) / float(part.power.budget_w)
+
+
+def table(view: View) -> Table:
+    """Return the shares of energy, and power, by reuse."""
+    part = view.bench.pool("papi", "fc_pim").part
+    rows = []
+    for reuse in view.setting("reuses"):
+        energy = column_energy(reuse, part.energy, part.organisation, part.fpu)
+        watts = fed_w(reuse, part.energy, part.organisation, part.fpu)
+        for name, fields in _PARTS.items():
+            joules = sum(getattr(energy, field) for field in fields)
+            rows.append({"reuse": reuse, "part": name, "share": joules / energy.total_j, "fed_w": watts})
+    return rows
