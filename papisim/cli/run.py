@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from papisim.cli._options import (
     show_notes,
 )
 from papisim.engine.run import simulate
+from papisim.report.perfetto import parse_window, timeline
 from papisim.report.summary import print_run
 from papisim.results.metrics import summarise
 from papisim.results.store import check_free, write_run
@@ -29,9 +31,30 @@ from papisim.spec.experiment import load_experiment
 @click.option("--placement", metavar="KIND[:DEVICE]", help="Where FC runs: papi, cheapest, pinned:DEVICE.")
 @format_option("table", "json")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for frames, summary and manifest.")
-@click.option("--force", is_flag=True, help="Replace the results in --out.")
+@click.option(
+    "--timeline",
+    "timeline_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Chrome trace of the run, for Perfetto.",
+)
+@click.option(
+    "--timeline-window",
+    metavar="FROM..TO",
+    help="Steps of the timeline, kernel by kernel: 0.1s..0.2s, or iterations 100..120.  [default: all, 8 kernel by kernel]",
+)
+@click.option("--force", is_flag=True, help="Replace what is in --out and --timeline.")
 @quiet_option
-def command(*, output: str, out: Path | None, force: bool, quiet: bool, **options: Any) -> None:
+def command(
+    *,
+    output: str,
+    out: Path | None,
+    timeline_file: Path | None,
+    timeline_window: str | None,
+    force: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Simulate one machine serving one stream of requests.
 
     Results go to stdout, notes and progress to stderr.
@@ -39,19 +62,26 @@ def command(*, output: str, out: Path | None, force: bool, quiet: bool, **option
     \b
     Example:
       papisim run --hw papi --trace llama65b --batch 64 --tlp 2 --out results/first
+      papisim run --hw papi --trace llama7b --batch 16 --timeline first.json --timeline-window 0.1s..0.12s
     """
+    if timeline_window is not None and timeline_file is None:
+        raise click.UsageError("--timeline-window needs --timeline FILE")
+    window = None if timeline_window is None else parse_window(timeline_window)
     experiment = load_experiment(run_options_of(options))
     show_notes([experiment], quiet=quiet)
     if out is not None:
         check_free(out, force=force)
-    with progress(
-        experiment.n_requests, f"{experiment.system.name} · {experiment.trace.name}", quiet=quiet
-    ) as advance:
-        run = simulate(experiment, advance)
+    label = f"{experiment.system.name} · {experiment.trace.name}"
+    with (
+        progress(experiment.n_requests, label, quiet=quiet) as advance,
+        timeline(experiment, timeline_file, window, force=force) if timeline_file else nullcontext() as probe,
+    ):
+        run = simulate(experiment, advance, probe)
     if out is not None:
         write_run(run, out, force=force)
-        if not quiet:
-            click.echo(f"papisim: wrote {out}", err=True)
+    for written in (timeline_file, out):
+        if written is not None and not quiet:
+            click.echo(f"papisim: wrote {written}", err=True)
     if output == "json":
         print_json(summarise(run))
     else:

@@ -197,7 +197,7 @@ class StepPlanner:
         machine: the hardware.
         placement: where FC kernels of decoding steps run.
         seed: the seed of the experts' router.
-        fold: price identical layers once and multiply.
+        fold: price identical layers once and multiply; may be changed between steps.
     """
 
     def __init__(
@@ -207,8 +207,8 @@ class StepPlanner:
         self._machine = machine
         self._placement = placement
         self._seed = seed
-        self._fold = fold
-        self._memory: dict[StepShape, Layout] = {}
+        self.fold = fold
+        self._memory: dict[tuple[StepShape, bool], Layout] = {}
 
     def decode(self, shape: StepShape, lengths: KvLengths, prompts: Prompts | None = None) -> list[Phase]:
         """Return the phases of a decoding step.
@@ -288,11 +288,11 @@ class StepPlanner:
 
     def layout(self, shape: StepShape) -> Layout:
         """Return all of a step but its attention."""
-        layout = self._memory.get(shape)
+        layout = self._memory.get((shape, self.fold))
         if layout is None:
             step = _Step(self._trace, self._machine, self._placement, self._seed, shape)
-            items = list(step.folded() if self._fold else step.unfolded())
-            layout = self._memory[shape] = Layout.of(_merge(items) if self._fold else items)
+            items = list(step.folded() if self.fold else step.unfolded())
+            layout = self._memory[shape, self.fold] = Layout.of(_merge(items) if self.fold else items)
         return layout
 
 

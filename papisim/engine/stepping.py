@@ -84,7 +84,7 @@ class Stepper:
         self._env, self._name, self._memory = env, name, memory
         self._residents, self._planner, self._speculator = residents, planner, speculator
         self._ledger, self._may_come, self._probe = ledger, may_come, probe
-        self._static_w = machine.static_w
+        self._static_w, self._fold = machine.static_w, planner.fold
         self._steady = fast_forward and probe is None and speculator.steady_tlp is not None
         self._tlp = float(speculator.steady_tlp or 1)
         self._counts = {StepKind.PREFILL: 0, StepKind.DECODE: 0}
@@ -131,6 +131,9 @@ class Stepper:
 
         A step that does nothing but decode may be many iterations.
         """
+        if self._probe is not None:
+            wanted = self._probe.layers(self._name, self._env.now, self._counts[StepKind.DECODE])
+            self._planner.fold = self._fold and not wanted
         if decode and not chunks and self._steady and not self._residents.moves:
             return (yield from self._many_iterations())
         iteration = None

@@ -58,6 +58,11 @@ class Recording:
     times: dict[Item, float] = field(default_factory=lambda: defaultdict(float))
     time_by: dict[tuple[str, str, str, str], float] = field(default_factory=lambda: defaultdict(float))
 
+    def layers(self, server: str, start_s: float, iteration: int) -> bool:
+        """Want no step layer by layer: sums do."""
+        del server, start_s, iteration
+        return False
+
     def phase(self, server: str, start_s: float, step: StepRow, phase: Phase) -> None:
         """Add a phase."""
         del server, start_s

@@ -1,5 +1,6 @@
 """``papisim report`` as a user calls it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,32 @@ def test_a_folder_of_other_things_is_refused_in_one_line(tmp_path: Path):
         done.stderr.strip()
         == f"papisim: error: {tmp_path}: holds no manifest.json, expected a folder that --out wrote"
     )
+
+
+def test_a_timeline_is_written_complete_beside_the_results(tmp_path: Path):
+    file = tmp_path / "t.json"
+    arguments = ("run", "--hw", "papi", "--trace", "llama7b", "--batch", "2", "--timeline", str(file))
+    done = papisim(*arguments, "--timeline-window", "3..5")
+    assert done.returncode == 0, done.stderr
+    assert f"wrote {file}" in done.stderr
+    names = [event["name"] for event in json.loads(file.read_text())["traceEvents"] if event.get("cat") == "decode"]
+    assert names == ["decode 3", "decode 4"]
+    again = papisim(*arguments)
+    assert again.returncode == 2
+    assert "already there" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--timeline-window", "3..5"), "--timeline-window needs --timeline"),
+        (("--timeline", "t.json", "--timeline-window", "5..3"), "which holds nothing"),
+        (("--timeline", "nowhere/t.json"), "cannot be made in"),
+    ],
+)
+def test_a_wrong_timeline_is_refused_before_the_run(tmp_path: Path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    done = papisim("run", "--hw", "papi", "--trace", "llama7b", "--batch", "2", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []

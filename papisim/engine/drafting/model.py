@@ -56,6 +56,7 @@ class Source(WholeVerification):
     def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
         """Return the phases of the serial draft steps."""
         phases: list[Phase] = []
+        self._planner.fold = self._context.planner.fold
         for caches, rows in serial_steps(drafts, cached):
             shape = decode_shape(len(rows), int(rows.sum()))
             phases += as_drafting(self._planner.decode(shape, ragged_lengths(caches, rows)))

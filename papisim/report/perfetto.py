@@ -1,0 +1,270 @@
+"""A run as a timeline in the Chrome trace format, which Perfetto and Chrome's tracing page open.
+
+Devices and links are processes, what they run are slices. The server is a process of its own, with a slice a step, counters
+(RLP, TLP, RLP·TLP, KV cache, power) and an instant wherever FC moves to another device. Times are in microseconds, as the
+format has them; events of a track are in order.
+
+The file is written while the run goes on. Kernels of every layer are many (1,300 a step for 80 layers), so steps inside a
+window are laid out kernel by kernel, and the others, where no window was asked for, as one slice a device and category.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from papisim import __version__, units
+from papisim.engine.ledger import StepRow
+from papisim.engine.step import Phase, Work
+from papisim.errors import InputError
+from papisim.ops.lower import kv_bytes_per_token
+from papisim.ops.trace import read_trace
+from papisim.results.kernels import describe, moved_bytes
+from papisim.results.store import open_file
+from papisim.spec.experiment import Experiment
+
+_US_PER_S = 1e6
+#: decimals of a microsecond that are written: a tenth of a nanosecond
+_DECIMALS = 4
+_EXPECTED = "expected a window such as 0.1s..0.2s or iterations such as 100..120"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which steps are wanted: those that begin in a span of time, or decoding iterations; the end is not in it.
+
+    Attributes:
+        first: second or iteration.
+        end: second or iteration.
+        in_time: whether these are seconds.
+    """
+
+    first: float
+    end: float
+    in_time: bool
+
+    def has(self, start_s: float, iteration: int) -> bool:
+        """Tell whether a step is in the window.
+
+        Args:
+            start_s: when it begins.
+            iteration: number of the decoding iteration that it is, or that comes next.
+        """
+        return self.first <= (start_s if self.in_time else iteration) < self.end
+
+
+#: the steps that are laid out kernel by kernel where no window was asked for
+FIRST_STEPS = Window(0, 8, in_time=False)
+
+
+def parse_window(text: str) -> Window:
+    """Read a window: ``0.1s..0.2s``, ``500us..2ms``, or iterations ``100..120``.
+
+    Raises:
+        InputError: neither.
+    """
+    first, dots, end = (part.strip() for part in text.partition(".."))
+    if not dots:
+        raise InputError(f"found '{text}', {_EXPECTED}", field="--timeline-window")
+    try:
+        window = (
+            Window(int(first), int(end), in_time=False)
+            if first.isdecimal() and end.isdecimal()
+            else Window(units.parse(first, "s"), units.parse(end, "s"), in_time=True)
+        )
+    except InputError as error:
+        raise InputError(f"{error.message}; {_EXPECTED}", field="--timeline-window") from None
+    if not 0 <= window.first < window.end:
+        raise InputError(f"found '{text}', which holds nothing; {_EXPECTED}", field="--timeline-window")
+    return window
+
+
+@contextmanager
+def timeline(
+    experiment: Experiment, path: Path, window: Window | None = None, *, force: bool = False
+) -> Iterator[Timeline]:
+    """Write the timeline of a run to a file, which appears complete when the block ends or not at all.
+
+    Args:
+        experiment: what runs; the run must be given the timeline as its probe.
+        path: of the file.
+        window: steps to write; all, if None, the first ones kernel by kernel.
+        force: replace the file.
+
+    Raises:
+        InputError: the file may not be replaced or cannot be made.
+    """
+    with open_file(path, force=force) as file:
+        result = Timeline(experiment, file, window)
+        yield result
+        result.close()
+
+
+class Timeline:
+    """A probe that writes what it sees.
+
+    Attributes:
+        n_events: how many events have been written.
+    """
+
+    def __init__(self, experiment: Experiment, file: TextIO, window: Window | None) -> None:
+        self._file, self._window = file, window
+        self._kv_token_bytes = kv_bytes_per_token(read_trace(experiment.trace.path))
+        spec, parts = experiment.system.spec, experiment.system.parts
+        self._titles = {
+            name: f"{name} ({group.count} × {parts[name].description})"
+            for name, group in (spec.devices | spec.links).items()
+        }
+        self._pids: dict[str, int] = {}
+        self._tids: dict[tuple[str, str], int] = {}
+        self._pending: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._wanted: dict[str, bool] = {}
+        self._fc_device: dict[str, str] = {}
+        self._end_s: dict[str, float] = {}
+        self.n_events = 0
+        about = {"papisim": __version__, "machine": experiment.system.name, "trace": experiment.trace.name, "workload": experiment.workload_name}  # fmt: skip
+        file.write(f'{{"displayTimeUnit":"ms","otherData":{json.dumps(about)},"traceEvents":[')
+
+    def layers(self, server: str, start_s: float, iteration: int) -> bool:
+        """Ask for every layer of the steps in the window."""
+        self._track(_server(server), server)
+        inside = (self._window or FIRST_STEPS).has(start_s, iteration)
+        self._wanted[server] = inside or self._window is None
+        return inside
+
+    def phase(self, server: str, start_s: float, step: StepRow, phase: Phase) -> None:
+        """Keep a phase until its step is complete."""
+        del step
+        if self._wanted[server]:
+            name, facts = _told(phase)
+            track, time_s = self._track(phase.resource, server), phase.time_s * phase.repeats
+            event = _slice(name, str(phase.category), track, facts, start_s=start_s, time_s=time_s)
+            self._pending[server].append(event)
+
+    def step(self, server: str, step: StepRow) -> None:
+        """Write a step: its slice, the counters, the phases it had."""
+        moved = step.kind != "prefill" and self._fc_device.get(server, step.fc_device) != step.fc_device
+        if step.kind != "prefill":
+            before, self._fc_device[server] = self._fc_device.get(server), step.fc_device
+        if not self._wanted[server]:
+            return
+        track = self._track(_server(server), server)
+        if moved:
+            self._write(_instant(f"FC: {before} → {step.fc_device}", step, track))
+        self._write(_step_slice(step, track))
+        self._count(server, step.start_s, self._counters(step))
+        for event in self._pending.pop(server, []):
+            self._write(event)
+        self._end_s[server] = step.start_s + step.time_s
+
+    def close(self) -> None:
+        """Bring the counters to zero and end the file."""
+        for server, end_s in self._end_s.items():
+            self._count(server, end_s, dict.fromkeys(_COUNTERS, 0.0))
+        self._file.write("\n]}\n")
+
+    def _counters(self, step: StepRow) -> dict[str, float]:
+        power_w = step.energy.total_j / step.time_s if step.time_s else 0.0
+        return dict(
+            zip(
+                _COUNTERS,
+                (step.rlp, step.tlp, step.rows, step.kv_tokens * self._kv_token_bytes, power_w),
+                strict=True,
+            )
+        )
+
+    def _count(self, server: str, at_s: float, values: dict[str, float]) -> None:
+        pid, _ = self._track(_server(server), server)
+        for name, value in values.items():
+            self._write({"name": name, "ph": "C", "ts": _us(at_s), "pid": pid, "args": {_COUNTERS[name]: value}})
+
+    def _track(self, resource: str, server: str) -> tuple[int, int]:
+        """Return the process of a resource and its thread for a server; what is new introduces itself."""
+        pid = self._pids.get(resource)
+        if pid is None:
+            pid = self._pids[resource] = len(self._pids) + 1
+            order = list(self._titles)
+            self._introduce("process_name", {"name": self._titles.get(resource, resource)}, pid)
+            self._introduce(
+                "process_sort_index", {"sort_index": order.index(resource) + 1 if resource in order else 0}, pid
+            )
+        tid = self._tids.get((resource, server))
+        if tid is None:
+            tid = self._tids[resource, server] = len(self._tids) + 1
+            name = "steps" if resource == _server(server) else f"work of {server}"
+            self._introduce("thread_name", {"name": name}, pid, tid)
+        return pid, tid
+
+    def _introduce(self, what: str, facts: dict[str, Any], pid: int, tid: int = 0) -> None:
+        self._write({"name": what, "ph": "M", "pid": pid, "tid": tid, "args": facts})
+
+    def _write(self, event: dict[str, Any]) -> None:
+        self._file.write(",\n" if self.n_events else "\n")
+        self._file.write(json.dumps(event, separators=(",", ":"), ensure_ascii=False))
+        self.n_events += 1
+
+
+#: counters of the server → the unit that its value stands under
+_COUNTERS = {"RLP": "requests", "TLP": "rows a request", "RLP·TLP": "rows", "KV cache": "bytes", "power": "W"}
+
+
+def _server(name: str) -> str:
+    return f"server {name}"
+
+
+def _us(seconds: float) -> float:
+    return round(seconds * _US_PER_S, _DECIMALS)
+
+
+def _slice(
+    name: str, category: str, track: tuple[int, int], facts: dict[str, Any], *, start_s: float, time_s: float
+) -> dict[str, Any]:
+    start, end = _us(start_s), _us(start_s + time_s)
+    duration = max(0.0, round(end - start, _DECIMALS))  # so that neighbours touch and never overlap
+    return {"name": name, "cat": category, "ph": "X", "ts": start, "dur": duration, "pid": track[0], "tid": track[1], "args": facts}  # fmt: skip
+
+
+def _step_slice(step: StepRow, track: tuple[int, int]) -> dict[str, Any]:
+    name = f"{step.kind} {step.index}"
+    return _slice(name, str(step.kind), track, _facts(step), start_s=step.start_s, time_s=step.time_s)
+
+
+def _instant(name: str, step: StepRow, track: tuple[int, int]) -> dict[str, Any]:
+    facts = {"rlp": step.rlp, "rows": step.rows}
+    return {"name": name, "cat": "placement", "ph": "i", "s": "g", "ts": _us(step.start_s), "pid": track[0], "tid": track[1], "args": facts}  # fmt: skip
+
+
+def _facts(step: StepRow) -> dict[str, Any]:
+    return {
+        "rlp": step.rlp, "rows": step.rows, "kv_tokens": step.kv_tokens, "drafted": step.drafted, "accepted": step.accepted,
+        "tokens": step.tokens, "fc_device": step.fc_device, "energy_j": step.energy.total_j,
+    }  # fmt: skip
+
+
+def _told(phase: Phase) -> tuple[str, dict[str, Any]]:
+    """Return a phase's name and what is to be said of it."""
+    facts: dict[str, Any] = {"energy_j": phase.energy.total_j * phase.repeats}
+    if len(phase.work) == 1:
+        (work,) = phase.work
+        return _kernel(work, phase.repeats, facts)
+    if phase.work:
+        names = Counter[str]()
+        for work in phase.work:
+            names[describe(work.item)[0]] += work.times * phase.repeats
+        facts["kernels"] = ", ".join(f"{count} {name}" for name, count in names.items())
+        facts["moved_bytes"] = sum(moved_bytes(work.item) * work.times for work in phase.work) * phase.repeats
+        facts["flop"] = phase.flop * phase.repeats
+    return str(phase.category), facts
+
+
+def _kernel(work: Work, repeats: int, facts: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    name, shape = describe(work.item)
+    times = work.times * repeats
+    facts |= {"shape": shape, "moved_bytes": moved_bytes(work.item), "flop": getattr(work.item, "flop", 0)}
+    facts |= {"bound": work.bound, "units": work.units, "times": times}
+    return name, facts
