@@ -20,7 +20,7 @@ from papisim.cli._options import (
 )
 from papisim.engine.run import Run, simulate
 from papisim.report.comparison import print_comparison
-from papisim.results.comparison import Comparison, distinct
+from papisim.results.comparison import Comparison, distinct, label_of, split_placement
 from papisim.results.store import check_free
 from papisim.spec.experiment import Experiment, load_experiment
 
@@ -67,7 +67,7 @@ def command(
         --draft eagle_head --acceptance meta_70b
     """
     choices = policies or (None,)
-    labels = [f"{machine} + {Path(policy).stem}" if policy else machine for machine in machines for policy in choices]
+    labels = [label_of(machine, policy) for machine in machines for policy in choices]
     experiments = [_load(machine, policy, options) for machine in machines for policy in choices]
     show_notes(experiments, quiet=quiet)
     if out is not None:
@@ -98,5 +98,5 @@ def _print(comparison: Comparison, output: str) -> None:
 
 
 def _load(machine: str, policy: str | None, options: dict[str, Any]) -> Experiment:
-    hw, at, placement = machine.partition("@")
-    return load_experiment(run_options_of(options, hw=hw, placement=placement if at else None, speculation=policy))
+    hw, placement = split_placement(machine)
+    return load_experiment(run_options_of(options, hw=hw, placement=placement, speculation=policy))

@@ -29,13 +29,14 @@ def print_run(run: Run) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column()
-    for label, text in _rows(run, summary):
+    for label, text in figures(run, summary):
         table.add_row(label, text)
     page.print(table)
     page.print(_footer(summary), style="dim")
 
 
-def _rows(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
+def figures(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is told of a run, each figure with its name."""
     seconds = _seconds
     return [
         ("requests", f"{summary['n_requests']} ({_policy(summary['batching'])}, {_policy(summary['speculation'])})"),

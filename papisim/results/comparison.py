@@ -82,6 +82,17 @@ class Comparison:
         write_folder(folder, self.manifest, self.frames, summary=self.summary, force=force)
 
 
+def split_placement(machine: str) -> tuple[str, str | None]:
+    """Return the machine and the placement policy that ``MACHINE[@PLACEMENT]`` names."""
+    hw, at, placement = machine.partition("@")
+    return hw, placement if at else None
+
+
+def label_of(machine: str, speculation: str | None) -> str:
+    """Return what a run is called beside others."""
+    return f"{machine} + {Path(speculation).stem}" if speculation else machine
+
+
 def distinct(labels: Iterable[str]) -> tuple[str, ...]:
     """Return labels of which no two are equal: a second ``papi`` becomes ``papi (2)``."""
     seen: Counter[str] = Counter()

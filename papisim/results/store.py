@@ -101,14 +101,14 @@ def write_run(run: Run, folder: Path, *, force: bool = False) -> None:
     Raises:
         InputError: the folder may not be replaced or cannot be made.
     """
-    tables = {**frames(run), **_kernels(run)}
-    write_folder(folder, manifest(run), tables, summary=summarise(run), force=force)
+    write_folder(folder, manifest(run), run_frames(run), summary=summarise(run), force=force)
 
 
-def _kernels(run: Run) -> dict[str, pd.DataFrame]:
+def run_frames(run: Run) -> dict[str, pd.DataFrame]:
+    """Return the frames that are written of a run: those of :func:`papisim.results.frames.frames`, ``kernels``, ``devices``."""
     import pandas as pd  # noqa: PLC0415 - start-up time
 
-    return {"kernels": pd.DataFrame(kernel_rows(run)), "devices": pd.DataFrame(device_rows(run))}
+    return {**frames(run), "kernels": pd.DataFrame(kernel_rows(run)), "devices": pd.DataFrame(device_rows(run))}
 
 
 def write_folder(

@@ -1,0 +1,335 @@
+"""papisim in a notebook: ``papisim.load``, ``papisim.run``, ``papisim.compare``, and results that show themselves.
+
+>>> import papisim
+>>> result = papisim.run(hw="papi", trace="llama7b", batch_size=4)
+>>> result.frames["steps"]["rlp"].iloc[0]
+4
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Protocol
+
+from papisim.engine.run import Run, simulate
+from papisim.errors import InputError, did_you_mean
+from papisim.report.html import page_of
+from papisim.report.page import Table, rows_frame
+from papisim.report.perfetto import parse_window, timeline
+from papisim.report.summary import figures
+from papisim.results.comparison import Comparison, distinct, label_of, split_placement
+from papisim.results.folder import Results, read_results
+from papisim.results.metrics import summarise
+from papisim.results.store import MANIFEST, check_file, run_frames, write_file, write_run
+from papisim.spec.experiment import RunOptions, load_experiment
+from papisim.spec.system import System, load_system
+from papisim.spec.yaml import Assignment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Overrides = Mapping[str, Any] | Sequence[str]
+
+
+@dataclass(frozen=True, repr=False)
+class Machine:
+    """A machine that has been read and checked; give it to :func:`run` as ``hw``.
+
+    Attributes:
+        hw: the name or file it was read from.
+        placement: what replaced its placement policy.
+        overrides: what of it was changed.
+        system: its every field.
+    """
+
+    hw: str
+    placement: str | None
+    overrides: tuple[str, ...]
+    system: System
+
+    def __repr__(self) -> str:
+        return f"<machine {self.system.name}: {self.system.spec.description}>"
+
+    def _repr_html_(self) -> str:
+        spec = self.system.spec
+        roles = {name: role for name, role in spec.roles.model_dump().items() if role is not None}
+        rows = [
+            *((name, f"{group.count} × {self.system.parts[name].description}") for name, group in (spec.devices | spec.links).items()),
+            *((f"role: {name}", _plain(role)) for name, role in roles.items()),
+            ("placement", _plain(self.system.placement.model_dump())),
+        ]  # fmt: skip
+        return _html(f"{self.system.name}: {spec.description}", rows_frame(rows, "part", "what"))
+
+
+class Fresh(Protocol):
+    """Results that are in memory."""
+
+    def write(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write the folder that the command with ``--out`` writes.
+
+        Raises:
+            InputError: the folder may not be replaced or cannot be made.
+        """
+
+    def report(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the HTML page of the results and return its path.
+
+        Raises:
+            InputError: the file may not be replaced or cannot be made.
+            MissingExtra: the extra ``report`` is not installed.
+        """
+        check_file(Path(path), force=force)
+        with TemporaryDirectory() as folder:
+            self.write(Path(folder) / "results")
+            return Saved(read_results(Path(folder) / "results")).report(path, force=force)
+
+
+@dataclass(frozen=True, repr=False)
+class Result(Fresh):
+    """A finished run. In a notebook it shows its figures.
+
+    Attributes:
+        run: what the simulation left: experiment, trace, machine and ledger.
+    """
+
+    run: Run
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The figures of the run, units in their names; see :func:`papisim.results.metrics.summarise`."""
+        return summarise(self.run)
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """The tables that ``--out`` writes: ``runs``, ``requests``, ``steps``, ``energy``, ``kernels``, ``devices``."""
+        return run_frames(self.run)
+
+    def write(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write the folder that ``papisim run --out`` writes.
+
+        Raises:
+            InputError: the folder may not be replaced or cannot be made.
+        """
+        write_run(self.run, Path(folder), force=force)
+
+    def timeline(self, path: str | Path, window: str | None = None, *, force: bool = False) -> Path:
+        """Run once more, write the timeline for Perfetto, and return its path.
+
+        Args:
+            path: of the file.
+            window: ``0.1s..0.2s``, or iterations ``100..120``; see :mod:`papisim.report.perfetto`.
+            force: replace the file.
+
+        Raises:
+            InputError: the file may not be replaced or cannot be made, or the window is none.
+        """
+        span = None if window is None else parse_window(window)
+        with timeline(self.run.experiment, Path(path), span, force=force) as probe:
+            simulate(self.run.experiment, probe=probe, machine=self.run.machine)
+        return Path(path)
+
+    def __repr__(self) -> str:
+        summary = self.summary
+        rate = f"{summary['throughput_tokens_per_s']:,.1f} tokens/s"
+        return f"<run of {summary['trace']} on {summary['system']}: {rate}>"
+
+    def _repr_html_(self) -> str:
+        summary = self.summary
+        title = f"{summary['system']} · {summary['trace']} · {summary['workload']}"
+        return _html(title, rows_frame(figures(self.run, summary), "figure", "value"))
+
+
+@dataclass(frozen=True, repr=False)
+class ComparisonResult(Fresh):
+    """Runs side by side. In a notebook they show their ratios to the first."""
+
+    comparison: Comparison
+
+    @property
+    def results(self) -> dict[str, Result]:
+        """Each run by its label."""
+        return {label: Result(run) for label, run in zip(self.comparison.labels, self.comparison.runs, strict=True)}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Ratios to the first run, and the figures of each."""
+        return self.comparison.summary
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """``comparison``, ``runs``, ``requests``, ``energy`` with a column ``machine``, and ``crossover``."""
+        return self.comparison.frames
+
+    def write(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write the folder that ``papisim compare --out`` writes.
+
+        Raises:
+            InputError: the folder may not be replaced or cannot be made.
+        """
+        self.comparison.write(Path(folder), force=force)
+
+    def __repr__(self) -> str:
+        told = (f"{row['machine']} {row['speed_up_ratio']:.2f}×" for row in self.comparison.rows)
+        return f"<comparison: {', '.join(told)}>"
+
+    def _repr_html_(self) -> str:
+        labels = self.comparison.labels
+        return _html(f"{', '.join(labels)}: ratios to {labels[0]}", self.frames["comparison"])
+
+
+@dataclass(frozen=True, repr=False)
+class Saved:
+    """Results that a command wrote to a folder."""
+
+    results: Results
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The figures of ``summary.json``."""
+        return self.results.summary
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """Every table of the folder by name."""
+        return {path.stem: self.results.frame(path.stem) for path in sorted(self.results.folder.glob("*.csv"))}
+
+    def report(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the HTML page of the results and return its path.
+
+        Raises:
+            InputError: the file may not be replaced or cannot be made, or there is no page for results of this kind.
+            MissingExtra: the extra ``report`` is not installed.
+        """
+        check_file(Path(path), force=force)
+        write_file(Path(path), page_of(self.results).html(), force=force)
+        return Path(path)
+
+    def __repr__(self) -> str:
+        return f"<{self.results.kind} in {self.results.folder}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, f"{len(frame):,} rows", ", ".join(map(str, frame.columns))) for name, frame in self.frames.items()
+        ]
+        title = f"{self.results.kind} of {self.results.manifest['written']} in {self.results.folder}"
+        return _html(title, rows_frame(rows, "frame", "size", "columns"))
+
+
+def load(name_or_path: str | Path, *, placement: str | None = None, overrides: Overrides = ()) -> Machine | Saved:
+    """Read results that a command wrote to a folder, or a machine by its name or file.
+
+    Args:
+        name_or_path: a folder with a manifest; or a shipped machine's name, or its file.
+        placement: of a machine: replaces its placement policy.
+        overrides: of a machine: fields to change, ``{"devices.gpu.count": 8}`` or ``["devices.gpu.count=8"]``.
+
+    Raises:
+        InputError, InputErrors: what is wrong, with places and the nearest name.
+    """
+    path = Path(name_or_path)
+    if (path / MANIFEST).is_file():
+        return Saved(read_results(path))
+    texts = _texts(overrides)
+    assignments = [Assignment.read(text, "overrides") for text in texts]
+    return Machine(str(name_or_path), placement, texts, load_system(str(name_or_path), assignments, placement))
+
+
+def run(
+    hw: str | Machine, trace: str, *, placement: str | None = None, overrides: Overrides = (), **options: Any
+) -> Result:
+    """Simulate one machine serving one stream of requests, as ``papisim run`` does.
+
+    Args:
+        hw: a machine that :func:`load` read, or its name or file.
+        trace: a kernel trace's name or file.
+        placement: replaces the machine's placement policy: ``papi``, ``cheapest``, ``pinned:DEVICE``.
+        overrides: fields to change, ``{"workload.n_requests": 8}`` or ``["workload.n_requests=8"]``.
+        **options: the other fields of :class:`papisim.spec.experiment.RunOptions`: ``workload``, ``batch_size``, ``tlp``,
+            ``speculation``, ``acceptance``, ``drafting``, ``batching``, ``seed`` …
+
+    Raises:
+        InputError, InputErrors: what is wrong with what was asked, with the nearest name.
+        DoesNotFit: weights or KV caches are larger than the memory they belong in.
+    """
+    return Result(simulate(load_experiment(_options(hw, trace, placement, overrides, options))))
+
+
+def compare(
+    hw: Sequence[str | Machine],
+    trace: str,
+    *,
+    speculation: Sequence[str] | str | None = None,
+    overrides: Overrides = (),
+    **options: Any,
+) -> ComparisonResult:
+    """Simulate the same requests on several machines, as ``papisim compare`` does; ratios are to the first.
+
+    Args:
+        hw: machines, each a name or file, with ``@PLACEMENT`` where its own is to be replaced, or one that :func:`load` read.
+        trace: a kernel trace's name or file.
+        speculation: policies of speculation; every machine runs with each.
+        overrides: fields to change on all of them.
+        **options: as in :func:`run`.
+
+    Raises:
+        InputError, InputErrors: what is wrong with what was asked, with the nearest name.
+        DoesNotFit: weights or KV caches are larger than the memory they belong in.
+    """
+    policies = [speculation] if speculation is None or isinstance(speculation, str) else list(speculation)
+    labels, runs = [], []
+    for machine in hw:
+        for policy in policies:
+            name, placement = split_placement(machine) if isinstance(machine, str) else (machine, None)
+            labels.append(label_of(machine if isinstance(machine, str) else machine.hw, policy))
+            asked = {**options, "speculation": policy}
+            runs.append(simulate(load_experiment(_options(name, trace, placement, overrides, asked))))
+    return ComparisonResult(Comparison(distinct(labels), tuple(runs)))
+
+
+def _options(
+    hw: str | Machine, trace: str, placement: str | None, overrides: Overrides, options: dict[str, Any]
+) -> RunOptions:
+    known = {field.name for field in fields(RunOptions)} - {"hw", "trace", "placement", "overrides"}
+    for name in options.keys() - known:
+        raise InputError(f"no option '{name}' of a run; {did_you_mean(name, known)}")
+    texts = _texts(overrides)
+    if isinstance(hw, Machine):
+        placement, texts = placement or hw.placement, hw.overrides + texts
+    name = hw.hw if isinstance(hw, Machine) else hw
+    return RunOptions(hw=name, trace=trace, placement=placement, overrides=texts, **options)
+
+
+def _texts(overrides: Overrides) -> tuple[str, ...]:
+    """Return assignments as ``--set`` would have them; JSON is YAML."""
+    if isinstance(overrides, str):
+        raise InputError(f"found '{overrides}', expected a mapping or a list of assignments", field="overrides")
+    if isinstance(overrides, Mapping):
+        return tuple(f"{path}={json.dumps(value, default=_bare)}" for path, value in overrides.items())
+    return tuple(overrides)
+
+
+def _bare(value: Any) -> Any:
+    """Return a NumPy scalar as JSON has it."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _html(title: str, frame: pd.DataFrame) -> str:
+    table = Table(title, frame)
+    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td style='text-align:left'>{escape(text)}</td>" for text in row) + "</tr>"
+        for row in table.rows
+    )
+    return f"<table><caption>{escape(title)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
