@@ -74,6 +74,14 @@ compared_options = _stack(
         metavar="NAME|FILE",
         help="Who joins the batch.  [default: static for a closed batch, else chunked_prefill]",
     ),
+    click.option("--replicas", type=PositiveInt(), default=1, show_default=True, help="Equal machines side by side."),
+    click.option(
+        "--router",
+        default="round_robin",
+        show_default=True,
+        metavar="KIND",
+        help="Which of them serves a request: round_robin, least_loaded, kv_aware.",
+    ),
     overrides_option,
     seed_option,
     click.option(

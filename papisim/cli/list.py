@@ -27,6 +27,7 @@ _SHELVES = {
 _KINDS = {
     "placement policies": "papisim.policies.placement",
     "batching policies": "papisim.policies.batching",
+    "routing policies": "papisim.policies.routing",
     "speculation policies": "papisim.policies.speculation",
     "device kinds": "papisim.devices",
     "workload kinds": "papisim.workloads",

@@ -17,6 +17,7 @@ from papisim.ops.lower import kv_bytes_per_token, weight_bytes
 from papisim.ops.trace import KernelTrace
 from papisim.policies.batching.base import BatchingPolicy
 from papisim.policies.placement.base import PlacementPolicy
+from papisim.policies.routing.base import RoutingPolicy
 from papisim.spec.experiment import Experiment
 from papisim.spec.quantisation import AS_TRACED_BITS, QuantisationSpec
 from papisim.spec.system import Roles, System
@@ -163,6 +164,12 @@ def build_placement(experiment: Experiment) -> PlacementPolicy:
 def build_batching(experiment: Experiment) -> BatchingPolicy:
     """Make the batching policy that an experiment names."""
     policy: BatchingPolicy = build_kind("papisim.policies.batching", "Batching", experiment.batching)
+    return policy
+
+
+def build_routing(experiment: Experiment) -> RoutingPolicy:
+    """Make the routing policy that an experiment names."""
+    policy: RoutingPolicy = build_kind("papisim.policies.routing", "Routing", experiment.routing)
     return policy
 
 

@@ -44,6 +44,7 @@ class StepRow:
     Attributes:
         index: number of the step, from 0; prefills are counted by themselves, steps that decode too.
         kind: ``prefill``, ``decode`` or ``mixed``.
+        server: who ran it.
         start_s: when it began.
         rlp: requests in it.
         rows: token-rows of its FC kernels: the drafts verified and one more a request, and the prompts' tokens.
@@ -61,6 +62,7 @@ class StepRow:
 
     index: int
     kind: StepKind
+    server: str
     start_s: float
     rlp: int
     rows: int
@@ -97,6 +99,7 @@ class Segment:
 
     Attributes:
         kind: of the steps.
+        server: who ran them.
         index: of the first.
         start_s: when the first began.
         rlp: requests in each.
@@ -118,6 +121,7 @@ class Segment:
     """
 
     kind: StepKind
+    server: str
     index: int
     start_s: float
     rlp: int
@@ -163,6 +167,7 @@ class Segment:
             yield StepRow(
                 self.index + number,
                 self.kind,
+                self.server,
                 start_s,
                 self.rlp,
                 self.rows,
@@ -292,25 +297,27 @@ class Ledger:
     """Everything that a run's results are computed from.
 
     Attributes:
-        static_w: power that the machine draws whether or not it works.
+        static_w: power that one machine draws whether or not it works.
+        n_servers: how many equal machines there are.
         segments: in the order they ran.
         requests: in the order they arrived.
         totals: sums by kind of step.
         drafted_at: how many drafts reached each position, from 1.
         accepted_at: how many were accepted at least up to each position.
-        peak_kv_bytes: most bytes of KV caches in use at once.
+        peak_kv_by: most bytes of KV caches in use at once, by server.
         kv_capacity_bytes: room for KV caches.
         start_s: when the first request arrived.
         end_s: when the last request ended.
     """
 
     static_w: float = 0.0
+    n_servers: int = 1
     segments: list[Segment] = field(default_factory=list)
     requests: list[RequestRow] = field(default_factory=list)
     totals: dict[StepKind, Totals] = field(default_factory=lambda: {kind: Totals() for kind in StepKind})
     drafted_at: Counter[int] = field(default_factory=Counter)
     accepted_at: Counter[int] = field(default_factory=Counter)
-    peak_kv_bytes: float = 0.0
+    peak_kv_by: dict[str, float] = field(default_factory=dict)
     kv_capacity_bytes: float = 0.0
     start_s: float = math.inf
     end_s: float = 0.0
@@ -319,6 +326,15 @@ class Ledger:
     def makespan_s(self) -> float:
         """Seconds from the first arrival to the last request's end."""
         return max(0.0, self.end_s - self.start_s)
+
+    @property
+    def peak_kv_bytes(self) -> float:
+        """Most bytes of KV caches in use at once; the peaks of several servers are added up."""
+        return sum(self.peak_kv_by.values())
+
+    def note_kv(self, server: str, in_use_bytes: float) -> None:
+        """Write down how many bytes of KV caches a server has in use."""
+        self.peak_kv_by[server] = max(self.peak_kv_by.get(server, 0.0), in_use_bytes)
 
     def record(self, segment: Segment) -> None:
         """Write down steps that have run."""

@@ -14,12 +14,14 @@ from papisim.engine.build import (
     build_kind,
     build_machine,
     build_placement,
+    build_routing,
     build_workload,
     plan_memory,
 )
 from papisim.engine.drafting.base import DraftContext
 from papisim.engine.ledger import Ledger
 from papisim.engine.probe import Probe
+from papisim.engine.replicas import Replicas
 from papisim.engine.residents import Residents
 from papisim.engine.server import Server
 from papisim.engine.speculation import Speculator
@@ -64,11 +66,16 @@ def simulate(
     """
     trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
     machine = machine or build_machine(experiment.system)
-    ledger = Ledger(static_w=machine.static_w)
+    names = _server_names(machine.name, experiment.routing.replicas)
+    ledger = Ledger(static_w=machine.static_w, n_servers=len(names))
     env = simpy.Environment()
     arrivals = Arrivals(env, source or build_workload(experiment), ledger, progress or (lambda ended, seconds: None))
-    server = build_server(env, experiment, trace, machine=machine, arrivals=arrivals, ledger=ledger, probe=probe)
-    arrivals.to(server.submit, server.notify)
+    servers = [
+        build_server(env, name, experiment, trace, machine=machine, arrivals=arrivals, ledger=ledger, probe=probe)
+        for name in names
+    ]
+    replicas = Replicas(servers, build_routing(experiment))
+    arrivals.to(replicas.deliver, replicas.notify)
     env.run()
     unfinished = sum(row.outcome is None for row in ledger.requests)
     if unfinished:
@@ -76,8 +83,13 @@ def simulate(
     return Run(experiment, trace, machine, ledger)
 
 
+def _server_names(machine: str, count: int) -> list[str]:
+    return [machine] if count == 1 else [f"{machine}[{index}]" for index in range(count)]
+
+
 def build_server(
     env: simpy.Environment,
+    name: str,
     experiment: Experiment,
     trace: KernelTrace,
     *,
@@ -99,7 +111,7 @@ def build_server(
     residents = Residents(machine, memory, experiment.kv, batching)
     stepper = Stepper(
         env,
-        machine.name,
+        name,
         machine=machine,
         memory=memory,
         residents=residents,
@@ -110,7 +122,7 @@ def build_server(
         fast_forward=experiment.fast_forward,
         probe=probe,
     )
-    return Server(env, machine.name, residents=residents, batching=batching, stepper=stepper, arrivals=arrivals)
+    return Server(env, name, residents=residents, batching=batching, stepper=stepper, arrivals=arrivals)
 
 
 def build_speculator(experiment: Experiment, context: DraftContext) -> Speculator:

@@ -34,6 +34,7 @@ from papisim.engine.ledger import Outcome, RequestRow
 from papisim.engine.residents import Residents
 from papisim.engine.stepping import Stepper
 from papisim.policies.batching.base import BatchingPolicy, BatchingView
+from papisim.policies.routing.base import ReplicaView
 
 Process = Generator[simpy.Event, Any, None]
 
@@ -75,6 +76,16 @@ class Server:
         self.notify()
         if may_join:
             self._stepper.cut(self._process)
+
+    def load(self) -> ReplicaView:
+        """Return what a router may see of this server."""
+        residents = self._residents
+        return ReplicaView(
+            waiting=len(residents.waiting),
+            admitted=residents.admitted,
+            free_kv_tokens=residents.pages.free * residents.pages.page_tokens,
+            waiting_prompt_tokens=sum(row.prompt_left for row in residents.waiting),
+        )
 
     def notify(self) -> None:
         """Wake the server if it sleeps."""

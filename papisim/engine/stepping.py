@@ -200,6 +200,7 @@ class Stepper:
     def _open(self, kind: StepKind, rlp: int, sums: Sums, times_s: Floats) -> Segment:
         return Segment(
             kind=kind,
+            server=self._name,
             index=self._counts[_counted_with(kind)],
             start_s=self._env.now,
             rlp=rlp,
@@ -312,7 +313,7 @@ class Stepper:
 
     def _note_kv(self, tokens: int) -> None:
         """Write down the caches in use, those of tokens still to be verified included."""
-        self._ledger.peak_kv_bytes = max(self._ledger.peak_kv_bytes, float(tokens * self._memory.kv_token_bytes))
+        self._ledger.note_kv(self._name, float(tokens * self._memory.kv_token_bytes))
 
     def _close(self, step: Segment, phases: list[Phase]) -> None:
         """Write a step down, and show it to whoever watches."""

@@ -61,6 +61,7 @@ def _steps(run: Run) -> list[dict[str, Any]]:
     return [
         {
             "kind": step.kind,
+            "server": step.server,
             "index": step.index,
             "start_s": step.start_s,
             "time_s": step.time_s,
@@ -90,7 +91,11 @@ def _energy(run: Run) -> list[dict[str, Any]]:
         if joules
     ]
     static = [
-        {"resource": name, "part": "static_j", "energy_j": pool.static_w * run.ledger.makespan_s}
+        {
+            "resource": name,
+            "part": "static_j",
+            "energy_j": pool.static_w * run.ledger.n_servers * run.ledger.makespan_s,
+        }
         for name, pool in run.machine.pools.items()
     ]
     return spent + static

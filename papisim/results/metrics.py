@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,14 +29,14 @@ def summarise(run: Run) -> dict[str, Any]:
     - ``ttft_…_s``: time to first token, from a request's arrival to the end of the step that completed its prompt.
     - ``tpot_…_s``: time per output token, ``(last − first token) / (tokens − 1)``, of served requests with more than one.
     - ``energy_per_token_j``: energy of the machine over tokens emitted, static energy included.
-    - ``busy_ratio``: share of the makespan that a device or link was occupied.
+    - ``busy_ratio``: share of the makespan that a device or link was occupied, the mean of all replicas.
     - ``fc_flop_ratio``: share of the FC FLOP of steps that decode by device.
     - ``switches``: decoding iterations that ran FC on another device than the one before.
     """
     ledger, experiment = run.ledger, run.experiment
     tokens, time_s = sum(kind.tokens for kind in ledger.totals.values()), ledger.makespan_s
     sums, decoding = ledger.sums(), ledger.sums(*DECODING)
-    energy = sums.energy + Energy(static_j=ledger.static_w * time_s)
+    energy = sums.energy + Energy(static_j=ledger.static_w * ledger.n_servers * time_s)
     return {
         "schema": SUMMARY_SCHEMA,
         "papisim_version": __version__,
@@ -51,6 +50,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "quantisation": experiment.quantisation.model_dump(),
         "batching": experiment.batching.model_dump(),
         "kv": experiment.kv.model_dump(),
+        "routing": experiment.routing.model_dump(),
         "seed": experiment.seed,
         "n_requests": len(ledger.requests),
         "outcomes": {outcome.value: sum(row.outcome is outcome for row in ledger.requests) for outcome in Outcome},
@@ -64,7 +64,9 @@ def summarise(run: Run) -> dict[str, Any]:
         "energy_j": energy.total_j,
         "energy_per_token_j": _ratio(energy.total_j, tokens),
         "energy_per_token_by_part_j": {part: _ratio(joules, tokens) for part, joules in energy.items()},
-        "busy_ratio": {name: _ratio(sums.busy_by.get(name, 0.0), time_s) for name in resources(run)},
+        "busy_ratio": {
+            name: _ratio(sums.busy_by.get(name, 0.0), time_s * ledger.n_servers) for name in resources(run)
+        },
         "decode_time_by_category_s": _time_by_category(ledger.sums(StepKind.DECODE)),
         "fc_flop_ratio": _fc_shares(decoding, experiment.system.spec.roles.fc),
         "switches": switches(ledger.segments),
@@ -144,13 +146,16 @@ def _speculation(ledger: Ledger, decoding: Sums) -> dict[str, Any]:
 
 
 def switches(segments: Iterable[Segment]) -> list[dict[str, Any]]:
-    """Return the decoding iterations at which FC kernels moved to another device, with RLP and RLP × TLP (rows) there."""
-    decoding = [(segment, fc_device(segment.fc_flop_by)) for segment in segments if segment.kind in DECODING]
-    return [
-        {"iteration": now.index, "rlp": now.rlp, "rows": now.rows, "from": before, "to": there}
-        for (_, before), (now, there) in pairwise(decoding)
-        if before != there
-    ]
+    """Return the decoding iterations at which a server's FC kernels moved to another device, with RLP and rows there."""
+    moved: list[dict[str, Any]] = []
+    last: dict[str, str] = {}
+    for now in segments:
+        if now.kind in DECODING:
+            before, there = last.get(now.server), fc_device(now.fc_flop_by)
+            last[now.server] = there
+            if before not in (None, there):
+                moved.append({"iteration": now.index, "rlp": now.rlp, "rows": now.rows, "from": before, "to": there})
+    return moved
 
 
 def _origins(sources: list[Source]) -> dict[str, list[str]]:

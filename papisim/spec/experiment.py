@@ -13,7 +13,7 @@ from papisim.catalog import Found, Shelf
 from papisim.errors import did_you_mean
 from papisim.spec.base import Count, Fraction, NonNegative, Spec, parse
 from papisim.spec.quantisation import QuantisationSpec
-from papisim.spec.sections import SECTIONS, SectionFile, kind_of, load_section, override_section
+from papisim.spec.sections import SECTIONS, SectionFile, kind_of, load_section, override_section, parse_kind
 from papisim.spec.sources import Source
 from papisim.spec.system import System, load_system
 from papisim.spec.yaml import Assignment, Document, Override, as_assignment
@@ -66,7 +66,7 @@ class KvSpec(Spec):
         return self
 
 
-_INLINE = ("verification", "quantisation", "kv")
+_INLINE = ("verification", "quantisation", "kv", "routing")
 #: the batching policy where none is named and requests arrive over time
 _OPEN = "chunked_prefill"
 
@@ -87,6 +87,7 @@ class Experiment:
         verification: how drafts are verified.
         quantisation: in what widths weights and caches are held.
         kv: how KV caches are kept.
+        routing: how many replicas of the machine there are, and which of them serves a request.
         seed: the one seed of all random streams.
         fold: price identical layers once and multiply; off, every layer is simulated by itself.
         fast_forward: run iterations between which nothing changes at once; off, each is simulated by itself.
@@ -104,6 +105,7 @@ class Experiment:
     verification: VerificationSpec
     quantisation: QuantisationSpec
     kv: KvSpec
+    routing: Any
     seed: int
     fold: bool
     fast_forward: bool
@@ -129,6 +131,7 @@ class Experiment:
             "verification": self.verification.model_dump(),
             "quantisation": self.quantisation.model_dump(),
             "kv": self.kv.model_dump(),
+            "routing": self.routing.model_dump(),
             "seed": self.seed,
             "fold": self.fold,
             "fast_forward": self.fast_forward,
@@ -153,6 +156,8 @@ class RunOptions:
         speculation: a speculation policy: a shipped name, a file, or a kind; from ``tlp``, if None.
         acceptance: a process that accepts drafts: likewise.
         drafting: a draft source: likewise.
+        replicas: equal machines side by side.
+        router: which of them serves a request: a kind.
         placement: replaces the system's placement policy (``papi``, ``cheapest``, ``pinned:DEVICE``).
         overrides: assignments, or texts ``path=value`` of such.
         seed: the seed.
@@ -170,6 +175,8 @@ class RunOptions:
     acceptance: str = "always"
     drafting: str = "free"
     batching: str | None = None
+    replicas: int = 1
+    router: str = "round_robin"
     placement: str | None = None
     overrides: Sequence[Override] = ()
     seed: int = 0
@@ -214,6 +221,7 @@ def load_experiment(options: RunOptions, read_system: Callable[..., System] = lo
         verification=parse(VerificationSpec, _inline("verification", {}, overrides["verification"])),
         quantisation=parse(QuantisationSpec, _inline("quantisation", {}, overrides["quantisation"])),
         kv=_parse_kv(system, overrides["kv"]),
+        routing=_parse_routing(options, overrides["routing"]),
         seed=options.seed,
         fold=options.fold,
         fast_forward=options.fast_forward,
@@ -256,6 +264,11 @@ def _parse_kv(system: System, overrides: Sequence[Override]) -> KvSpec:
         hint = did_you_mean(kv.swap_link, system.spec.links)
         raise document.error(("swap_link",), f"no link '{kv.swap_link}' in {system.name}; {hint}")
     return kv
+
+
+def _parse_routing(options: RunOptions, overrides: Sequence[Override]) -> Any:
+    chosen = {"kind": options.router, "replicas": options.replicas}
+    return parse_kind(_inline("routing", chosen, overrides), "papisim.policies.routing")
 
 
 def _from_tlp(tlp: int) -> dict[str, Any]:

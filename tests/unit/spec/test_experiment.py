@@ -84,7 +84,17 @@ def test_a_wrong_override_is_refused_in_the_words_it_was_given(override, said):
 def test_the_resolved_experiment_is_plain_and_tells_seed_and_fold_apart():
     first = load(seed=1).resolved()
     assert json.loads(json.dumps(first)) == first
-    sections = {"workload", "batching", "speculation", "acceptance", "drafting", "verification", "quantisation", "kv"}
+    sections = {
+        "workload",
+        "batching",
+        "speculation",
+        "acceptance",
+        "drafting",
+        "verification",
+        "quantisation",
+        "kv",
+        "routing",
+    }
     assert {"system", "trace", "seed", "fold", "fast_forward"} | sections == set(first)
     assert load(seed=2).resolved() != first != load(seed=1, fold=False).resolved()
     assert load(seed=1).resolved() == first

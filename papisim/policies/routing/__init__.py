@@ -1,0 +1,1 @@
+"""Which replica serves an arriving request; one policy, one file."""

@@ -1,0 +1,64 @@
+"""The contract of a routing policy.
+
+A policy is one module with two names: ``Options``, the fields of the ``routing:`` section of an experiment, and ``Routing``,
+built from them. Replicas are equal machines, each with the whole model and a KV cache of its own (data parallel). A request is
+routed once, when it arrives, and nobody knows then how much it will say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from papisim.spec.base import Count, Spec
+
+
+class RoutingOptions(Spec):
+    """What every routing policy's options say.
+
+    Attributes:
+        replicas: how many there are.
+    """
+
+    kind: str
+    replicas: Count = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """What a policy may see of one replica.
+
+    Attributes:
+        waiting: requests that wait there.
+        admitted: requests in its batch, decoding or not yet.
+        free_kv_tokens: tokens that its free pages of KV cache hold.
+        waiting_prompt_tokens: prompt tokens of those that wait, which will take such pages first.
+    """
+
+    waiting: int
+    admitted: int
+    free_kv_tokens: int
+    waiting_prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingView:
+    """What a policy may see when a request arrives.
+
+    Attributes:
+        number: requests that arrived before it.
+        prompt_tokens: length of its prompt.
+        replicas: the replicas, always in the same order.
+    """
+
+    number: int
+    prompt_tokens: int
+    replicas: Sequence[ReplicaView]
+
+
+class RoutingPolicy(Protocol):
+    """Chooses a replica."""
+
+    def choose(self, view: RoutingView) -> int:
+        """Return the index of one of the view's replicas."""

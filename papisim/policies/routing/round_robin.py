@@ -1,0 +1,24 @@
+"""Round robin: replicas take turns, whatever their load."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from papisim.policies.routing.base import RoutingOptions, RoutingView
+
+
+class Options(RoutingOptions):
+    """Nothing further to choose."""
+
+    kind: Literal["round_robin"]
+
+
+class Routing:
+    """The n-th request goes to replica n modulo their number."""
+
+    def __init__(self, options: Options) -> None:
+        del options
+
+    def choose(self, view: RoutingView) -> int:
+        """Return the next in turn."""
+        return view.number % len(view.replicas)

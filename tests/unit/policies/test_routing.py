@@ -1,0 +1,53 @@
+"""Routers choose from what is known when a request arrives."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from papisim import catalog
+from papisim.policies.routing.base import ReplicaView, RoutingView
+
+PACKAGE = "papisim.policies.routing"
+KINDS = catalog.kinds(PACKAGE)
+
+replicas = st.lists(
+    st.builds(ReplicaView, *[st.integers(0, 100)] * 2, *[st.integers(0, 10**6)] * 2), min_size=1, max_size=8
+)
+
+
+def router(kind):
+    module = catalog.load_kind(PACKAGE, kind)
+    return module.Routing(module.Options(kind=kind))
+
+
+def idle(count):
+    return [ReplicaView(0, 0, 1000, 0)] * count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(view=st.builds(RoutingView, st.integers(0, 10**6), st.integers(1, 10**5), replicas))
+def test_every_router_names_a_replica_that_is_there_and_decides_alike_when_asked_again(kind, view):
+    chosen = router(kind).choose(view)
+    assert 0 <= chosen < len(view.replicas)
+    assert router(kind).choose(view) == chosen
+
+
+def test_round_robin_gives_each_the_same_number():
+    chosen = [router("round_robin").choose(RoutingView(number, 1, idle(3))) for number in range(9)]
+    assert chosen == [0, 1, 2] * 3
+
+
+def test_least_loaded_counts_those_who_wait_and_those_who_are_in():
+    busy, queued, free = ReplicaView(0, 3, 1000, 0), ReplicaView(4, 0, 1000, 10), ReplicaView(1, 1, 1000, 10)
+    assert router("least_loaded").choose(RoutingView(0, 1, [busy, queued, free])) == 2
+
+
+def test_kv_aware_prefers_many_short_requests_to_one_that_fills_the_memory():
+    one_long, many_short = ReplicaView(0, 1, 500, 0), ReplicaView(0, 20, 8000, 0)
+    view = RoutingView(0, 1, [one_long, many_short])
+    assert router("kv_aware").choose(view) == 1
+    assert router("least_loaded").choose(view) == 0
+
+
+def test_kv_aware_takes_those_who_wait_as_already_in():
+    assert router("kv_aware").choose(RoutingView(0, 1, [ReplicaView(2, 0, 900, 800), ReplicaView(0, 2, 200, 0)])) == 1
