@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from papisim.devices.base import AttentionRun, Floats
-from papisim.engine.step import NOTHING, Category, Phase, Sums
+from papisim.engine.phase import Category, Phase
+from papisim.engine.step import Layout, Part
+from papisim.engine.sums import Sums
 from papisim.ops.cost import Energy
 
 
@@ -113,7 +115,7 @@ class Segment:
         tokens: tokens emitted by each but the last.
         last_tokens: tokens emitted by the last.
         first_tokens: those of them that completed prompts emitted.
-        sums: phases that every step has, and that other steps of its layout share.
+        layout: phases that every step has, and that it shares with other steps.
         phases: further phases of every step.
         growing: phases that are longer in every step, and their costs.
         times_s: seconds of each, shape (n_steps,).
@@ -127,7 +129,7 @@ class Segment:
     rlp: int
     rows: int
     kv_tokens: int
-    sums: Sums
+    layout: Layout
     times_s: Floats
     time_s: float
     n_steps: int = 1
@@ -149,7 +151,14 @@ class Segment:
     @property
     def fc_flop_by(self) -> dict[str, float]:
         """FLOP of a step's FC kernels by device."""
-        return Sums.of(self.phases).fc_flop_by if self.sums is NOTHING else self.sums.fc_flop_by
+        return self._fixed().fc_flop_by
+
+    def _fixed(self) -> Sums:
+        """Return what each step adds up to, its growing phases aside."""
+        sums = Sums(self.phases)
+        for part in self.layout:
+            sums.add_times(part.sums)
+        return sums
 
     def steps(self, static_w: float) -> Iterator[StepRow]:
         """Yield one row a step.
@@ -159,11 +168,9 @@ class Segment:
         """
         start_s = self.start_s
         for number, time_s in enumerate(self.times_s.tolist()):
-            sums = Sums.of(self.phases)
-            sums.add_times(self.sums, 1)
+            sums = self._fixed()
             for phase, run in self.growing:
-                energy = Energy(*(run.energy_j[:, number] * phase.repeats).tolist())
-                sums.add_cost(phase, float(run.time_s[number]) * phase.repeats, energy)
+                sums.add_cost(phase, run.time_s.item(number), run.energy_j[:, number])
             yield StepRow(
                 self.index + number,
                 self.kind,
@@ -250,7 +257,7 @@ class Totals:
         drafted, accepted, tokens: as of a step.
         round_tokens: tokens emitted by requests that decoded.
         time_s: seconds.
-        layouts: how often each shared part of a step ran.
+        parts: how often each part that steps share ran.
         varying: what all else adds up to.
     """
 
@@ -262,7 +269,7 @@ class Totals:
     tokens: int = 0
     round_tokens: int = 0
     time_s: float = 0.0
-    layouts: Counter[Sums] = field(default_factory=Counter)
+    parts: Counter[Part] = field(default_factory=Counter)
     varying: Sums = field(default_factory=Sums)
 
     def add(self, segment: Segment) -> None:
@@ -276,19 +283,19 @@ class Totals:
         self.tokens += segment.emitted
         self.round_tokens += segment.emitted - segment.first_tokens
         self.time_s += segment.time_s
-        self.layouts[segment.sums] += n_steps
+        for part in segment.layout:
+            self.parts[part] += n_steps
         for phase in segment.phases:
             self.varying.add(phase, n_steps)
         for phase, run in segment.growing:
-            energy = Energy(*(run.energy_j.sum(axis=1) * phase.repeats).tolist())
-            self.varying.add_cost(phase, float(run.time_s.sum()) * phase.repeats, energy)
+            self.varying.add_cost(phase, float(run.time_s.sum()), run.energy_j.sum(axis=1))
 
     def sums(self) -> Sums:
         """Return what all phases of all steps add up to."""
         sums = Sums()
-        sums.add_times(self.varying, 1)
-        for layout, times in self.layouts.items():
-            sums.add_times(layout, times)
+        sums.add_times(self.varying)
+        for part, times in self.parts.items():
+            sums.add_times(part.sums, times)
         return sums
 
 
@@ -359,7 +366,7 @@ class Ledger:
         """Return what the phases of all steps of some kinds add up to; of every kind, if none is named."""
         sums = Sums()
         for kind in kinds or StepKind:
-            sums.add_times(self.totals[kind].sums(), 1)
+            sums.add_times(self.totals[kind].sums())
         return sums
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from papisim.engine.ledger import StepRow
-from papisim.engine.step import Phase
+from papisim.engine.phase import Phase
 
 
 class Probe(Protocol):

@@ -19,9 +19,10 @@ from papisim.engine.batch import Batch
 from papisim.engine.build import build_formats, build_machine, build_placement
 from papisim.engine.drafting.base import DraftContext
 from papisim.engine.ledger import RequestRow
+from papisim.engine.phase import Category
 from papisim.engine.run import build_speculator
 from papisim.engine.speculation import Speculator, tree_of
-from papisim.engine.step import Category, StepPlanner
+from papisim.engine.step import StepPlanner
 from papisim.ops.kernel import Elementwise, FcRole, KernelClass, Linear
 from papisim.ops.trace import read_trace
 from papisim.policies.speculation.base import NO_DRAFT, Draft

@@ -23,7 +23,7 @@ from papisim.engine.batch import Batch, Ints
 from papisim.engine.build import Machine, Memory
 from papisim.engine.ledger import RequestRow
 from papisim.engine.paging import KvPages
-from papisim.engine.step import Category, Phase
+from papisim.engine.phase import Category, Phase
 from papisim.errors import DoesNotFit
 from papisim.policies.batching.base import BatchingPolicy
 from papisim.spec.experiment import KvSpec

@@ -13,7 +13,7 @@ from papisim.engine.batch import Batch, Ints
 from papisim.engine.build import HOST
 from papisim.engine.drafting.base import DraftSource
 from papisim.engine.drafting.free import Source as Free
-from papisim.engine.step import Category, Phase
+from papisim.engine.phase import Category, Phase
 from papisim.ops.cost import Energy
 from papisim.ops.lower import Prompts
 from papisim.policies.speculation.base import Draft, Proposal, Round, SpeculationPolicy, SpeculationView

@@ -18,145 +18,20 @@ A step decodes, computes prompts, or does both (a mixed step):
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from papisim.devices.base import AttentionRun
 from papisim.engine.build import Machine
+from papisim.engine.phase import Category, Message, Phase, Work
+from papisim.engine.sums import Sums
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import ROW_PARALLEL, FcRole, Kernel, KernelClass, Linear
 from papisim.ops.lower import KvLengths, Prompts, StepShape, lower, lower_attention
 from papisim.ops.trace import Block, KernelTrace, TraceKernel
 from papisim.policies.placement.base import PlacementPolicy, PlacementView
 from papisim.workloads.router import tokens_per_expert
-
-
-class Category(StrEnum):
-    """How a step's time is reported (as the paper's Figure 12 splits it)."""
-
-    FC = "fc"
-    ATTENTION = "attention"
-    COMMUNICATION = "communication"
-    OTHER = "other"
-    DRAFT = "draft"
-
-
-class Message(NamedTuple):
-    """A payload over a link, from one side to the other or, with several ranks, summed over them."""
-
-    payload_bytes: float
-    ranks: int = 1
-
-
-class Work(NamedTuple):
-    """What stands in a phase: a kernel or a message, so many times in a row.
-
-    Attributes:
-        item: what was priced.
-        units: devices or links that share it.
-        time_s: how long it takes once.
-        bound: what limits it.
-        times: how often it stands there.
-    """
-
-    item: Kernel | Message
-    units: int
-    time_s: float
-    bound: str
-    times: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One kernel on one device, or one message on one link, ``repeats`` times in a row.
-
-    Attributes:
-        resource: the device or link.
-        category: how its time is reported.
-        time_s: how long it takes once.
-        energy: what it takes once.
-        flop: what it computes.
-        repeats: how often it follows itself.
-        work: what was priced, for who wants to know why it takes so long; empty for what no device does. Where several
-            kernels were added up, one entry each.
-    """
-
-    resource: str
-    category: Category
-    time_s: float
-    energy: Energy
-    flop: float = 0.0
-    repeats: int = 1
-    work: tuple[Work, ...] = ()
-
-
-@dataclass(slots=True, eq=False)
-class Sums:
-    """What a sequence of phases adds up to.
-
-    Attributes:
-        time_s: seconds.
-        energy: joules by part.
-        time_by: seconds by category.
-        busy_by: seconds by device or link.
-        energy_by: joules by device or link, by part.
-        fc_flop_by: FLOP of FC kernels by device.
-    """
-
-    time_s: float = 0.0
-    energy: Energy = field(default_factory=Energy)
-    time_by: dict[Category, float] = field(default_factory=dict)
-    busy_by: dict[str, float] = field(default_factory=dict)
-    energy_by: dict[str, Energy] = field(default_factory=dict)
-    fc_flop_by: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, phases: Iterable[Phase]) -> Sums:
-        """Add up phases."""
-        sums = cls()
-        for phase in phases:
-            sums.add(phase)
-        return sums
-
-    def add(self, phase: Phase, times: int = 1) -> None:
-        """Add one phase so many times."""
-        times *= phase.repeats
-        self.add_cost(phase, phase.time_s * times, phase.energy * times)
-        if phase.category is Category.FC:
-            self.fc_flop_by[phase.resource] = self.fc_flop_by.get(phase.resource, 0.0) + phase.flop * times
-
-    def add_cost(self, where: Phase, time_s: float, energy: Energy) -> None:
-        """Add seconds and joules spent on a phase's resource, in its category."""
-        resource, category = where.resource, where.category
-        self.time_s += time_s
-        self.energy += energy
-        self.time_by[category] = self.time_by.get(category, 0.0) + time_s
-        self.busy_by[resource] = self.busy_by.get(resource, 0.0) + time_s
-        known = self.energy_by.get(resource)
-        self.energy_by[resource] = energy if known is None else known + energy
-
-    def add_times(self, other: Sums, times: int) -> None:
-        """Add other sums so many times."""
-        self.time_s += other.time_s * times
-        self.energy += other.energy * times
-        _add_values(self.time_by, other.time_by, times)
-        _add_values(self.busy_by, other.busy_by, times)
-        _add_values(self.fc_flop_by, other.fc_flop_by, times)
-        for resource, energy in other.energy_by.items():
-            self.energy_by[resource] = self.energy_by.get(resource, Energy()) + energy * times
-
-
-#: what no phase adds up to
-NOTHING = Sums()
-
-Key = TypeVar("Key")
-
-
-def _add_values(mine: dict[Key, float], theirs: dict[Key, float], times: int) -> None:
-    for key, value in theirs.items():
-        mine[key] = mine.get(key, 0.0) + value * times
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,26 +42,38 @@ class _AttentionSlot:
     repeats: int = 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Layout:
-    """All of a step but its attention: what does not depend on the lengths of caches.
+class Part:
+    """Phases that steps have in common, and the attention kernels between them.
 
     Attributes:
         items: phases and attention kernels, in the order they run.
         slots: the attention kernels among them.
         sums: of the phases among them.
+        time_s: seconds of those phases.
     """
 
-    items: tuple[Phase | _AttentionSlot, ...]
-    slots: tuple[_AttentionSlot, ...]
-    sums: Sums
+    __slots__ = ("items", "slots", "sums", "time_s")
 
-    @classmethod
-    def of(cls, items: Iterable[Phase | _AttentionSlot]) -> Layout:
-        """Return the layout of a step's items."""
-        items = tuple(items)
-        slots = tuple(item for item in items if isinstance(item, _AttentionSlot))
-        return cls(items, slots, Sums.of(item for item in items if isinstance(item, Phase)))
+    def __init__(self, items: Iterable[Phase | _AttentionSlot]) -> None:
+        self.items = tuple(items)
+        self.slots = tuple(item for item in self.items if isinstance(item, _AttentionSlot))
+        self.sums = Sums(item for item in self.items if isinstance(item, Phase))
+        self.time_s = self.sums.time_s
+
+
+class Layout(tuple[Part, ...]):
+    """All of a step but its attention: what does not depend on the lengths of caches."""
+
+    __slots__ = ()
+
+    @property
+    def time_s(self) -> float:
+        """Seconds of all phases."""
+        return sum(part.time_s for part in self)
+
+
+#: of a step none of whose phases is shared
+NOTHING = Layout()
 
 
 class StepPlanner:
@@ -208,7 +95,14 @@ class StepPlanner:
         self._placement = placement
         self._seed = seed
         self.fold = fold
-        self._memory: dict[tuple[StepShape, bool], Layout] = {}
+        self._parts: dict[Hashable, Part] = {}
+        self._candidates = tuple(machine.roles.fc)
+        # kernels of one role and weight are placed alike
+        distinct = {(kernel.role, kernel.fc): kernel for kernel, _ in trace.kernels() if kernel.role is not None}
+        self._heads = [kernel for kernel in distinct.values() if _is_head(kernel)]
+        self._placed = [kernel for kernel in distinct.values() if not (kernel.per_expert or _is_head(kernel))]
+        self._has_experts = any(kernel.per_expert for kernel, _ in trace.kernels())
+        self._linears: dict[int, list[Linear]] = {}
 
     def decode(self, shape: StepShape, lengths: KvLengths, prompts: Prompts | None = None) -> list[Phase]:
         """Return the phases of a decoding step.
@@ -228,21 +122,20 @@ class StepPlanner:
 
     def work(
         self, shape: StepShape, decode: KvLengths | None, prompts: KvLengths | None, *, in_order: bool
-    ) -> tuple[Sums, list[Phase]]:
-        """Return what a step adds up to and the phases that are not in these sums; all of them, if asked for in order."""
+    ) -> tuple[Layout, list[Phase]]:
+        """Return a step's layout and the phases that are not in it; all of them and none, if asked for in order."""
         layout = self.layout(shape)
         if in_order:
             return NOTHING, self._fill(layout, decode, prompts)
-        return layout.sums, [phase for slot in layout.slots for phase in self._attend(slot, decode, prompts)]
+        return layout, [phase for slot in _slots(layout) for phase in self._attend(slot, decode, prompts)]
 
     def place(self, kernel: Linear, rlp: int, rows: int) -> str:
         """Return the device on which the policy places an FC kernel of a decoding step."""
-        machine = self._machine
-        return self._placement.place(PlacementView(rlp, rows, kernel, tuple(machine.roles.fc), machine.price))
+        return self._placement.place(PlacementView(rlp, rows, kernel, self._candidates, self._machine.price))
 
     def fc_time_s(self, shape: StepShape) -> float:
         """Return the seconds that the FC kernels of a decoding step take where the policy places them."""
-        return self.layout(shape).sums.time_by.get(Category.FC, 0.0)
+        return sum(part.sums.time_by.get(Category.FC, 0.0) for part in self.layout(shape))
 
     def growing(self, layout: Layout, lengths: KvLengths, n: int) -> list[tuple[Phase, AttentionRun]]:
         """Return the attention of ``n`` decoding iterations, in each of which every cache is longer by its new tokens.
@@ -251,7 +144,7 @@ class StepPlanner:
             For each attention phase of the layout, the first iteration's phase without its cost, and the costs of all.
         """
         device, runs = self._machine.roles.attention, []
-        for slot in layout.slots:
+        for slot in _slots(layout):
             kernel = lower_attention(slot.kernel, self._trace, lengths)
             run = self._machine.pools[device].price_growing(kernel, n)
             runs.append((Phase(device, Category.ATTENTION, 0.0, Energy(), kernel.flop, slot.repeats), run))
@@ -259,7 +152,7 @@ class StepPlanner:
 
     def _fill(self, layout: Layout, decode: KvLengths | None, prompts: KvLengths | None) -> list[Phase]:
         phases: list[Phase] = []
-        for item in layout.items:
+        for item in chain.from_iterable(part.items for part in layout):
             if isinstance(item, Phase):
                 phases.append(item)
             else:
@@ -288,23 +181,64 @@ class StepPlanner:
 
     def layout(self, shape: StepShape) -> Layout:
         """Return all of a step but its attention."""
-        layout = self._memory.get((shape, self.fold))
-        if layout is None:
-            step = _Step(self._trace, self._machine, self._placement, self._seed, shape)
-            items = list(step.folded() if self.fold else step.unfolded())
-            layout = self._memory[shape, self.fold] = Layout.of(_merge(items) if self.fold else items)
-        return layout
+        if not self.fold:
+            return Layout((self._part(shape, lambda: self._step(shape).unfolded()),))
+        body = self._part(self._body_key(shape), lambda: _merge(self._step(shape, heads=False).folded()))
+        if not (shape.logit_rows and self._heads):
+            return Layout((body,))
+        key = (shape.logit_rows, *self._devices(shape, self._lowered(self._heads, shape)))
+        return Layout((body, self._part(key, lambda: _merge(self._step(shape, heads=True).folded()))))
+
+    def _step(self, shape: StepShape, *, heads: bool | None = None) -> _Step:
+        return _Step(self._trace, self._machine, self.place, self._seed, shape, heads)
+
+    def _lowered(self, kernels: Iterable[TraceKernel], shape: StepShape) -> list[Linear]:
+        lowered = (lower(kernel, self._trace, shape) for kernel in kernels)
+        return [kernel for kernel in lowered if isinstance(kernel, Linear)]
+
+    def _body_key(self, shape: StepShape) -> Hashable:
+        """Return what a step's kernels depend on, those of the LM head aside; so few steps need to be laid out anew."""
+        roles = self._machine.roles
+        remote = roles.attention_link is not None and roles.prefill.attention != roles.attention
+        linears = self._linears.get(shape.rows)
+        if linears is None:
+            linears = self._linears[shape.rows] = self._lowered(self._placed, shape)
+        # how many rows an expert gets, and so where it is placed, depends on the rows; who decides may look at RLP
+        where = shape.rlp if self._has_experts else self._devices(shape, linears)
+        prompt_rows = shape.prompt_rows if remote else shape.is_prefill
+        return shape.rows, shape.layers, shape.logit_rows > 0, prompt_rows, where
+
+    def _devices(self, shape: StepShape, kernels: Iterable[Linear]) -> tuple[str, ...]:
+        if shape.is_prefill:
+            return (self._machine.roles.prefill.fc,)
+        return tuple(self.place(kernel, shape.rlp, shape.rows) for kernel in kernels)
+
+    def _part(self, key: Hashable, items: Callable[[], Iterable[Phase | _AttentionSlot]]) -> Part:
+        part = self._parts.get(key)
+        if part is None:
+            part = self._parts[key] = Part(items())
+        return part
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One step whose every phase but attention can be priced."""
+    """One step whose every phase but attention can be priced.
+
+    Attributes:
+        trace: the model.
+        machine: the hardware.
+        place: tells the device of an FC kernel, given RLP and the rows in flight.
+        seed: of the experts' router.
+        shape: of the step.
+        heads: whether the kernels of the LM head are meant, or all others; None for both.
+    """
 
     trace: KernelTrace
     machine: Machine
-    placement: PlacementPolicy
+    place: Callable[[Linear, int, int], str]
     seed: int
     shape: StepShape
+    heads: bool | None
 
     def folded(self) -> Iterator[Phase | _AttentionSlot]:
         """Yield the phases with those of a block's layers multiplied."""
@@ -337,6 +271,8 @@ class _Step:
     def _block(self, block: Block, layers: range) -> Iterator[Phase | _AttentionSlot]:
         experts: list[TraceKernel] = []
         for kernel in block.kernels:
+            if self.heads is not None and _is_head(kernel) != self.heads:
+                continue
             if kernel.per_expert:
                 experts.append(kernel)
                 continue
@@ -374,8 +310,7 @@ class _Step:
         roles = self.machine.roles
         if self.shape.is_prefill:
             return roles.prefill.fc
-        view = PlacementView(self.shape.rlp, self.shape.rows, kernel, tuple(roles.fc), self.machine.price)
-        return self.placement.place(view)
+        return self.place(kernel, self.shape.rlp, self.shape.rows)
 
     def _experts(self, kernels: list[TraceKernel], layers: range) -> Iterator[Phase]:
         """Run the experts that got rows; equal loads, whichever expert's and layer's, cost the same."""
@@ -433,6 +368,14 @@ class _Step:
             yield _message(self.machine, link, payload)
 
 
+def _slots(layout: Layout) -> Iterator[_AttentionSlot]:
+    return chain.from_iterable(part.slots for part in layout)
+
+
+def _is_head(kernel: TraceKernel) -> bool:
+    return kernel.role is FcRole.LM_HEAD
+
+
 def computing(device: str, units: int, category: Category, kernel: Kernel, cost: Cost, *, repeats: int = 1) -> Phase:
     """Return the phase in which so many units of a device compute one kernel."""
     work = (Work(kernel, units, cost.time_s, cost.bound),)
@@ -448,7 +391,7 @@ def _sending(machine: Machine, link: str, message: Message, cost: Cost) -> Phase
     return Phase(link, Category.COMMUNICATION, cost.time_s, cost.energy, work=(work,))
 
 
-def _merge(items: list[Phase | _AttentionSlot]) -> Iterator[Phase | _AttentionSlot]:
+def _merge(items: Iterable[Phase | _AttentionSlot]) -> Iterator[Phase | _AttentionSlot]:
     """Add up the phases of a step by resource and category: with one batch in flight their order does not matter."""
     sums: dict[tuple[str, Category], Phase] = {}
     slots: dict[str, _AttentionSlot] = {}

@@ -14,10 +14,11 @@ from papisim.devices.base import Floats
 from papisim.engine.batch import Ints
 from papisim.engine.build import Machine, Memory
 from papisim.engine.ledger import Ledger, RequestRow, Segment, StepKind
+from papisim.engine.phase import Phase
 from papisim.engine.probe import Probe
 from papisim.engine.residents import Chunk, Residents
 from papisim.engine.speculation import Iteration, Speculator
-from papisim.engine.step import NOTHING, Phase, StepPlanner, Sums
+from papisim.engine.step import NOTHING, Layout, StepPlanner
 from papisim.ops.lower import KvLengths, Prompts, chunk_lengths, decode_lengths, decode_shape
 from papisim.policies.speculation.base import Round
 
@@ -30,13 +31,13 @@ class _Decoding(NamedTuple):
 
     Attributes:
         rows: token-rows of each request that decodes, shape (RLP,) or the same for all.
-        sums: what its shared phases add up to.
+        layout: phases that it shares with other steps.
         phases: its other phases.
         iteration: its drafts; None in a steady iteration.
     """
 
     rows: Ints | int
-    sums: Sums
+    layout: Layout
     phases: list[Phase]
     iteration: Iteration | None
 
@@ -113,8 +114,8 @@ class Stepper:
         most = max([*longest, int((batch.cached + batch.remaining).max(initial=0))])
         rlp = len(batch) + len(others)
         lengths = KvLengths(rlp, rlp, total, most, total)
-        sums, phases = self._planner.work(decode_shape(rlp, rlp), lengths, None, in_order=False)
-        return sums.time_s + sum(phase.time_s * phase.repeats for phase in phases)
+        layout, phases = self._planner.work(decode_shape(rlp, rlp), lengths, None, in_order=False)
+        return layout.time_s + sum(phase.time_s * phase.repeats for phase in phases)
 
     def forget(self, row: RequestRow) -> None:
         """Forget a request that has ended."""
@@ -170,34 +171,34 @@ class Stepper:
         rlp = len(batch)
         shape, lengths = decode_shape(rlp, rlp * tlp), self._decode_lengths(tlp)
         if prompts is None:
-            sums, phases = self._planner.work(shape, lengths, None, in_order=False)
+            layout, phases = self._planner.work(shape, lengths, None, in_order=False)
         else:
-            sums, phases = self._planner.work(shape.with_prompts(prompts), lengths, prompts.lengths, in_order=False)
-        return _Decoding(tlp, sums, phases + self._speculator.host(rlp, tlp), None)
+            layout, phases = self._planner.work(shape.with_prompts(prompts), lengths, prompts.lengths, in_order=False)
+        return _Decoding(tlp, layout, phases + self._speculator.host(rlp, tlp), None)
 
     def _decode_lengths(self, tlp: int) -> KvLengths:
         batch = self._residents.batch
         return decode_lengths(len(batch), tlp, batch.cached_tokens, int(batch.cached.max()))
 
     def _lay_out(self, decoding: _Decoding | None, chunks: list[Chunk]) -> tuple[Segment, list[Phase]]:
-        """Return the step as far as it is known before it runs, and its phases that are not in its sums."""
+        """Return the step as far as it is known before it runs, and its phases that are not in its layout."""
         prompts, rlp, rows = _prompts_of(chunks), 0, 0
         if decoding is not None:
-            rlp, sums, phases = len(self._residents.batch), decoding.sums, decoding.phases
+            rlp, layout, phases = len(self._residents.batch), decoding.layout, decoding.phases
             rows = decoding.total_rows(rlp)
         elif prompts is not None:
             in_order = self._probe is not None
-            sums, phases = self._planner.work(prompts.shape, None, prompts.lengths, in_order=in_order)
+            layout, phases = self._planner.work(prompts.shape, None, prompts.lengths, in_order=in_order)
         phases = [*self._residents.moves, *phases]
         self._residents.moves.clear()
-        time_s = sums.time_s + sum(phase.time_s * phase.repeats for phase in phases)
-        step = self._open(_kind(decoding, prompts), rlp + len(chunks), sums, np.array([time_s]))
+        time_s = layout.time_s + sum(phase.time_s * phase.repeats for phase in phases)
+        step = self._open(_kind(decoding, prompts), rlp + len(chunks), layout, np.array([time_s]))
         step.decoding, step.phases = rlp, tuple(phases)
         step.prompt_tokens = 0 if prompts is None else prompts.lengths.query_tokens
         step.rows = rows + step.prompt_tokens
         return step, phases
 
-    def _open(self, kind: StepKind, rlp: int, sums: Sums, times_s: Floats) -> Segment:
+    def _open(self, kind: StepKind, rlp: int, layout: Layout, times_s: Floats) -> Segment:
         return Segment(
             kind=kind,
             server=self._name,
@@ -206,7 +207,7 @@ class Stepper:
             rlp=rlp,
             rows=0,
             kv_tokens=self._residents.cached_tokens,
-            sums=sums,
+            layout=layout,
             times_s=times_s,
             time_s=float(times_s.sum()),
         )
@@ -258,9 +259,9 @@ class Stepper:
         growing = self._planner.growing(layout, self._decode_lengths(tlp), n)
         host = self._speculator.host(rlp, tlp)
         times_s = sum((run.time_s * phase.repeats for phase, run in growing), np.zeros(n))
-        times_s += layout.sums.time_s + sum(phase.time_s * phase.repeats for phase in host)
+        times_s += layout.time_s + sum(phase.time_s * phase.repeats for phase in host)
         ends_s = np.cumsum(times_s)
-        step = self._open(StepKind.DECODE, rlp, layout.sums, times_s)
+        step = self._open(StepKind.DECODE, rlp, layout, times_s)
         done = yield from self._wait(ends_s, cuttable=cuttable)
         if done < n:
             step.times_s, step.time_s = times_s[:done], float(ends_s[done - 1])

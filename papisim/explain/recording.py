@@ -12,7 +12,7 @@ import numpy as np
 from papisim.devices.base import Floats, Ints
 from papisim.engine.build import Machine
 from papisim.engine.ledger import StepRow
-from papisim.engine.step import Message, Phase, Work
+from papisim.engine.phase import Message, Phase, Work
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import Attention, Kernel
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from operator import add, attrgetter
 
@@ -42,6 +42,10 @@ class Energy:
     def __mul__(self, factor: float) -> Energy:
         return Energy(*[factor * part for part in _parts(self)])
 
+    def parts(self) -> tuple[float, ...]:
+        """Return joules by part, in the order of :data:`ENERGY_PARTS`."""
+        return _parts(self)
+
     def items(self) -> Iterator[tuple[str, float]]:
         """Yield (part, joules)."""
         return zip(ENERGY_PARTS, _parts(self), strict=True)
@@ -49,7 +53,7 @@ class Energy:
 
 #: names of the parts, in order
 ENERGY_PARTS = tuple(part.name for part in fields(Energy))
-_parts = attrgetter(*ENERGY_PARTS)
+_parts: Callable[[Energy], tuple[float, ...]] = attrgetter(*ENERGY_PARTS)
 
 
 @dataclass(frozen=True, slots=True)

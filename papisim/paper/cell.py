@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from papisim.engine.build import Machine, build_machine
 from papisim.engine.ledger import StepRow
+from papisim.engine.phase import Category
 from papisim.engine.run import simulate
-from papisim.engine.step import Category
 from papisim.errors import DoesNotFit
 from papisim.paper.readings import Protocol
 from papisim.spec.experiment import RunOptions, load_experiment

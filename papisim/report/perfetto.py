@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from papisim import __version__, units
 from papisim.engine.ledger import StepRow
-from papisim.engine.step import Phase, Work
+from papisim.engine.phase import Phase, Work
 from papisim.errors import InputError
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.ops.trace import read_trace

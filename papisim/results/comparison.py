@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from papisim.engine.build import build_placement, plan_memory
+from papisim.engine.phase import Category
 from papisim.engine.run import Run
-from papisim.engine.step import Category, StepPlanner
+from papisim.engine.step import StepPlanner
 from papisim.ops.lower import decode_lengths, decode_shape
 from papisim.results.frames import frames
 from papisim.results.metrics import summarise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from papisim.engine.phase import Category
 from papisim.engine.run import Run
-from papisim.engine.step import Category
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.results.metrics import resources, summarise, tpot_s
 

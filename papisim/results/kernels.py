@@ -10,8 +10,9 @@ import numpy as np
 
 from papisim.engine.build import build_placement
 from papisim.engine.ledger import StepRow
+from papisim.engine.phase import Message, Phase
 from papisim.engine.run import Run
-from papisim.engine.step import Message, Phase, StepPlanner
+from papisim.engine.step import StepPlanner
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
 from papisim.ops.lower import decode_shape, prefill_lengths, prefill_shape, ragged_lengths
 

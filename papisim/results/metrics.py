@@ -10,8 +10,9 @@ import numpy as np
 from papisim import __version__
 from papisim.engine.build import HOST
 from papisim.engine.ledger import DECODING, Ledger, Outcome, RequestRow, Segment, StepKind, fc_device
+from papisim.engine.phase import Category
 from papisim.engine.run import Run
-from papisim.engine.step import Category, Sums
+from papisim.engine.sums import Sums
 from papisim.ops.cost import Energy
 from papisim.spec.sources import Source, bibliography
 

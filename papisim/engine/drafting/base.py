@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from papisim.engine.build import Demand, Machine
-from papisim.engine.step import Category, Phase, StepPlanner
+from papisim.engine.phase import Category, Phase
+from papisim.engine.step import StepPlanner
 from papisim.ops.lower import Prompts, decode_shape, ragged_lengths
 from papisim.ops.trace import KernelTrace
 from papisim.policies.speculation.base import Draft

@@ -15,7 +15,7 @@ import numpy as np
 
 from papisim.engine.build import Demand
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, Ints, as_drafting, serial_steps
-from papisim.engine.step import Phase
+from papisim.engine.phase import Phase
 from papisim.errors import InputError
 from papisim.ops.lower import Prompts, StepShape, ragged_lengths
 from papisim.policies.speculation.base import Draft

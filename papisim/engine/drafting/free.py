@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, Ints, WholeVerification
-from papisim.engine.step import Phase
+from papisim.engine.phase import Phase
 from papisim.policies.speculation.base import Draft
 
 

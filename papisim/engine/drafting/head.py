@@ -14,7 +14,8 @@ from papisim.engine.drafting.base import (
     as_drafting,
     serial_steps,
 )
-from papisim.engine.step import Category, Phase, computing
+from papisim.engine.phase import Category, Phase
+from papisim.engine.step import computing
 from papisim.ops.kernel import FcRole, Linear
 from papisim.ops.lower import decode_shape, ragged_lengths
 from papisim.policies.speculation.base import Draft

@@ -16,7 +16,8 @@ from papisim.engine.drafting.base import (
     as_drafting,
     serial_steps,
 )
-from papisim.engine.step import Phase, StepPlanner
+from papisim.engine.phase import Phase
+from papisim.engine.step import StepPlanner
 from papisim.errors import InputError, did_you_mean
 from papisim.ops.lower import decode_shape, kv_bytes_per_token, ragged_lengths, weight_bytes
 from papisim.ops.trace import read_trace

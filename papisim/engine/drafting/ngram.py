@@ -7,7 +7,7 @@ from typing import Literal
 
 from papisim.engine.build import HOST
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, Ints, WholeVerification
-from papisim.engine.step import Category, Phase
+from papisim.engine.phase import Category, Phase
 from papisim.ops.cost import Energy
 from papisim.policies.speculation.base import Draft
 from papisim.spec.base import NonNegative

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from papisim.engine.phase import Category
 from papisim.engine.run import Run, simulate
-from papisim.engine.step import Category
 from papisim.paper.study import Setup, Study
 from papisim.paper.verdict import Row
 from papisim.results.metrics import summarise

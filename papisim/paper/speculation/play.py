@@ -9,8 +9,8 @@ from statistics import fmean
 from papisim.engine.batch import Batch, Ints
 from papisim.engine.build import build_kind
 from papisim.engine.ledger import RequestRow
+from papisim.engine.phase import Phase
 from papisim.engine.speculation import Speculator
-from papisim.engine.step import Phase
 from papisim.ops.lower import Prompts
 from papisim.policies.speculation.base import Draft, Round
 from papisim.spec.experiment import VerificationSpec

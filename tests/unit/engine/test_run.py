@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from papisim.engine.phase import Category
 from papisim.engine.run import Run
-from papisim.engine.step import Category
 from papisim.errors import DoesNotFit
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.results.metrics import summarise

@@ -8,9 +8,10 @@ import pytest
 
 from papisim.engine.build import HOST, build_kind, build_machine, build_placement
 from papisim.engine.drafting.base import DraftContext, serial_steps
+from papisim.engine.phase import Category, Phase
 from papisim.engine.run import Run
 from papisim.engine.speculation import tree_of
-from papisim.engine.step import Category, Phase, StepPlanner
+from papisim.engine.step import StepPlanner
 from papisim.errors import DoesNotFit, InputError
 from papisim.ops.lower import decode_shape, ragged_lengths
 from papisim.ops.trace import read_trace

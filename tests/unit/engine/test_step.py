@@ -3,7 +3,8 @@ from collections import Counter
 import pytest
 
 from papisim.engine.build import build_machine, build_placement
-from papisim.engine.step import Category, Phase, StepPlanner
+from papisim.engine.phase import Category, Phase
+from papisim.engine.step import StepPlanner
 from papisim.errors import InputError
 from papisim.ops.lower import StepShape, decode_lengths, decode_shape, prefill_lengths, prefill_shape
 from papisim.ops.trace import KernelTrace, read_trace

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
+from papisim.engine.phase import Category
 from papisim.engine.run import simulate
-from papisim.engine.step import Category
 from papisim.errors import InputError
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.report.perfetto import Timeline, Window, parse_window, timeline
