@@ -96,6 +96,7 @@ class StepPlanner:
         self._seed = seed
         self.fold = fold
         self._parts: dict[Hashable, Part] = {}
+        self._merged: dict[Layout, tuple[Phase | _AttentionSlot, ...]] = {}
         self._candidates = tuple(machine.roles.fc)
         # kernels of one role and weight are placed alike
         distinct = {(kernel.role, kernel.fc): kernel for kernel, _ in trace.kernels() if kernel.role is not None}
@@ -152,12 +153,21 @@ class StepPlanner:
 
     def _fill(self, layout: Layout, decode: KvLengths | None, prompts: KvLengths | None) -> list[Phase]:
         phases: list[Phase] = []
-        for item in chain.from_iterable(part.items for part in layout):
+        for item in self._items(layout):
             if isinstance(item, Phase):
                 phases.append(item)
             else:
                 phases += self._attend(item, decode, prompts)
         return phases
+
+    def _items(self, layout: Layout) -> Iterable[Phase | _AttentionSlot]:
+        """Return what is in a layout, one phase for each device and category where layers are folded."""
+        if len(layout) == 1:
+            return layout[0].items
+        items = self._merged.get(layout)
+        if items is None:
+            items = self._merged[layout] = tuple(_merge(chain.from_iterable(part.items for part in layout)))
+        return items
 
     def _attend(self, slot: _AttentionSlot, decode: KvLengths | None, prompts: KvLengths | None) -> Iterator[Phase]:
         roles = self._machine.roles
