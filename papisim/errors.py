@@ -16,12 +16,23 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class PapisimError(Exception):
     """Base of every error that papisim raises on purpose."""
 
     exit_status = 2
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes whatever arguments the constructor takes."""
+        return _remake, (type(self), self.args, self.__dict__)
+
+
+def _remake(kind: type[PapisimError], args: tuple[Any, ...], state: dict[str, Any]) -> PapisimError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from typing import Any
 from papisim.devices.pim import Part as PimPart
 from papisim.devices.pim.energy import fed_w, streaming_w
 from papisim.errors import InputError, NotModelled, did_you_mean
+from papisim.spec.experiment import Experiment
 from papisim.spec.system import System
 from papisim.sweep.expression import Function
 
 
-def describe(system: System) -> dict[str, Any]:
-    """Return the figures of a machine's design by name.
+def describe(experiment: Experiment) -> dict[str, Any]:
+    """Return the figures of an experiment's machines by name, those of all replicas together.
 
     - ``n_devices``, ``n_devices.NAME``: devices, links not counted.
     - ``static_w``: power of all devices whether or not they work.
@@ -20,7 +21,8 @@ def describe(system: System) -> dict[str, Any]:
     - ``banks_per_die.NAME``, ``die_area_mm2.NAME``: of PIM stacks whose part has ``area``; the left side of PAPI's equation 3.
     - ``pim_area_mm2``: banks and FPUs of all dies of all such stacks. GPU dies are in no part and so in no figure.
     """
-    groups = {name: (group.count, system.parts[name]) for name, group in system.spec.devices.items()}
+    system, replicas = experiment.system, experiment.routing.replicas
+    groups = {name: (replicas * group.count, system.parts[name]) for name, group in system.spec.devices.items()}
     figures: dict[str, Any] = {
         "n_devices": sum(count for count, _ in groups.values()),
         "static_w": sum(count * part.static_w for count, part in groups.values()),

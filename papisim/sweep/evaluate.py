@@ -142,7 +142,7 @@ class Evaluator:
     def _evaluate(self, row: Row, point: Point, recall: Recall) -> None:
         experiment = self.experiment(point)
         row.run_sha256 = run_sha256(experiment)
-        row.figures = describe(experiment.system)
+        row.figures = describe(experiment)
         names = Names(self.resolver, point, experiment, row.figures)
         if self._judge(row, names, final=False):
             known = recall(row.run_sha256)

@@ -14,7 +14,7 @@ from papisim.catalog import Shelf
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
 from papisim.spec.base import Count, Name, Spec, parse
 from papisim.spec.sections import load_section
-from papisim.spec.yaml import Document, Mark, Path_, check_schema, load_yaml
+from papisim.spec.yaml import Document, Mark, Path_, check_schema, load_yaml, parse_yaml
 from papisim.sweep.expression import Expression
 from papisim.sweep.space import (
     Axis,
@@ -50,6 +50,8 @@ class Base(Spec):
     acceptance: Any = "always"
     draft: Any = "free"
     batching: Any = None
+    replicas: Count = 1
+    router: Name = "round_robin"
     placement: Name | None = None
     seed: Seed = 0
     fold: bool = True
@@ -191,6 +193,8 @@ class SweepFile:
 
     Attributes:
         document: the file, for the places of its values.
+        text: what stands in it.
+        home: the folder it is in, where files that it names are sought first.
         base: what all points have in common.
         variables: names that stand for no option or field of their own.
         axes: what varies; variables first.
@@ -202,6 +206,8 @@ class SweepFile:
     """
 
     document: Document
+    text: str
+    home: Path
     description: str
     base: Base
     variables: frozenset[str]
@@ -211,6 +217,10 @@ class SweepFile:
     columns: dict[str, Expression]
     sampling: Sampling | None
     search: Search | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes as text: they read it as this one did."""
+        return read_sweep, (self.text, self.document.file, self.home)
 
     @property
     def name(self) -> str:
@@ -237,6 +247,15 @@ def load_sweep(path: Path | str) -> SweepFile:
         InputError, InputErrors: everything that is wrong with it, with places.
     """
     document = load_yaml(path)
+    return _sweep_of(document, Path(path).read_text(encoding="utf-8"), Path(path).absolute().parent)
+
+
+def read_sweep(text: str, file: str, home: Path) -> SweepFile:
+    """Read the text of a file of a sweep; raises as :func:`load_sweep` does."""
+    return _sweep_of(parse_yaml(text, file), text, home)
+
+
+def _sweep_of(document: Document, text: str, home: Path) -> SweepFile:
     check_schema(document, SCHEMA)
     sections = parse(Sections, document)
     reader = _Reader(document)
@@ -253,6 +272,8 @@ def load_sweep(path: Path | str) -> SweepFile:
         raise one_or_all(reader.errors)
     found = SweepFile(
         document,
+        text,
+        home,
         sections.description,
         sections.base,
         variables,
@@ -491,8 +512,7 @@ def _check_option(found: SweepFile, path: Path_, name: str, value: Any) -> None:
 
 
 def beside(found: SweepFile, value: Any) -> Any:
-    """Return a path to a file that stands beside the file of the sweep as one from here; anything else as it is."""
-    if isinstance(value, str) and value.endswith((".yaml", ".yml")) and not Path(value).is_absolute():
-        near = Path(found.document.file).parent / value
-        return str(near) if near.is_file() else value
+    """Return a path to what stands beside the file of the sweep as one from anywhere; anything else as it is."""
+    if isinstance(value, str) and (Path(value).suffix or "/" in value) and (found.home / value).exists():
+        return str(found.home / value)
     return value

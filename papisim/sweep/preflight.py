@@ -81,7 +81,7 @@ def _check_expressions(
     resources = {name for each in experiments for name in (*each.system.spec.devices, *each.system.spec.links)}
     known = set(figures) | {f"{name.rpartition('.')[0]}.{other}" for name in figures for other in resources
                             if name.rpartition(".")[2] in resources}  # fmt: skip
-    known |= {name for each in experiments for name in describe(each.system)}
+    known |= {name for each in experiments for name in describe(each)}
     known |= {*OPTIONS, *file.inputs(), *file.columns}
     errors = [
         file.document.error(path, f"no figure, field or option '{name}'; {did_you_mean(name, known)}")

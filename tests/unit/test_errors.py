@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from papisim.errors import (
@@ -83,3 +85,19 @@ def test_a_long_list_of_choices_is_cut():
 )
 def test_what_does_not_fit_is_written_without_an_exponent(value: float, text: str):
     assert f"{text} needed" in str(DoesNotFit("a does not fit", value, 1.0, "GB", []))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("is wrong", file="a.yaml", line=3, column=1, field="x"),
+        InputErrors([InputError("one", file="a.yaml"), InputError("two")]),
+        DoesNotFit("it", 2.0, 1.0, "GB", ["more"]),
+        MissingExtra("a thing", "package", "extra"),
+        NotModelled("that"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_is_the_same_in_another_process(error):
+    there = pickle.loads(pickle.dumps(error))
+    assert (type(there), str(there), str(vars(there))) == (type(error), str(error), str(vars(error)))

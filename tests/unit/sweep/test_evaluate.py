@@ -132,6 +132,13 @@ def test_the_figures_of_a_design_add_up(declare, hw):
     assert (figures["pim_area_mm2"] > 0) is bool(dies)
 
 
+def test_replicas_count_as_often_as_they_are(declare):
+    one, three = rows(declare("space: {replicas: [1, 3]}"))
+    for name in ("n_devices", "static_w", "pim_area_mm2", "capacity_bytes.fc_pim"):
+        assert three.figures[name] == 3 * one.figures[name]
+    assert three.figures["die_area_mm2.fc_pim"] == one.figures["die_area_mm2.fc_pim"]
+
+
 def test_power_is_the_smaller_of_what_banks_deliver_and_fpus_take(declare):
     file = declare("""
 space: {tlp: [1, 64]}
