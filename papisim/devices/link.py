@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from papisim.errors import NotModelled
+from pydantic import Field
+
+from papisim.errors import DoesNotFit, NotModelled
 from papisim.ops.cost import Cost, Energy
-from papisim.spec.base import Fraction, NonNegative, Positive, Spec
+from papisim.spec.base import Count, Fraction, NonNegative, Positive, Spec
 
 
 class OneShot(Spec):
@@ -66,6 +68,25 @@ class Collective(Spec):
     rounds: Rounds | None = None
 
 
+class Switch(Spec):
+    """What stands between a link and the devices that it reaches, if they are not on one bus.
+
+    Attributes:
+        ports: devices, or further switches, on one switch.
+        latency_s: what each level of switches adds to a message.
+    """
+
+    ports: Annotated[int, Field(ge=2)]
+    latency_s: NonNegative
+
+    def levels(self, devices: int) -> int:
+        """Return the levels of switches that so many devices need: the least L with ``ports^L ≥ devices``, at least one."""
+        levels, reached = 1, self.ports
+        while reached < devices:
+            levels, reached = levels + 1, reached * self.ports
+        return levels
+
+
 class Part(Spec):
     """One link.
 
@@ -73,6 +94,9 @@ class Part(Spec):
         bandwidth_bytes_per_s: payload bandwidth of one link in one direction.
         latency_s: time of an empty message.
         energy_j_per_byte: energy of moving one byte over one link.
+        most_devices: devices that one link can reach; None where there is no limit.
+        switch: switches of the fabric that the links make, through which each reaches all devices; None for a bus, on
+            which each link has devices of its own.
         collective: all-reduce figures, where the link serves a group of ranks.
     """
 
@@ -81,20 +105,57 @@ class Part(Spec):
     bandwidth_bytes_per_s: Positive
     latency_s: NonNegative
     energy_j_per_byte: NonNegative
+    most_devices: Count | None = None
+    switch: Switch | None = None
     collective: Collective | None = None
 
 
 @dataclass(frozen=True)
 class Links:
-    """``count`` equal links side by side; a transfer is spread evenly over them."""
+    """``count`` equal links side by side; a transfer is spread evenly over them.
+
+    Attributes:
+        name: of the links in the system.
+        part: each of them.
+        count: how many.
+        devices: how many devices are reached over all of them; 0 where that is nobody's concern.
+    """
 
     name: str
     part: Part
     count: int
+    devices: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse more devices than the links reach.
+
+        Raises:
+            DoesNotFit: with the levers there are.
+        """
+        most, reached = self.part.most_devices, self.reached
+        if most is not None and reached > most:
+            raise DoesNotFit(
+                f"the devices that each of the {self.count} links '{self.name}' ({self.part.description}) would reach",
+                reached,
+                most,
+                "devices",
+                ["fewer devices", f"more links (--set links.{self.name}.count=…)", "a part with a wider reach"],
+            )
+
+    @property
+    def reached(self) -> int:
+        """Devices that one link reaches: all of them through a fabric, its own share on a bus."""
+        return self.devices if self.part.switch is not None else -(-self.devices // self.count)
+
+    @property
+    def message_latency_s(self) -> float:
+        """Time of an empty message to a device, all switches on its way included."""
+        switch = self.part.switch
+        return self.part.latency_s + (switch.levels(self.devices) * switch.latency_s if switch is not None else 0.0)
 
     def transfer(self, payload_bytes: float) -> Cost:
         """Return the cost of moving a payload: ``latency + payload / (count · bandwidth)``."""
-        latency_s = self.part.latency_s
+        latency_s = self.message_latency_s
         time_s = latency_s + payload_bytes / (self.count * self.part.bandwidth_bytes_per_s)
         return Cost(time_s, _bound(time_s, latency_s), Energy(link_j=self.part.energy_j_per_byte * payload_bytes))
 

@@ -64,13 +64,22 @@ class Machine:
 
 
 def build_machine(system: System) -> Machine:
-    """Make the pools and links of a system."""
+    """Make the pools and links of a system.
+
+    Raises:
+        DoesNotFit: there are more devices behind a link than it reaches.
+    """
     pools: dict[str, DevicePool] = {}
     for name, group in system.spec.devices.items():
         module = catalog.load_kind("papisim.devices", system.parts[name].kind)
         pools[name] = module.Pool(name, system.parts[name], group.count)
-    links = {name: Links(name, system.parts[name], group.count) for name, group in system.spec.links.items()}
-    return Machine(system.name, pools, links, system.spec.roles)
+    roles = system.spec.roles
+    behind = {roles.attention_link: pools[roles.attention].count}
+    links = {
+        name: Links(name, system.parts[name], group.count, behind.get(name, 0))
+        for name, group in system.spec.links.items()
+    }
+    return Machine(system.name, pools, links, roles)
 
 
 def build_formats(quantisation: QuantisationSpec) -> Formats:

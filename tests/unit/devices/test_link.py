@@ -4,8 +4,9 @@ from hypothesis import strategies as st
 
 from papisim import catalog
 from papisim.catalog import Shelf
-from papisim.devices.link import Collective, Links, Part
-from papisim.errors import NotModelled
+from papisim.devices.link import Collective, Links, Part, Switch
+from papisim.engine.build import build_machine
+from papisim.errors import DoesNotFit, NotModelled
 from papisim.ops.cost import Cost
 from papisim.spec.system import load_part, load_system
 
@@ -68,9 +69,10 @@ def test_more_payload_is_never_faster_and_more_links_are_never_slower(payload, m
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_link_at_f_times_the_rate_and_a_fth_of_the_latency_takes_a_fth_of_the_time(name):
     part = load_part(name).part
-    fast = part.model_copy(
-        update={"bandwidth_bytes_per_s": 4 * part.bandwidth_bytes_per_s, "latency_s": part.latency_s / 4}
-    )
+    faster = {"bandwidth_bytes_per_s": 4 * part.bandwidth_bytes_per_s, "latency_s": part.latency_s / 4}
+    if part.switch is not None:
+        faster["switch"] = part.switch.model_copy(update={"latency_s": part.switch.latency_s / 4})
+    fast = part.model_copy(update=faster)
     slow_s, fast_s = (Links(name, each, 6).transfer(1e6).time_s for each in (part, fast))
     assert fast_s == pytest.approx(slow_s / 4)
 
@@ -81,3 +83,39 @@ def test_the_tensor_parallel_link_of_every_shipped_system_can_all_reduce(name):
     parallel = system.spec.roles.tensor_parallel
     group = Links(parallel.link, system.parts[parallel.link], system.spec.links[parallel.link].count)
     assert group.all_reduce(1e6, parallel.ranks).time_s > 0
+
+
+SWITCHED = PART.model_copy(update={"switch": Switch(ports=4, latency_s=1e-7), "most_devices": 64})
+
+
+@pytest.mark.parametrize(("devices", "levels"), [(0, 1), (4, 1), (5, 2), (16, 2), (17, 3), (64, 3)])
+def test_a_message_through_a_fabric_passes_as_many_switches_as_its_devices_need(devices, levels):
+    fabric = Links("cxl", SWITCHED, 2, devices)
+    assert fabric.transfer(0).time_s == pytest.approx(1e-6 + levels * 1e-7)
+
+
+def test_a_bus_holds_so_many_devices_on_each_link_and_not_one_more():
+    bus = PART.model_copy(update={"most_devices": 32})
+    assert Links("pcie", bus, 2, 64).reached == 32
+    with pytest.raises(DoesNotFit, match="33 devices needed, 32 devices there"):
+        Links("pcie", bus, 2, 65)
+
+
+def test_a_fabric_reaches_all_devices_from_each_link():
+    assert Links("cxl", SWITCHED, 8, 64).reached == 64
+    with pytest.raises(DoesNotFit, match="65 devices needed"):
+        Links("cxl", SWITCHED, 8, 65)
+
+
+def test_papi_grows_beyond_its_bus_with_cxl_alone_up_to_what_the_paper_says():
+    def links(count, part):
+        return build_machine(
+            load_system("papi", [f"devices.attn_pim.count={count}", f"links.pcie.part={part}"])
+        ).links
+
+    with pytest.raises(DoesNotFit, match="33 devices"):
+        links(193, "pcie5_x16")  # six buses of 32
+    few, many = links(32, "cxl3_x16")["pcie"], links(4096, "cxl3_x16")["pcie"]
+    assert many.transfer(0).time_s > few.transfer(0).time_s
+    with pytest.raises(DoesNotFit, match="4,097 devices"):
+        links(4097, "cxl3_x16")
