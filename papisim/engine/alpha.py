@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from papisim.engine.build import build_machine
-from papisim.engine.step import StepPlanner
+from papisim.engine.pipeline import build_planner
 from papisim.ops.lower import decode_shape
 from papisim.ops.trace import KernelTrace
 from papisim.policies.placement.pinned import Options as PinnedOptions
@@ -67,7 +67,7 @@ def profile(system: System, trace: KernelTrace, max_rows: int, *, seed: int = 0)
 
     def times(device: str) -> np.ndarray:
         pinned = Pinned(PinnedOptions(kind="pinned", device=device))
-        planner = StepPlanner(trace, machine, pinned, seed=seed, fold=True)
+        planner = build_planner(trace, machine, pinned, seed=seed, fold=True)
         return np.array([planner.fc_time_s(decode_shape(rows, rows)) for rows in range(1, max_rows + 1)])
 
     return Profile(trace.name, times(system.placement.processing_unit), times(system.placement.pim))

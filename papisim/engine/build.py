@@ -33,8 +33,8 @@ class Machine:
 
     Attributes:
         name: of the system.
-        pools: devices by their name in the system.
-        links: links by their name in the system.
+        pools: devices by their name in the system; of a pipeline, those of one stage.
+        links: links by their name in the system; likewise.
         roles: which device does what.
     """
 
@@ -58,9 +58,14 @@ class Machine:
         return self.links[parallel.link].all_reduce(payload_bytes, parallel.ranks)
 
     @property
+    def stages(self) -> int:
+        """Stages of the pipeline; 1 without one."""
+        return 1 if self.roles.pipeline is None else self.roles.pipeline.stages
+
+    @property
     def static_w(self) -> float:
-        """Power that the machine draws whether or not it works."""
-        return sum(pool.static_w for pool in self.pools.values())
+        """Power that the machine draws whether or not it works, all stages together."""
+        return sum(pool.static_w for pool in self.pools.values()) * self.stages
 
 
 def build_machine(system: System) -> Machine:
@@ -70,13 +75,14 @@ def build_machine(system: System) -> Machine:
         DoesNotFit: there are more devices behind a link than it reaches.
     """
     pools: dict[str, DevicePool] = {}
+    roles = system.spec.roles
+    stages = 1 if roles.pipeline is None else roles.pipeline.stages
     for name, group in system.spec.devices.items():
         module = catalog.load_kind("papisim.devices", system.parts[name].kind)
-        pools[name] = module.Pool(name, system.parts[name], group.count)
-    roles = system.spec.roles
+        pools[name] = module.Pool(name, system.parts[name], group.count // stages)
     behind = {roles.attention_link: pools[roles.attention].count}
     links = {
-        name: Links(name, system.parts[name], group.count, behind.get(name, 0))
+        name: Links(name, system.parts[name], group.count // stages, behind.get(name, 0))
         for name, group in system.spec.links.items()
     }
     return Machine(system.name, pools, links, roles)
@@ -132,7 +138,8 @@ def plan_memory(
         DoesNotFit: the weights are larger than the memory.
     """
     roles = machine.roles
-    free = {name: pool.capacity_bytes * utilisation_ratio for name, pool in machine.pools.items()}
+    share = utilisation_ratio * machine.stages  # stages hold equal shares of weights and caches
+    free = {name: pool.capacity_bytes * share for name, pool in machine.pools.items()}
     _take(machine, free, roles.weights, weight_bytes(trace), f"the weights of {trace.name}")
     token_bytes = kv_bytes_per_token(trace)
     if draft is None:
@@ -148,9 +155,9 @@ def _take(machine: Machine, free: dict[str, float], device: str, need: int, what
     home, there = machine.pools[device], free[device]
     if need > there:
         one = home.capacity_bytes / home.count
-        count = home.count + math.ceil((need - there) / one)
+        count = home.count * machine.stages + math.ceil((need - there) / one)
         raise DoesNotFit(
-            f"{what} do not fit into '{device}' ({home.count} devices)",
+            f"{what} do not fit into '{device}' ({home.count * machine.stages} devices)",
             need / 1e9,
             there / 1e9,
             "GB",

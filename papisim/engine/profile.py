@@ -20,9 +20,9 @@ from papisim.engine.build import build_formats, build_machine, build_placement
 from papisim.engine.drafting.base import DraftContext
 from papisim.engine.ledger import RequestRow
 from papisim.engine.phase import Category
+from papisim.engine.pipeline import build_planner
 from papisim.engine.run import build_speculator
 from papisim.engine.speculation import Speculator, tree_of
-from papisim.engine.step import StepPlanner
 from papisim.ops.kernel import Elementwise, FcRole, KernelClass, Linear
 from papisim.ops.trace import read_trace
 from papisim.policies.speculation.base import NO_DRAFT, Draft
@@ -111,7 +111,7 @@ def speculator_of(experiment: Experiment) -> Speculator:
     """Build an experiment's machine, model, draft source, acceptance process and policy, without a server."""
     trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
     machine = build_machine(experiment.system)
-    planner = StepPlanner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
+    planner = build_planner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
     return build_speculator(experiment, DraftContext(machine, trace, planner, experiment.seed, experiment.fold))
 
 

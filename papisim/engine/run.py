@@ -20,12 +20,12 @@ from papisim.engine.build import (
 )
 from papisim.engine.drafting.base import DraftContext
 from papisim.engine.ledger import Ledger
+from papisim.engine.pipeline import build_planner
 from papisim.engine.probe import Probe
 from papisim.engine.replicas import Replicas
 from papisim.engine.residents import Residents
 from papisim.engine.server import Server
 from papisim.engine.speculation import Speculator
-from papisim.engine.step import StepPlanner
 from papisim.engine.stepping import Stepper
 from papisim.errors import PapisimError
 from papisim.ops.trace import KernelTrace, read_trace
@@ -102,7 +102,7 @@ def build_server(
 
     Several servers may share the clock, the arrivals and the ledger.
     """
-    planner = StepPlanner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
+    planner = build_planner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
     context = DraftContext(machine, trace, planner, experiment.seed, experiment.fold)
     speculator = build_speculator(experiment, context)
     memory = plan_memory(machine, trace, speculator.source.demand, experiment.kv.utilisation_ratio)

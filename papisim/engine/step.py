@@ -35,7 +35,7 @@ from papisim.workloads.router import tokens_per_expert
 
 
 @dataclass(frozen=True, slots=True)
-class _AttentionSlot:
+class AttentionSlot:
     """Where attention stands in a layer; its cost changes with every step, the rest of the layer's does not."""
 
     kernel: TraceKernel
@@ -54,9 +54,9 @@ class Part:
 
     __slots__ = ("items", "slots", "sums", "time_s")
 
-    def __init__(self, items: Iterable[Phase | _AttentionSlot]) -> None:
+    def __init__(self, items: Iterable[Phase | AttentionSlot]) -> None:
         self.items = tuple(items)
-        self.slots = tuple(item for item in self.items if isinstance(item, _AttentionSlot))
+        self.slots = tuple(item for item in self.items if isinstance(item, AttentionSlot))
         self.sums = Sums(item for item in self.items if isinstance(item, Phase))
         self.time_s = self.sums.time_s
 
@@ -96,7 +96,7 @@ class StepPlanner:
         self._seed = seed
         self.fold = fold
         self._parts: dict[Hashable, Part] = {}
-        self._merged: dict[Layout, tuple[Phase | _AttentionSlot, ...]] = {}
+        self._merged: dict[Layout, tuple[Phase | AttentionSlot, ...]] = {}
         self._candidates = tuple(machine.roles.fc)
         # kernels of one role and weight are placed alike
         distinct = {(kernel.role, kernel.fc): kernel for kernel, _ in trace.kernels() if kernel.role is not None}
@@ -160,7 +160,7 @@ class StepPlanner:
                 phases += self._attend(item, decode, prompts)
         return phases
 
-    def _items(self, layout: Layout) -> Iterable[Phase | _AttentionSlot]:
+    def _items(self, layout: Layout) -> Iterable[Phase | AttentionSlot]:
         """Return what is in a layout, one phase for each device and category where layers are folded."""
         if len(layout) == 1:
             return layout[0].items
@@ -169,7 +169,7 @@ class StepPlanner:
             items = self._merged[layout] = tuple(_merge(chain.from_iterable(part.items for part in layout)))
         return items
 
-    def _attend(self, slot: _AttentionSlot, decode: KvLengths | None, prompts: KvLengths | None) -> Iterator[Phase]:
+    def _attend(self, slot: AttentionSlot, decode: KvLengths | None, prompts: KvLengths | None) -> Iterator[Phase]:
         roles = self._machine.roles
         if decode is not None:
             yield self._attention(slot, decode, roles.attention)
@@ -177,17 +177,17 @@ class StepPlanner:
             yield from self._fetch(slot, prompts)
             yield self._attention(slot, prompts, roles.prefill.attention)
 
-    def _attention(self, slot: _AttentionSlot, lengths: KvLengths, device: str) -> Phase:
+    def _attention(self, slot: AttentionSlot, lengths: KvLengths, device: str) -> Phase:
         kernel = lower_attention(slot.kernel, self._trace, lengths)
         pool = self._machine.pools[device]
         return computing(device, pool.count, Category.ATTENTION, kernel, pool.price(kernel), repeats=slot.repeats)
 
-    def _fetch(self, slot: _AttentionSlot, prompts: KvLengths) -> Iterator[Phase]:
+    def _fetch(self, slot: AttentionSlot, prompts: KvLengths) -> Iterator[Phase]:
         """Bring the cached part of prompts to the device that attends to it, where the caches are elsewhere."""
         roles, link = self._machine.roles, self._machine.roles.attention_link
         if link is not None and prompts.prefix_tokens and roles.prefill.attention != roles.attention:
             cached = replace(lower_attention(slot.kernel, self._trace, prompts), kv_tokens=prompts.prefix_tokens)
-            yield replace(_message(self._machine, link, cached.kv_bytes), repeats=slot.repeats)
+            yield replace(message_phase(self._machine, link, cached.kv_bytes), repeats=slot.repeats)
 
     def layout(self, shape: StepShape) -> Layout:
         """Return all of a step but its attention."""
@@ -223,7 +223,7 @@ class StepPlanner:
             return (self._machine.roles.prefill.fc,)
         return tuple(self.place(kernel, shape.rlp, shape.rows) for kernel in kernels)
 
-    def _part(self, key: Hashable, items: Callable[[], Iterable[Phase | _AttentionSlot]]) -> Part:
+    def _part(self, key: Hashable, items: Callable[[], Iterable[Phase | AttentionSlot]]) -> Part:
         part = self._parts.get(key)
         if part is None:
             part = self._parts[key] = Part(items())
@@ -250,12 +250,12 @@ class _Step:
     shape: StepShape
     heads: bool | None
 
-    def folded(self) -> Iterator[Phase | _AttentionSlot]:
+    def folded(self) -> Iterator[Phase | AttentionSlot]:
         """Yield the phases with those of a block's layers multiplied."""
         for block, layers in self._blocks():
             yield from self._block(block, layers)
 
-    def unfolded(self) -> Iterator[Phase | _AttentionSlot]:
+    def unfolded(self) -> Iterator[Phase | AttentionSlot]:
         """Yield the phases of every layer."""
         for block, layers in self._blocks():
             for layer in layers:
@@ -278,7 +278,7 @@ class _Step:
             elif self.shape.logit_rows if in_layers else first == 0:
                 yield block, range(1)
 
-    def _block(self, block: Block, layers: range) -> Iterator[Phase | _AttentionSlot]:
+    def _block(self, block: Block, layers: range) -> Iterator[Phase | AttentionSlot]:
         experts: list[TraceKernel] = []
         for kernel in block.kernels:
             if self.heads is not None and _is_head(kernel) != self.heads:
@@ -292,9 +292,9 @@ class _Step:
                 yield replace(item, repeats=len(layers))
         yield from self._experts(experts, layers)
 
-    def _kernel(self, kernel: TraceKernel, block: Block) -> Iterator[Phase | _AttentionSlot]:
+    def _kernel(self, kernel: TraceKernel, block: Block) -> Iterator[Phase | AttentionSlot]:
         if kernel.kernel_class is KernelClass.ATTENTION:
-            yield _AttentionSlot(kernel)
+            yield AttentionSlot(kernel)
             yield from self._context_back(block)
         elif kernel.kernel_class is KernelClass.KV_APPEND:
             yield from self._append(kernel, block)
@@ -359,7 +359,7 @@ class _Step:
         lowered = lower(kernel, self.trace, self.shape)
         roles = self.machine.roles
         if roles.attention_link is not None:
-            yield _message(self.machine, roles.attention_link, lowered.write_bytes + self._query_bytes(block))
+            yield message_phase(self.machine, roles.attention_link, lowered.write_bytes + self._query_bytes(block))
         yield self._compute(roles.kv, Category.ATTENTION, lowered)
 
     def _query_bytes(self, block: Block) -> int:
@@ -375,10 +375,10 @@ class _Step:
     def _context_back(self, block: Block) -> Iterator[Phase]:
         link, payload = self.machine.roles.attention_link, self._query_bytes(block)
         if link is not None and payload:
-            yield _message(self.machine, link, payload)
+            yield message_phase(self.machine, link, payload)
 
 
-def _slots(layout: Layout) -> Iterator[_AttentionSlot]:
+def _slots(layout: Layout) -> Iterator[AttentionSlot]:
     return chain.from_iterable(part.slots for part in layout)
 
 
@@ -392,7 +392,8 @@ def computing(device: str, units: int, category: Category, kernel: Kernel, cost:
     return Phase(device, category, cost.time_s, cost.energy, kernel.flop, repeats, work)
 
 
-def _message(machine: Machine, link: str, payload_bytes: float) -> Phase:
+def message_phase(machine: Machine, link: str, payload_bytes: float) -> Phase:
+    """Return the phase in which a payload goes over a link."""
     return _sending(machine, link, Message(payload_bytes), machine.links[link].transfer(payload_bytes))
 
 
@@ -401,14 +402,14 @@ def _sending(machine: Machine, link: str, message: Message, cost: Cost) -> Phase
     return Phase(link, Category.COMMUNICATION, cost.time_s, cost.energy, work=(work,))
 
 
-def _merge(items: Iterable[Phase | _AttentionSlot]) -> Iterator[Phase | _AttentionSlot]:
+def _merge(items: Iterable[Phase | AttentionSlot]) -> Iterator[Phase | AttentionSlot]:
     """Add up the phases of a step by resource and category: with one batch in flight their order does not matter."""
     sums: dict[tuple[str, Category], Phase] = {}
-    slots: dict[str, _AttentionSlot] = {}
+    slots: dict[str, AttentionSlot] = {}
     for item in items:
-        if isinstance(item, _AttentionSlot):
+        if isinstance(item, AttentionSlot):
             known = slots.get(str(item.kernel.attention))
-            slots[str(item.kernel.attention)] = _AttentionSlot(
+            slots[str(item.kernel.attention)] = AttentionSlot(
                 item.kernel, item.repeats + (known.repeats if known else 0)
             )
             continue

@@ -37,6 +37,13 @@ class StepShape:
         """Whether nothing but prompts is computed."""
         return self.prompt_rows == self.rows
 
+    def microbatch(self, n: int) -> StepShape:
+        """Return the largest of ``n`` parts that the requests and rows are dealt out into."""
+        rlp, rows, logit_rows, prompt_rows = (
+            -(-value // n) for value in (self.rlp, self.rows, self.logit_rows, self.prompt_rows)
+        )
+        return StepShape(rlp, rows, logit_rows, self.layers, prompt_rows)
+
     def with_prompts(self, prompts: Prompts) -> StepShape:
         """Return the shape of this decoding step with prompts beside it; logits are wanted of those that end."""
         n_prompts, rows = prompts.lengths.n_requests, prompts.lengths.query_tokens
@@ -65,6 +72,17 @@ class KvLengths:
     longest_kv: int
     pairs: int
     causal: bool = False
+
+    def microbatch(self, n: int) -> KvLengths:
+        """Return the largest of ``n`` parts that the requests are dealt out into, each with its share of the caches."""
+        requests = -(-self.n_requests // n)
+        tlp, rest = divmod(self.query_tokens, self.n_requests)
+        if rest or self.pairs != tlp * self.kv_tokens:
+            queries, kv_tokens, pairs = (-(-value // n) for value in (self.query_tokens, self.kv_tokens, self.pairs))
+        else:
+            kv_tokens = -(-self.kv_tokens * requests // self.n_requests)
+            queries, pairs = tlp * requests, tlp * kv_tokens
+        return KvLengths(requests, queries, kv_tokens, self.longest_kv, pairs, self.causal)
 
     @property
     def prefix_tokens(self) -> int:

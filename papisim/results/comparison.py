@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from papisim.engine.build import build_placement, plan_memory
 from papisim.engine.phase import Category
+from papisim.engine.pipeline import build_planner
 from papisim.engine.run import Run
 from papisim.engine.step import StepPlanner
 from papisim.ops.lower import decode_lengths, decode_shape
@@ -154,7 +155,7 @@ def _mean_cache(run: Run) -> int:
 
 def _steps(label: str, run: Run, kv_tokens: int) -> Iterator[dict[str, Any]]:
     experiment, memory = run.experiment, plan_memory(run.machine, run.trace)
-    planner = StepPlanner(run.trace, run.machine, build_placement(experiment), seed=experiment.seed, fold=True)
+    planner = build_planner(run.trace, run.machine, build_placement(experiment), seed=experiment.seed, fold=True)
     for batch in BATCHES:
         for tlp in TLPS:
             fits = batch * (kv_tokens + tlp) * memory.kv_token_bytes <= memory.kv_capacity_bytes

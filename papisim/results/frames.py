@@ -94,7 +94,7 @@ def _energy(run: Run) -> list[dict[str, Any]]:
         {
             "resource": name,
             "part": "static_j",
-            "energy_j": pool.static_w * run.ledger.n_servers * run.ledger.makespan_s,
+            "energy_j": pool.static_w * run.machine.stages * run.ledger.n_servers * run.ledger.makespan_s,
         }
         for name, pool in run.machine.pools.items()
     ]

@@ -11,6 +11,7 @@ import numpy as np
 from papisim.engine.build import build_placement
 from papisim.engine.ledger import StepRow
 from papisim.engine.phase import Message, Phase
+from papisim.engine.pipeline import build_planner
 from papisim.engine.run import Run
 from papisim.engine.step import StepPlanner
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
@@ -31,7 +32,7 @@ def kernel_rows(run: Run) -> list[dict[str, Any]]:
         ``n_units`` that share it, ``n_times`` that it occurs in the step, ``time_s`` of one, its ``bound``, ``flop`` and
         ``moved_bytes`` over all units.
     """
-    planner = StepPlanner(
+    planner = build_planner(
         run.trace, run.machine, build_placement(run.experiment), seed=run.experiment.seed, fold=True
     )
     return [

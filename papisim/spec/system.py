@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from papisim import catalog
 from papisim.catalog import Shelf
@@ -48,6 +48,16 @@ class TensorParallel(Spec):
     reduced: list[str] | None = None
 
 
+class PipelineParallel(Spec):
+    """Into how many equal stages the machine is cut, each with its share of the layers, and what links one to the next.
+
+    Counts of devices and links are those of the whole machine; ranks of tensor parallelism those of one stage.
+    """
+
+    stages: Annotated[int, Field(ge=2)]
+    link: str
+
+
 class Roles(Spec):
     """Which device does what.
 
@@ -60,6 +70,7 @@ class Roles(Spec):
         kv: the device whose memory holds the KV cache.
         tensor_parallel: ranks and links of the all-reduce after row-parallel FC kernels.
         attention_link: links to the attention device, where it stands apart.
+        pipeline: stages of pipeline parallelism, if any.
     """
 
     fc: list[str]
@@ -70,6 +81,7 @@ class Roles(Spec):
     kv: str
     tensor_parallel: TensorParallel
     attention_link: str | None = None
+    pipeline: PipelineParallel | None = None
 
 
 class SystemSpec(Spec):
@@ -295,6 +307,8 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
     links: dict[tuple[str | int, ...], str] = {("tensor_parallel", "link"): roles.tensor_parallel.link}
     if roles.attention_link is not None:
         links[("attention_link",)] = roles.attention_link
+    if roles.pipeline is not None:
+        links[("pipeline", "link")] = roles.pipeline.link
     errors = [
         document.error(("roles", *path), f"no {noun} '{name}' in this system; {did_you_mean(name, there)}")
         for noun, wanted, there in (("device", devices, spec.devices), ("link", links, spec.links))
@@ -306,10 +320,23 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
         for name in spec.links
         if name in spec.devices
     ]
+    errors += _uneven_stages(document, spec)
     if not roles.fc:
         errors.append(document.error(("roles", "fc"), "is empty, expected at least one device"))
     if errors:
         raise one_or_all(errors)
+
+
+def _uneven_stages(document: Document, spec: SystemSpec) -> list[InputError]:
+    stages = 1 if spec.roles.pipeline is None else spec.roles.pipeline.stages
+    return [
+        document.error(
+            (section, name, "count"), f"found {group.count}, expected a multiple of {stages} pipeline stages"
+        )
+        for section, groups in (("devices", spec.devices), ("links", spec.links))
+        for name, group in groups.items()
+        if group.count % stages
+    ]
 
 
 def _choose_placement(document: Document, option: str) -> None:

@@ -85,6 +85,7 @@ def _machine_of(options: Options, machine: Machine) -> Machine:
             "weights": device,
             "kv": device,
             "attention_link": None,
+            "pipeline": None,
             "tensor_parallel": machine.roles.tensor_parallel.model_copy(update={"ranks": min(ranks, count)}),
         }
     )
