@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -89,7 +88,7 @@ class PipelinePlanner(StepPlanner):
         m = self._microbatches(lengths.n_requests)
         stretch = self._stretch(m)
         return [
-            (replace(phase, flop=phase.flop * m), AttentionRun(run.time_s * stretch, np.asarray(run.energy_j * m)))
+            (phase._replace(flop=phase.flop * m), AttentionRun(run.time_s * stretch, np.asarray(run.energy_j * m)))
             for phase, run in super().growing(layout, lengths.microbatch(m), n)
         ]
 
@@ -117,7 +116,7 @@ class PipelinePlanner(StepPlanner):
         """Return the messages from each stage to the next, the last one's to the first included."""
         payload = micro.rows * self._trace.model.hidden_size * self._trace.model.element_bytes
         message = message_phase(self._machine, self._pipeline.link, payload)
-        crossing = replace(message, energy=message.energy * m, repeats=self._pipeline.stages)
+        crossing = message._replace(energy=message.energy * m, repeats=self._pipeline.stages)
         return self._memoised((micro.rows, m), (crossing,))
 
     def _memoised(self, key: Hashable, items: Iterable[Phase | AttentionSlot]) -> Part:
@@ -129,7 +128,7 @@ class PipelinePlanner(StepPlanner):
     def _stretched_phase(self, phase: Phase, m: int) -> Phase:
         stretch = self._stretch(m, head=_is_head(phase))
         work = tuple(each._replace(time_s=each.time_s * stretch) for each in phase.work)
-        return replace(phase, time_s=phase.time_s * stretch, energy=phase.energy * m, flop=phase.flop * m, work=work)
+        return phase._replace(time_s=phase.time_s * stretch, energy=phase.energy * m, flop=phase.flop * m, work=work)
 
 
 def _is_head(phase: Phase) -> bool:

@@ -73,7 +73,7 @@ class Speculator:
 
     def host(self, rlp: int, tlp: int) -> list[Phase]:
         """Return what the host does in a steady iteration."""
-        return self._host((), np.full(rlp, tlp))
+        return self._host((), rlp, float(tlp))
 
     def prepare(self, number: int, batch: Batch, prompts: Prompts | None = None) -> Iteration:
         """Decide what is drafted in an iteration, and lay out its phases.
@@ -153,9 +153,9 @@ class Speculator:
     def _phases(self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None) -> list[Phase]:
         drafting = self.source.draft(drafts, cached)
         verifying = self.source.verify(drafts, cached, rows, prompts)
-        return [*drafting, *verifying, *self._host(drafting + verifying, rows)]
+        return [*drafting, *verifying, *self._host(drafting + verifying, len(rows), float(rows.mean()))]
 
-    def _host(self, work: Sequence[Phase], rows: Ints) -> list[Phase]:
+    def _host(self, work: Sequence[Phase], rlp: int, mean_rows: float) -> list[Phase]:
         """Return sampling, and the bookkeeping of the last iteration as far as this one does not hide it.
 
         The rank with most requests to sample, ``ceil(RLP / ranks)`` of them, sets the time.
@@ -164,7 +164,7 @@ class Speculator:
         bookkeeping_s = spec.bookkeeping_s
         if spec.overlap_bookkeeping:
             bookkeeping_s = max(0.0, bookkeeping_s - sum(phase.time_s * phase.repeats for phase in work))
-        sampled_rows = float(rows.mean()) * math.ceil(len(rows) / spec.sampling_ranks)
+        sampled_rows = mean_rows * math.ceil(rlp / spec.sampling_ranks)
         time_s = bookkeeping_s + sampled_rows * spec.sampling_row_s
         return [Phase(HOST, Category.OTHER, time_s, Energy())] if time_s else []
 

@@ -17,25 +17,25 @@ A step decodes, computes prompts, or does both (a mixed step):
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import NamedTuple
 
 from papisim.devices.base import AttentionRun
 from papisim.engine.build import Machine
 from papisim.engine.phase import Category, Message, Phase, Work
-from papisim.engine.sums import Sums
+from papisim.engine.sums import Key, Sums
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import ROW_PARALLEL, FcRole, Kernel, KernelClass, Linear
 from papisim.ops.lower import KvLengths, Prompts, StepShape, lower, lower_attention
-from papisim.ops.trace import Block, KernelTrace, TraceKernel
+from papisim.ops.trace import AttentionShape, Block, KernelTrace, TraceKernel
 from papisim.policies.placement.base import PlacementPolicy, PlacementView
 from papisim.workloads.router import tokens_per_expert
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionSlot:
+class AttentionSlot(NamedTuple):
     """Where attention stands in a layer; its cost changes with every step, the rest of the layer's does not."""
 
     kernel: TraceKernel
@@ -104,6 +104,7 @@ class StepPlanner:
         self._placed = [kernel for kernel in distinct.values() if not (kernel.per_expert or _is_head(kernel))]
         self._has_experts = any(kernel.per_expert for kernel, _ in trace.kernels())
         self._linears: dict[int, list[Linear]] = {}
+        self._alike = _alike(kernel for kernel, _ in trace.kernels())
 
     def decode(self, shape: StepShape, lengths: KvLengths, prompts: Prompts | None = None) -> list[Phase]:
         """Return the phases of a decoding step.
@@ -187,7 +188,7 @@ class StepPlanner:
         roles, link = self._machine.roles, self._machine.roles.attention_link
         if link is not None and prompts.prefix_tokens and roles.prefill.attention != roles.attention:
             cached = replace(lower_attention(slot.kernel, self._trace, prompts), kv_tokens=prompts.prefix_tokens)
-            yield replace(message_phase(self._machine, link, cached.kv_bytes), repeats=slot.repeats)
+            yield message_phase(self._machine, link, cached.kv_bytes)._replace(repeats=slot.repeats)
 
     def layout(self, shape: StepShape) -> Layout:
         """Return all of a step but its attention."""
@@ -200,7 +201,7 @@ class StepPlanner:
         return Layout((body, self._part(key, lambda: _merge(self._step(shape, heads=True).folded()))))
 
     def _step(self, shape: StepShape, *, heads: bool | None = None) -> _Step:
-        return _Step(self._trace, self._machine, self.place, self._seed, shape, heads)
+        return _Step(self._trace, self._machine, self.place, self._seed, shape, heads, self._alike)
 
     def _lowered(self, kernels: Iterable[TraceKernel], shape: StepShape) -> list[Linear]:
         lowered = (lower(kernel, self._trace, shape) for kernel in kernels)
@@ -221,6 +222,8 @@ class StepPlanner:
     def _devices(self, shape: StepShape, kernels: Iterable[Linear]) -> tuple[str, ...]:
         if shape.is_prefill:
             return (self._machine.roles.prefill.fc,)
+        if len(self._candidates) == 1:
+            return self._candidates
         return tuple(self.place(kernel, shape.rlp, shape.rows) for kernel in kernels)
 
     def _part(self, key: Hashable, items: Callable[[], Iterable[Phase | AttentionSlot]]) -> Part:
@@ -241,6 +244,7 @@ class _Step:
         seed: of the experts' router.
         shape: of the step.
         heads: whether the kernels of the LM head are meant, or all others; None for both.
+        alike: by the identity of a kernel, the number of the kind of kernels that cost the same as it.
     """
 
     trace: KernelTrace
@@ -249,6 +253,8 @@ class _Step:
     seed: int
     shape: StepShape
     heads: bool | None
+    alike: Mapping[int, int]
+    _priced: dict[tuple[int, int], Phase] = field(default_factory=dict)
 
     def folded(self) -> Iterator[Phase | AttentionSlot]:
         """Yield the phases with those of a block's layers multiplied."""
@@ -289,7 +295,7 @@ class _Step:
             yield from self._experts(experts, layers)
             experts = []
             for item in self._kernel(kernel, block):
-                yield replace(item, repeats=len(layers))
+                yield item._replace(repeats=len(layers))
         yield from self._experts(experts, layers)
 
     def _kernel(self, kernel: TraceKernel, block: Block) -> Iterator[Phase | AttentionSlot]:
@@ -299,17 +305,22 @@ class _Step:
         elif kernel.kernel_class is KernelClass.KV_APPEND:
             yield from self._append(kernel, block)
         else:
-            for phase in self._local(kernel):
-                yield phase
-                if kernel.role in ROW_PARALLEL:
-                    yield from self._all_reduce(kernel, phase.resource)
+            phase = self._local(kernel)
+            yield phase
+            if kernel.role in ROW_PARALLEL:
+                yield from self._all_reduce(kernel, phase.resource)
 
-    def _local(self, kernel: TraceKernel, expert_rows: int = 0) -> Iterator[Phase]:
-        lowered = lower(kernel, self.trace, self.shape, expert_rows)
-        if isinstance(lowered, Linear):
-            yield self._compute(self._place(lowered), Category.FC, lowered)
-        else:
-            yield self._compute(self.machine.roles.elementwise, Category.OTHER, lowered)
+    def _local(self, kernel: TraceKernel, expert_rows: int = 0) -> Phase:
+        key = self.alike[id(kernel)], expert_rows
+        phase = self._priced.get(key)
+        if phase is None:
+            lowered = lower(kernel, self.trace, self.shape, expert_rows)
+            if isinstance(lowered, Linear):
+                phase = self._compute(self._place(lowered), Category.FC, lowered)
+            else:
+                phase = self._compute(self.machine.roles.elementwise, Category.OTHER, lowered)
+            self._priced[key] = phase
+        return phase
 
     def _compute(self, device: str, category: Category, kernel: Kernel) -> Phase:
         return computing(
@@ -337,12 +348,12 @@ class _Step:
         device = ""
         for rows, count in sorted(loads.items()):
             for kernel in kernels if rows else ():
-                for phase in self._local(kernel, rows):
-                    device = phase.resource
-                    yield replace(phase, repeats=count)
+                phase = self._local(kernel, rows)
+                device = phase.resource
+                yield phase._replace(repeats=count)
         for kernel in kernels:
             if kernel.role is FcRole.FEED_FORWARD_DOWN:
-                yield from (replace(phase, repeats=len(layers)) for phase in self._all_reduce(kernel, device))
+                yield from (phase._replace(repeats=len(layers)) for phase in self._all_reduce(kernel, device))
 
     def _all_reduce(self, kernel: TraceKernel, device: str) -> Iterator[Phase]:
         """Sum the partial outputs of a row-parallel kernel; experts' outputs are first combined on each rank."""
@@ -382,6 +393,18 @@ def _slots(layout: Layout) -> Iterator[AttentionSlot]:
     return chain.from_iterable(part.slots for part in layout)
 
 
+def _alike(kernels: Iterable[TraceKernel]) -> dict[int, int]:
+    """Return, by the identity of each kernel, the number of the kind of kernels that cost the same as it at any shape."""
+    kinds: dict[Hashable, int] = {}
+    return {
+        id(kernel): kinds.setdefault(
+            (kernel.kernel_class, kernel.role, kernel.fc, kernel.flop, kernel.read_bytes, kernel.write_bytes),
+            len(kinds),
+        )
+        for kernel in kernels
+    }
+
+
 def _is_head(kernel: TraceKernel) -> bool:
     return kernel.role is FcRole.LM_HEAD
 
@@ -404,24 +427,20 @@ def _sending(machine: Machine, link: str, message: Message, cost: Cost) -> Phase
 
 def _merge(items: Iterable[Phase | AttentionSlot]) -> Iterator[Phase | AttentionSlot]:
     """Add up the phases of a step by resource and category: with one batch in flight their order does not matter."""
-    sums: dict[tuple[str, Category], Phase] = {}
-    slots: dict[str, AttentionSlot] = {}
+    sums, work = Sums(), defaultdict[Key, list[Work]](list)
+    slots: dict[AttentionShape | None, AttentionSlot] = {}
     for item in items:
         if isinstance(item, AttentionSlot):
-            known = slots.get(str(item.kernel.attention))
-            slots[str(item.kernel.attention)] = AttentionSlot(
-                item.kernel, item.repeats + (known.repeats if known else 0)
+            known = slots.get(item.kernel.attention)
+            slots[item.kernel.attention] = (
+                item if known is None else item._replace(repeats=item.repeats + known.repeats)
             )
             continue
-        key = (item.resource, item.category)
-        so_far = sums.get(key, Phase(item.resource, item.category, 0.0, Energy()))
-        sums[key] = Phase(
-            item.resource,
-            item.category,
-            so_far.time_s + item.time_s * item.repeats,
-            so_far.energy + item.energy * item.repeats,
-            so_far.flop + item.flop * item.repeats,
-            work=(*so_far.work, *(work._replace(times=work.times * item.repeats) for work in item.work)),
-        )
-    yield from sums.values()
+        sums.add(item)
+        work[item.resource, item.category] += [
+            each if item.repeats == 1 else each._replace(times=each.times * item.repeats) for each in item.work
+        ]
+    for key, row in sums.rows.items():
+        time_s, flop, *energy = row.tolist()
+        yield Phase(*key, time_s, Energy(*energy), flop, work=tuple(work[key]))
     yield from slots.values()

@@ -36,7 +36,7 @@ class Sums:
     def add(self, phase: Phase, times: int = 1) -> None:
         """Add one phase, with its repetitions, so many times."""
         key = (phase.resource, phase.category)
-        row = np.array((phase.time_s, phase.flop, *phase.energy.parts()))
+        row = np.array((phase.time_s, phase.flop, *phase.energy))
         row *= phase.repeats * times
         known = self.rows.get(key)
         if known is None:

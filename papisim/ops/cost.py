@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
-from operator import add, attrgetter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from operator import add
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Energy:
+class Energy(NamedTuple):
     """Energy by part, in joules.
 
     Attributes:
@@ -34,26 +34,24 @@ class Energy:
     @property
     def total_j(self) -> float:
         """Sum of the parts."""
-        return float(sum(_parts(self)))
+        return float(sum(self))
 
-    def __add__(self, other: Energy) -> Energy:
-        return Energy(*map(add, _parts(self), _parts(other)))
+    def __add__(self, other: Energy) -> Energy:  # type: ignore[override] # energies add up part by part
+        return Energy(*map(add, self, other))
 
-    def __mul__(self, factor: float) -> Energy:
-        return Energy(*[factor * part for part in _parts(self)])
+    def __mul__(self, factor: float) -> Energy:  # type: ignore[override]
+        return Energy(*[factor * part for part in self])
 
-    def parts(self) -> tuple[float, ...]:
-        """Return joules by part, in the order of :data:`ENERGY_PARTS`."""
-        return _parts(self)
+    def __rmul__(self, factor: float) -> Energy:  # type: ignore[override]
+        return self * factor
 
     def items(self) -> Iterator[tuple[str, float]]:
         """Yield (part, joules)."""
-        return zip(ENERGY_PARTS, _parts(self), strict=True)
+        return zip(ENERGY_PARTS, self, strict=True)
 
 
 #: names of the parts, in order
-ENERGY_PARTS = tuple(part.name for part in fields(Energy))
-_parts: Callable[[Energy], tuple[float, ...]] = attrgetter(*ENERGY_PARTS)
+ENERGY_PARTS = Energy._fields
 
 
 @dataclass(frozen=True, slots=True)

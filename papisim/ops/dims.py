@@ -70,7 +70,12 @@ class Dim:
         Raises:
             KeyError: a symbol that it uses has no value.
         """
-        return sum(coefficient * prod(values[symbol] for symbol in monomial) for monomial, coefficient in self.terms)
+        total = 0
+        for monomial, value in self.terms:
+            for symbol in monomial:
+                value *= values[symbol]  # noqa: PLW2901
+            total += value
+        return total
 
     def __add__(self, other: Dim) -> Dim:
         return _collect((*self.terms, *other.terms))

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -492,7 +492,9 @@ class KernelTrace(_TraceSpec):
     @property
     def formats(self) -> Formats:
         """What weights and caches are stored in."""
-        return self._formats
+        private = self.__pydantic_private__  # as attribute access does, without its search through the class
+        assert private is not None
+        return cast("Formats", private["_formats"])
 
     def stored_as(self, formats: Formats) -> Self:
         """Return the same model with weights and caches stored in other formats."""

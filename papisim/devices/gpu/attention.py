@@ -18,9 +18,8 @@ and traffic overlap by the same norm (Dao, FlashAttention-2, 2023, Section 3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,8 +41,7 @@ _WORTH_PRUNING = 16
 _ROUNDING = 1e-9
 
 
-@dataclass(frozen=True)
-class AttentionShapes:
+class AttentionShapes(NamedTuple):
     """One attention kernel in floats, or kernels side by side in columns of shape ``(kernels, 1)``.
 
     Attributes:
@@ -117,6 +115,10 @@ def decode_times_over(part: Part, library: AttentionLibrary, shapes: AttentionSh
     """
     blocks, longest = np.ceil(shapes.kv / library.key_tile), np.ceil(shapes.longest_kv / library.key_tile)
     memory_s = _memory_s(part, library, shapes)
+    if _may_split(library, shapes) is False:
+        tiles_s, combining_s = _tiles(part, library, shapes, blocks, longest)
+        whole_s = norm(library.overlap_exponent, tiles_s, memory_s) + combining_s
+        return np.asarray(library.launch_s + np.maximum(whole_s, _compute_s(part, shapes)))
     # tiles hold whole blocks: their time is the same from one new block to the next
     new = np.flatnonzero((blocks[1:] != blocks[:-1]) | (longest[1:] != longest[:-1])) + 1
     if len(new):
@@ -137,14 +139,12 @@ def _fastest_s(
     Args:
         library: the library.
         tiles: seconds of the tiles, and of combining their results, in each piece of a stretch of kernels and with each
-            split, shape (pieces, splits); numbers where there is one of both.
+            split, shape (pieces, splits), or (splits,) of one piece.
         memory_s: seconds of the memory, shape (kernels,).
         first: where each piece begins.
         piece: in which piece each kernel is.
     """
     exponent, (tiles_s, combining_s) = library.overlap_exponent, tiles
-    if isinstance(tiles_s, float):
-        return np.asarray(norm(exponent, tiles_s, memory_s) + combining_s)
     tiles_s = np.atleast_2d(tiles_s)
     combining_s = combining_s + np.zeros_like(tiles_s)
     if tiles_s.shape[1] > 1 and len(memory_s) >= _WORTH_PRUNING:
@@ -170,7 +170,7 @@ def _tiles(
     grouped = shapes.n_heads > shapes.n_kv_heads
     packed = grouped & _applies(library.packing, shapes)
     group = choose(packed, shapes.n_heads / shapes.n_kv_heads, 1.0)
-    may_split = _applies(library.splits, shapes) & (grouped | library.splits_ungrouped)
+    may_split = _may_split(library, shapes)
     splits = 1.0 if may_split is False else smaller(_splits(library.max_splits), choose(may_split, blocks, 1.0))
     tiles = shapes.requests * shapes.n_heads / group * ceil(group * shapes.queries / library.query_tile) * splits
     filled = waves(tiles / part.multiprocessors, library.wave_ratio)
@@ -189,6 +189,11 @@ def _tiles(
     # a group of one head, a single request and a single head of the cache all lie in memory as a tile needs them
     repacked = packed & (shapes.n_kv_heads > 1) & (shapes.requests > 1)
     return tiles_s, combining_s + repacked * library.repack_s
+
+
+def _may_split(library: AttentionLibrary, shapes: AttentionShapes) -> Either:
+    grouped = shapes.n_heads > shapes.n_kv_heads
+    return _applies(library.splits, shapes) & (grouped | library.splits_ungrouped)
 
 
 def _memory_s(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Either:

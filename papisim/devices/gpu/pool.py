@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,8 +29,7 @@ _ROWS, _MOST_ROWS = 32, 4096
 _Weight = tuple[int, int, Widths]
 
 
-@dataclass(frozen=True)
-class _Shard:
+class _Shard(NamedTuple):
     """What the largest rank computes and moves, how long it takes, and what of that is its launch."""
 
     flop: Either
@@ -91,7 +91,7 @@ class Pool:
                 shard = self._streamed(kernel.flop * share, moved * share)
                 charged_s = self.part.charged_s(kernel)
                 return self._cost(
-                    shard if charged_s is None else replace(shard, time_s=charged_s, launch_s=charged_s)
+                    shard if charged_s is None else shard._replace(time_s=charged_s, launch_s=charged_s)
                 )
 
     def price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> AttentionRun:
@@ -102,7 +102,7 @@ class Pool:
         kernels = with_caches(kernel, kv_tokens, longest_kv)
         library, heads = self.part.attention.used, self._heads(kernel)
         mean_kv = kv_tokens / kernel.n_requests
-        shapes = replace(AttentionShapes.of(kernel, *heads), kv=mean_kv, longest_kv=longest_kv)
+        shapes = AttentionShapes.of(kernel, *heads)._replace(kv=mean_kv, longest_kv=longest_kv)
         times = decode_times_over(self.part, library, shapes)
         if self.part.mode == "table":
             measured = [self._table_attention_s(kernel, *heads, kv) for kv in mean_kv.tolist()]
@@ -247,7 +247,8 @@ class Pool:
         return Cost(shard.time_s, max(bounds, key=bounds.__getitem__), self._energy(shard))
 
     def _energy(self, shard: _Shard) -> Energy:
-        return kernel_energy(self.part, shard.flop, shard.moved_bytes, shard.time_s) * self.count
+        energy = kernel_energy(self.part, shard.flop, shard.moved_bytes, shard.time_s)
+        return energy if self.count == 1 else energy * self.count
 
 
 def _is_packed(kernel: Linear | Attention) -> bool:

@@ -8,7 +8,7 @@ model, which phases are left for the verification.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -115,4 +115,4 @@ def serial_steps(drafts: Sequence[Draft], cached: Ints) -> list[tuple[Ints, Ints
 
 def as_drafting(phases: Sequence[Phase]) -> list[Phase]:
     """Return phases reported as drafting."""
-    return [replace(phase, category=Category.DRAFT) for phase in phases]
+    return [phase._replace(category=Category.DRAFT) for phase in phases]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 from papisim.engine.drafting.base import (
@@ -51,7 +50,7 @@ class Source(WholeVerification):
             shape = decode_shape(len(rows), total, layers=(0, 1))
             phases.append(self._fusion(len(rows), total))
             phases += self._context.planner.decode(shape, ragged_lengths(caches, rows))
-        return [replace(p, time_s=p.time_s * self._ratio) for p in as_drafting(phases)]
+        return [p._replace(time_s=p.time_s * self._ratio) for p in as_drafting(phases)]
 
     def _fusion(self, rlp: int, rows: int) -> Phase:
         """Return the FC kernel that maps token embedding and hidden state, side by side, to one hidden state."""
