@@ -164,10 +164,10 @@ def test_a_gemv_on_four_fpus_a_bank_is_four_times_as_fast_in_four_bits():
     assert 0.9 * 16 / 4.125 < gain < 16 / 4.125 * 1.05
 
 
-def test_where_fpus_bind_the_scales_are_all_that_changes():
+def test_where_fpus_bind_fewer_bits_change_little():
     pool, (plain, _, packed) = stacks("fc_pim"), narrower(lambda packed: linear(16, packed, k=16384, n=16384))
     assert pool.price(plain).bound == pool.price(packed).bound == "fpu"
-    assert pool.price(packed).time_s == pytest.approx(pool.price(plain).time_s, rel=0.06)
+    assert pool.price(packed).time_s == pytest.approx(pool.price(plain).time_s, rel=0.1)
 
 
 def test_inputs_stay_in_the_traces_width_and_take_as_many_bursts():
@@ -240,7 +240,12 @@ def test_packed_caches_of_many_lengths_are_priced_at_once_as_one_by_one(pool):
     assert at_once == pytest.approx(one_by_one)
 
 
-def test_columns_of_scales_come_on_top():
-    columns = Columns(elements=16, stored=64, scale_ratio=1 / 32)
-    assert (columns.inputs, columns.with_scales(64), columns.with_scales(65)) == (4, 66, 68)
-    assert Columns(16, 16).with_scales(65) == 65
+def test_columns_of_scales_come_on_top_and_are_used_as_often_as_inputs_are_wide():
+    """Thirty-two columns of 64 numbers have one of scales, which one FPU a bank passes in a quarter of their time."""
+    geometry = stacks("attacc", 1, "fpu.widens_bits=[4]", "power_limited=false").geometry
+    held = geometry.columns(2, Packed(4, 128, 16), 128)
+    assert held == Columns(elements=16, stored=64, scale_ratio=1 / 32)
+    assert held.inputs == 4
+    plain, packed = geometry.sweep(128, 1, Columns(16, 64)), geometry.sweep(128, 1, held)
+    assert packed.gap == plain.gap == 16
+    assert packed.columns == plain.columns + 1

@@ -62,9 +62,7 @@ def visit(geometry: Geometry, head_dim: int, tokens: Whole, rows: int, columns: 
     own = -(-tokens // (geometry.ways * geometry.channels_per_head))
     flop = Attention.SOFTMAX_FLOP * tokens * rows / geometry.channels_per_head
     return Visit(
-        sweep=geometry.sweep(
-            columns.with_scales(_cache_columns(geometry, head_dim, own, columns)), rows, columns.stored
-        ),
+        sweep=geometry.sweep(_cache_columns(geometry, head_dim, own, columns), rows, columns),
         query=deep * rows * geometry.banks,
         scores=geometry.path_ways * -(-own * rows // elements),
         softmax=whole(flop / geometry.logic_flop_per_cycle),

@@ -56,7 +56,12 @@ def block(geometry: Geometry, k: int, n: int, columns: Columns) -> Block:
     the sweep. It must not depend on the token-rows of one kernel, because weights never move.
     """
     per_k, per_n = geometry.banks * columns.stored, geometry.channels * geometry.ways
-    column_cycles, burst = geometry.turns * geometry.column_gap, geometry.burst
+    gap, burst = geometry.column_gap, geometry.burst
+    if (
+        columns.stored > columns.elements
+    ):  # packed weights are multiplied in several turns, and soon wait for the units
+        gap = geometry.occupancy(geometry.uses(_CUT_FOR_ROWS, columns.stored))
+    column_cycles = geometry.turns * gap
     best, best_cycles = None, 0
     for cuts_k, cuts_n in _cuts(geometry.count) if geometry.split_inputs else ((1, geometry.count),):
         deep, outputs = -(-k // (cuts_k * per_k)), -(-n // (cuts_n * per_n))
@@ -64,7 +69,7 @@ def block(geometry: Geometry, k: int, n: int, columns: Columns) -> Block:
         beside = (deep - 1) * inputs * burst
         results = geometry.path_ways * -(-outputs * _CUT_FOR_ROWS // columns.elements)
         exposed = (inputs + results) * burst
-        cycles = max(columns.with_scales(deep * outputs) * column_cycles, beside) + exposed
+        cycles = max(deep * outputs * column_cycles, beside) + exposed
         if best is None or cycles < best_cycles:
             best, best_cycles = Block(cuts_k, cuts_n, deep, outputs), cycles
     assert best is not None
@@ -113,8 +118,8 @@ class _Passes:
         return self._geometry.path_ways * -(-self._cut.outputs * rows // self._columns.elements)
 
     def _sweep(self, columns: int, rows: int) -> Sweep:
-        """Return the sweep over columns of weights for token-rows, scales included."""
-        return self._geometry.sweep(self._columns.with_scales(columns), rows, self._columns.stored)
+        """Return the sweep over columns of weights for token-rows."""
+        return self._geometry.sweep(columns, rows, self._columns)
 
     def _pass(self, rows: int, leaving: int, arriving: int) -> tuple[Phase, Phase]:
         """Return one pass; the last input column, which starts a row of its own, hides the first of the next pass."""

@@ -79,10 +79,6 @@ class Columns(NamedTuple):
         """Columns' worth of inputs that the numbers of a column are multiplied with."""
         return -(-self.stored // self.elements)
 
-    def with_scales(self, columns: Whole) -> Whole:
-        """Return how many columns there are to read with the scales of so many columns of numbers."""
-        return columns + whole(columns * self.scale_ratio) if self.scale_ratio else columns
-
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
@@ -167,9 +163,15 @@ class Geometry:
         """How many times a bank's units use a column: once a token-row, more when it is wider than the lanes."""
         return rows * -(-elements // self.lanes)
 
-    def sweep(self, columns: Whole, rows: int, elements: int) -> Sweep:
-        """Return the sweep over ``columns`` columns of each bank for ``rows`` token-rows."""
-        occupancy = self.occupancy(self.uses(rows, elements))
+    def sweep(self, columns: Whole, rows: int, held: Columns) -> Sweep:
+        """Return the sweep over ``columns`` columns of each bank for ``rows`` token-rows, and over their scales.
+
+        A column of scales is used as one of inputs' width is, and counts as the share of a column that it takes.
+        """
+        occupancy = self.occupancy(self.uses(rows, held.stored))
+        if held.scale_ratio:
+            share = self.occupancy(self.uses(rows, held.elements)) / occupancy
+            columns = columns + whole(columns * held.scale_ratio * share)
         return Sweep(columns * self.turns, self.columns_per_row * self.turns, occupancy)
 
     def activity(self, program: Program, channels: float, uses: float) -> Activity:

@@ -50,8 +50,8 @@ def test_banks_that_share_a_unit_take_turns(fpus, per_banks, banks):
 def test_a_unit_of_two_banks_needs_twice_the_column_commands():
     for name, commands in (("attacc", 1), ("attn_pim", 2)):
         geometry = Pool(name, part(name), 1).geometry
-        assert geometry.sweep(10, 1, 16).columns == 10 * commands
-        assert geometry.sweep(10, 1, 16).rows == 1, "one activation opens the rows of both banks"
+        assert geometry.sweep(10, 1, geometry.columns(2)).columns == 10 * commands
+        assert geometry.sweep(10, 1, geometry.columns(2)).rows == 1, "one activation opens the rows of both banks"
 
 
 def test_equation_4_leaves_97_banks_a_die_of_which_96_are_built():

@@ -1,0 +1,126 @@
+"""Print what the frame of a sweep answers to its question: ``findings.py results/dse/NAME``, or several."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+CONTEXT = "workload.lengths.input_tokens"
+RATE = "decode_tokens_per_s"
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Return a sweep's frame; what is infeasible has no figures."""
+    return pd.read_csv(folder / "frame.csv")
+
+
+def _table(frame: pd.DataFrame, value: str, rows: list[str], columns: list[str]) -> pd.DataFrame:
+    return frame.pivot_table(index=rows, columns=columns, values=value, aggfunc="first", sort=False)
+
+
+def _over(table: pd.DataFrame, first: pd.Series) -> pd.DataFrame:
+    return table.div(first, axis=0)
+
+
+def pim_devices(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tokens/s over the number of FC-PIM stacks, and the best one."""
+    rates = _table(frame, RATE, ["n_fc"], [CONTEXT, "batch"])
+    best = pd.DataFrame({"best n_fc": rates.idxmax(), "over 30": rates.max() / rates.loc[30]})
+    return {"tokens/s of decoding, by context and batch": rates, "best": best}
+
+
+def alpha(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tokens/s with each α over that with the best, and the best by link."""
+    links = ["links.pcie.part", "links.nvlink.part"]
+    rates = _table(frame, RATE, ["trace", *links], ["placement.alpha"])
+    losses = 100 * (1 - _over(rates, rates.max(axis=1)))
+    return {"% lost against the best α": losses, "best α": rates.idxmax(axis=1).unstack(links)}
+
+
+def attention_link(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tokens/s over those with PCIe, and the share of communication."""
+    rows, columns = ["trace", "links.pcie.count", "batch", "tlp"], ["links.pcie.part"]
+    rates = _table(frame, RATE, rows, columns)
+    shares = 100 * _table(frame, "communication_ratio", rows, columns)
+    links = 100 * _table(frame, "attention_link_ratio", rows, columns)
+    return {
+        "tokens/s over PCIe": _over(rates, rates["pcie5_x16"]),
+        "communication, % of decoding": shares,
+        "the link to Attn-PIM, % of the run": links,
+    }
+
+
+def tlp_policy(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tokens/s over those without speculation, and tokens in flight."""
+    named = frame.assign(policy=frame.speculation.map(_short))
+    rates = _table(named, RATE, [CONTEXT, "batch"], ["policy"])
+    flying = _table(named, "tlp_mean", [CONTEXT, "batch"], ["policy"])
+    return {"tokens/s over none": _over(rates, rates["off"]), "tokens of a request in flight": flying}
+
+
+def _short(policy: str) -> str:
+    return policy.replace('{"kind": "fixed", "tlp": ', "fixed ").rstrip("}")
+
+
+def gpu_generation(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tokens/s by placement, and what FC-PIM adds to the GPUs."""
+    rates = _table(frame, RATE, ["devices.gpu.part", "batch"], ["placement"])
+    rates["FC-PIM adds"] = rates["cheapest"] / rates["pinned:gpu"]
+    rates["GPU adds"] = rates["cheapest"] / rates["pinned:fc_pim"]
+    return {"tokens/s of decoding": rates}
+
+
+def hbm_generation(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tokens/s over HBM3 everywhere."""
+    machine = ["devices.fc_pim.part", "fpus_of_fc", "devices.attn_pim.part", "devices.attn_pim.count"]
+    counts = frame["devices.attn_pim.count"].fillna(60).astype(int)
+    rates = _table(frame.assign(**{"devices.attn_pim.count": counts}), RATE, machine, [CONTEXT, "batch"])
+    return {"tokens/s over HBM3 with 4P1B": rates / rates.iloc[0]}
+
+
+def moe_dense(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tokens/s by machine, and what PIM adds to GPUs."""
+    named = frame.assign(machine=frame.hw + (" " + frame.placement).fillna(""))
+    rates = _table(named, RATE, ["trace", "batch"], ["machine"])
+    rates["PAPI over GPUs"] = rates["papi cheapest"] / rates["gpu_only"]
+    return {"tokens/s of decoding": rates}
+
+
+def long_context(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tokens/s by context and batch; nothing where caches do not fit."""
+    heads = frame["devices.attn_pim.part.channels_per_head"]
+    named = frame.assign(machine=frame.hw + heads.map(lambda n: "" if pd.isna(n) else f", {n:g} channels a head"))
+    rates = _table(named, RATE, [CONTEXT, "batch"], ["machine"])
+    shares = 100 * _table(named, "attention_ratio", [CONTEXT, "batch"], ["machine"])
+    return {"tokens/s of decoding": rates, "attention, % of decoding": shares}
+
+
+def quantised(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tokens/s over FP16."""
+    bits = ["quantisation.weight_bits", "quantisation.kv_bits"]
+    rates = _table(frame, RATE, ["hw", "batch"], bits)
+    return {"tokens/s over 16 and 16 bits": rates.div(rates[16, 16], axis=0)}
+
+
+QUESTIONS: dict[str, Callable[[pd.DataFrame], dict[str, pd.DataFrame]]] = {
+    answer.__name__: answer
+    for answer in (
+        pim_devices, alpha, attention_link, tlp_policy, gpu_generation, hbm_generation, moe_dense, long_context, quantised,
+    )
+}  # fmt: skip
+
+
+def main(folders: list[str]) -> None:
+    """Print the tables of each folder, which has the name of its question."""
+    pd.set_option("display.width", 200, "display.max_columns", None, "display.max_rows", None)
+    for folder in map(Path, folders):
+        answer = QUESTIONS.get(folder.name)
+        for title, table in answer(read(folder)).items() if answer else ():
+            print(f"\n{folder.name}: {title}\n{table.round(3).to_string(na_rep='-')}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
