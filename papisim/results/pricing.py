@@ -104,7 +104,7 @@ def _batch_attention(op: str, size: Mapping[str, int]) -> Attention:
         )
     return Attention(
         lengths.n_requests, lengths.query_tokens, lengths.kv_tokens, lengths.longest_kv, lengths.pairs, heads, kv_heads,
-        size["dhead"],
+        size["dhead"], causal=lengths.causal,
     )  # fmt: skip
 
 

@@ -264,6 +264,4 @@ def _mean_kv(kernel: Attention) -> float:
 
 def _is_causal(kernel: Attention) -> bool:
     """Tell prompts, whose masked pairs are skipped, from decoding, which computes the rectangle; one token is decoded."""
-    if kernel.causal:
-        return kernel.query_tokens > kernel.n_requests
-    return kernel.pairs * kernel.n_requests < kernel.query_tokens * kernel.kv_tokens
+    return kernel.causal and kernel.query_tokens > kernel.n_requests

@@ -9,7 +9,7 @@ from papisim.devices.gpu import FittedEnergy, Part, Pool
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
 from papisim.devices.gpu.linear import linear_times, norm, roofline_times, waves
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
-from papisim.ops.lower import chunk_lengths
+from papisim.ops.lower import chunk_lengths, ragged_lengths
 
 STREAM = {"launch_s": 1e-6, "on_chip_bytes_per_s": 5e12}
 #: no loss anywhere: a roofline with a fixed cost
@@ -245,10 +245,21 @@ def lower_chunks(chunks):
     )  # fmt: skip
 
 
-def test_whole_prompts_are_told_from_decoding_by_their_pairs():
-    prompt = Attention(1, 2048, 2048, 2048, 2048 * 2049 // 2, 8, 8, 128)
-    rectangle = replace(prompt, pairs=2048 * 2048)
+def test_prompts_are_told_from_decoding_by_what_they_are_and_not_by_their_pairs():
+    prompt = Attention(1, 2048, 2048, 2048, 2048 * 2049 // 2, 8, 8, 128, causal=True)
+    rectangle = replace(prompt, pairs=2048 * 2048, causal=False)
     assert gpus().price(prompt).time_s != gpus().price(rectangle).time_s
+
+
+def test_a_long_draft_on_a_short_cache_is_verified_as_one_on_a_long_cache_is():
+    """Sums of pairs differ, which does not make a prompt of either."""
+    cached = np.array([16384, 16500])
+    short, long = (ragged_lengths(cached, np.array(rows)) for rows in ([4, 1], [1, 4]))
+    times = [
+        gpus().price(Attention(2, 5, lengths.kv_tokens, lengths.longest_kv, lengths.pairs, 8, 8, 128)).time_s
+        for lengths in (short, long)
+    ]
+    assert times[0] == pytest.approx(times[1], rel=1e-3)
 
 
 def test_the_longest_cache_holds_up_its_batch():

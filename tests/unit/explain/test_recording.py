@@ -97,3 +97,36 @@ def test_pricing_some_of_the_work_adds_up_to_all_of_it():
     ]
     assert sum(parts) == pytest.approx(repricing.resource_s("gpu", AS_IT_IS), rel=1e-12)
     assert all(parts)
+
+
+OPEN = {
+    "trace": "llama7b",
+    "workload": "azure_conversation",
+    "n_requests": 6,
+    "batch_size": 6,
+    "overrides": ("workload.lengths={kind: fixed, input_tokens: 200, output_tokens: 40}",),
+}
+
+
+@pytest.mark.parametrize("batching", ["continuous", "chunked_prefill", "prefill_priority"])
+def test_where_requests_arrive_over_time_what_is_recorded_is_what_was_worked(batching):
+    """The rest of the run is waiting."""
+    run, recording = recorded(**OPEN, batching=batching)
+    assert recording.time_s == pytest.approx(sum(step.time_s for step in run.ledger.steps), rel=1e-9)
+    assert recording.time_s < run.ledger.end_s
+
+
+def test_caches_that_are_swapped_out_are_messages():
+    """Room for the caches of two requests and a half."""
+    run, recording = recorded(
+        batch_size=4,
+        batching="continuous",
+        overrides=(
+            SHORT,
+            "devices.attn_pim.count=1",
+            "kv.on_exhaustion=swap",
+            "kv.swap_link=pcie",
+        ),
+    )
+    assert recording.time_s == pytest.approx(run.ledger.end_s, rel=1e-9)
+    assert not [row for row in recording.rows() if row.work == "host"]
