@@ -26,6 +26,7 @@ from papisim.engine.replicas import Replicas
 from papisim.engine.residents import Residents
 from papisim.engine.server import Server
 from papisim.engine.speculation import Speculator
+from papisim.engine.step import StepPlanner
 from papisim.engine.stepping import Stepper
 from papisim.errors import PapisimError
 from papisim.ops.trace import KernelTrace, read_trace
@@ -49,6 +50,7 @@ def simulate(
     probe: Probe | None = None,
     *,
     machine: Machine | None = None,
+    planner: StepPlanner | None = None,
     source: WorkloadSource | None = None,
 ) -> Run:
     """Simulate an experiment.
@@ -58,6 +60,8 @@ def simulate(
         progress: called when a request has ended, with how many have and the seconds simulated.
         probe: watches the run; see :class:`papisim.engine.probe.Probe`.
         machine: what :func:`build_machine` made of this experiment's system before, with the prices it remembers.
+        planner: what :func:`planner_of` made of the same experiment's model, machine and placement before, with the
+            layouts of steps it remembers.
         source: who asks, in place of the experiment's workload.
 
     Raises:
@@ -71,7 +75,9 @@ def simulate(
     env = simpy.Environment()
     arrivals = Arrivals(env, source or build_workload(experiment), ledger, progress or (lambda ended, seconds: None))
     servers = [
-        build_server(env, name, experiment, trace, machine=machine, arrivals=arrivals, ledger=ledger, probe=probe)
+        build_server(
+            env, name, experiment, trace, machine=machine, arrivals=arrivals, ledger=ledger, probe=probe, planner=planner
+        )
         for name in names
     ]
     replicas = Replicas(servers, build_routing(experiment))
@@ -87,6 +93,11 @@ def _server_names(machine: str, count: int) -> list[str]:
     return [machine] if count == 1 else [f"{machine}[{index}]" for index in range(count)]
 
 
+def planner_of(experiment: Experiment, trace: KernelTrace, machine: Machine) -> StepPlanner:
+    """Make what turns steps of a model into phases on a machine, with the experiment's placement."""
+    return build_planner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
+
+
 def build_server(
     env: simpy.Environment,
     name: str,
@@ -97,12 +108,13 @@ def build_server(
     arrivals: Arrivals,
     ledger: Ledger,
     probe: Probe | None,
+    planner: StepPlanner | None = None,
 ) -> Server:
     """Make a server on a machine, with requests, KV cache and policies of its own.
 
     Several servers may share the clock, the arrivals and the ledger.
     """
-    planner = build_planner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
+    planner = planner or planner_of(experiment, trace, machine)
     context = DraftContext(machine, trace, planner, experiment.seed, experiment.fold)
     speculator = build_speculator(experiment, context)
     memory = plan_memory(machine, trace, speculator.source.demand, experiment.kv.utilisation_ratio)

@@ -10,14 +10,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from papisim.devices.pim import Pool as PimPool
 from papisim.engine.build import Machine, build_machine
-from papisim.engine.ledger import StepRow
-from papisim.engine.phase import Category
-from papisim.engine.run import simulate
+from papisim.engine.ledger import Ledger, StepKind
+from papisim.engine.phase import Category, Sums
+from papisim.engine.run import planner_of, simulate
+from papisim.engine.step import StepPlanner
 from papisim.errors import DoesNotFit
+from papisim.ops.cost import Energy
+from papisim.ops.trace import read_trace
 from papisim.paper.readings import Protocol
-from papisim.spec.experiment import RunOptions, load_experiment
+from papisim.spec.experiment import Experiment, RunOptions, load_experiment
 from papisim.spec.sections import load_section
+from papisim.spec.system import Roles
 from papisim.workloads.lengths.listed import Listed
 from papisim.workloads.lengths.quantiles import Quantiles
 from papisim.workloads.streams import stream
@@ -26,9 +31,11 @@ Floats = npt.NDArray[np.float64]
 Pairs = tuple[tuple[int, int], ...]
 
 #: phases of a run, in the order of a record's rows
-PHASES = ("prefill", "decode")
+PHASES = (StepKind.PREFILL, StepKind.DECODE)
 #: parts of a record, in the order of its columns: seconds, then joules without static power
-PARTS = ("fc", "attention", "all_reduce", "messages", "other", "energy", "link_energy")
+PARTS = ("fc", "attention", "all_reduce", "messages", "other", "device_energy", "attention_energy", "link_energy")
+#: those of them that are seconds
+TIMES = PARTS[:5]
 
 
 class Case(NamedTuple):
@@ -64,7 +71,7 @@ class Record(NamedTuple):
     """What is kept of a run.
 
     Attributes:
-        parts: by phase and part, shape (2, 7); see :data:`PHASES` and :data:`PARTS`.
+        parts: by phase and part, shape (2, 8); see :data:`PHASES` and :data:`PARTS`.
         static_w: power that the machine draws whether or not it works.
         iterations: of decoding.
         fc_pim_ratio: share of decoding's FC FLOP that PIM computes.
@@ -107,49 +114,58 @@ def _typical(tables: Quantiles, batch: int) -> npt.NDArray[np.int64]:
 
 
 def run_jobs(jobs: Iterable[Job]) -> list[Record | None]:
-    """Simulate jobs of one machine, which keeps its prices from one to the next; None where memory does not hold one."""
+    """Simulate jobs of one machine and model, which keep prices and layouts; None where memory does not hold one."""
     machine: Machine | None = None
+    planner: StepPlanner | None = None
     records: list[Record | None] = []
     for job in jobs:
-        options = RunOptions(
-            hw=job.system,
-            trace=job.case.model,
-            workload=job.case.category,
-            batch_size=job.case.batch,
-            tlp=job.case.tlp,
-            overrides=job.overrides,
-        )
-        experiment = load_experiment(options)
-        listed = Listed(kind="listed", pairs=list(job.lengths))
-        experiment = replace(experiment, workload=experiment.workload.model_copy(update={"lengths": listed}))
-        machine = machine or build_machine(experiment.system)
+        experiment = _experiment(job)
+        if machine is None or planner is None:
+            machine = build_machine(experiment.system)
+            planner = planner_of(experiment, read_trace(experiment.trace.path), machine)
         try:
-            steps = simulate(experiment, machine=machine).ledger.steps
+            ledger = simulate(experiment, machine=machine, planner=planner).ledger
         except DoesNotFit:
             records.append(None)
-            continue
-        records.append(_record(steps, machine))
+        else:
+            records.append(_record(ledger, machine))
     return records
 
 
-def _record(steps: list[StepRow], machine: Machine) -> Record:
-    parts = np.zeros((len(PHASES), len(PARTS)))
-    iterations, pim_flop, flop = 0, 0.0, 0.0
-    reducing = machine.roles.tensor_parallel.link
-    for step in steps:
-        row = parts[PHASES.index(step.kind)]
-        all_reduce_s = step.busy_by.get(reducing, 0.0)
-        row += (
-            step.time_by[Category.FC],
-            step.time_by[Category.ATTENTION],
-            all_reduce_s,
-            step.time_by[Category.COMMUNICATION] - all_reduce_s,
-            step.time_by[Category.OTHER],
-            step.energy.total_j - step.energy.static_j - step.energy.link_j,
-            step.energy.link_j,
-        )
-        if step.kind == "decode":
-            iterations += 1
-            flop += sum(step.fc_flop_by.values())
-            pim_flop += sum(work for device, work in step.fc_flop_by.items() if device != "gpu")
-    return Record(parts, machine.static_w, iterations, pim_flop / flop if flop else 0.0)
+def _experiment(job: Job) -> Experiment:
+    case = job.case
+    options = RunOptions(
+        hw=job.system,
+        trace=case.model,
+        workload=case.category,
+        batch_size=case.batch,
+        tlp=case.tlp,
+        overrides=job.overrides,
+    )
+    experiment = load_experiment(options)
+    listed = Listed(kind="listed", pairs=list(job.lengths))
+    return replace(experiment, workload=experiment.workload.model_copy(update={"lengths": listed}))
+
+
+def _record(ledger: Ledger, machine: Machine) -> Record:
+    parts = np.array([_parts(ledger.totals[kind].sums(), machine.roles) for kind in PHASES])
+    decode = ledger.totals[StepKind.DECODE]
+    flop = decode.sums().fc_flop_by
+    on_pim = sum(work for device, work in flop.items() if isinstance(machine.pools[device], PimPool))
+    return Record(parts, machine.static_w, decode.n_steps, on_pim / sum(flop.values()) if flop else 0.0)
+
+
+def _parts(sums: Sums, roles: Roles) -> list[float]:
+    """Return seconds and joules of some steps, in the order of :data:`PARTS`."""
+    all_reduce_s = sums.busy_by.get(roles.tensor_parallel.link, 0.0)
+    attention_j = sums.energy_by.get(roles.attention, Energy()).total_j
+    return [
+        sums.time_by.get(Category.FC, 0.0),
+        sums.time_by.get(Category.ATTENTION, 0.0),
+        all_reduce_s,
+        sums.time_by.get(Category.COMMUNICATION, 0.0) - all_reduce_s,
+        sums.time_by.get(Category.OTHER, 0.0),
+        sums.energy.total_j - attention_j - sums.energy.link_j,
+        attention_j,
+        sums.energy.link_j,
+    ]

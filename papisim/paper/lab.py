@@ -25,7 +25,7 @@ NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 #: told after each lot of runs how many are done, of how many
 Progress = Callable[[int, int], None]
 
-_LOT = 12  # jobs of one machine that a process takes at a time
+_LOT = 16  # jobs of one machine that a process takes at a time
 _ALPHA_ROWS = 320  # token-rows up to which PAPI's threshold is looked for: above the largest batch × TLP of the paper
 
 

@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from papisim.paper.cell import PARTS, PHASES, Case, Cell, Floats, Record
+from papisim.paper.cell import PARTS, PHASES, TIMES, Case, Cell, Floats, Record
 from papisim.paper.readings import Protocol
 
 #: a float, or an array over readings
 Value = Any
 
-_TIMES = PARTS[: PARTS.index("energy")]
-_DECODE = slice(PHASES.index("decode"), None)
+_ENERGIES = PARTS[len(TIMES) :]
+_DECODE = slice(1, None)
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Run:
 
     def time_s(self, phases: slice) -> Value:
         """Return the seconds of some phases."""
-        return sum(self.parts[name][phases].sum(axis=0) for name in _TIMES)
+        return sum(self.parts[name][phases].sum(axis=0) for name in TIMES)
 
     def energy_j(self, phases: slice) -> Value:
         """Return the joules of some phases, static power included."""
-        working = sum(self.parts[name][phases].sum(axis=0) for name in ("energy", "link_energy"))
+        working = sum(self.parts[name][phases].sum(axis=0) for name in _ENERGIES)
         return working + self.static_w * self.time_s(phases)
 
 

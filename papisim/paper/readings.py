@@ -21,7 +21,9 @@ from papisim.spec.yaml import Document, check_schema, load_yaml
 SCHEMA = "papisim/readings/1"
 
 #: what a simulated run is taken apart into; a choice names those that it can change
-Part = Literal["fc", "attention", "all_reduce", "messages", "other", "energy", "link_energy", "static"]
+Part = Literal[
+    "fc", "attention", "all_reduce", "messages", "other", "device_energy", "attention_energy", "link_energy", "static"
+]
 
 #: one alternative of each choice, by the choice's name; those left out are physical
 Reading = Mapping[str, str]

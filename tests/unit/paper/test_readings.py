@@ -97,7 +97,7 @@ def test_a_choice_changes_no_part_but_those_it_says_it_touches(lab, choice, alte
     changed = changes(record(lab, system), record(lab, system, **{choice: alternative}))
     touched = {name for name in (*PARTS, "static") if choice in READINGS.touching(system, name)}
     if system == "papi" and "fc" in touched:
-        touched |= {"all_reduce", "energy", "link_energy"}  # α follows FC, and these follow α
+        touched |= {"all_reduce", "device_energy", "link_energy"}  # α follows FC, and these follow α
     assert changed <= touched
 
 
@@ -117,7 +117,9 @@ class TestDirections:
 
     def test_reading_weights_again_costs_attacc_only_time_and_energy(self, lab):
         assert part(lab, "fc", "attacc_only", weight_reuse="none") > part(lab, "fc", "attacc_only")
-        assert part(lab, "energy", "attacc_only", weight_reuse="none") > part(lab, "energy", "attacc_only")
+        assert part(lab, "device_energy", "attacc_only", weight_reuse="none") > part(
+            lab, "device_energy", "attacc_only"
+        )
 
     def test_a_shared_bus_is_slower_and_an_older_one_too(self, lab):
         own = part(lab, "messages", "papi")
@@ -129,7 +131,9 @@ class TestDirections:
         assert part(lab, "fc", "attacc_only", mac_pace="power_each_use") > part(lab, "fc", "attacc_only")
 
     def test_boards_draw_more_than_their_accesses(self, lab):
-        board, accesses = (part(lab, "energy", "a100_attacc", gpu_energy=how) for how in ("board", "per_access"))
+        board, accesses = (
+            part(lab, "device_energy", "a100_attacc", gpu_energy=how) for how in ("board", "per_access")
+        )
         assert board > 2 * accesses
 
     def test_alpha_follows_the_side_that_got_slower(self, lab):
