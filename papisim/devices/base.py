@@ -43,7 +43,7 @@ class DevicePart(Spec):
         capacity_bytes: its memory.
         static_w: what it draws whether or not it works.
         charged: times of elementwise kernels by class, in place of the device's own model: what another simulator
-            charges, or what a host takes to have them run. The energy stays the device's.
+            charges, or what a host takes to have them run. Their energy follows from the device's own energy model.
     """
 
     kind: str

@@ -19,7 +19,7 @@ from papisim.engine.step import StepPlanner
 from papisim.errors import DoesNotFit
 from papisim.ops.cost import Energy
 from papisim.ops.trace import read_trace
-from papisim.paper.readings import Protocol
+from papisim.paper.readings import Part, Protocol
 from papisim.spec.experiment import Experiment, RunOptions, load_experiment
 from papisim.spec.sections import load_section
 from papisim.spec.system import Roles
@@ -33,7 +33,16 @@ Pairs = tuple[tuple[int, int], ...]
 #: phases of a run, in the order of a record's rows
 PHASES = (StepKind.PREFILL, StepKind.DECODE)
 #: parts of a record, in the order of its columns: seconds, then joules without static power
-PARTS = ("fc", "attention", "all_reduce", "messages", "other", "device_energy", "attention_energy", "link_energy")
+PARTS: tuple[Part, ...] = (
+    "fc",
+    "attention",
+    "all_reduce",
+    "messages",
+    "other",
+    "device_energy",
+    "attention_energy",
+    "link_energy",
+)
 #: those of them that are seconds
 TIMES = PARTS[:5]
 

@@ -14,6 +14,7 @@ from papisim.devices.base import DevicePool
 from papisim.engine import alpha
 from papisim.engine.build import build_machine
 from papisim.ops.trace import KernelTrace, read_trace
+from papisim.paper.archive import Archive
 from papisim.paper.cell import Cell, Job, Record, request_lengths, run_jobs
 from papisim.paper.outcomes import Outcomes, Run
 from papisim.paper.readings import Reading, Readings
@@ -36,12 +37,20 @@ class Lab:
         readings: the paper's choices.
         processes: how many run at once; all cores if None, in this process if 1.
         progress: told how far it is.
+        archive: where finished runs are kept beyond this process.
     """
 
-    def __init__(self, readings: Readings, processes: int | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        readings: Readings,
+        processes: int | None = None,
+        progress: Progress | None = None,
+        archive: Archive | None = None,
+    ) -> None:
         self.readings = readings
         self._processes = processes or os.cpu_count() or 1
         self._progress = progress or (lambda done, of: None)
+        self._archive = archive
         self._records: dict[Job, Record | None] = {}
         self._alphas: dict[tuple[str, tuple[str, ...]], int] = {}
 
@@ -64,6 +73,11 @@ class Lab:
         """Return what came out of a job that has been run; None where memory did not hold it."""
         return self._records[job]
 
+    @property
+    def n_records(self) -> int:
+        """How many runs there are."""
+        return len(self._records)
+
     def job(self, reading: Reading, cell: Cell) -> Job:
         """Return what a reading makes of a cell."""
         case = cell.case
@@ -76,12 +90,19 @@ class Lab:
 
     def run(self, jobs: Iterable[Job]) -> None:
         """Run those of some jobs that have not been run."""
-        lots = list(_lots(job for job in dict.fromkeys(jobs) if job not in self._records))
+        lots = list(_lots(job for job in dict.fromkeys(jobs) if not self._known(job)))
         todo, done = sum(map(len, lots)), 0
         for lot, records in zip(lots, self._map(lots), strict=True):
             self._records.update(zip(lot, records, strict=True))
+            if self._archive is not None:
+                self._archive.add(lot, records)
             done += len(lot)
             self._progress(done, todo)
+
+    def _known(self, job: Job) -> bool:
+        if job not in self._records and self._archive is not None and job in self._archive:
+            self._records[job] = self._archive[job]
+        return job in self._records
 
     def _threshold(self, reading: Reading, cell: Cell) -> tuple[str, ...]:
         """Return PAPI's α where a reading changes how fast FC is on either side; it is found offline, on that machine."""

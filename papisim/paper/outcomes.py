@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from papisim.paper.cell import PARTS, PHASES, TIMES, Case, Cell, Floats, Record
-from papisim.paper.readings import Protocol
+from papisim.paper.readings import Part, Protocol
 
 #: a float, or an array over readings
 Value = Any
@@ -34,8 +34,8 @@ class Run:
         fc_pim_ratio: share of decoding's FC FLOP that PIM computes.
     """
 
-    parts: Mapping[str, Floats]
-    static_w: Value
+    parts: Mapping[Part, Floats]
+    static_w: float
     iterations: Value
     fc_pim_ratio: Value
 
@@ -45,17 +45,16 @@ class Run:
         if record is None:
             nothing = {name: np.full(len(PHASES), np.nan) for name in PARTS}
             return cls(nothing, float("nan"), float("nan"), float("nan"))
-        parts = dict(zip(PARTS, record.parts.T, strict=True))
+        parts: dict[Part, Floats] = dict(zip(PARTS, record.parts.T, strict=True))
         return cls(parts, record.static_w, record.iterations, record.fc_pim_ratio)
 
     def time_s(self, phases: slice) -> Value:
         """Return the seconds of some phases."""
         return sum(self.parts[name][phases].sum(axis=0) for name in TIMES)
 
-    def energy_j(self, phases: slice) -> Value:
-        """Return the joules of some phases, static power included."""
-        working = sum(self.parts[name][phases].sum(axis=0) for name in _ENERGIES)
-        return working + self.static_w * self.time_s(phases)
+    def working_j(self, phases: slice) -> Value:
+        """Return the joules of some phases, static power aside."""
+        return sum(self.parts[name][phases].sum(axis=0) for name in _ENERGIES)
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,12 @@ class Outcomes:
     def energy_j(self, system: str, case: Case) -> Value:
         """Return the joules that a case takes, of the phases whose energy is counted."""
         how = self.protocol.energy_counted
-        counted = self.protocol.counted if how == "as_time" else how
-        return self.runs[Cell(system, case)].energy_j(self._counted(counted))
+        phases = self._counted(self.protocol.counted if how == "as_time" else how)
+        run = self.runs[Cell(system, case)]
+        static_j = run.static_w * run.time_s(phases) if self.protocol.static_power == "charged" else 0.0
+        return run.working_j(phases) + static_j
 
-    def decode_s(self, system: str, case: Case, *parts: str) -> Value:
+    def decode_s(self, system: str, case: Case, *parts: Part) -> Value:
         """Return the seconds of decoding, or of some of its parts."""
         run = self.runs[Cell(system, case)]
         if not parts:

@@ -22,7 +22,7 @@ SCHEMA = "papisim/readings/1"
 
 #: what a simulated run is taken apart into; a choice names those that it can change
 Part = Literal[
-    "fc", "attention", "all_reduce", "messages", "other", "device_energy", "attention_energy", "link_energy", "static"
+    "fc", "attention", "all_reduce", "messages", "other", "device_energy", "attention_energy", "link_energy"
 ]
 
 #: one alternative of each choice, by the choice's name; those left out are physical
@@ -39,6 +39,7 @@ class Protocol(Spec):
         seed: of the draw.
         counted: phases that a time counts.
         energy_counted: phases that an energy counts.
+        static_power: whether an energy counts what is drawn whether or not there is work.
         mean: how ratios are averaged.
     """
 
@@ -48,6 +49,7 @@ class Protocol(Spec):
     seed: Annotated[int, Field(ge=0)] = 0
     counted: Literal["end_to_end", "decode"] = "end_to_end"
     energy_counted: Literal["as_time", "decode"] = "as_time"
+    static_power: Literal["charged", "none"] = "charged"
     mean: Literal["arithmetic", "geometric"] = "arithmetic"
 
     @property

@@ -6,6 +6,7 @@ from papisim.paper.cell import Case, Cell
 from papisim.paper.figure import Table, View
 from papisim.paper.outcomes import Value
 from papisim.paper.papi.fig11 import BASELINE, HYBRID
+from papisim.paper.readings import Part
 from papisim.paper.study import Study
 from papisim.report.figures.chart import Chart
 
@@ -17,7 +18,12 @@ CHART = Chart(
     x_label="",
     y_label="ms an iteration",
 )
-PARTS = {"fc": ("fc",), "attention": ("attention",), "communication": ("all_reduce", "messages"), "other": ("other",)}
+PARTS: dict[str, tuple[Part, ...]] = {
+    "fc": ("fc",),
+    "attention": ("attention",),
+    "communication": ("all_reduce", "messages"),
+    "other": ("other",),
+}
 
 
 def case(study: Study) -> Case:

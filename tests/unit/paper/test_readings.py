@@ -73,12 +73,11 @@ CHOICES = [
 
 
 def changes(before, after):
-    names = {
+    return {
         name
         for index, name in enumerate(PARTS)
         if not np.allclose(before.parts[:, index], after.parts[:, index], rtol=1e-9, atol=0)
     }
-    return names | ({"static"} if before.static_w != after.static_w else set())
 
 
 @pytest.mark.parametrize(("choice", "alternative"), CHOICES)
@@ -95,7 +94,7 @@ def test_a_choice_changes_something_somewhere(lab, choice, alternative):
 @pytest.mark.parametrize(("choice", "alternative"), CHOICES)
 def test_a_choice_changes_no_part_but_those_it_says_it_touches(lab, choice, alternative, system):
     changed = changes(record(lab, system), record(lab, system, **{choice: alternative}))
-    touched = {name for name in (*PARTS, "static") if choice in READINGS.touching(system, name)}
+    touched = {name for name in PARTS if choice in READINGS.touching(system, name)}
     if system == "papi" and "fc" in touched:
         touched |= {"all_reduce", "device_energy", "link_energy"}  # α follows FC, and these follow α
     assert changed <= touched
