@@ -76,7 +76,15 @@ def simulate(
     arrivals = Arrivals(env, source or build_workload(experiment), ledger, progress or (lambda ended, seconds: None))
     servers = [
         build_server(
-            env, name, experiment, trace, machine=machine, arrivals=arrivals, ledger=ledger, probe=probe, planner=planner
+            env,
+            name,
+            experiment,
+            trace,
+            machine=machine,
+            arrivals=arrivals,
+            ledger=ledger,
+            probe=probe,
+            planner=planner,
         )
         for name in names
     ]

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from papisim.devices.pim import Pool as PimPool
 from papisim.engine.build import Machine, build_machine
 from papisim.engine.ledger import Ledger, StepKind
-from papisim.engine.phase import Category, Sums
+from papisim.engine.phase import Category
 from papisim.engine.run import planner_of, simulate
 from papisim.engine.step import StepPlanner
+from papisim.engine.sums import Sums
 from papisim.errors import DoesNotFit
 from papisim.ops.cost import Energy
 from papisim.ops.trace import read_trace
