@@ -31,7 +31,7 @@ class CsvLayout:
 
 def header(head: str) -> set[str]:
     """Return the column names in the first line of a file, none where it is no CSV."""
-    first = head.lstrip("\r\n").partition("\n")[0]
+    first = next(iter(head.lstrip().splitlines()), "")
     return set() if first[:1] in ("{", "[") else {name.strip() for name in next(csv.reader([first]), [])}
 
 

@@ -94,18 +94,17 @@ def count(value: Any) -> int:
     Raises:
         ValueError: not a whole number of at least 0 that a request could have; says what was expected.
     """
+    if isinstance(value, str):
+        value = value.strip().removesuffix(".0")  # spreadsheets write 12 as 12.0
     try:
-        number = int(value) if isinstance(value, str) else float(value)
-        if isinstance(value, bool) or number != int(number):
+        number = int(value)
+        if isinstance(value, bool) or number != float(value):
             raise ValueError
     except (ValueError, TypeError, OverflowError):
-        # spreadsheets write 12 as 12.0
-        if isinstance(value, str) and value.strip().removesuffix(".0") != value.strip():
-            return count(value.strip().removesuffix(".0"))
         raise ValueError(_COUNT) from None
     if not 0 <= number <= _MAX_TOKENS:
         raise ValueError(_COUNT)
-    return int(number)
+    return number
 
 
 def seconds(value: Any, scale: float = 1.0) -> float:

@@ -92,6 +92,12 @@ def test_what_the_user_says_of_a_file_has_to_fit_it(load, fields, said):
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n"])
+def test_lines_may_end_as_on_any_machine_and_begin_with_a_byte_order_mark(load, end):
+    table = load(b"\xef\xbb\xbf" + end.join(["input_tokens,output_tokens", "1,2", "3,4.0", ""]).encode())
+    assert (table.input_tokens.tolist(), table.output_tokens.tolist()) == ([1, 3], [2, 4])
+
+
 def test_the_users_own_columns_may_hold_dates(load):
     columns = {"arrival": "TIMESTAMP", "input_tokens": "ContextTokens", "output_tokens": "GeneratedTokens"}
     table = load(AZURE + "2023-11-16 18:18:03,3,4\n", format="csv", columns=columns, time_unit="datetime")
