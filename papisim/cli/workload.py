@@ -131,7 +131,7 @@ def _facts(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @click.option("--sha256", metavar="HEX", help="What the file's bytes hash to, if not what the catalogue says.")
 @click.option("--again", is_flag=True, help="Download it even if it is there.")
 @quiet_option
-def fetch_(
+def fetch_trace(
     *,
     name: str | None,
     url: str | None,
