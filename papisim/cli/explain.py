@@ -10,6 +10,7 @@ import click
 
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options, run_options_of
 from papisim.explain.explanation import explain
+from papisim.explain.scope import Scope
 from papisim.report.explanation import as_json, print_explanation
 
 
@@ -17,6 +18,14 @@ from papisim.report.explanation import as_json, print_explanation
 @click.option("--hw", required=True, metavar="NAME|FILE", help="Machine: a shipped name or a path.")
 @run_options
 @click.option("--placement", metavar="KIND[:DEVICE]", help="Where FC runs: papi, cheapest, pinned:DEVICE.")
+@click.option(
+    "--of",
+    "scope",
+    type=click.Choice([scope.value for scope in Scope]),
+    default="run",
+    show_default=True,
+    help="Explain all of it, or the steps of one kind.",
+)
 @click.option("--top", type=PositiveInt(), default=12, show_default=True, help="Rows of each table.")
 @click.option(
     "--changes",
@@ -36,7 +45,9 @@ from papisim.report.explanation import as_json, print_explanation
 )
 @format_option("table", "json")
 @quiet_option
-def command(*, output: str, quiet: bool, top: int, wanted: int, step_ratio: float, **options: Any) -> None:
+def command(
+    *, output: str, quiet: bool, scope: str, top: int, wanted: int, step_ratio: float, **options: Any
+) -> None:
     """Explain a run: where its time goes, which numbers of the hardware it hangs on, and what would help most.
 
     Time is split by device, class of kernels and what binds them. What-if derivatives are elasticities, percent of
@@ -45,11 +56,11 @@ def command(*, output: str, quiet: bool, top: int, wanted: int, step_ratio: floa
 
     \b
     Example:
-      papisim explain --hw papi --trace llama65b --batch 16
+      papisim explain --hw papi --trace llama65b --batch 16 --of decode
     """
     asked = run_options_of(options)
     with _watching(quiet=quiet) as trying:
-        explanation = explain(asked, wanted=wanted, top=top, step_ratio=step_ratio, trying=trying)
+        explanation = explain(asked, scope=Scope(scope), wanted=wanted, top=top, step_ratio=step_ratio, trying=trying)
     if output == "json":
         print_json(as_json(explanation))
     else:

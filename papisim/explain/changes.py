@@ -12,6 +12,7 @@ from papisim.engine.run import Run, simulate
 from papisim.errors import NotModelled, PapisimError
 from papisim.explain.parameters import RANKS, Parameter, moved
 from papisim.explain.recording import Repricing, Variant
+from papisim.explain.scope import Scope
 from papisim.explain.sensitivity import Elasticity
 from papisim.spec.experiment import RunOptions, load_experiment
 from papisim.spec.system import load_part
@@ -68,10 +69,11 @@ class Explored:
     options: RunOptions
     run: Run
     repricing: Repricing
+    scope: Scope = Scope.RUN
 
     def expected_s(self, resource: str, variant: Variant) -> float:
-        """Return the seconds of the run if one resource differed and everything ran where it did."""
-        return self.run.ledger.end_s + self.repricing.added_s(resource, variant)
+        """Return the seconds of what is explained if one resource differed and everything ran where it did."""
+        return self.scope.time_s(self.run) + self.repricing.added_s(resource, variant)
 
 
 def numbers(explored: Explored, found: Sequence[Elasticity], step_ratio: float) -> Iterator[Change]:
@@ -153,7 +155,7 @@ def best(explored: Explored, changes: Iterable[Change], wanted: int, trying: Cal
     Returns:
         What was tried, the greatest yield first, refusals last.
     """
-    as_it_is_s = explored.run.ledger.end_s
+    as_it_is_s = explored.scope.time_s(explored.run)
     unforeseen, foreseen = [], []
     for change in changes:
         if change.expected_s is None:
@@ -176,10 +178,5 @@ def _try(explored: Explored, change: Change, trying: Callable[[str], None]) -> Y
         run = simulate(load_experiment(change.apply(explored.options)))
     except PapisimError as error:
         return Yield(change, None, None, refused=str(error))
-    throughput, before = throughput_tokens_per_s(run), throughput_tokens_per_s(explored.run)
-    return Yield(change, throughput, throughput / before)
-
-
-def throughput_tokens_per_s(run: Run) -> float:
-    """Return the tokens that a run emitted over its time."""
-    return sum(step.tokens for step in run.ledger.steps) / run.ledger.end_s
+    rate, before = explored.scope.tokens_per_s(run), explored.scope.tokens_per_s(explored.run)
+    return Yield(change, rate, rate / before)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from papisim.engine.run import Run, simulate
-from papisim.explain.changes import Explored, Yield, best, choices, numbers, throughput_tokens_per_s
+from papisim.errors import InputError
+from papisim.explain.changes import Explored, Yield, best, choices, numbers
 from papisim.explain.parameters import RANKS, Parameter, parameters
 from papisim.explain.recording import Recording, Repricing, Row
+from papisim.explain.scope import Scope
 from papisim.explain.sensitivity import Elasticity, TimeWith, elasticities
 from papisim.spec.experiment import Experiment, RunOptions, load_experiment
 
@@ -22,8 +25,9 @@ class Explanation:
 
     Attributes:
         run: the run.
+        scope: what of it is explained.
         rows: its seconds by what they were spent on, most first.
-        other_s: seconds of the run less those of its phases: positive where nothing worked, negative where several worked
+        other_s: seconds of that less those of its phases: positive where nothing worked, negative where several worked
             at once.
         method: ``repricing`` where elasticities come from pricing the run's work again, ``simulation`` where steps depend on
             time, so that runs were repeated.
@@ -33,6 +37,7 @@ class Explanation:
     """
 
     run: Run
+    scope: Scope
     rows: list[Row]
     other_s: float
     method: str
@@ -43,15 +48,22 @@ class Explanation:
 
     @property
     def throughput_tokens_per_s(self) -> float:
-        """Tokens emitted over the time of the run."""
-        return throughput_tokens_per_s(self.run)
+        """Tokens over the time of what is explained."""
+        return self.scope.tokens_per_s(self.run)
+
+    @property
+    def time_s(self) -> float:
+        """Seconds of what is explained."""
+        return self.scope.time_s(self.run)
 
     @property
     def critical(self) -> tuple[str, float]:
-        """The resource that was busy longest, and its share of the run."""
-        busy = self.run.ledger.busy_s
+        """The resource that was busy longest, and its share of the time."""
+        busy: dict[str, float] = defaultdict(float)
+        for row in self.rows:
+            busy[row.resource] += row.time_s
         name = max(busy, key=busy.__getitem__)
-        return name, busy[name] / self.run.ledger.end_s
+        return name, busy[name] / self.time_s
 
     @property
     def best(self) -> list[Yield]:
@@ -61,35 +73,40 @@ class Explanation:
 
 
 def explain(
-    options: RunOptions, *, wanted: int = 3, top: int = 10, step_ratio: float = 0.2,
+    options: RunOptions, *, scope: Scope = Scope.RUN, wanted: int = 3, top: int = 10, step_ratio: float = 0.2,
     trying: Callable[[str], None] = lambda what: None,
 ) -> Explanation:  # fmt: skip
     """Simulate a run and explain it.
 
     Args:
         options: what to run.
+        scope: what of it to explain.
         wanted: how many changes of numbers and how many other choices to find.
         top: for how many numbers a run is repeated, where repricing will not do.
         step_ratio: by how much numbers are made better.
         trying: told what is simulated next.
 
     Raises:
-        InputError, InputErrors, DoesNotFit: as the run itself.
+        InputError, InputErrors, DoesNotFit: as the run itself; no step is of the scope's kind.
     """
-    recording = Recording()
+    recording = Recording(scope)
     trying("the run")
     run = simulate(load_experiment(options), probe=recording)
     repricing = Repricing(recording, run.machine)
     known = list(parameters(repricing, frozenset(run.machine.pools), run.machine.roles.tensor_parallel.link))
-    other_s = run.ledger.end_s - recording.time_s
-    repriced = abs(other_s) <= _SAME * run.ledger.end_s
-    found = elasticities(by_repricing(repricing, run.ledger.end_s), known)
+    total_s = scope.time_s(run)
+    if not recording.time_s:
+        raise InputError(f"no step of this run is of the kind '{scope}'", field="of")
+    other_s = total_s - recording.time_s
+    repriced = abs(other_s) <= _SAME * total_s
+    found = elasticities(by_repricing(repricing, total_s), known)
     if not repriced:
         leading = [each.parameter for each in found[:top]]
-        found = elasticities(by_simulation(run.experiment, trying), leading)
-    explored = Explored(options, run, repricing)
+        found = elasticities(by_simulation(run.experiment, trying, scope), leading)
+    explored = Explored(options, run, repricing, scope)
     return Explanation(
         run=run,
+        scope=scope,
         rows=recording.rows(),
         other_s=0.0 if repriced else other_s,
         method="repricing" if repriced else "simulation",
@@ -112,12 +129,12 @@ def by_repricing(repricing: Repricing, total_s: float) -> TimeWith:
     return time_with
 
 
-def by_simulation(experiment: Experiment, trying: Callable[[str], None]) -> TimeWith:
-    """Return the time of the whole run, simulated again."""
+def by_simulation(experiment: Experiment, trying: Callable[[str], None], scope: Scope = Scope.RUN) -> TimeWith:
+    """Return the time of the run, or of its steps of one kind, simulated again."""
 
     def time_with(parameter: Parameter, value: float) -> float:
         trying(f"{parameter.path} = {value:.4g}")
-        return simulate(_changed(experiment, parameter, value)).ledger.end_s
+        return scope.time_s(simulate(_changed(experiment, parameter, value)))
 
     return time_with
 

@@ -13,6 +13,7 @@ from papisim.devices.base import Floats, Ints
 from papisim.engine.build import Machine
 from papisim.engine.ledger import StepRow
 from papisim.engine.phase import Message, Phase, Work
+from papisim.explain.scope import Scope
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import Attention, Kernel
 
@@ -51,10 +52,12 @@ class Recording:
     """A probe (:class:`papisim.engine.probe.Probe`) that adds up what a run priced.
 
     Attributes:
+        scope: the steps that it takes.
         times: how often each thing ran; not whole where a draft source scales a price.
         time_by: seconds by (step, resource, work, bound).
     """
 
+    scope: Scope = Scope.RUN
     times: dict[Item, float] = field(default_factory=lambda: defaultdict(float))
     time_by: dict[tuple[str, str, str, str], float] = field(default_factory=lambda: defaultdict(float))
 
@@ -66,6 +69,8 @@ class Recording:
     def phase(self, server: str, start_s: float, step: StepRow, phase: Phase) -> None:
         """Add a phase."""
         del server, start_s
+        if not self.scope.holds(step):
+            return
         priced_s = sum(work.time_s * work.times for work in phase.work)
         if not priced_s:
             self.time_by[step.kind, phase.resource, "host", "fixed"] += phase.time_s * phase.repeats

@@ -19,17 +19,17 @@ EXPLANATION_SCHEMA = "papisim/explanation/1"
 def as_json(explanation: Explanation) -> dict[str, Any]:
     """Return everything that is known, units in the names."""
     run, (critical, busy_ratio) = explanation.run, explanation.critical
-    end_s = run.ledger.end_s
     return {
         "schema": EXPLANATION_SCHEMA,
         "system": run.experiment.system.name,
         "trace": run.experiment.trace.name,
         "workload": run.experiment.workload_name,
+        "of": explanation.scope.value,
         "throughput_tokens_per_s": explanation.throughput_tokens_per_s,
-        "makespan_s": end_s,
+        "time_s": explanation.time_s,
         "critical_resource": critical,
         "critical_busy_ratio": busy_ratio,
-        "time": [row._asdict() | {"time_ratio": row.time_s / end_s} for row in explanation.rows],
+        "spent": [row._asdict() | {"time_ratio": row.time_s / explanation.time_s} for row in explanation.rows],
         "other_s": explanation.other_s,
         "elasticity_method": explanation.method,
         "elasticities": [_elasticity(each) for each in explanation.elasticities],
@@ -79,7 +79,7 @@ def print_explanation(explanation: Explanation, top: int) -> None:
     critical, busy_ratio = explanation.critical
     page.print(
         f"{run.experiment.system.name} · {run.experiment.trace.name} · {explanation.throughput_tokens_per_s:,.1f} tokens/s "
-        f"in {units.format(run.ledger.end_s, 's', 3)}; critical resource: {critical}, busy {busy_ratio:.0%}",
+        f"in {units.format(explanation.time_s, 's', 3)} of {explanation.scope}; critical resource: {critical}, busy {busy_ratio:.0%}",
         soft_wrap=True,
     )
     page.print("\nWhere the time goes", style="bold")
@@ -95,7 +95,7 @@ def _times(explanation: Explanation, top: int) -> Table:
     table = Table("device or link", "work", "step", "bound by", "time", "share", box=None)
     for column in table.columns[4:]:
         column.justify = "right"
-    end_s, shown = explanation.run.ledger.end_s, explanation.rows[:top]
+    end_s, shown = explanation.time_s, explanation.rows[:top]
     for row in shown:
         table.add_row(row.resource, row.work, row.step, row.bound.replace("_", " "), *_share(row.time_s, end_s))
     rest_s = sum(row.time_s for row in explanation.rows[top:])

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from papisim.cli import papisim
-from papisim.errors import DoesNotFit
+from papisim.errors import DoesNotFit, InputError
 
 SHORT = ["--set", "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 24}"]
 ASKED = ["--hw", "papi", "--trace", "llama7b", "--batch", "4", *SHORT]
@@ -31,9 +31,9 @@ def test_json_has_units_in_its_keys_and_shares_that_add_up_to_the_run():
     run = json.loads(call("run", *ASKED, "--format", "json", "--quiet").stdout)
     assert explained["schema"] == "papisim/explanation/1"
     assert explained["throughput_tokens_per_s"] == pytest.approx(run["throughput_tokens_per_s"], rel=1e-12)
-    assert explained["makespan_s"] == pytest.approx(run["makespan_s"], rel=1e-12)
-    assert abs(sum(row["time_ratio"] for row in explained["time"]) - 1) < 1e-9
-    assert explained["critical_busy_ratio"] == pytest.approx(max(run["busy_ratio"].values()), rel=1e-12)
+    assert explained["time_s"] == pytest.approx(run["makespan_s"], rel=1e-12)
+    assert abs(sum(row["time_ratio"] for row in explained["spent"]) - 1) < 1e-9
+    assert explained["critical_busy_ratio"] == pytest.approx(max(run["busy_ratio"].values()))
     assert explained["elasticity_method"] == "repricing"
     first = explained["changes"][0]
     flags = [part for text in first["set"] for part in ("--set", text)]
@@ -55,3 +55,29 @@ def test_a_run_that_cannot_be_is_refused_as_run_refuses_it():
     refusals = [CliRunner().invoke(papisim, [command, *asked]).exception for command in ("explain", "run")]
     assert isinstance(refusals[0], DoesNotFit)
     assert str(refusals[0]) == str(refusals[1])
+
+
+def test_decoding_alone_is_explained_without_the_prompts():
+    run = json.loads(call("run", *ASKED, "--format", "json", "--quiet").stdout)
+    explained = json.loads(call("explain", *ASKED, "--of", "decode", "--format", "json", "--changes", "1").stdout)
+    assert explained["time_s"] == pytest.approx(run["decode_s"])
+    assert {row["step"] for row in explained["spent"]} == {"decode"}
+    assert sum(row["time_ratio"] for row in explained["spent"]) == pytest.approx(1)
+    prompts = [each for each in explained["elasticities"] if "prefill" in each["parameter"]]
+    assert prompts == [], "kernels for prompts have no part in it"
+    assert explained["throughput_tokens_per_s"] == pytest.approx(4 * 23 / run["decode_s"])
+
+
+def test_prompts_alone_hang_on_the_tensor_cores():
+    long = ["--set", "workload.lengths={kind: fixed, input_tokens: 4096, output_tokens: 2}"]
+    asked = ["--hw", "gpu_only", "--trace", "llama7b", "--batch", "4", *long, "--of", "prefill", "--format", "json"]
+    explained = json.loads(call("explain", *asked, "--changes", "1").stdout)
+    hardware = [each for each in explained["elasticities"] if not each["software"]]
+    assert "devices.gpu.part.peak_flop_per_s" in [each["parameter"] for each in hardware[:2]]
+
+
+def test_steps_of_a_kind_that_there_is_none_of_cannot_be_explained():
+    one = ["--set", "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 1}"]
+    result = CliRunner().invoke(papisim, ["explain", *ASKED[:6], *one, "--of", "decode"])
+    assert isinstance(result.exception, InputError)
+    assert "no step of this run is of the kind 'decode'" in str(result.exception)

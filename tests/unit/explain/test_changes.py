@@ -3,9 +3,10 @@
 import pytest
 
 from papisim.engine.run import simulate
-from papisim.explain.changes import Explored, best, numbers, throughput_tokens_per_s
+from papisim.explain.changes import Explored, best, numbers
 from papisim.explain.explanation import explain
 from papisim.explain.recording import Recording, Repricing
+from papisim.explain.scope import Scope
 from papisim.spec.experiment import RunOptions, load_experiment
 
 SHORT = "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 24}"
@@ -20,7 +21,7 @@ def explained():
 def test_every_yield_is_that_of_a_run_with_the_changes_options(explained):
     for each in explained.best:
         run = simulate(load_experiment(each.change.apply(OPTIONS)))
-        assert throughput_tokens_per_s(run) == each.throughput_tokens_per_s
+        assert Scope.RUN.tokens_per_s(run) == each.throughput_tokens_per_s
         assert each.speed_up_ratio == pytest.approx(each.throughput_tokens_per_s / explained.throughput_tokens_per_s)
 
 
