@@ -57,7 +57,7 @@ def _requests(run: Run) -> list[dict[str, Any]]:
 
 
 def _steps(run: Run) -> list[dict[str, Any]]:
-    kv_token_bytes = kv_bytes_per_token(run.trace)
+    kv_token_bytes, machine = kv_bytes_per_token(run.trace), resources(run)
     return [
         {
             "kind": step.kind,
@@ -76,7 +76,7 @@ def _steps(run: Run) -> list[dict[str, Any]]:
             "tokens": step.tokens,
             "fc_device": step.fc_device,
             **{f"{category.value}_s": step.time_by[category] for category in Category},
-            **{f"busy_{resource}_s": step.busy_by.get(resource, 0.0) for resource in resources(run)},
+            **{f"busy_{resource}_s": step.busy_by.get(resource, 0.0) for resource in machine},
             **dict(step.energy.items()),
         }
         for step in run.ledger.steps
