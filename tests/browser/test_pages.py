@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from papisim.engine.run import Run, simulate
+from papisim.report.charts import parallelism
 from papisim.report.html import page_of
 from papisim.results.comparison import Comparison
 from papisim.results.folder import read_results
@@ -13,7 +14,7 @@ from papisim.spec.experiment import RunOptions, load_experiment
 
 pytestmark = pytest.mark.browser
 
-KINDS = ("run", "comparison")
+KINDS = ("run", "serving", "comparison")
 
 
 @pytest.fixture(scope="session")
@@ -22,11 +23,17 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     pytest.importorskip("plotly", reason="needs the [report] extra")
     folder = tmp_path_factory.mktemp("pages")
     write_run(simulated("papi", trace="llama65b", batch_size=64, tlp=2), folder / "run")
+    serving = {"workload": "azure_conversation", "n_requests": 40, "batch_size": 16}
+    write_run(simulated("papi", trace="llama7b", **serving), folder / "serving")
     machines = ("papi", "gpu_only", "pim_only")
     runs = tuple(simulated(machine, trace="llama7b", batch_size=8) for machine in machines)
     Comparison(machines, runs).write(folder / "comparison")
-    for kind in KINDS:
-        write_file(folder / f"{kind}.html", page_of(read_results(folder / kind)).html())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            parallelism, "_MOST_SPANS", 8
+        )  # the serving run's placement changes more often than is drawn singly
+        for kind in KINDS:
+            write_file(folder / f"{kind}.html", page_of(read_results(folder / kind)).html())
     return {kind: folder / f"{kind}.html" for kind in KINDS}
 
 

@@ -15,17 +15,19 @@ from papisim.report.page import Chart
 _BINS = 240
 
 
-def devices(steps: pd.DataFrame, resources: list[str]) -> Chart:
+def devices(steps: pd.DataFrame, resources: list[str], n_servers: int = 1) -> Chart:
     """Draw the share of each of equal spans of time that each device and link is busy.
 
     Args:
         steps: the frame of steps.
         resources: devices and links, in the order of the rows.
+        n_servers: how many equal machines there are; a share is of all of them.
     """
     edges = bin_edges(steps, _BINS)
     width = edges[1] - edges[0]
     busy = {
-        name: per_bin(steps["start_s"], steps["time_s"], steps[f"busy_{name}_s"], edges) / width for name in resources
+        name: per_bin(steps["start_s"], steps["time_s"], steps[f"busy_{name}_s"], edges) / (width * n_servers)
+        for name in resources
     }
     trace = {
         "type": "heatmap",
@@ -40,13 +42,13 @@ def devices(steps: pd.DataFrame, resources: list[str]) -> Chart:
         "hovertemplate": "%{y} busy %{z:.1%} around %{x:.4~s}s<extra></extra>",
     }
     layout = {"xaxis": axis("time", "s"), "yaxis": {"autorange": "reversed", "showgrid": False}}
-    overall = {name: steps[f"busy_{name}_s"].sum() / edges[-1] for name in resources}
+    overall = {name: steps[f"busy_{name}_s"].sum() / (edges[-1] * n_servers) for name in resources}
     alt = "Over the whole run: " + ", ".join(f"{name} is busy {share:.1%}" for name, share in overall.items()) + "."
     table = thinned(
         pd.DataFrame({"from_s": edges[:-1], **{f"{name} busy_ratio": values for name, values in busy.items()}}),
         "from_s",
     )
-    note = f"Each cell is {units.format(width, 's', 3)}; one batch in flight keeps one device or link busy at a time."
+    note = f"Each cell is {units.format(width, 's', 3)}; a batch in flight keeps one device or link busy at a time."
     return Chart(
         "Devices over time",
         {"data": [trace], "layout": layout},
@@ -58,13 +60,18 @@ def devices(steps: pd.DataFrame, resources: list[str]) -> Chart:
     )
 
 
-def power(steps: pd.DataFrame) -> Chart:
-    """Draw the power of the machine over time, by the part that draws it."""
+def power(steps: pd.DataFrame, static_w: float) -> Chart:
+    """Draw the power of all machines over time, by the part that draws it.
+
+    Args:
+        steps: the frame of steps.
+        static_w: what they draw whether or not they work, steps or none.
+    """
     edges = bin_edges(steps, _BINS)
     width = edges[1] - edges[0]
-    parts = [part for part in ENERGY_PARTS if steps[part].sum() > 0]
-    parts.sort(key=lambda part: (part != "static_j", -steps[part].sum()))
-    drawn = {
+    parts = [part for part in ENERGY_PARTS if part != "static_j" and steps[part].sum() > 0]
+    parts.sort(key=lambda part: -steps[part].sum())
+    drawn = {"static": np.full(_BINS, static_w)} | {
         part.removesuffix("_j"): per_bin(steps["start_s"], steps["time_s"], steps[part], edges) / width
         for part in parts
     }
@@ -85,8 +92,9 @@ def power(steps: pd.DataFrame) -> Chart:
         for name, watts in drawn.items()
     ]
     total = np.sum(list(drawn.values()), axis=0)
+    mean_w = static_w + float(steps[parts].sum().sum() / edges[-1])
     alt = (
-        f"The machine draws {units.format(float(steps[parts].sum().sum() / edges[-1]), 'w')} on average and "
+        f"{units.format(mean_w, 'w')} are drawn on average and "
         f"{units.format(float(total.max()), 'w')} in its busiest {units.format(width, 's', 3)}."
     )
     layout = {"xaxis": axis("time", "s"), "yaxis": axis("power", "w", rangemode="tozero"), "hovermode": "x unified"}

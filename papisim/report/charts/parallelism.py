@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from papisim.report.charts.axes import axis
-from papisim.report.charts.series import decimate, thinned
+from papisim.report.charts.series import MOST_POINTS, decimate, thinned
 from papisim.report.page import Chart
 
 #: spans of one device that are drawn below the lines; more are too narrow to see
@@ -18,32 +18,38 @@ _SPANS_TOLD = 4
 _LINES = (("RLP·TLP", "rows", "$c3", "solid"), ("RLP", "rlp", "$c4", "dash"), ("TLP", "tlp", "$c5", "dot"))
 
 
-def chart(steps: pd.DataFrame, alpha: float | None, colours: dict[str, str]) -> Chart | None:
+def chart(title: str, steps: pd.DataFrame, alpha: float | None, colours: dict[str, str]) -> Chart | None:
     """Draw RLP, TLP and RLP·TLP over decoding iterations, the threshold α, and a strip of where FC ran.
 
     Args:
-        steps: the frame of steps.
+        title: of the chart.
+        steps: the frame of steps, those of one server.
         alpha: PAPI's threshold; None where another policy places FC.
         colours: by device.
     """
-    decode = steps[steps["kind"] == "decode"]
+    decode = steps[steps["kind"] != "prefill"]
     if decode.empty:
         return None
-    traces = [_line(decode, *line) for line in _LINES]
+    alone, mixed = decode[decode["kind"] == "decode"], decode[decode["kind"] == "mixed"]
+    traces = [_line(alone, *line) for line in _LINES]
+    if len(mixed):
+        traces.append(_with_prompts(mixed))
     if alpha is not None:
         ends = [int(decode["index"].iloc[0]), int(decode["index"].iloc[-1])]
         line = {"color": "$ink", "dash": "longdash", "width": 1.5}
         traces.append({"type": "scatter", "mode": "lines", "name": f"α = {alpha:g}", "x": ends, "y": [alpha, alpha], "line": line})  # fmt: skip
     spans = placement_spans(decode)
-    traces += [_strip(device, spans, colours) for device in spans["device"].unique()]
+    few = len(spans) <= _MOST_SPANS
+    devices = list(decode["fc_device"].unique())
+    traces += [_strip(device, spans, colours) for device in devices] if few else [_shares(devices, decode)]
     layout = {
         "xaxis": axis("decoding iteration", anchor="y2"),
         "yaxis": axis(
             "requests, tokens, token-rows", type="log", domain=[0.16, 1], **_powers_of_two(decode["rows"].max())
         ),
         "yaxis2": {
-            "domain": [0, 0.07],
-            "showticklabels": False,
+            "domain": [0, 0.07] if few else [0, 0.11],
+            "showticklabels": not few,
             "showgrid": False,
             "zeroline": False,
             "fixedrange": True,
@@ -54,11 +60,11 @@ def chart(steps: pd.DataFrame, alpha: float | None, colours: dict[str, str]) -> 
     }
     columns = ["index", "rlp", "tlp", "rows", "fc_device"]
     return Chart(
-        "RLP, TLP and RLP·TLP over iterations",
+        title,
         {"data": traces, "layout": layout},
         _in_words(decode, spans, alpha),
         thinned(decode[columns], "index"),
-        "The strip below the lines says where FC kernels ran. "
+        "The strip below says where FC kernels ran. "
         + (f"FC runs on the processing units while RLP·TLP > α = {alpha:g}." if alpha is not None else ""),
         wide=True,
         height=400,
@@ -66,17 +72,11 @@ def chart(steps: pd.DataFrame, alpha: float | None, colours: dict[str, str]) -> 
 
 
 def placement_spans(decode: pd.DataFrame) -> pd.DataFrame:
-    """Return runs of iterations with the same FC device: ``device``, ``first``, ``count``.
-
-    Where there are too many to draw, equal spans take the device that most of their iterations ran on.
-    """
+    """Return runs of iterations with the same FC device: ``device``, ``first``, ``count``."""
     device = decode["fc_device"].to_numpy()
     starts = np.flatnonzero(np.concatenate([[True], device[1:] != device[:-1]]))
-    if len(starts) > _MOST_SPANS:
-        starts = np.unique(np.linspace(0, len(device), _MOST_SPANS, endpoint=False).astype(int))
-    ends = np.append(starts[1:], len(device))
-    names = [pd.Series(device[a:b]).mode().iloc[0] for a, b in zip(starts, ends, strict=True)]
-    return pd.DataFrame({"device": names, "first": decode["index"].to_numpy()[starts], "count": ends - starts})
+    counts = np.diff(np.append(starts, len(device)))
+    return pd.DataFrame({"device": device[starts], "first": decode["index"].to_numpy()[starts], "count": counts})
 
 
 def _line(decode: pd.DataFrame, name: str, column: str, colour: str, dash: str) -> dict[str, Any]:
@@ -98,6 +98,38 @@ def _strip(device: str, spans: pd.DataFrame, colours: dict[str, str]) -> dict[st
         "yaxis": "y2",
         "marker": {"color": colours.get(device, "$muted"), "line": {"width": 0}},
         "hovertemplate": f"FC on {device} from iteration %{{base}}<extra></extra>",
+    }
+
+
+def _shares(devices: list[str], decode: pd.DataFrame) -> dict[str, Any]:
+    """Return, for more spans than can be drawn, the share of iterations that FC ran on each device, by equal counts of them."""
+    bins = np.arange(len(decode)) * _MOST_SPANS // len(decode)
+    return {
+        "type": "heatmap",
+        "x": decode["index"].groupby(bins).first(),
+        "y": devices,
+        "z": [(decode["fc_device"] == device).groupby(bins).mean() for device in devices],
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": [[0, "$grid"], [1, "$c0"]],
+        "showscale": False,
+        "ygap": 1,
+        "yaxis": "y2",
+        "hovertemplate": "FC on %{y} in %{z:.0%} of the iterations around %{x}<extra></extra>",
+    }
+
+
+def _with_prompts(mixed: pd.DataFrame) -> dict[str, Any]:
+    """Return the token-rows of iterations that compute prompts besides, as points; a line would hide all others."""
+    shown = mixed.iloc[:: max(1, len(mixed) // MOST_POINTS)]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "token-rows with prompts",
+        "x": shown["index"],
+        "y": shown["rows"],
+        "marker": {"color": "$c6", "size": 4, "symbol": "diamond"},
+        "hovertemplate": "%{y} token-rows, prompts among them, iteration %{x}<extra></extra>",
     }
 
 

@@ -142,7 +142,13 @@ themeButton.addEventListener("click", () => {
     const entry = { plot, figure: JSON.parse(plot.nextElementSibling.textContent), hidden: new Set() };
     figures.push(entry);
     fillLegend(entry);
-    await draw(entry);
+    try {
+      await draw(entry);
+    } catch (error) {  // the others can still be drawn, and this one's numbers be read
+      console.error(plot.getAttribute("aria-label"), error);
+      plot.textContent = "This chart could not be drawn; its numbers are below.";
+      plot.style.height = "";
+    }
     plot.addEventListener("keydown", event => zoomByKey(entry, event));
   }
   addEventListener("beforeprint", forPrint);

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from papisim.report.charts.parallelism import placement_spans
+from papisim.report.charts.parallelism import chart, placement_spans
 from papisim.report.charts.series import decimate, per_bin, thinned
 
 values = arrays(float, st.integers(1, 400), elements=st.floats(-1e6, 1e6))
@@ -48,6 +48,15 @@ def test_placement_spans_cover_every_iteration_once():
     device = ["gpu"] * 5 + ["pim"] * 3 + ["gpu"] * 2
     found = placement_spans(pd.DataFrame({"fc_device": device, "index": range(10)}))
     assert found.to_dict("list") == {"device": ["gpu", "pim", "gpu"], "first": [0, 5, 8], "count": [5, 3, 2]}
-    restless = pd.DataFrame({"fc_device": ["gpu", "gpu", "pim"] * 1000, "index": range(3000)})
-    assert placement_spans(restless)["count"].sum() == 3000
-    assert len(placement_spans(restless)) < 1000
+
+
+def test_a_placement_that_changes_all_the_time_is_drawn_as_shares_of_equal_counts():
+    restless = pd.DataFrame({
+        "kind": "decode", "index": range(3000), "fc_device": ["gpu", "gpu", "pim"] * 1000, "rlp": 1, "tlp": 1.0, "rows": 1,
+    })  # fmt: skip
+    figure = chart("t", restless, None, {}).figure["data"]
+    (shares,) = [trace for trace in figure if trace["type"] == "heatmap"]
+    assert shares["y"] == ["gpu", "pim"]
+    gpu, pim = shares["z"]
+    assert np.mean(gpu) == pytest.approx(2 / 3, rel=0.01)
+    assert (gpu + pim).tolist() == pytest.approx([1] * len(gpu))
