@@ -73,7 +73,7 @@ class Explored:
 
     def expected_s(self, resource: str, variant: Variant) -> float:
         """Return the seconds of what is explained if one resource differed and everything ran where it did."""
-        return self.scope.time_s(self.run) + self.repricing.added_s(resource, variant)
+        return self.scope.machine_s(self.run) + self.repricing.added_s(resource, variant)
 
 
 def numbers(explored: Explored, found: Sequence[Elasticity], step_ratio: float) -> Iterator[Change]:
@@ -155,7 +155,7 @@ def best(explored: Explored, changes: Iterable[Change], wanted: int, trying: Cal
     Returns:
         What was tried, the greatest yield first, refusals last.
     """
-    as_it_is_s = explored.scope.time_s(explored.run)
+    as_it_is_s = explored.scope.machine_s(explored.run)
     unforeseen, foreseen = [], []
     for change in changes:
         if change.expected_s is None:

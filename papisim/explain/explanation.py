@@ -27,8 +27,8 @@ class Explanation:
         run: the run.
         scope: what of it is explained.
         rows: its seconds by what they were spent on, most first.
-        other_s: seconds of that less those of its phases: positive where nothing worked, negative where several worked
-            at once.
+        other_s: seconds of that, over all replicas, less those of its phases: positive where nothing worked, negative where
+            several worked at once.
         method: ``repricing`` where elasticities come from pricing the run's work again, ``simulation`` where steps depend on
             time, so that runs were repeated.
         elasticities: how throughput follows the hardware's numbers.
@@ -57,13 +57,18 @@ class Explanation:
         return self.scope.time_s(self.run)
 
     @property
+    def machine_s(self) -> float:
+        """Seconds of what is explained, summed over replicas: what the parts are shares of."""
+        return self.scope.machine_s(self.run)
+
+    @property
     def critical(self) -> tuple[str, float]:
         """The resource that was busy longest, and its share of the time."""
         busy: dict[str, float] = defaultdict(float)
         for row in self.rows:
             busy[row.resource] += row.time_s
         name = max(busy, key=busy.__getitem__)
-        return name, busy[name] / self.time_s
+        return name, busy[name] / self.machine_s
 
     @property
     def best(self) -> list[Yield]:
@@ -94,7 +99,7 @@ def explain(
     run = simulate(load_experiment(options), probe=recording)
     repricing = Repricing(recording, run.machine)
     known = list(parameters(repricing, frozenset(run.machine.pools), run.machine.roles.tensor_parallel.link))
-    total_s = scope.time_s(run)
+    total_s = scope.machine_s(run)
     if not recording.time_s:
         raise InputError(f"no step of this run is of the kind '{scope}'", field="of")
     other_s = total_s - recording.time_s

@@ -25,6 +25,10 @@ class Scope(StrEnum):
             return run.ledger.end_s
         return sum(step.time_s for step in run.ledger.steps if self.holds(step))
 
+    def machine_s(self, run: Run) -> float:
+        """Return that time, summed over replicas where it is the run's; steps are counted on each as it is."""
+        return self.time_s(run) * (run.experiment.routing.replicas if self is Scope.RUN else 1)
+
     def tokens_per_s(self, run: Run) -> float:
         """Return the rate over that time: of tokens emitted, or of a prompt's tokens where prompts alone are computed."""
         steps = [step for step in run.ledger.steps if self.holds(step)]

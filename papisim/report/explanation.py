@@ -29,7 +29,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "time_s": explanation.time_s,
         "critical_resource": critical,
         "critical_busy_ratio": busy_ratio,
-        "spent": [row._asdict() | {"time_ratio": row.time_s / explanation.time_s} for row in explanation.rows],
+        "spent": [row._asdict() | {"time_ratio": row.time_s / explanation.machine_s} for row in explanation.rows],
         "other_s": explanation.other_s,
         "elasticity_method": explanation.method,
         "elasticities": [_elasticity(each) for each in explanation.elasticities],
@@ -87,7 +87,10 @@ def print_explanation(explanation: Explanation, top: int) -> None:
     page.print("\nWhat throughput hangs on", style="bold")
     page.print(_slopes(explanation.elasticities[:top]))
     page.print(_how(explanation), style="dim", soft_wrap=True)
-    page.print(f"\nWhat would help most (numbers made better by {explanation.step_ratio:.0%})", style="bold")
+    page.print(
+        f"\nWhat would help most (numbers made better by {explanation.step_ratio:.0%}, whole ones by one at least)",
+        style="bold",
+    )
     page.print(_changes(explanation.best))
 
 
@@ -95,7 +98,7 @@ def _times(explanation: Explanation, top: int) -> Table:
     table = Table("device or link", "work", "step", "bound by", "time", "share", box=None)
     for column in table.columns[4:]:
         column.justify = "right"
-    end_s, shown = explanation.time_s, explanation.rows[:top]
+    end_s, shown = explanation.machine_s, explanation.rows[:top]
     for row in shown:
         table.add_row(row.resource, row.work, row.step, row.bound.replace("_", " "), *_share(row.time_s, end_s))
     rest_s = sum(row.time_s for row in explanation.rows[top:])

@@ -20,7 +20,11 @@ def call(*arguments: str) -> Result:
 
 def test_the_page_says_where_time_goes_what_it_hangs_on_and_what_would_help():
     page = call("explain", *ASKED, "--top", "5").stdout
-    headings = "Where the time goes", "What throughput hangs on", "What would help most (numbers made better by 20%)"
+    headings = (
+        "Where the time goes",
+        "What throughput hangs on",
+        "What would help most (numbers made better by 20%, whole ones by one at least)",
+    )
     assert [page.index(heading) for heading in headings] == sorted(page.index(heading) for heading in headings)
     for shown in ("critical resource:", "all_reduce", "link latency", "% per %", "--set ", "others"):
         assert shown in page
@@ -81,3 +85,15 @@ def test_steps_of_a_kind_that_there_is_none_of_cannot_be_explained():
     result = CliRunner().invoke(papisim, ["explain", *ASKED[:6], *one, "--of", "decode"])
     assert isinstance(result.exception, InputError)
     assert "no step of this run is of the kind 'decode'" in str(result.exception)
+
+
+def test_replicas_that_wait_are_waiting_and_shares_are_of_all_their_time():
+    open_loop = ["--hw", "gpu_only", "--trace", "llama7b", "--workload", "azure_conversation", "--requests", "6"]
+    short = ["--set", "workload.lengths={kind: fixed, input_tokens: 64, output_tokens: 16}", "--replicas", "2"]
+    asked = ["explain", *open_loop, *short, "--changes", "1", "--top", "2", "--format", "json"]
+    explained = json.loads(call(*asked).stdout)
+    assert explained["elasticity_method"] == "simulation"
+    worked = sum(row["time_ratio"] for row in explained["spent"])
+    assert worked + explained["other_s"] / (2 * explained["time_s"]) == pytest.approx(1)
+    assert 0 < worked < 1
+    assert 0 < explained["critical_busy_ratio"] < worked
