@@ -98,6 +98,13 @@ compared_options = _stack(
         show_default=True,
         help="Run iterations between which nothing changes at once; off simulates each.",
     ),
+    click.option(
+        "--metrics",
+        type=click.Choice(["exact", "streaming"]),
+        default="exact",
+        show_default=True,
+        help="Keep a row for every step and request, or none and sketches for percentiles.",
+    ),
 )
 
 

@@ -60,9 +60,8 @@ class Arrivals:
 
     def ended(self, row: RequestRow, outcome: Outcome, reason: str = "") -> None:
         """Write down that a request has ended, and how."""
-        row.outcome, row.reason, row.finish_s = outcome, reason, self._env.now
+        self._ledger.ended(row, outcome, reason, self._env.now)
         self._ended += 1
-        self._ledger.ended(row)
         self._progress(self._ended, self._env.now)
         if self._follow is not None:
             asked = Request(row.request_id, row.arrival_s, row.input_tokens, row.output_tokens)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from papisim.devices.base import Floats
 from papisim.engine.ledger import RequestRow
 
 Ints = npt.NDArray[np.int64]
@@ -20,6 +21,7 @@ class Batch:
         cached: tokens in each request's cache, shape (RLP,).
         remaining: tokens that each has still to emit, shape (RLP,).
         pages: pages of the KV cache that each holds, shape (RLP,).
+        since_s: when each got its last tokens, shape (RLP,).
         cached_tokens: tokens in the caches of all requests.
     """
 
@@ -28,6 +30,7 @@ class Batch:
         self.cached: Ints = np.zeros(0, dtype=np.int64)
         self.remaining: Ints = np.zeros(0, dtype=np.int64)
         self.pages: Ints = np.zeros(0, dtype=np.int64)
+        self.since_s: Floats = np.zeros(0)
         self.cached_tokens = 0
 
     def __len__(self) -> int:
@@ -49,7 +52,14 @@ class Batch:
         self.cached = np.concatenate((self.cached, figures[:, 0]))
         self.remaining = np.concatenate((self.remaining, figures[:, 1]))
         self.pages = np.concatenate((self.pages, figures[:, 2]))
+        self.since_s = np.concatenate((self.since_s, [row.last_token_s for row in rows]))
         self.cached_tokens += int(figures[:, 0].sum())
+
+    def deliver(self, now_s: float) -> Floats:
+        """Note that every request gets tokens now; returns how long each has waited for them, shape (RLP,)."""
+        gaps_s = now_s - self.since_s
+        self.since_s = np.full(len(self.rows), now_s)
+        return gaps_s
 
     def emit(self, tokens: Ints | int) -> tuple[int, list[RequestRow]]:
         """Give each request its new tokens, or as many as it has left to say; those with nothing left leave.
@@ -84,6 +94,7 @@ class Batch:
             row = self.rows[place]
             row.emitted_tokens = row.output_tokens - int(self.remaining[place])
             row.pages = int(self.pages[place])
+            row.last_token_s = float(self.since_s[place])
             row.computed_tokens = int(self.cached[place])
             self.cached_tokens -= row.computed_tokens
             taken.append(row)
@@ -92,4 +103,5 @@ class Batch:
         self.cached = np.delete(self.cached, places)
         self.remaining = np.delete(self.remaining, places)
         self.pages = np.delete(self.pages, places)
+        self.since_s = np.delete(self.since_s, places)
         return taken

@@ -27,6 +27,10 @@ from papisim.workloads.base import WorkloadSource
 HOST = "host"
 
 
+#: prices that a machine remembers, so that a run of months does not fill the memory
+_PRICES_KEPT = 200_000
+
+
 @dataclass
 class Machine:
     """The pools and links of a system, who does what, and a memory of prices already asked for.
@@ -49,6 +53,8 @@ class Machine:
         key = (device, kernel)
         cost = self._prices.get(key)
         if cost is None:
+            if len(self._prices) >= _PRICES_KEPT:
+                self._prices.clear()
             cost = self._prices[key] = self.pools[device].price(kernel)
         return cost
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
+
+import numpy as np
 
 from papisim.devices.base import AttentionRun, Floats
+from papisim.engine.distribution import Distribution, Exact, Sketch
 from papisim.engine.phase import Category, Phase
 from papisim.engine.step import Layout, Part
 from papisim.engine.sums import Sums
 from papisim.ops.cost import Energy
+from papisim.spec.experiment import SloSpec
 
 
 class StepKind(StrEnum):
@@ -27,8 +32,16 @@ class StepKind(StrEnum):
     MIXED = "mixed"
 
 
+#: what is measured of requests: time to first token, time per output token, gaps between tokens, end-to-end latency, and
+#: time in the queue
+LATENCIES = ("ttft", "tpot", "itl", "e2e", "queueing")
+
 #: kinds of steps in which requests decode
 DECODING = (StepKind.DECODE, StepKind.MIXED)
+
+
+#: parts that steps share whose occurrences are counted before they are added up
+_PARTS_KEPT = 20_000
 
 
 class Outcome(StrEnum):
@@ -56,6 +69,7 @@ class StepRow:
         accepted: draft tokens accepted.
         tokens: tokens it emitted.
         time_s: how long it took.
+        stalled_s: how much of that it waited for a device that stood still.
         time_by: seconds by category.
         busy_by: seconds by device or link.
         fc_flop_by: FLOP of FC kernels by device.
@@ -74,6 +88,7 @@ class StepRow:
     accepted: int = 0
     tokens: int = 0
     time_s: float = 0.0
+    stalled_s: float = 0.0
     time_by: dict[Category, float] = field(default_factory=lambda: dict.fromkeys(Category, 0.0))
     busy_by: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     fc_flop_by: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -87,12 +102,11 @@ class StepRow:
     @property
     def fc_device(self) -> str:
         """The device that ran the FC kernels, or ``mixed`` where several did."""
-        return fc_device(self.fc_flop_by)
+        return _only(self.fc_flop_by)
 
 
-def fc_device(fc_flop_by: dict[str, float]) -> str:
-    """Return the device that ran the FC kernels, or ``mixed`` where several did."""
-    return next(iter(fc_flop_by)) if len(fc_flop_by) == 1 else "mixed"
+def _only(devices: Collection[str]) -> str:
+    return next(iter(devices)) if len(devices) == 1 else "mixed"
 
 
 @dataclass(slots=True, eq=False)
@@ -120,6 +134,7 @@ class Segment:
         growing: phases that are longer in every step, and their costs.
         times_s: seconds of each, shape (n_steps,).
         time_s: seconds of all.
+        stalled_s: of the last, what it waited for a device that stood still.
     """
 
     kind: StepKind
@@ -140,6 +155,7 @@ class Segment:
     tokens: int = 0
     last_tokens: int = 0
     first_tokens: int = 0
+    stalled_s: float = 0.0
     phases: tuple[Phase, ...] = ()
     growing: tuple[tuple[Phase, AttentionRun], ...] = ()
 
@@ -148,10 +164,38 @@ class Segment:
         """Tokens emitted by all steps."""
         return self.tokens * (self.n_steps - 1) + self.last_tokens
 
+    def uses(self, resource: str) -> bool:
+        """Tell whether a device or link has a part in each step."""
+        others = (*self.phases, *(phase for phase, _ in self.growing))
+        shared = (key[0] for part in self.layout for key in part.sums.rows)
+        return resource in shared or any(phase.resource == resource for phase in others)
+
+    def end_early(self, n_steps: int) -> None:
+        """Leave only the first steps."""
+        if n_steps < self.n_steps:
+            self.n_steps, self.times_s = n_steps, self.times_s[:n_steps]
+            self.time_s = float(self.times_s.sum())
+            self.growing = tuple((phase, run.first(n_steps)) for phase, run in self.growing)
+
+    def stall(self, time_s: float) -> None:
+        """Let the last step take longer."""
+        self.times_s = self.times_s.copy()
+        self.times_s[-1] += time_s
+        self.time_s += time_s
+        self.stalled_s += time_s
+
     @property
-    def fc_flop_by(self) -> dict[str, float]:
-        """FLOP of a step's FC kernels by device."""
-        return self._fixed().fc_flop_by
+    def fc_device(self) -> str:
+        """The device that ran the FC kernels, or ``mixed`` where several did."""
+        keys = [key for part in self.layout for key in part.sums.rows]
+        keys += [(phase.resource, phase.category) for phase in self.phases]
+        return _only({resource for resource, category in keys if category is Category.FC})
+
+    @property
+    def kv_token_s(self) -> float:
+        """Tokens in the KV caches, integrated over the time of the steps, each with what it began with."""
+        grown = float(np.dot(np.arange(self.n_steps), self.times_s)) * self.tokens if self.n_steps > 1 else 0.0
+        return self.kv_tokens * self.time_s + grown
 
     def _fixed(self) -> Sums:
         """Return what each step adds up to, its growing phases aside."""
@@ -184,6 +228,7 @@ class Segment:
                 accepted=self.accepted,
                 tokens=self.last_tokens if number == self.n_steps - 1 else self.tokens,
                 time_s=time_s,
+                stalled_s=self.stalled_s if number == self.n_steps - 1 else 0.0,
                 time_by={category: sums.time_by.get(category, 0.0) for category in Category},
                 busy_by=sums.busy_by,
                 fc_flop_by=sums.fc_flop_by,
@@ -203,6 +248,7 @@ class RequestRow:
         output_tokens: tokens that it wants.
         admitted_s: when it was first admitted.
         first_token_s: when its first token was there.
+        last_token_s: when it got its last tokens so far; not kept up to date while it decodes.
         finish_s: when it ended, however it did.
         emitted_tokens: tokens that it got.
         preemptions: how often it lost its place in the batch.
@@ -220,6 +266,7 @@ class RequestRow:
     output_tokens: int
     admitted_s: float = float("nan")
     first_token_s: float = float("nan")
+    last_token_s: float = float("nan")
     finish_s: float = float("nan")
     emitted_tokens: int = 0
     preemptions: int = 0
@@ -245,6 +292,18 @@ class RequestRow:
         """Tokens still to be computed before it can decode."""
         return 0 if self.swapped else self.prompt_tokens - self.computed_tokens
 
+    @property
+    def latencies_s(self) -> dict[str, float]:
+        """Its latencies by name, once it has been served: :data:`LATENCIES` but for the gaps between its tokens."""
+        figures = {
+            "ttft": self.first_token_s - self.arrival_s,
+            "e2e": self.finish_s - self.arrival_s,
+            "queueing": self.admitted_s - self.arrival_s,
+        }
+        if self.output_tokens > 1:
+            figures["tpot"] = (self.finish_s - self.first_token_s) / (self.output_tokens - 1)
+        return figures
+
 
 @dataclass
 class Totals:
@@ -257,6 +316,7 @@ class Totals:
         drafted, accepted, tokens: as of a step.
         round_tokens: tokens emitted by requests that decoded.
         time_s: seconds.
+        stalled_s: seconds of these in which a device stood still.
         parts: how often each part that steps share ran.
         varying: what all else adds up to.
     """
@@ -269,6 +329,7 @@ class Totals:
     tokens: int = 0
     round_tokens: int = 0
     time_s: float = 0.0
+    stalled_s: float = 0.0
     parts: Counter[Part] = field(default_factory=Counter)
     varying: Sums = field(default_factory=Sums)
 
@@ -283,8 +344,11 @@ class Totals:
         self.tokens += segment.emitted
         self.round_tokens += segment.emitted - segment.first_tokens
         self.time_s += segment.time_s
+        self.stalled_s += segment.stalled_s
         for part in segment.layout:
             self.parts[part] += n_steps
+        if len(self.parts) > _PARTS_KEPT:
+            self.varying, self.parts = self.sums(), Counter()
         for phase in segment.phases:
             self.varying.add(phase, n_steps)
         for phase, run in segment.growing:
@@ -306,6 +370,8 @@ class Ledger:
     Attributes:
         static_w: power that one machine draws whether or not it works.
         n_servers: how many equal machines there are.
+        keeps_rows: whether there is a row for every step and request; if not, memory does not grow with the run.
+        slo: targets that a request may meet.
         segments: in the order they ran.
         requests: in the order they arrived.
         totals: sums by kind of step.
@@ -313,12 +379,27 @@ class Ledger:
         accepted_at: how many were accepted at least up to each position.
         peak_kv_by: most bytes of KV caches in use at once, by server.
         kv_capacity_bytes: room for KV caches.
+        kv_byte_s: bytes of KV caches in use, integrated over the time that steps took.
+        running_s: requests in steps, integrated over their time.
         start_s: when the first request arrived.
         end_s: when the last request ended.
+        arrived_requests, arrived_tokens: requests that arrived, and the tokens of their prompts and answers.
+        outcomes: how many requests ended how.
+        n_preemptions: how often requests lost their places.
+        met_slo: served requests that met every target.
+        lost_tokens: tokens of answers that were never emitted, since their requests were not served.
+        in_system: requests that have arrived and not ended.
+        in_system_s: their number, integrated over time.
+        sojourn_s: time in the system of all requests that have ended.
+        n_switches: how often FC kernels moved to another device from one decoding iteration to the next.
+        switches: those iterations, with RLP and RLP × TLP (rows) there, where rows are kept.
+        latencies: of served requests, by name: ``ttft``, ``tpot``, ``e2e``, ``queueing``; and ``itl`` of all tokens.
     """
 
     static_w: float = 0.0
     n_servers: int = 1
+    keeps_rows: bool = True
+    slo: SloSpec = field(default_factory=SloSpec)
     segments: list[Segment] = field(default_factory=list)
     requests: list[RequestRow] = field(default_factory=list)
     totals: dict[StepKind, Totals] = field(default_factory=lambda: {kind: Totals() for kind in StepKind})
@@ -326,8 +407,27 @@ class Ledger:
     accepted_at: Counter[int] = field(default_factory=Counter)
     peak_kv_by: dict[str, float] = field(default_factory=dict)
     kv_capacity_bytes: float = 0.0
+    kv_byte_s: float = 0.0
+    running_s: float = 0.0
     start_s: float = math.inf
     end_s: float = 0.0
+    arrived_requests: int = 0
+    arrived_tokens: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    n_preemptions: int = 0
+    met_slo: int = 0
+    lost_tokens: int = 0
+    in_system: int = 0
+    in_system_s: float = 0.0
+    sojourn_s: float = 0.0
+    n_switches: int = 0
+    switches: list[dict[str, Any]] = field(default_factory=list)
+    latencies: dict[str, Distribution] = field(init=False)
+    _changed_s: float = 0.0
+    _fc_device: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.latencies = {name: Exact() if self.keeps_rows else Sketch() for name in LATENCIES}
 
     @property
     def makespan_s(self) -> float:
@@ -343,19 +443,58 @@ class Ledger:
         """Write down how many bytes of KV caches a server has in use."""
         self.peak_kv_by[server] = max(self.peak_kv_by.get(server, 0.0), in_use_bytes)
 
-    def record(self, segment: Segment) -> None:
-        """Write down steps that have run."""
+    def record(self, segment: Segment, kv_token_bytes: int) -> None:
+        """Write down steps that have run.
+
+        Args:
+            segment: the steps.
+            kv_token_bytes: bytes of a token of a request in the KV caches.
+        """
         self.totals[segment.kind].add(segment)
-        self.segments.append(segment)
+        self.running_s += segment.rlp * segment.time_s
+        self.kv_byte_s += kv_token_bytes * segment.kv_token_s
+        if segment.kind in DECODING:
+            self._note_switch(segment)
+        if self.keeps_rows:
+            self.segments.append(segment)
+
+    def _note_switch(self, segment: Segment) -> None:
+        before, device = self._fc_device.get(segment.server), segment.fc_device
+        self._fc_device[segment.server] = device
+        if before in (None, device):
+            return
+        self.n_switches += 1
+        if self.keeps_rows:
+            there = {"iteration": segment.index, "rlp": segment.rlp, "rows": segment.rows}
+            self.switches.append({**there, "from": before, "to": device})
 
     def arrived(self, row: RequestRow) -> None:
         """Write down a request that has arrived."""
-        self.requests.append(row)
+        self._count(row.arrival_s, +1)
         self.start_s = min(self.start_s, row.arrival_s)
+        self.arrived_requests += 1
+        self.arrived_tokens += row.input_tokens + row.output_tokens
+        if self.keeps_rows:
+            self.requests.append(row)
 
-    def ended(self, row: RequestRow) -> None:
-        """Write down that a request has ended."""
-        self.end_s = max(self.end_s, row.finish_s)
+    def ended(self, row: RequestRow, outcome: Outcome, reason: str, now_s: float) -> None:
+        """Write down that a request has ended, how and why."""
+        row.outcome, row.reason, row.finish_s = outcome, reason, now_s
+        self._count(now_s, -1)
+        self.end_s = max(self.end_s, now_s)
+        self.outcomes[outcome] += 1
+        self.n_preemptions += row.preemptions
+        self.sojourn_s += now_s - row.arrival_s
+        self.lost_tokens += row.output_tokens - row.emitted_tokens
+        if outcome is Outcome.SERVED:
+            for name, value in row.latencies_s.items():
+                self.latencies[name].add(value)
+            self.met_slo += self.slo.met_by(row.latencies_s)
+
+    def _count(self, now_s: float, change: int) -> None:
+        self.in_system_s += self.in_system * (now_s - self._changed_s)
+        self.in_system += change
+        self._changed_s = now_s
 
     @property
     def steps(self) -> list[StepRow]:

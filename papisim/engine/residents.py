@@ -145,9 +145,10 @@ class Residents:
         return gave_way
 
     def drop_all(self) -> list[RequestRow]:
-        """Take out everyone who is admitted, and free the KV cache."""
-        rows = [*self.batch.drop_all(), *self.prefilling]
+        """Take out everyone, waiting or admitted, and free the KV cache."""
+        rows = [*self.batch.drop_all(), *self.prefilling, *self.waiting]
         self.prefilling = []
+        self.waiting.clear()
         for row in rows:
             self.pages.give_back(row)
         return rows

@@ -19,6 +19,7 @@ from papisim.engine.build import (
     plan_memory,
 )
 from papisim.engine.drafting.base import DraftContext
+from papisim.engine.faults import bring
 from papisim.engine.ledger import Ledger
 from papisim.engine.pipeline import build_planner
 from papisim.engine.probe import Probe
@@ -71,7 +72,8 @@ def simulate(
     trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
     machine = machine or build_machine(experiment.system)
     names = _server_names(machine.name, experiment.routing.replicas)
-    ledger = Ledger(static_w=machine.static_w, n_servers=len(names))
+    keeps_rows = experiment.metrics == "exact"
+    ledger = Ledger(machine.static_w, len(names), keeps_rows=keeps_rows, slo=experiment.slo)
     env = simpy.Environment()
     arrivals = Arrivals(env, source or build_workload(experiment), ledger, progress or (lambda ended, seconds: None))
     servers = [
@@ -90,10 +92,10 @@ def simulate(
     ]
     replicas = Replicas(servers, build_routing(experiment))
     arrivals.to(replicas.deliver, replicas.notify)
+    bring(env, experiment.system.spec.fault, servers)
     env.run()
-    unfinished = sum(row.outcome is None for row in ledger.requests)
-    if unfinished:
-        raise PapisimError(f"{unfinished} requests were never finished: the batching policy stopped admitting")
+    if ledger.in_system:
+        raise PapisimError(f"{ledger.in_system} requests were never finished: the batching policy stopped admitting")
     return Run(experiment, trace, machine, ledger)
 
 
@@ -142,7 +144,15 @@ def build_server(
         fast_forward=experiment.fast_forward,
         probe=probe,
     )
-    return Server(env, name, residents=residents, batching=batching, stepper=stepper, arrivals=arrivals)
+    return Server(
+        env,
+        name,
+        residents=residents,
+        batching=batching,
+        stepper=stepper,
+        arrivals=arrivals,
+        resources=machine.roles.resources,
+    )
 
 
 def build_speculator(experiment: Experiment, context: DraftContext) -> Speculator:

@@ -30,6 +30,7 @@ from typing import Any
 import simpy
 
 from papisim.engine.arrivals import Arrivals
+from papisim.engine.faults import Loss, Stall
 from papisim.engine.ledger import Outcome, RequestRow
 from papisim.engine.residents import Residents
 from papisim.engine.stepping import Stepper
@@ -49,6 +50,11 @@ class Server:
         batching: who joins, and what a step does.
         stepper: runs steps.
         arrivals: where requests come from, and where those go that have ended.
+        resources: devices and links without which it cannot go on.
+
+    Attributes:
+        name: of the server.
+        down: why it serves nobody any more; None while it does.
     """
 
     def __init__(
@@ -60,16 +66,21 @@ class Server:
         batching: BatchingPolicy,
         stepper: Stepper,
         arrivals: Arrivals,
+        resources: frozenset[str],
     ) -> None:
         self._env, self.name = env, name
         self._residents, self._batching, self._stepper = residents, batching, stepper
-        self._arrivals = arrivals
+        self._arrivals, self._resources = arrivals, resources
         self._news: simpy.Event | None = None
+        self.down: str | None = None
         self._process = env.process(self._serve())
 
     def submit(self, row: RequestRow) -> None:
         """Take a request that has arrived."""
         row.server = self.name
+        if self.down is not None:
+            self._end(row, Outcome.FAILED, self.down)
+            return
         may_join = self._residents.may_be_joined
         self._residents.arrive(row)
         self._turn_away()
@@ -93,7 +104,24 @@ class Server:
             news, self._news = self._news, None
             news.succeed()
 
+    def suffer(self, fault: Stall | Loss) -> None:
+        """Take what happens to a device or link, if it has a role here."""
+        if self.down is not None or fault.resource not in self._resources:
+            return
+        if isinstance(fault, Stall):
+            self._stepper.stall(fault, self._process)
+        else:
+            self.down = fault.reason
+            self._process.interrupt(fault)
+
     def _serve(self) -> Process:
+        try:
+            yield from self._work()
+        except simpy.Interrupt:  # of a loss; others are dealt with where they come in
+            for row in self._residents.drop_all():
+                self._end(row, Outcome.FAILED, str(self.down))
+
+    def _work(self) -> Process:
         residents, stepper = self._residents, self._stepper
         while True:
             stepper.make_room()

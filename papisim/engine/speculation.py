@@ -73,6 +73,8 @@ class Speculator:
 
     def host(self, rlp: int, tlp: int) -> list[Phase]:
         """Return what the host does in a steady iteration."""
+        if not (self.verification.bookkeeping_s or self.verification.sampling_row_s):
+            return []
         return self._host((), rlp, float(tlp))
 
     def prepare(self, number: int, batch: Batch, prompts: Prompts | None = None) -> Iteration:

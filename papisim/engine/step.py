@@ -34,6 +34,9 @@ from papisim.ops.trace import AttentionShape, Block, KernelTrace, TraceKernel
 from papisim.policies.placement.base import PlacementPolicy, PlacementView
 from papisim.workloads.router import tokens_per_expert
 
+#: parts of steps that a planner remembers
+_PARTS_KEPT = 20_000
+
 
 class AttentionSlot(NamedTuple):
     """Where attention stands in a layer; its cost changes with every step, the rest of the layer's does not."""
@@ -226,9 +229,17 @@ class StepPlanner:
             return self._candidates
         return tuple(self.place(kernel, shape.rlp, shape.rows) for kernel in kernels)
 
+    def _forget(self) -> None:
+        """Keep a run of months from filling the memory with the shapes of its steps."""
+        if len(self._parts) >= _PARTS_KEPT:
+            self._parts.clear()
+            self._merged.clear()
+            self._linears.clear()
+
     def _part(self, key: Hashable, items: Callable[[], Iterable[Phase | AttentionSlot]]) -> Part:
         part = self._parts.get(key)
         if part is None:
+            self._forget()
             part = self._parts[key] = Part(items())
         return part
 

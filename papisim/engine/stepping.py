@@ -13,6 +13,7 @@ import simpy
 from papisim.devices.base import Floats
 from papisim.engine.batch import Ints
 from papisim.engine.build import Machine, Memory
+from papisim.engine.faults import Loss, Stall
 from papisim.engine.ledger import Ledger, RequestRow, Segment, StepKind
 from papisim.engine.phase import Phase
 from papisim.engine.probe import Probe
@@ -45,6 +46,9 @@ class _Decoding(NamedTuple):
         """Token-rows of all requests that decode."""
         return rlp * self.rows if isinstance(self.rows, int) else int(self.rows.sum())
 
+
+#: a process that takes simulated time
+Process = Generator[simpy.Event, Any, None]
 
 #: iterations that are priced at once where an arrival may cut them; doubled as long as none does
 _FIRST_STRETCH = 16
@@ -86,10 +90,13 @@ class Stepper:
         self._residents, self._planner, self._speculator = residents, planner, speculator
         self._ledger, self._may_come, self._probe = ledger, may_come, probe
         self._static_w, self._fold = machine.static_w, planner.fold
+        self._gaps = ledger.latencies["itl"]
         self._steady = fast_forward and probe is None and speculator.steady_tlp is not None
         self._tlp = float(speculator.steady_tlp or 1)
         self._counts = {StepKind.PREFILL: 0, StepKind.DECODE: 0}
         self._cuttable = False
+        self._running: Segment | None = None
+        self._stalls: dict[str, float] = {}
         self._stretch = _FIRST_STRETCH
 
     @property
@@ -127,6 +134,12 @@ class Stepper:
             self._cuttable = False
             process.interrupt()
 
+    def stall(self, stall: Stall, process: simpy.Process) -> None:
+        """Let a device stand still: the step that uses it, or the next one that does, takes longer."""
+        self._stalls[stall.resource] = max(stall.until_s, self._stalls.get(stall.resource, 0.0))
+        if self._running is not None and self._running.uses(stall.resource):
+            process.interrupt(stall)
+
     def step(self, chunks: list[Chunk], *, decode: bool) -> Ending:
         """Compute parts of prompts, decode, or do both; returns who ended.
 
@@ -143,7 +156,7 @@ class Stepper:
         if iteration is None and not chunks:
             return []  # everyone gave way
         step, phases = self._lay_out(iteration, chunks)
-        yield self._env.timeout(step.time_s)
+        yield from self._pass(step, cuttable=False)
         ended = [] if iteration is None else self._settle(step, iteration)
         ended += self._complete(step, chunks)
         self._close(step, phases)
@@ -210,11 +223,13 @@ class Stepper:
             layout=layout,
             times_s=times_s,
             time_s=float(times_s.sum()),
+            n_steps=len(times_s),
         )
 
     def _settle(self, step: Segment, decoding: _Decoding) -> list[RequestRow]:
         """Accept drafts and emit the tokens of an iteration; returns who has said everything."""
         batch = self._residents.batch
+        self._gaps.add_all(batch.deliver(self._env.now))
         if decoding.iteration is None:
             self._note_steady_drafts(step, len(batch), 1)
             tokens, ended = batch.emit(decoding.rows)
@@ -242,6 +257,9 @@ class Stepper:
             row.emitted_tokens += 1
             if row.emitted_tokens == 1:
                 row.first_token_s = self._env.now
+            else:
+                self._gaps.add(self._env.now - row.last_token_s)
+            row.last_token_s = self._env.now
             if row.emitted_tokens == row.output_tokens:
                 ended.append(row)
         self._leave(ended)
@@ -260,15 +278,16 @@ class Stepper:
         host = self._speculator.host(rlp, tlp)
         times_s = sum((run.time_s * phase.repeats for phase, run in growing), np.zeros(n))
         times_s += layout.time_s + sum(phase.time_s * phase.repeats for phase in host)
-        ends_s = np.cumsum(times_s)
         step = self._open(StepKind.DECODE, rlp, layout, times_s)
-        done = yield from self._wait(ends_s, cuttable=cuttable)
-        if done < n:
-            step.times_s, step.time_s = times_s[:done], float(ends_s[done - 1])
-            growing = [(phase, run.first(done)) for phase, run in growing]
-        step.n_steps, step.decoding, step.phases, step.growing = done, rlp, tuple(host), tuple(growing)
+        step.phases, step.growing = tuple(host), tuple(growing)
+        yield from self._pass(step, cuttable=cuttable)
+        done = step.n_steps
+        self._stretch = max(_FIRST_STRETCH, 2 * done)
+        step.decoding = rlp
         step.rows = step.tokens = rlp * tlp
         residents.pages.grow(batch, done * tlp)
+        self._gaps.add_all(batch.deliver(self._env.now) - (step.time_s - float(step.times_s[0])))
+        self._gaps.add_all(step.times_s[1:], rlp)
         self._note_steady_drafts(step, rlp, done)
         tokens, ended = batch.emit(done * tlp)
         step.last_tokens = tokens - (done - 1) * step.tokens
@@ -277,22 +296,35 @@ class Stepper:
         self._close(step, [])
         return ended
 
-    def _wait(self, ends_s: Floats, *, cuttable: bool) -> Generator[simpy.Event, Any, int]:
-        """Let iterations pass that end at given times from now; returns how many did before somebody cut in."""
-        start_s, n = self._env.now, len(ends_s)
-        self._cuttable = cuttable
-        try:
-            yield self._env.timeout(float(ends_s[-1]))
-        except simpy.Interrupt:
-            done = min(n, int(np.searchsorted(ends_s, self._env.now - start_s)) + 1)
-            rest_s = float(ends_s[done - 1]) - (self._env.now - start_s)
-            if rest_s > 0:
-                yield self._env.timeout(rest_s)
-            self._stretch = max(_FIRST_STRETCH, 2 * done)
-            return done
-        self._cuttable = False
-        self._stretch = 2 * max(self._stretch, n)
-        return n
+    def _pass(self, steps: Segment, *, cuttable: bool) -> Process:
+        """Let the time of steps pass; they end early where somebody cuts in, and late where a device stands still."""
+        ends_s, start_s = np.cumsum(steps.times_s), self._env.now
+        still_until_s = self._still_until_s(steps)
+        stalled_s = max(0.0, still_until_s - start_s)
+        n = 1 if stalled_s else steps.n_steps
+        self._cuttable, self._running = cuttable, steps
+        while True:
+            rest_s = float(ends_s[n - 1]) + stalled_s - (self._env.now - start_s)
+            try:
+                if rest_s > 0:
+                    yield self._env.timeout(rest_s)
+                break
+            except simpy.Interrupt as news:
+                if isinstance(news.cause, Loss):
+                    raise
+                if not stalled_s:  # else the step at hand is the last already
+                    n = min(n, int(np.searchsorted(ends_s, self._env.now - start_s)) + 1)
+                if isinstance(news.cause, Stall):
+                    stalled_s += max(0.0, news.cause.until_s - max(still_until_s, self._env.now))
+                    still_until_s = max(still_until_s, news.cause.until_s)
+        self._cuttable, self._running = False, None
+        steps.end_early(n)
+        if stalled_s:
+            steps.stall(stalled_s)
+
+    def _still_until_s(self, steps: Segment) -> float:
+        """Return until when devices stand still that steps use which are about to begin."""
+        return max((until_s for resource, until_s in self._stalls.items() if steps.uses(resource)), default=0.0)
 
     def _leave(self, rows: list[RequestRow]) -> None:
         for row in rows:
@@ -319,7 +351,7 @@ class Stepper:
     def _close(self, step: Segment, phases: list[Phase]) -> None:
         """Write a step down, and show it to whoever watches."""
         self._counts[_counted_with(step.kind)] += step.n_steps
-        self._ledger.record(step)
+        self._ledger.record(step, self._memory.kv_token_bytes)
         if self._probe is not None:
             (row,) = step.steps(self._static_w)
             start_s = step.start_s

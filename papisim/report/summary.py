@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from papisim import units
-from papisim.engine.ledger import StepRow
+from papisim.engine.ledger import DECODING, Segment
 from papisim.engine.run import Run
 from papisim.report.console import console
 from papisim.results.metrics import summarise
@@ -43,13 +43,17 @@ def figures(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("tokens out", f"{summary['n_output_tokens']:,} in {summary['n_iterations']:,} decoding iterations"),
         ("throughput", f"{summary['throughput_tokens_per_s']:,.1f} tokens/s over {seconds(summary['makespan_s'])}"),
         ("prefill, decode", _kinds(summary)),
+        *([("ended", _outcomes(summary))] if summary["outcomes"]["served"] < summary["n_requests"] else []),
         ("time to first token", _spread(summary, "ttft")),
         ("time per output token", _spread(summary, "tpot")),
+        ("from arrival to end", _spread(summary, "e2e")),
+        *([("in the queue", _spread(summary, "queueing"))] if summary.get("queueing_p99_s") else []),
+        *([("goodput", _goodput(summary))] if any(summary["slo"].values()) else []),
         ("decode time goes to", _time_shares(summary)),
         ("FC work runs on", _shares(summary["fc_flop_ratio"])),
         ("placement", _placement(run, summary)),
-        ("RLP·TLP over time", _over_time(run, lambda step: step.rows)),
-        ("TLP over time", _over_time(run, lambda step: step.tlp)),
+        ("RLP·TLP over time", _over_time(run, lambda steps: steps.rows)),
+        ("TLP over time", _over_time(run, lambda steps: (steps.rows - steps.prompt_tokens) / steps.decoding)),
         *([("speculation", _speculation(summary))] if summary["speculation_yield"].get("acceptance_ratio") else []),
         ("busy", _shares(summary["busy_ratio"])),
         ("energy per token", _energy(summary)),
@@ -57,17 +61,28 @@ def figures(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _over_time(run: Run, value: Callable[[StepRow], float]) -> str:
+def _over_time(run: Run, value: Callable[[Segment], float]) -> str:
     """Draw a figure of the decoding iterations as bars, each the mean of an equal share of them, from first to last."""
-    values = [value(step) for step in run.ledger.steps if step.kind == "decode"]
-    if not values:
+    decoding = [segment for segment in run.ledger.segments if segment.kind in DECODING]
+    if not decoding:
         return "—"
-    bins = min(_BARS, len(values))
-    edges = [len(values) * index // bins for index in range(bins + 1)]
-    means = [sum(values[first:end]) / (end - first) for first, end in pairwise(edges)]
-    top = max(values)
+    values = np.repeat([value(segment) for segment in decoding], [segment.n_steps for segment in decoding])
+    means = [float(share.mean()) for share in np.array_split(values, min(_BARS, len(values)))]
+    top = float(values.max())
     bars = "".join(_BLOCKS[min(len(_BLOCKS) - 1, int(mean / top * len(_BLOCKS)))] for mean in means)
     return f"{bars} first {values[0]:.3g}, last {values[-1]:.3g}, largest {top:.3g}"
+
+
+def _outcomes(summary: dict[str, Any]) -> str:
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in summary["outcomes"].items() if count)
+
+
+def _goodput(summary: dict[str, Any]) -> str:
+    targets = ", ".join(f"{name.removesuffix('_s')} {_seconds(s)}" for name, s in summary["slo"].items() if s)
+    share = 100 * summary["slo_met_ratio"]
+    return (
+        f"{summary['goodput_requests_per_s']:.4g} requests/s within {targets} ({share:.1f} % of those that arrived)"
+    )
 
 
 def _speculation(summary: dict[str, Any]) -> str:
@@ -92,7 +107,9 @@ def _seconds(value: float) -> str:
 
 
 def _policy(options: dict[str, Any]) -> str:
-    inner = ", ".join(f"{key} {value}" for key, value in options.items() if key not in ("kind", "description"))
+    inner = ", ".join(
+        f"{key} {value}" for key, value in options.items() if key not in ("kind", "description") and value is not None
+    )
     return f"{options['kind']} {inner}".strip() if options["kind"] != "off" else "no speculation"
 
 
@@ -116,15 +133,17 @@ def _time_shares(summary: dict[str, Any]) -> str:
 
 def _placement(run: Run, summary: dict[str, Any]) -> str:
     switches = summary["switches"]
-    first = next((step.fc_device for step in run.ledger.steps if step.kind == "decode"), "—")
+    first = next((steps.fc_device for steps in run.ledger.segments if steps.kind in DECODING), "—")
     shown = [f"→ {s['to']} at iteration {s['iteration']} (RLP·TLP {s['rows']})" for s in switches[:_SWITCHES_SHOWN]]
-    more = [f"… {len(switches) - _SWITCHES_SHOWN} more switches"] if len(switches) > _SWITCHES_SHOWN else []
+    left = summary["n_switches"] - len(switches[:_SWITCHES_SHOWN])
+    more = [f"… {left} more switches"] if left else []
     return f"{_policy(summary['placement'])}: {' '.join([first, *shown, *more])}"
 
 
 def _energy(summary: dict[str, Any]) -> str:
-    parts = summary["energy_per_token_by_part_j"]
-    total = summary["energy_per_token_j"]
+    parts, total = summary["energy_per_token_by_part_j"], summary["energy_per_token_j"]
+    if total is None:
+        return "—"
     largest = sorted(((joules, part) for part, joules in parts.items() if joules), reverse=True)
     shares = ", ".join(f"{part.removesuffix('_j')} {100 * joules / total:.1f} %" for joules, part in largest)
     return f"{units.format(total, 'j')} ({shares})"
@@ -132,7 +151,9 @@ def _energy(summary: dict[str, Any]) -> str:
 
 def _kv(summary: dict[str, Any]) -> str:
     used, room = summary["peak_kv_bytes"], summary["kv_capacity_bytes"]
-    return f"{units.format(used, 'bytes')} of {units.format(room, 'bytes')} ({100 * used / room:.2g} %)"
+    text = f"{units.format(used, 'bytes')} of {units.format(room, 'bytes')} ({100 * used / room:.2g} %)"
+    preemptions = summary["n_preemptions"]
+    return f"{text}, {preemptions:,} preemptions" if preemptions else text
 
 
 def _footer(summary: dict[str, Any]) -> str:

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 
 def frames(run: Run) -> dict[str, pd.DataFrame]:
-    """Return the frames ``runs``, ``requests``, ``steps`` and ``energy``."""
+    """Return the frames ``runs`` and ``energy``, and ``requests`` and ``steps`` where the run kept their rows."""
     import pandas as pd  # noqa: PLC0415 - a run that writes no frames should not wait for pandas
 
-    tables = {"runs": [_run_row(run)], "requests": _requests(run), "steps": _steps(run), "energy": _energy(run)}
+    tables = {"runs": [_run_row(run)], "energy": _energy(run)}
+    if run.ledger.keeps_rows:
+        tables |= {"requests": _requests(run), "steps": _steps(run)}
     return {name: pd.DataFrame(rows) for name, rows in tables.items()}
 
 
@@ -65,6 +67,7 @@ def _steps(run: Run) -> list[dict[str, Any]]:
             "index": step.index,
             "start_s": step.start_s,
             "time_s": step.time_s,
+            "stalled_s": step.stalled_s,
             "rlp": step.rlp,
             "tlp": step.tlp,
             "rows": step.rows,

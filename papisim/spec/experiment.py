@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,7 +12,7 @@ from pydantic import Field, model_validator
 from papisim import catalog
 from papisim.catalog import Found, Shelf
 from papisim.errors import did_you_mean
-from papisim.spec.base import Count, Fraction, NonNegative, Spec, parse
+from papisim.spec.base import Count, Fraction, NonNegative, Positive, Spec, parse
 from papisim.spec.quantisation import QuantisationSpec
 from papisim.spec.sections import SECTIONS, SectionFile, kind_of, load_section, override_section, parse_kind
 from papisim.spec.sources import Source
@@ -66,7 +67,33 @@ class KvSpec(Spec):
         return self
 
 
-_INLINE = ("verification", "quantisation", "kv", "routing")
+class SloSpec(Spec):
+    """Targets for a request's latencies; goodput counts requests that meet all there are (DistServe, OSDI 2024).
+
+    Attributes:
+        ttft_s: for the time to first token.
+        tpot_s: for the time per output token.
+        e2e_s: for the time from arrival to end.
+    """
+
+    ttft_s: Positive | None = None
+    tpot_s: Positive | None = None
+    e2e_s: Positive | None = None
+
+    @cached_property
+    def targets(self) -> dict[str, float]:
+        """The targets there are, by name."""
+        targets = {"ttft": self.ttft_s, "tpot": self.tpot_s, "e2e": self.e2e_s}
+        return {name: target for name, target in targets.items() if target is not None}
+
+    def met_by(self, latencies_s: Mapping[str, float]) -> bool:
+        """Tell whether latencies meet all targets; what a request does not have it cannot miss."""
+        return all(latencies_s.get(name, 0.0) <= target for name, target in self.targets.items())
+
+
+_INLINE = ("verification", "quantisation", "kv", "routing", "slo")
+#: how much is kept of a run
+Metrics = Literal["exact", "streaming"]
 #: the batching policy where none is named and requests arrive over time
 _OPEN = "chunked_prefill"
 
@@ -88,9 +115,11 @@ class Experiment:
         quantisation: in what widths weights and caches are held.
         kv: how KV caches are kept.
         routing: how many replicas of the machine there are, and which of them serves a request.
+        slo: targets for requests' latencies.
         seed: the one seed of all random streams.
         fold: price identical layers once and multiply; off, every layer is simulated by itself.
         fast_forward: run iterations between which nothing changes at once; off, each is simulated by itself.
+        metrics: ``exact``: a row for every step and request; ``streaming``: none, and percentiles from sketches.
         sources: where the workload's numbers come from (the machine's are in ``system``).
     """
 
@@ -106,9 +135,11 @@ class Experiment:
     quantisation: QuantisationSpec
     kv: KvSpec
     routing: Any
+    slo: SloSpec
     seed: int
     fold: bool
     fast_forward: bool
+    metrics: Metrics
     sources: tuple[Source, ...]
     overrides: tuple[str, ...]
     notes: tuple[str, ...]
@@ -132,9 +163,11 @@ class Experiment:
             "quantisation": self.quantisation.model_dump(),
             "kv": self.kv.model_dump(),
             "routing": self.routing.model_dump(),
+            "slo": self.slo.model_dump(),
             "seed": self.seed,
             "fold": self.fold,
             "fast_forward": self.fast_forward,
+            "metrics": self.metrics,
         }
 
 
@@ -163,6 +196,7 @@ class RunOptions:
         seed: the seed.
         fold: whether to fold identical layers.
         fast_forward: whether to run iterations between which nothing changes at once.
+        metrics: ``exact`` or ``streaming``.
     """
 
     hw: str
@@ -182,6 +216,7 @@ class RunOptions:
     seed: int = 0
     fold: bool = True
     fast_forward: bool = True
+    metrics: Metrics = "exact"
 
 
 def load_experiment(options: RunOptions, read_system: Callable[..., System] = load_system) -> Experiment:
@@ -222,9 +257,11 @@ def load_experiment(options: RunOptions, read_system: Callable[..., System] = lo
         quantisation=parse(QuantisationSpec, _inline("quantisation", {}, overrides["quantisation"])),
         kv=_parse_kv(system, overrides["kv"]),
         routing=_parse_routing(options, overrides["routing"]),
+        slo=parse(SloSpec, _inline("slo", {}, overrides["slo"])),
         seed=options.seed,
         fold=options.fold,
         fast_forward=options.fast_forward,
+        metrics=options.metrics,
         sources=tuple(source for part in parts.values() for source in part.sources),
         overrides=tuple(each.text for each in assignments),
         notes=(*system.notes, *trace_notes, *(note for part in parts.values() for note in part.notes)),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
-from papisim.spec.base import Count, Spec, parse
+from papisim.spec.base import Count, NonNegative, Positive, Spec, parse
 from papisim.spec.sources import Source, load_sourced
 from papisim.spec.yaml import Assignment, Document, Override, apply_override, as_assignment, load_yaml
 
@@ -83,15 +83,49 @@ class Roles(Spec):
     attention_link: str | None = None
     pipeline: PipelineParallel | None = None
 
+    @property
+    def resources(self) -> frozenset[str]:
+        """Every device and link that has a role; a link of one rank has none."""
+        links = {self.attention_link} if self.attention_link else set()
+        if self.tensor_parallel.ranks > 1:
+            links.add(self.tensor_parallel.link)
+        if self.pipeline is not None:
+            links.add(self.pipeline.link)
+        prefill = (self.prefill.fc, self.prefill.attention)
+        return frozenset({*self.fc, self.attention, self.elementwise, *prefill, self.weights, self.kv, *links})
+
+
+class FaultSpec(Spec):
+    """A device or link that stops during a run.
+
+    Attributes:
+        device: its name in the system.
+        at_s: when it stops.
+        stalled_s: for how long; None, if it is lost.
+        lost: whether it never comes back.
+    """
+
+    device: str
+    at_s: NonNegative
+    stalled_s: Positive | None = None
+    lost: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.lost == (self.stalled_s is not None):
+            raise ValueError("expected either 'stalled_s', for how long it stands still, or 'lost: true'")
+        return self
+
 
 class SystemSpec(Spec):
-    """A machine: its devices, its links, who does what, and the placement policy it is shipped with."""
+    """A machine: its devices, its links, who does what, the placement policy it is shipped with, and what breaks."""
 
     description: str
     devices: dict[str, DeviceGroup]
     links: dict[str, DeviceGroup]
     roles: Roles
     placement: dict[str, Any]
+    fault: list[FaultSpec] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -321,6 +355,12 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
         if name in spec.devices
     ]
     errors += _uneven_stages(document, spec)
+    stops = (*spec.devices, *spec.links)
+    errors += [
+        document.error(("fault", index, "device"), f"no '{fault.device}' here; {did_you_mean(fault.device, stops)}")
+        for index, fault in enumerate(spec.fault)
+        if fault.device not in stops
+    ]
     if not roles.fc:
         errors.append(document.error(("roles", "fc"), "is empty, expected at least one device"))
     if errors:

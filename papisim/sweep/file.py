@@ -13,6 +13,7 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
 from papisim.spec.base import Count, Name, Spec, parse
+from papisim.spec.experiment import Metrics
 from papisim.spec.sections import load_section
 from papisim.spec.yaml import Document, Mark, Path_, check_schema, load_yaml, parse_yaml
 from papisim.sweep.expression import Expression
@@ -56,6 +57,7 @@ class Base(Spec):
     seed: Seed = 0
     fold: bool = True
     fast_forward: bool = True
+    metrics: Metrics = "exact"
     set: dict[str, Any] = Field(default_factory=dict)
 
 
