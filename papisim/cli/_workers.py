@@ -50,7 +50,7 @@ def computing(
 ) -> Iterator[Any]:
     """Yield who computes: this process, several, or a cluster."""
     from papisim.sweep.cluster import Tls, cluster, is_in_the_open  # noqa: PLC0415 - only when something is computed
-    from papisim.sweep.run import Here, Processes, n_cpus  # noqa: PLC0415
+    from papisim.sweep.workers import Here, Processes, n_cpus  # noqa: PLC0415
 
     given = [path for path in (tls_ca, tls_cert, tls_key) if path is not None]
     if given and (tls_ca is None or tls_cert is None or tls_key is None):
@@ -59,7 +59,11 @@ def computing(
         raise InputError("--tls-ca, --tls-cert and --tls-key need --scheduler tls://HOST:PORT")
     count = workers or n_cpus()
     if scheduler is None:
-        yield Here() if count == 1 else Processes(count)
+        if count == 1:
+            yield Here()
+            return
+        with Processes(count) as processes:
+            yield processes
         return
     if is_in_the_open(scheduler) and not quiet:
         click.echo(

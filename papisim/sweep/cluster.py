@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from papisim.errors import InputError, MissingExtra, PapisimError
-from papisim.sweep.run import Chunk, Job, Progress, Tally, run_chunk
+from papisim.sweep.workers import Chunk, Job, Progress, Tally, run_chunk
 
 EMBEDDED = "embedded"
 

@@ -80,6 +80,7 @@ class Row:
             "status": self.status,
             "constraint": self.constraint,
             "constraint_kind": self.constraint_kind,
+            "violation_ratio": None if self.status == FAILED else sum((max(0.0, each) for each in self.excess), 0.0),
             "reason": self.reason,
         }
         identity = {"simulated": self.simulated, "run_sha256": self.run_sha256}
@@ -96,6 +97,7 @@ class Remembered:
     constraint: str | None = None
     constraint_kind: str | None = None
     reason: str | None = None
+    violation_ratio: float = 0.0
 
 
 #: returns what is known of a run by its hash
@@ -153,7 +155,7 @@ class Evaluator:
                 row.figures |= known.figures
             else:
                 row.status, row.constraint, row.reason = known.status, known.constraint, known.reason
-                row.constraint_kind = known.constraint_kind
+                row.constraint_kind, row.excess[-1] = known.constraint_kind, known.violation_ratio
                 return
             self._judge(row, names, final=True)
         self._compute_columns(row, names)

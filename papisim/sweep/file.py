@@ -202,7 +202,7 @@ class SweepFile:
         axes: what varies; variables first.
         derived: fields computed from others, in the file's order.
         constraints: what points must meet.
-        columns: computed columns of the frame.
+        columns: computed columns of the frame, objectives included.
         sampling: how points are drawn, if not all are taken.
         search: what to optimise, if anything.
     """
@@ -282,12 +282,17 @@ def _sweep_of(document: Document, text: str, home: Path) -> SweepFile:
         tuple(axis for axis in axes if axis),
         tuple(each for each in derived if each),
         tuple(each for each in constraints if each),
-        {name: expression for name, expression in columns.items() if expression},
+        {name: expression for name, expression in columns.items() if expression} | _goals(search),
         Sampling(**sections.sample.model_dump()) if sections.sample else None,
         search,
     )
     check_options(found)
     return found
+
+
+def _goals(search: Search | None) -> dict[str, Expression]:
+    """Return objectives as columns, so that a sweep's frame has them too."""
+    return {objective.name: objective.value for objective in search.objectives} if search else {}
 
 
 class _Reader:

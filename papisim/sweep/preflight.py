@@ -112,10 +112,9 @@ def _figures(evaluator: Evaluator, values: Values) -> dict[str, Any] | None:
 def _expressions(file: SweepFile) -> Iterator[tuple[Path_, Expression]]:
     for constraint in file.constraints:
         yield ("constraints", constraint.name), constraint.require
+    goals = {objective.name for objective in file.search.objectives} if file.search else set()
     for name, column in file.columns.items():
-        yield ("columns", name), column
-    for objective in file.search.objectives if file.search else ():
-        yield ("optimise", "objectives", objective.name), objective.value
+        yield ("optimise", "objectives", name) if name in goals else ("columns", name), column
 
 
 def _names(expression: Expression) -> Iterator[str]:

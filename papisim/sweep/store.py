@@ -31,7 +31,7 @@ Form = Literal["parquet", "csv"]
 PARTS, MANIFEST, FRAME = "parts", "manifest.json", "frame"
 
 #: columns of a frame that say what became of a point, and which run it was
-_OUTCOME = ("point", "status", "constraint", "constraint_kind", "reason")
+_OUTCOME = ("point", "status", "constraint", "constraint_kind", "violation_ratio", "reason")
 _IDENTITY = ("simulated", "run_sha256")
 
 #: where a frame says which of its columns are figures, that is neither inputs nor computed from anything
@@ -125,9 +125,12 @@ class Memory:
         if "throughput_tokens_per_s" in known:
             outcome = Remembered(known)
         else:  # simulated without an end: too small a machine, or what is not modelled
-            outcome = Remembered(
-                {}, row["status"], row.get("constraint"), row.get("constraint_kind"), row.get("reason")
-            )
+            told = {
+                name: row[name]
+                for name in ("constraint", "constraint_kind", "reason", "violation_ratio")
+                if name in row
+            }
+            outcome = Remembered({}, row["status"], **told)
         self._known[row["run_sha256"]] = outcome
 
     def recall(self, run_sha256: str) -> Remembered | None:
@@ -154,7 +157,7 @@ def collect(folder: Path, run: str, n_points: int, form: Form, leading: Sequence
     Raises:
         PapisimError: a point has no row.
     """
-    by_point, figures = _gather(folder, run)
+    by_point, figures = gather(folder, run)
     missing = n_points - len(by_point)
     if missing:
         raise PapisimError(f"{missing} of {n_points} points have no row in {folder / PARTS}; run again with --resume")
@@ -171,8 +174,8 @@ def collect(folder: Path, run: str, n_points: int, form: Form, leading: Sequence
     return frame_of(rows, columns)
 
 
-def _gather(folder: Path, run: str) -> tuple[dict[int, Cells], list[str]]:
-    """Return the rows of a run by point, and the names of all figures; a chunk computed twice says the same twice."""
+def gather(folder: Path, run: str) -> tuple[dict[int, Cells], list[str]]:
+    """Return the rows of chunks whose name starts with ``run`` by point, and the names of all figures; a chunk computed twice says the same twice."""
     rows: dict[int, Cells] = {}
     figures: dict[str, None] = {}
     for path in sorted((folder / PARTS).glob(f"{run}*")):

@@ -17,8 +17,9 @@ import pytest
 from papisim.errors import InputError, PapisimError
 from papisim.sweep.cluster import Tls, check_address, cluster, is_in_the_open
 from papisim.sweep.file import load_sweep
-from papisim.sweep.run import Here, sweep
+from papisim.sweep.run import sweep
 from papisim.sweep.store import read_frame
+from papisim.sweep.workers import Here
 
 pytest.importorskip("distributed", reason="needs the extra [sweep]")
 

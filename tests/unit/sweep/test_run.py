@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from papisim.errors import InputError, MissingExtra, PapisimError
-from papisim.sweep import evaluate, run, store
-from papisim.sweep.run import Here, Processes, points, sweep
+from papisim.sweep import evaluate, store
+from papisim.sweep.run import points, sweep
+from papisim.sweep.workers import Chunk, Here, Job, Processes, run_chunk
 
 REST = """
 space: {batch: [1, 2, 3], devices.fc_pim.count: [1, 30], tlp: {values: [1, 2], when: batch < 3}}
@@ -72,7 +73,8 @@ def test_the_frame_on_disk_is_the_frame(declare, tmp_path):
 def test_processes_give_the_rows_of_one_process(declare, tmp_path):
     file = declare(REST)
     sweep(file, tmp_path / "one", Here())
-    sweep(file, tmp_path / "two", Processes(2))
+    with Processes(2) as processes:
+        sweep(file, tmp_path / "two", processes)
     assert store.read_frame(tmp_path / "one") == store.read_frame(tmp_path / "two")
 
 
@@ -151,22 +153,22 @@ def test_a_folder_of_other_things_is_not_gone_on_with(declare, tmp_path):
 
 
 def test_a_worker_of_another_version_or_without_the_folder_refuses(declare, tmp_path):
-    job = run.Job(declare("space: {batch: [1]}"), tmp_path / "nowhere", "run", "csv", resume=False)
+    job = Job(declare("space: {batch: [1]}"), tmp_path / "nowhere", "run", "csv", resume=False)
     with pytest.raises(InputError, match="does not see"):
-        run.run_chunk(job, run.Chunk("run-0", ()))
-    other = run.Job(job.file, job.folder, "run", "csv", resume=False, version="0.0")
+        run_chunk(job, Chunk("run-0", ()))
+    other = Job(job.file, job.folder, "run", "csv", resume=False, version="0.0")
     with pytest.raises(InputError, match="must be the same"):
-        run.run_chunk(other, run.Chunk("run-0", ()))
+        run_chunk(other, Chunk("run-0", ()))
 
 
 def test_a_chunk_whose_worker_died_is_taken_up_where_it_was(declare, tmp_path, simulated):
     file = declare("space: {batch: [1, 2, 3]}")
     store.prepare(tmp_path)
-    job = run.Job(file, tmp_path, "run", "parquet", resume=False)
-    chunk = run.Chunk("run-0", tuple(enumerate(points(file))))
+    job = Job(file, tmp_path, "run", "parquet", resume=False)
+    chunk = Chunk("run-0", tuple(enumerate(points(file))))
     with pytest.raises(Interrupted):
-        run.run_chunk(job, chunk, interrupt_after(2))
-    tally = run.run_chunk(job, chunk)
+        run_chunk(job, chunk, interrupt_after(2))
+    tally = run_chunk(job, chunk)
     assert len(simulated) == 3
     assert tally["reused"] == 2
     assert list(store.collect(tmp_path, "run", 3, "parquet", ["batch"])["point"]) == [0, 1, 2]
