@@ -13,6 +13,7 @@ import importlib.util
 import pkgutil
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -105,6 +106,7 @@ def kinds(package: str) -> list[str]:
     return sorted(name for name in names if _is_kind(importlib.import_module(f"{package}.{name}")))
 
 
+@cache
 def is_kind(package: str, name: str) -> bool:
     """Tell whether a package has a kind of that name, without importing its others."""
     if not name.isidentifier() or importlib.util.find_spec(f"{package}.{name}") is None:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from papisim import units
 from papisim.errors import InputError, MissingExtra
@@ -164,7 +164,7 @@ def multiplied(low: float, high: float, factor: float) -> list[float]:
     return [low * factor**index for index in range(count)]
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """Whether a value is a number (true and false are none)."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -110,9 +110,9 @@ class Memory:
 
     @classmethod
     def of(cls, folder: Path, chunks: str = "", *, frame: bool = True) -> Self:
-        """Read the parts of chunks whose name starts with ``chunks``, and the frame."""
+        """Read the parts of chunks whose name starts with ``chunks``, and all frames."""
         memory = cls()
-        for path in [*(folder.glob(f"{FRAME}.*") if frame else ()), *(folder / PARTS).glob(f"{chunks}*")]:
+        for path in [*(folder.glob("*.*") if frame else ()), *(folder / PARTS).glob(f"{chunks}*")]:
             for row, figures in _read_rows(path):
                 memory.learn(row, figures)
         return memory
@@ -162,16 +162,39 @@ def collect(folder: Path, run: str, n_points: int, form: Form, leading: Sequence
     if missing:
         raise PapisimError(f"{missing} of {n_points} points have no row in {folder / PARTS}; run again with --resume")
     rows = [by_point[point] for point in sorted(by_point)]
+    frame = write_frame(folder / FRAME, rows, leading=leading, figures=figures, form=form)
+    shutil.rmtree(folder / PARTS)
+    return frame
+
+
+def write_frame(
+    stem: Path, rows: list[Cells], *, leading: Sequence[str], figures: Sequence[str], form: Form
+) -> pd.DataFrame:
+    """Write rows as ``STEM.parquet``, or as ``STEM.csv`` and, exact, ``STEM.jsonl``; returns them as a frame."""
     columns = columns_of(rows, leading)
     if form == "parquet":
-        _write_parquet(folder / f"{FRAME}.parquet", rows, columns, figures)
+        _write_parquet(stem.with_suffix(".parquet"), rows, columns, figures)
     else:
-        with _replacing(folder / f"{FRAME}.jsonl") as fresh:
-            fresh.write_text("".join(json.dumps({"row": row, "figures": figures}) + "\n" for row in rows))
-        with _replacing(folder / f"{FRAME}.csv") as fresh:
+        with _replacing(stem.with_suffix(".jsonl")) as fresh:
+            fresh.write_text("".join(json.dumps({"row": row, "figures": list(figures)}) + "\n" for row in rows))
+        with _replacing(stem.with_suffix(".csv")) as fresh:
             frame_of(rows, columns).to_csv(fresh, index=False)
-    shutil.rmtree(folder / PARTS)
     return frame_of(rows, columns)
+
+
+def drop_parts(folder: Path, run: str) -> None:
+    """Remove the chunks of a run; those of others, who may share the folder, stay."""
+    for path in (folder / PARTS).glob(f"{run}*"):
+        path.unlink()
+    with suppress(OSError):  # not empty
+        (folder / PARTS).rmdir()
+
+
+def copy_frame(source: Path, folder: Path, name: str) -> None:
+    """Copy a sweep's frame into a folder, so that what it knows of runs is reused there."""
+    found = _frame_file(source)
+    with _replacing(folder / f"{name}{found.suffix}") as fresh:
+        fresh.write_bytes(found.read_bytes())
 
 
 def gather(folder: Path, run: str) -> tuple[dict[int, Cells], list[str]]:
@@ -221,6 +244,14 @@ def read_frame(path: Path) -> tuple[list[Cells], list[str]]:
     Raises:
         InputError: there is none.
     """
+    path = _frame_file(path)
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    lines = list(_read_lines(path))
+    return [line["row"] for line in lines], list(lines[0]["figures"]) if lines else []
+
+
+def _frame_file(path: Path) -> Path:
     if path.is_dir():
         found = [path / f"{FRAME}.parquet", path / f"{FRAME}.jsonl"]
         path = next((each for each in found if each.is_file()), found[0])
@@ -228,10 +259,7 @@ def read_frame(path: Path) -> tuple[list[Cells], list[str]]:
         path = path.with_suffix(".jsonl")
     if not path.is_file():
         raise InputError("no such file; expected the folder of a sweep, or its frame", file=str(path))
-    if path.suffix == ".parquet":
-        return _read_parquet(path)
-    lines = list(_read_lines(path))
-    return [line["row"] for line in lines], list(lines[0]["figures"]) if lines else []
+    return path
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -263,12 +291,12 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _write_parquet(path: Path, rows: list[Cells], columns: Sequence[str], figures: list[str]) -> None:
+def _write_parquet(path: Path, rows: list[Cells], columns: Sequence[str], figures: Sequence[str]) -> None:
     import pyarrow as pa  # noqa: PLC0415 - optional
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     table = pa.table({name: _column([row.get(name) for row in rows]) for name in columns})
-    table = table.replace_schema_metadata({_FIGURES_KEY: json.dumps(figures).encode()})
+    table = table.replace_schema_metadata({_FIGURES_KEY: json.dumps(list(figures)).encode()})
     with _replacing(path) as fresh:
         pq.write_table(table, fresh)
 

@@ -1,0 +1,145 @@
+"""What commands show of many points: progress while they are computed, a table of them, where finished ones are kept."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: columns of a frame that the table on the terminal has besides the inputs, where they are there
+_SHOWN = ("throughput_tokens_per_s", "tpot_p99_s", "energy_per_token_j")
+_MOST_ROWS, _MOST_REASONS = 20, 5
+
+frame_option = click.option(
+    "--frame",
+    "form",
+    type=click.Choice(["parquet", "csv"]),
+    default="parquet",
+    show_default=True,
+    help="Form of the frame.",
+)
+
+#: seconds between lines in a log
+_LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def point_progress(total: int, label: str, *, quiet: bool) -> Iterator[Callable[[Counter[str]], None]]:
+    """Show on stderr how many points are done, at what rate, and the time left; yields what to call with each result."""
+    from rich.console import Console  # noqa: PLC0415 - start-up time
+
+    console = Console(stderr=True)
+    if quiet:
+        yield lambda tally: None
+    elif console.is_terminal:
+        with _bar(console, total, label) as advance:
+            yield advance
+    else:
+        yield _Lines(total, label).advance
+
+
+@contextmanager
+def _bar(console: object, total: int, label: str) -> Iterator[Callable[[Counter[str]], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    rate = TextColumn("{task.fields[rate]}")
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
+    start = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as bar:  # type: ignore[arg-type] # a console
+        task = bar.add_task(label, total=total, rate="")
+        seen: Counter[str] = Counter()
+
+        def advance(tally: Counter[str]) -> None:
+            seen.update(tally)
+            done = n_points(seen)
+            bar.update(task, completed=done, rate=f"{done / max(time.monotonic() - start, 1e-9):,.1f} points/s")
+
+        yield advance
+
+
+class _Lines:
+    """Writes a line every few seconds."""
+
+    def __init__(self, total: int, label: str) -> None:
+        self._total, self._label = total, label
+        self._start = self._last = time.monotonic()
+        self._seen: Counter[str] = Counter()
+
+    def advance(self, tally: Counter[str]) -> None:
+        """Count points, and write a line when it is time for one."""
+        self._seen.update(tally)
+        now, done = time.monotonic(), n_points(self._seen)
+        if now - self._last < _LINE_EVERY_S or not done:
+            return
+        self._last = now
+        rate = done / (now - self._start)
+        left_s = (self._total - done) / rate
+        click.echo(
+            f"papisim: {self._label}: {done:,} of {self._total:,} points, {rate:,.1f} points/s, "
+            f"{left_s // 60:.0f} min {left_s % 60:.0f} s left",
+            err=True,
+        )
+
+
+def n_points(tally: Counter[str]) -> int:
+    """Return how many points a tally counts."""
+    return sum(count for status, count in tally.items() if status != "reused")
+
+
+def say_what_is_kept(folder: Path, out: Path | None, *, quiet: bool) -> None:
+    """Tell where finished points are, or leave nothing behind where there are none."""
+    there = folder / "parts"
+    if there.is_dir() and any(there.iterdir()):
+        if not quiet:
+            click.echo(
+                f"papisim: finished points are kept; the same command with --out {folder} --resume goes on", err=True
+            )
+    elif out is None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame as plain values, without what has none."""
+    rows = frame.to_dict("records")
+    return [{str(name): value for name, value in row.items() if not _is_empty(value)} for row in rows]
+
+
+def print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], *, title: str) -> None:
+    """Print the first rows of a frame, how many points fared how, and the commonest reasons."""
+    from rich.table import Table  # noqa: PLC0415 - start-up time
+
+    from papisim.report.console import console  # noqa: PLC0415
+
+    names = ["point", *(name for name in dict.fromkeys([*leading, *_SHOWN]) if name in frame.columns)]
+    table = Table(*names, "status", title=title)
+    for row in frame.head(_MOST_ROWS).to_dict("records"):
+        status = row["status"] if _is_empty(row["constraint"]) else f"{row['status']}: {row['constraint']}"
+        table.add_row(*(_cell(row[name]) for name in names), status)
+    console().print(table)
+    if len(frame) > _MOST_ROWS:
+        console().print(f"… and {len(frame) - _MOST_ROWS:,} more", style="dim")
+    console().print(", ".join(f"{count:,} {status}" for status, count in sorted(tally.items())))
+    for reason, count in frame["reason"].value_counts().head(_MOST_REASONS).items():
+        console().print(f"{count:,} × {reason}", style="dim", markup=False)
+
+
+def _cell(value: Any) -> str:
+    if _is_empty(value):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _is_empty(value: Any) -> bool:
+    import pandas as pd  # noqa: PLC0415 - start-up time
+
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
