@@ -199,7 +199,10 @@ def norm(exponent: float, *times: Either) -> Either:
     largest = _TINY
     for time in times:
         largest = larger(largest, time)
-    return largest * sum((time / largest) ** exponent for time in times) ** (1 / exponent)
+    total = 0.0
+    for time in times:
+        total = total + (time / largest) ** exponent
+    return largest * total ** (1 / exponent)
 
 
 @cache
