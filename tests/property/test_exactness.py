@@ -1,10 +1,11 @@
 """Folding layers and running iterations at once change no reported figure, whatever is simulated.
 
 The oracle simulates every layer of every iteration (``--fold off --fast-forward off``). Configurations are drawn from one
-seed, so that a failure names one; a few dozen run always, two hundred with ``-m slow``.
+seed, so that a failure names one; scripts/exactness runs two hundred.
 """
 
 import math
+import os
 import random
 
 import pytest
@@ -14,7 +15,7 @@ from papisim.results.frames import frames
 from papisim.results.metrics import summarise
 from papisim.spec.experiment import RunOptions, load_experiment
 
-ALWAYS, ALL = 30, 200
+CONFIGURATIONS = int(os.environ.get("PAPISIM_CONFIGURATIONS", "24"))
 RELATIVE = 1e-9
 #: below it a figure is nothing: seconds and joules of a run are many orders above
 NOTHING = 1e-13
@@ -69,9 +70,7 @@ def differences(one, other, path=""):
     return [] if same else [f"{path}: {one!r} and {other!r}"]
 
 
-@pytest.mark.parametrize(
-    "number", [*range(ALWAYS), *(pytest.param(n, marks=pytest.mark.slow) for n in range(ALWAYS, ALL))]
-)
+@pytest.mark.parametrize("number", range(CONFIGURATIONS))
 def test_folded_and_fast_forwarded_is_layer_by_layer_and_step_by_step(number):
     options = configuration(number)
     fast = load_experiment(options)
