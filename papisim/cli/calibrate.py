@@ -110,7 +110,7 @@ def gpu(
     """
     if out is not None and out.exists() and not force:
         raise InputError("exists already; --force overwrites it", file=str(out))
-    from papisim.results.gpu_calibration import calibrate, raw_document, write_part  # noqa: PLC0415 - pandas
+    from papisim.results.gpu_calibration import calibrate, raw_document, write_corrections, write_part  # noqa: PLC0415 - pandas
     from papisim.results.gpu_tables import read_tables  # noqa: PLC0415
 
     part, name = load_part(device), measured_on or catalog.find(Shelf.DEVICE, device).name
@@ -120,12 +120,12 @@ def gpu(
     if not found:
         raise InputError(f"no table there speaks of {name} and its libraries", file=str(folders[0]))
     if output == "json":
-        print_json({"schema": "papisim/gpu-calibration/1", "fits": [asdict(each) for each in found]})
+        print_json({"schema": "papisim/gpu-calibration/1", "fits": [each.as_json() for each in found]})
     else:
         _print_fits(found)
     if out is not None:
         document = raw_document(catalog.find(Shelf.DEVICE, device).path)
-        out.write_text(write_part(document, found), encoding="utf-8")
+        out.write_text(write_part(document, found, write_corrections(out, found)), encoding="utf-8")
         click.echo(f"papisim: wrote {out}", err=True)
 
 

@@ -50,6 +50,18 @@ class Rounds(Spec):
     bytes_per_s: Positive
 
 
+class BoardEnergy(Spec):
+    """What the board of a rank draws above idle while it sums, as measured: copying and adding keep a GPU's memory busy.
+
+    Attributes:
+        active_w: power while the kernel runs, whatever it moves.
+        j_per_byte: energy of a byte that the rank sends, with all that moves and adds on its board and link.
+    """
+
+    active_w: NonNegative
+    j_per_byte: NonNegative
+
+
 class Collective(Spec):
     """How well a group of links sums tensors: in two shots, and where a library has them in one or in a ring.
 
@@ -59,6 +71,7 @@ class Collective(Spec):
         one_shot: for small messages; the faster of the two is taken.
         ring: for large messages.
         rounds: in place of all others.
+        energy: of the boards, as measured; without it the links' alone counts.
     """
 
     latency_s: NonNegative
@@ -66,6 +79,7 @@ class Collective(Spec):
     one_shot: OneShot | None = None
     ring: Ring | None = None
     rounds: Rounds | None = None
+    energy: BoardEnergy | None = None
 
 
 class Switch(Spec):
@@ -179,8 +193,16 @@ class Links:
         if collective is None:
             raise NotModelled(f"link '{self.name}' ({self.part.description}) has no 'collective' figures")
         how = self._fastest(collective, payload_bytes, ranks)
-        energy = Energy(link_j=self.part.energy_j_per_byte * how.sent_bytes * ranks)
-        return Cost(how.time_s, _bound(how.time_s, how.latency_s), energy)
+        return Cost(how.time_s, _bound(how.time_s, how.latency_s), self._energy(collective, how) * ranks)
+
+    def _energy(self, collective: Collective, how: _Summing) -> Energy:
+        """Return one rank's joules: ``active·t + bytes sent·e`` with what its link takes of that told apart, or the link's."""
+        link_j = self.part.energy_j_per_byte * how.sent_bytes
+        board = collective.energy
+        if board is None:
+            return Energy(link_j=link_j)
+        rest_j = board.j_per_byte * how.sent_bytes - link_j
+        return Energy(link_j=link_j, gpu_memory_j=board.active_w * how.time_s + max(0.0, rest_j))
 
     def _fastest(self, collective: Collective, payload_bytes: float, ranks: int) -> _Summing:
         """Return the algorithm that a library takes."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from papisim.devices.gpu.correction import Correction
+from papisim.devices.gpu.linear import roofline_times
 from papisim.devices.gpu.part import (
     AttentionLibrary,
     ElementwiseLibrary,
@@ -25,6 +26,7 @@ from papisim.ops.kernel import KernelClass
 from papisim.results.gpu_validation import (
     Errors,
     attention_times,
+    elementwise_energies,
     elementwise_times,
     errors_of,
     linear_energies,
@@ -44,32 +46,22 @@ _ROBUST_RATIO = 0.05
 _REACH = 30.0
 #: relative steps of the numerical derivative: coarse, since tiles and waves are steps, then fine
 _STEPS = (1e-2, 3e-3)
+#: where the search for the energy of a byte in cache begins
+_START_J_PER_BYTE = 1e-10
 #: pull of each parameter to its value in the file, which decides those that the data do not
 _PRIOR = 0.01
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """What a fit found.
-
-    Attributes:
-        values: the parameters.
-        seen: errors on the rows of the fit, all of them.
-        held_out: errors on rows that it has not seen, by what was held out.
-    """
-
-    values: dict[str, float]
-    seen: Errors
-    held_out: dict[str, Errors]
-
-
-def linear_fit(part: Part, library: LinearLibrary, rows: pd.DataFrame) -> dict[str, float]:
-    """Fit a library for matrix products to rows of ``m, k, n, time_s``."""
+def linear_fit(
+    part: Part, library: LinearLibrary, rows: pd.DataFrame, *, most_rows: int = _SAMPLE
+) -> dict[str, float]:
+    """Fit a library for matrix products to rows of ``m, k, n, time_s``, at most so many of them."""
     names = [
         "launch_s", "bandwidth_ratio", "reread_ratio", "tensor_ratio", "on_chip_bytes_per_s", "tile_fixed_s",
         "wave_ratio", "overlap_exponent", "split_fixed_s", "split_bytes_per_s", "selection_exponent",
     ]  # fmt: skip
-    return _fit(library, names, rows, lambda candidate, sample: linear_times_of(part, candidate, sample))
+    sample = _sampled(rows, most_rows)
+    return _fit(library, names, sample, lambda candidate, of: linear_times_of(part, candidate, of))
 
 
 def unaligned_fit(part: Part, library: LinearLibrary, rows: pd.DataFrame) -> dict[str, float]:
@@ -108,6 +100,19 @@ def streaming_fit(part: Part, kernel_class: str, rows: pd.DataFrame) -> dict[str
     return _fit(start, names, rows, predict)
 
 
+def streaming_energy_fit(part: Part, kernel_class: str, rows: pd.DataFrame) -> dict[str, float]:
+    """Fit the energy of a byte of a class of small kernels to rows of :func:`gpu_validation.by_kernel_class` with joules."""
+    start = part.elementwise.eager[KernelClass(kernel_class)]
+    if start.on_chip_j_per_byte is None:
+        start = start.model_copy(update={"on_chip_j_per_byte": _START_J_PER_BYTE})
+
+    def predict(candidate: Streaming, sample: pd.DataFrame) -> Floats:
+        library = with_streaming(part.elementwise, kernel_class, dict(candidate))
+        return elementwise_energies(part.model_copy(update={"elementwise": library}), sample, sample.time_s)
+
+    return _fit(start, ["on_chip_j_per_byte"], rows, predict, measured="energy_j")
+
+
 def with_streaming(library: ElementwiseLibrary, kernel_class: str, values: Mapping[str, float]) -> ElementwiseLibrary:
     """Return a library with another launch and rate of one class."""
     name = KernelClass(kernel_class)
@@ -129,28 +134,71 @@ def energy_fit(part: Part, rows: pd.DataFrame) -> dict[str, float]:
     return _fit(start, names, rows, predict, measured="energy_j")
 
 
+def krige(correction: Correction, rows: pd.DataFrame, modelled: Floats) -> pd.DataFrame:
+    """Find the weights of a library's correction: ``(s²·K + noise²·I)·w = s²·ln(measured / modelled)``.
+
+    Args:
+        correction: lengths and deviations.
+        rows: measured ``m, k, n, time_s``; a product that was measured again counts once, by its mean ratio.
+        modelled: the model's seconds of them.
+
+    Returns:
+        ``m, k, n, weight``, one row for each product.
+    """
+    ratios = rows[["m", "k", "n"]].assign(log_ratio=np.log(rows.time_s.to_numpy(np.float64) / modelled))
+    points = pd.DataFrame(ratios.groupby(["m", "k", "n"])["log_ratio"].mean().reset_index())
+    variance = correction.spread_ratio**2
+    covariances = variance * _covariance(correction, points, points)
+    covariances[np.diag_indices(len(points))] += correction.noise_ratio**2
+    weights = variance * np.linalg.solve(covariances, points.log_ratio.to_numpy(np.float64))
+    return pd.DataFrame({"m": points.m, "k": points.k, "n": points.n, "weight": weights})
+
+
+def corrected(
+    part: Part, correction: Correction, points: pd.DataFrame, rows: pd.DataFrame, modelled: Floats
+) -> Floats:
+    """Return the seconds of rows by the model and a correction of these points, never below the roofline of the peaks."""
+    log_ratios = _covariance(correction, rows, points) @ points.weight.to_numpy(np.float64)
+    bound = roofline_times(part, rows.m.to_numpy(), rows.k.to_numpy(), rows.n.to_numpy())
+    return np.asarray(np.maximum(modelled * np.exp(log_ratios), bound))
+
+
+def _covariance(correction: Correction, rows: pd.DataFrame, others: pd.DataFrame) -> Floats:
+    lengths = {"m": correction.m_length, "k": correction.k_length, "n": correction.n_length}
+    distance = np.zeros((len(rows), len(others)))
+    for name, length in lengths.items():
+        one, other = (np.log(of[name].to_numpy(np.float64)) for of in (rows, others))
+        distance += np.abs(one[:, None] - other) / length
+    return np.exp(-distance)
+
+
+def models_of(rows: pd.DataFrame) -> list[str]:
+    """Return the models that rows name, one or several each."""
+    named = rows.model.dropna().unique()
+    return sorted({model for several in named for model in str(several).split()})
+
+
 def with_held_out(
     rows: pd.DataFrame,
     groups: Sequence[str],
-    fit: Callable[[pd.DataFrame], dict[str, float]],
-    predict: Callable[[dict[str, float], pd.DataFrame], Floats],
+    predictor: Callable[[pd.DataFrame], Callable[[pd.DataFrame], Floats]],
     measured: str = "time_s",
-) -> Fitted:
-    """Fit to all rows, and again without each group of column ``model`` to be judged on it.
+) -> dict[str, Errors]:
+    """Fit again without each model, to be judged on it.
 
     Args:
-        rows: the measured rows.
-        groups: values of ``model``, each left out once.
-        fit: returns the parameters for rows.
-        predict: returns times or energies of rows for parameters.
+        rows: the measured rows; column ``model`` names one or several.
+        groups: the models, each left out once, with every row that names it beside others.
+        predictor: fits to rows and returns what predicts times or energies of others.
         measured: the column that is predicted.
     """
     held_out = {}
+    names = rows.model.fillna("").astype(str).str.split()
     for group in groups:
-        without, judged = rows[rows.model != group], rows[rows.model == group]
-        held_out[group] = errors_of(predict(fit(without), judged), judged[measured].to_numpy(np.float64))
-    values = fit(rows)
-    return Fitted(values, errors_of(predict(values, rows), rows[measured].to_numpy(np.float64)), held_out)
+        named = np.asarray([group in each for each in names])
+        judged = rows[named]
+        held_out[group] = errors_of(predictor(rows[~named])(judged), judged[measured].to_numpy(np.float64))
+    return held_out
 
 
 def _fit(
@@ -162,7 +210,7 @@ def _fit(
 ) -> dict[str, float]:
     """Return the values of the named fields with the least robust relative error, starting from the file's."""
     optimise = _scipy()
-    sample = rows.sample(_SAMPLE, random_state=0) if len(rows) > _SAMPLE else rows
+    sample = _sampled(rows, _SAMPLE)
     truth = sample[measured].to_numpy(np.float64)
     start = np.log([getattr(library, name) for name in names])
     lower, upper = _bounds(library, names, start)
@@ -180,6 +228,10 @@ def _fit(
             residuals, best, bounds=(lower, upper), loss="soft_l1", f_scale=_ROBUST_RATIO, diff_step=step
         ).x
     return values(best)
+
+
+def _sampled(rows: pd.DataFrame, most_rows: int) -> pd.DataFrame:
+    return rows.sample(most_rows, random_state=0) if len(rows) > most_rows else rows
 
 
 def _bounds(library: Spec, names: Sequence[str], start: Floats) -> tuple[Floats, Floats]:

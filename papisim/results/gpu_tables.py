@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from papisim.errors import InputError
@@ -26,6 +27,11 @@ KINDS: dict[str, tuple[str, ...]] = {
     "step": ("model", "rlp", "tlp", "kv"),
 }
 _MILLI = 1e-3
+#: of two times of one shape, the shorter is a repetition of the longer if it takes at least this share of it
+_REPEATED = 0.9
+#: how aiconfigurator's collector measures power (its ``helper.py``): readings of NVML, each of which is the board's mean
+#: over the last second on these GPUs, as long as its launches take: at most 3,000 replays of 5, and no more than a second
+_MOST_LAUNCHES, _METERED_S = 15_000, 1.0
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,9 @@ class Measured:
         gpu: the name of the GPU's part.
         source: what the table calls the library.
         file: where it was read from.
-        rows: the columns of its kind, ``time_s``, ``energy_j`` (board energy, NaN where not measured) and ``model``
-            (one name or several, separated by spaces).
+        rows: the columns of its kind, ``time_s``, ``energy_j`` (board energy, NaN where not measured), ``model``
+            (one name or several, separated by spaces) and ``metered_s`` (how long a meter that takes a second to settle
+            was read; NaN where joules were counted).
     """
 
     kind: str
@@ -79,7 +86,8 @@ def _read(path: Path, gpus: list[str]) -> Iterator[Measured]:
 
 
 def _by_gpu(kind: str, source: str, rows: pd.DataFrame, path: Path, gpus: list[str]) -> Iterator[Measured]:
-    columns = [*KINDS[kind], "time_s", "energy_j", *(name for name in ("model", "packed") if name not in KINDS[kind])]
+    further = ("model", "packed", "metered_s")
+    columns = [*KINDS[kind], "time_s", "energy_j", *(name for name in further if name not in KINDS[kind])]
     if "gpu" not in rows:
         rows = rows.assign(gpu=_named(path, gpus))
     for gpu, part in rows.groupby("gpu"):
@@ -131,7 +139,10 @@ def _vidur(table: pd.DataFrame) -> _Frames:
 
 def _aiconfigurator_gemm(table: pd.DataFrame) -> _Frames:
     for source, rows in _in_seconds(table).groupby("kernel_source"):
-        yield "linear", str(source), _median(rows, ["m", "k", "n"])
+        median = _median(rows, ["m", "k", "n"])
+        if "energy_j" in median:
+            median = median.assign(metered_s=np.minimum(_MOST_LAUNCHES * median.time_s, _METERED_S))
+        yield "linear", str(source), median
 
 
 def _aiconfigurator_attention(table: pd.DataFrame) -> _Frames:
@@ -140,10 +151,19 @@ def _aiconfigurator_attention(table: pd.DataFrame) -> _Frames:
     half = half.rename(
         columns={"batch_size": "requests", "num_heads": "n_heads", "num_key_value_heads": "n_kv_heads"}
     )
-    half = half.assign(kv=half.isl + half.step)
+    half = _whole_caches(half.assign(kv=half.isl + half.step))
     for (source, prompt), rows in half.groupby(["kernel_source", half.step == 0]):
         kind = "prefill" if prompt else "attention"
         yield kind, str(source), rows.assign(queries=rows.isl)
+
+
+def _whole_caches(rows: pd.DataFrame) -> pd.DataFrame:
+    """Drop rows of sliding windows, which no column tells: the same shape stands there again, up to 94 times as fast.
+
+    Of one shape only the slowest, and what repeats it within :data:`_REPEATED`, can have read the whole cache.
+    """
+    shape = ["kernel_source", "requests", "n_heads", "n_kv_heads", "head_dim", "isl", "step"]
+    return rows[rows.time_s >= _REPEATED * rows.groupby(shape).time_s.transform("max")]
 
 
 def _aiconfigurator_all_reduce(table: pd.DataFrame) -> _Frames:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from papisim.catalog import Shelf
 from papisim.devices.gpu import Pool
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
-from papisim.devices.gpu.energy import kernel_energy
+from papisim.devices.gpu.energy import kernel_energy, streaming_energy
 from papisim.devices.gpu.linear import linear_times
 from papisim.devices.gpu.part import AttentionLibrary, ElementwiseLibrary, LinearLibrary, Part
 from papisim.devices.gpu.table import UNFUSED
@@ -32,6 +32,8 @@ Floats = NDArray[np.float64]
 
 #: peaks within this factor of one another count as a transition between memory and compute
 _NEAR = 2.0
+#: a meter that shows the mean of the last second has settled when the kernel ran as long
+_SETTLED_S = 1.0
 #: the baseline rounds rows up to these, and its search ends at this relative step
 _BASELINE_ROWS, _BASELINE_STEP = 64, 0.005
 
@@ -123,6 +125,16 @@ def elementwise_times(part: Part, library: ElementwiseLibrary, rows: pd.DataFram
     return np.asarray([streaming_s(part, library, library.eager[KernelClass(c)], b, n) for c, b, n in each])
 
 
+def elementwise_energies(part: Part, rows: pd.DataFrame, times: Iterable[float]) -> Floats:
+    """Return the board's joules of measured operations that take so long, what it draws idle included."""
+    eager = part.elementwise.eager
+    each = zip(rows.kernel_class, rows.moved_bytes, rows.n_kernels, times, strict=True)
+    return np.asarray([
+        streaming_energy(part, eager[KernelClass(c)], 0.0, b, t, n_kernels=n).total_j + part.static_w * t
+        for c, b, n, t in each
+    ])  # fmt: skip
+
+
 def linear_energies(part: Part, rows: pd.DataFrame, times: Floats) -> Floats:
     """Return the board's joules of matrix products that take so long, what it draws idle included."""
     flop = 2.0 * rows.m.to_numpy() * rows.k.to_numpy() * rows.n.to_numpy()
@@ -150,7 +162,9 @@ class Compared:
         library: the library of the part that predicts it; of other libraries the one in use.
         regime: what binds, ``all`` for every row.
         errors: of the model.
-        baseline: of the four-parameter roofline, fitted to these very rows; matrix products alone have one.
+        baseline: what to beat. Of matrix products the four-parameter roofline, fitted to these very rows; of a meter's
+            joules those of the same matrix with one token-row more, which hardly differ but for the meter.
+        points: measured and predicted values, in two rows.
     """
 
     gpu: str
@@ -160,12 +174,31 @@ class Compared:
     regime: str
     errors: Errors
     baseline: Errors | None = None
+    points: Floats = field(default_factory=lambda: np.empty((2, 0)), repr=False, compare=False)
+
+    @property
+    def panel(self) -> str:
+        """What of a figure it belongs to."""
+        if self.family.endswith(" energy") or self.family.startswith("energy of "):
+            return "energy"
+        known = {"linear": "matrix products", "attention": "attention", "prefill": "attention"}
+        known |= {"all_reduce": "all-reduce"}
+        return known.get(self.family, "iterations" if self.family.startswith("iteration of ") else "small kernels")
 
     def row(self) -> dict[str, Any]:
         """Return it as one flat row."""
         flat = {name: getattr(self, name) for name in ("gpu", "family", "table", "library", "regime")}
         shown = asdict(self.errors)
         return flat | shown | {"baseline_mape": None if self.baseline is None else self.baseline.mape}
+
+
+def _compared(gpu: str, family: str, table: Measured, library: str, points: Floats) -> Compared:
+    """Compare all rows of a table, from :func:`_points`."""
+    return Compared(gpu, family, _label(table), library, "all", errors_of(points[1], points[0]), points=points)
+
+
+def _points(predicted: Floats, measured: pd.Series[float]) -> Floats:
+    return np.stack([measured.to_numpy(np.float64), predicted])
 
 
 def compare(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[Compared]:
@@ -196,15 +229,37 @@ def _compare_linear(gpu: str, part: Part, table: Measured) -> Iterator[Compared]
     for regime, inside in _regimes(part, rows).items():
         yield Compared(
             gpu, "linear", _label(table), name, regime, errors_of(predicted[inside], measured[inside]),
-            errors_of(baseline[inside], measured[inside]),
+            errors_of(baseline[inside], measured[inside]), np.stack([measured, predicted])[:, inside],
         )  # fmt: skip
-    known = rows[rows.energy_j.notna()]
-    if part.fitted_energy is not None and not known.empty:
-        fitted = part.model_copy(update={"energy_model": "fitted"})
-        joules = linear_energies(fitted, known, linear_times_of(part, library, known))
-        yield Compared(
-            gpu, "linear energy", _label(table), name, "all", errors_of(joules, known.energy_j.to_numpy(np.float64))
-        )
+    if part.fitted_energy is not None:
+        yield from _compare_linear_energy(gpu, part, table, name, rows[rows.energy_j.notna()])
+
+
+def _compare_linear_energy(
+    gpu: str, part: Part, table: Measured, name: str, rows: pd.DataFrame
+) -> Iterator[Compared]:
+    """Compare joules, those of a meter also where it had settled: before, it shows what ran before the kernel."""
+    if rows.empty:
+        return
+    fitted = part.model_copy(update={"energy_model": "fitted"})
+    joules = linear_energies(fitted, rows, linear_times_of(part, part.linear.libraries[name], rows))
+    every = _compared(gpu, "linear energy", table, name, _points(joules, rows.energy_j))
+    if rows.metered_s.isna().all():
+        yield every
+        return
+    yield replace(every, baseline=_beside(rows))
+    settled = (rows.metered_s >= _SETTLED_S).to_numpy()
+    if settled.any():
+        measured, predicted = points = every.points[:, settled]
+        errors, beside = errors_of(predicted, measured), _beside(rows[settled])
+        yield replace(every, regime="settled meter", errors=errors, baseline=beside, points=points)
+
+
+def _beside(rows: pd.DataFrame) -> Errors | None:
+    """Return how far the watts of products are off those of the same matrix with one token-row more."""
+    watts = rows[["m", "k", "n"]].assign(watts=rows.energy_j / rows.time_s)
+    pairs = watts.merge(watts.assign(m=watts.m - 1), on=["m", "k", "n"], suffixes=("", "_beside"))
+    return None if pairs.empty else errors_of(pairs.watts_beside.to_numpy(), pairs.watts.to_numpy())
 
 
 def _regimes(part: Part, rows: pd.DataFrame) -> dict[str, Any]:
@@ -227,8 +282,7 @@ def _compare_attention(gpu: str, part: Part, table: Measured) -> Iterator[Compar
     else:
         rows, times = covered_attention(part, library, table.rows), attention_times
     if not rows.empty:
-        errors = errors_of(times(part, library, rows), rows.time_s.to_numpy(np.float64))
-        yield Compared(gpu, table.kind, _label(table), name, "all", errors)
+        yield _compared(gpu, table.kind, table, name, _points(times(part, library, rows), rows.time_s))
 
 
 def _compare_all_reduce(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:
@@ -236,30 +290,37 @@ def _compare_all_reduce(gpu: str, part: Part, table: Measured) -> Iterator[Compa
         return
     links = Links(part.link, load_part(part.link).part, 1)
     pairs = zip(table.rows.message_bytes, table.rows.ranks, strict=True)
-    predicted = np.asarray([links.all_reduce(float(size), int(ranks)).time_s for size, ranks in pairs])
-    errors = errors_of(predicted, table.rows.time_s.to_numpy(np.float64))
-    yield Compared(gpu, "all_reduce", _label(table), part.link, "all", errors)
+    costs = [links.all_reduce(float(size), int(ranks)) for size, ranks in pairs]
+    times = np.asarray([cost.time_s for cost in costs])
+    yield _compared(gpu, "all_reduce", table, part.link, _points(times, table.rows.time_s))
+    known = table.rows.energy_j.notna().to_numpy()
+    if known.any():
+        joules = np.asarray([cost.energy.total_j for cost in costs]) + part.static_w * table.rows.ranks * times
+        yield _compared(
+            gpu, "all_reduce energy", table, part.link, _points(joules[known], table.rows.energy_j[known])
+        )
 
 
 def _compare_elementwise(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:
     rows = by_kernel_class(table.rows)
     for kernel_class, each in rows.groupby("kernel_class"):
         predicted = elementwise_times(part, part.elementwise, each)
-        errors = errors_of(predicted, each.time_s.to_numpy(np.float64))
-        yield Compared(gpu, str(kernel_class), _label(table), "eager", "all", errors)
+        yield _compared(gpu, str(kernel_class), table, "eager", _points(predicted, each.time_s))
+        known = each[each.energy_j.notna()]
+        if part.energy_model == "fitted" and not known.empty:
+            joules = elementwise_energies(part, known, elementwise_times(part, part.elementwise, known))
+            yield _compared(gpu, f"{kernel_class} energy", table, "eager", _points(joules, known.energy_j))
 
 
 def _compare_steps(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:
     for model, rows in table.rows.groupby("model"):
-        for mode in ("model", "table") if part.tables is not None else ("model",):
+        for mode in ("model", "corrected", "table") if part.tables is not None else ("model", "corrected"):
             prices = step_prices(part.model_copy(update={"mode": mode}), rows)
             times = np.asarray([price.time_s for price in prices])
-            errors = errors_of(times, rows.time_s.to_numpy(np.float64))
-            yield Compared(gpu, f"iteration of {model}", _label(table), f"by {mode}", "all", errors)
+            yield _compared(gpu, f"iteration of {model}", table, f"by {mode}", _points(times, rows.time_s))
             if part.energy_model == "fitted" and rows.energy_j.notna().all():
                 joules = np.asarray([price.energy_j for price in prices])
-                errors = errors_of(joules, rows.energy_j.to_numpy(np.float64))
-                yield Compared(gpu, f"energy of {model}", _label(table), f"by {mode}", "all", errors)
+                yield _compared(gpu, f"energy of {model}", table, f"by {mode}", _points(joules, rows.energy_j))
 
 
 _COMPARISONS: dict[str, Callable[[str, Part, Measured], Iterator[Compared]]] = {

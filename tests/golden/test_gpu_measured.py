@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from papisim import catalog
@@ -27,25 +29,41 @@ OTHERS = {
     ("h100", "linear", "vllm_default", "cublas_vllm"): 0.057,
     ("h100", "attention", "vllm_flash_attn", "flash_attn"): 0.10,
     ("h200", "linear", "vllm_default", "cublas_vllm"): 0.047,
-    ("h200", "attention", "vllm_flash_attn", "flash_attn"): 0.11,
+    ("h200", "attention", "vllm_flash_attn", "flash_attn"): 0.10,
 }
 OURS = {
-    ("h200/linear.csv", "linear", "cublas"): 0.052,
-    ("h200/linear.csv", "linear energy", "cublas"): 0.05,
+    ("h200/linear.csv", "linear", "cublas"): 0.026,
+    ("h200_board3/linear.csv", "linear", "cublas"): 0.022,
+    ("h200_board3/linear_other.csv", "linear", "cublas"): 0.018,
+    ("h200/linear.csv", "linear energy", "cublas"): 0.045,
+    ("h200_board3/linear.csv", "linear energy", "cublas"): 0.053,
     ("h200/attention.csv", "attention", "sdpa"): 0.051,
     ("h200/attention.csv", "attention", "sdpa_packed"): 0.035,
     ("h200/all_reduce.csv", "all_reduce", "nvlink4"): 0.05,
     ("h200/step.csv", "iteration of llama7b", "by table"): 0.02,
-    ("h200/step.csv", "iteration of llama3-8b", "by table"): 0.025,
+    ("h200/step.csv", "iteration of llama3-8b", "by table"): 0.027,
     ("h200/step_heldout.csv", "iteration of llama13b", "by model"): 0.055,
-    ("h200/step.csv", "energy of llama7b", "by model"): 0.13,
-    ("h200/step_heldout.csv", "energy of llama13b", "by model"): 0.13,
+    ("h200/step_heldout.csv", "iteration of llama13b", "by corrected"): 0.045,
+    ("h200/step.csv", "energy of llama7b", "by model"): 0.105,
+    ("h200/step_heldout.csv", "energy of llama13b", "by corrected"): 0.10,
+    **{
+        ("h200_board3/elementwise_energy.csv", f"{kernel_class} energy", "eager"): 0.14
+        for kernel_class in ("activation", "embedding", "kv_append", "normalisation", "residual", "rotary")
+    },
+    ("h100/linear.csv", "linear", "cublas13"): 0.017,
+    ("h100/linear.csv", "linear energy", "cublas13"): 0.045,
+    ("h100/attention.csv", "attention", "sdpa"): 0.053,
+    ("h100/attention.csv", "attention", "sdpa_packed"): 0.03,
+    ("h100/all_reduce.csv", "all_reduce", "nvlink4"): 0.05,
+    ("h100/all_reduce.csv", "all_reduce energy", "nvlink4"): 0.065,
 }
 
 
 @pytest.fixture(scope="module")
 def shipped():
-    found = list(compare("h200", load_part("h200").part, read_tables([SHIPPED], ["h200"])))
+    names = ["h100", "h200"]
+    tables = read_tables([SHIPPED], names)
+    found = [row for name in names for row in compare(name, load_part(name).part, tables)]
     return {(row.table.partition(" ")[0], row.family, row.library): row for row in found if row.regime == "all"}
 
 
@@ -58,7 +76,32 @@ def test_the_shipped_tables_are_met(shipped, key):
 @needs_shipped
 def test_the_model_beats_a_roofline_of_four_parameters_fitted_to_the_same_rows(shipped):
     row = shipped["h200/linear.csv", "linear", "cublas"]
-    assert row.errors.mape < 0.75 * row.baseline.mape
+    assert row.errors.mape < 0.5 * row.baseline.mape
+
+
+@needs_shipped
+def test_the_correction_predicts_models_it_has_not_seen_better_than_physics_alone():
+    """The eleven parameters of the physics have seen 3,572 products, these among them; the correction has not."""
+    from papisim.results import gpu_fit  # noqa: PLC0415 - pandas
+    from papisim.results.gpu_validation import covered_linear, errors_of, linear_times_of  # noqa: PLC0415
+
+    part = load_part("h200").part
+    physics, library = part.model_copy(update={"mode": "model"}), part.linear.used
+    tables = [table.rows for table in read_tables([SHIPPED / "h200_board3"], ["h200"]) if table.kind == "linear"]
+    rows = pd.concat([covered_linear(library, each) for each in tables], ignore_index=True)
+    rows = rows[rows.n % 8 == 0]
+    errors = []
+    for model in ("llama65b", "qwen25-32b", "yi-34b"):
+        named = rows.model.str.split().map(lambda names, model=model: model in names).to_numpy()
+        seen, judged = rows[~named], rows[named]
+        points = gpu_fit.krige(library.correction, seen, linear_times_of(physics, library, seen))
+        modelled, measured = linear_times_of(physics, library, judged), judged.time_s.to_numpy()
+        held_out = errors_of(gpu_fit.corrected(physics, library.correction, points, judged, modelled), measured)
+        errors.append((held_out.mape, held_out.p95, errors_of(modelled, measured).mape))
+    mape, p95, physics_mape = np.mean(errors, axis=0)
+    assert mape < 0.04
+    assert p95 < 0.11
+    assert mape < 0.85 * physics_mape
 
 
 @needs_shipped
@@ -74,11 +117,21 @@ def test_an_h200_leaves_its_memory_bound_plateau_between_100_and_200_token_rows(
 
 
 @pytest.fixture(scope="module")
-def others():
+def every_row():
     names = ["a100", "h100", "h200"]
     tables = read_tables([DATA / "gpu"], names)
-    found = [row for name in names for row in compare(name, load_part(name).part, tables) if row.regime == "all"]
+    return [row for name in names for row in compare(name, load_part(name).part, tables)]
+
+
+@pytest.fixture(scope="module")
+def others(every_row):
+    found = [row for row in every_row if row.regime == "all"]
     return {(row.gpu, row.family, row.table.partition("(")[2].rstrip(")"), row.library): row for row in found}
+
+
+@pytest.fixture(scope="module")
+def others_regimes(every_row):
+    return {(row.gpu, row.family, row.regime): row for row in every_row if row.regime != "all"}
 
 
 @pytest.mark.shared_data
@@ -100,6 +153,17 @@ def test_a_fit_to_one_lab_predicts_another(others):
     rows = rows[rows.n >= 1024]
     errors = errors_of(linear_times_of(part, part.linear.libraries["cublas"], rows), rows.time_s.to_numpy())
     assert errors.mape <= 0.10
+
+
+@pytest.mark.shared_data
+@needs_data
+def test_a_settled_meter_reads_what_half_of_the_kernels_take(others_regimes):
+    """The rest of aiconfigurator's readings is lower: rows of some token-rows are of a meter read before it had settled."""
+    settled = others_regimes["h200", "linear energy", "settled meter"]
+    errors = settled.points[1] / settled.points[0] - 1
+    assert len(errors) > 1000
+    assert np.median(np.abs(errors)) < 0.08
+    assert np.quantile(errors, 0.05) > -0.1, "a reading is never much above the board's power"
 
 
 @pytest.mark.shared_data

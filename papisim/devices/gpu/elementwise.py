@@ -20,6 +20,12 @@ def streaming_s(
         moved_bytes: bytes that all of them read and write.
         n_kernels: how many there are.
     """
-    beyond = max(0.0, moved_bytes - n_kernels * library.cache_bytes)
-    dram_s = beyond / (part.memory_bandwidth_bytes_per_s * library.bandwidth_ratio)
+    dram_s = beyond_cache_bytes(library, moved_bytes, n_kernels) / (
+        part.memory_bandwidth_bytes_per_s * library.bandwidth_ratio
+    )
     return n_kernels * streaming.launch_s + moved_bytes / streaming.on_chip_bytes_per_s + dram_s
+
+
+def beyond_cache_bytes(library: ElementwiseLibrary, moved_bytes: float, n_kernels: int = 1) -> float:
+    """Return the bytes of streaming kernels that the cache does not hold, so that DRAM moves them."""
+    return max(0.0, moved_bytes - n_kernels * library.cache_bytes)

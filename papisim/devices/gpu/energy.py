@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from papisim.devices.either import Either, smaller
-from papisim.devices.gpu.part import Part
+from papisim.devices.gpu.elementwise import beyond_cache_bytes
+from papisim.devices.gpu.part import Part, Streaming
 from papisim.ops.cost import Energy
 
 
@@ -24,12 +25,27 @@ def kernel_energy(part: Part, flop: Either, moved_bytes: Either, time_s: Either)
     )
 
 
-def _fitted(part: Part, flop: Either, moved_bytes: Either, time_s: Either) -> Energy:
-    """``active·t + bytes·e_DRAM + FLOP·e_compute``, at most what the board's limit leaves above idle."""
+def _fitted(part: Part, flop: Either, moved_bytes: Either, time_s: Either, *, on_chip_j: Either = 0.0) -> Energy:
+    """``active·t + bytes·e_DRAM + FLOP·e_compute`` and what on-chip memories take besides, at most what the board's limit leaves above idle."""
     fitted = part.fitted_energy
     assert fitted is not None, "the part's validator has seen to it"
     active_j, dram_j = fitted.active_w * time_s, fitted.dram_j_per_byte * moved_bytes
     compute_j = fitted.compute_j_per_flop * flop
     limit_j = (part.board_w - part.static_w) * time_s
-    share = smaller(1.0, limit_j / (active_j + dram_j + compute_j))
-    return Energy(dram_access_j=share * dram_j, gpu_compute_j=share * compute_j, gpu_memory_j=share * active_j)
+    on_chip_j = active_j + on_chip_j
+    share = smaller(1.0, limit_j / (on_chip_j + dram_j + compute_j))
+    return Energy(dram_access_j=share * dram_j, gpu_compute_j=share * compute_j, gpu_memory_j=share * on_chip_j)
+
+
+def streaming_energy(
+    part: Part, streaming: Streaming, flop: float, moved_bytes: float, time_s: float, *, n_kernels: int = 1
+) -> Energy:
+    """Return the energy of streaming kernels on one GPU above what it draws idle.
+
+    As the board draws it: ``active·t + bytes·e_on-chip + bytes beyond the cache·e_DRAM``, at most what its limit leaves; as
+    any kernel's where the class was not measured.
+    """
+    if part.energy_model != "fitted" or streaming.on_chip_j_per_byte is None:
+        return kernel_energy(part, flop, moved_bytes, time_s)
+    beyond = beyond_cache_bytes(part.elementwise, moved_bytes, n_kernels)
+    return _fitted(part, 0.0, beyond, time_s, on_chip_j=streaming.on_chip_j_per_byte * moved_bytes)

@@ -11,6 +11,8 @@ For each output tile ``(a, b)`` and split ``s`` that the library has, with ``P``
 * compute and memory overlap: ``(compute^p + memory^p)^(1/p)``, between their maximum (p → ∞) and their sum (p = 1);
 * partial outputs of a split are written and summed in single precision.
 
+A library's choices beyond that are a measured correction (:mod:`papisim.devices.gpu.correction`), where it has one.
+
 The library takes nearly the fastest: times ``tᵢ`` combine to ``(Σ tᵢ^−q)^(−1/q)``, never below the roofline of the peaks.
 Tiles and waves are NVIDIA's ("Matrix Multiplication Background User's Guide"); the two norms are ours, the least that
 follows the measured tables on both sides of the ridge and where a library's heuristic misses its fastest tile.
@@ -25,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from papisim.devices.either import Either, as_column, ceil, larger, least, smaller
+from papisim.devices.gpu import correction
 from papisim.devices.gpu.part import LinearLibrary, Part
 from papisim.errors import NotModelled
 from papisim.ops.kernel import Linear
@@ -33,6 +36,8 @@ Floats = NDArray[np.float64]
 
 #: bytes of an element of a partial sum, which libraries keep in single precision
 _PARTIAL_BYTES = 4
+#: bytes of an element in the tables that corrections stem from
+_MEASURED_BYTES = 2.0
 #: keeps a ratio of times from dividing by nothing
 _TINY = float(np.finfo(np.float64).tiny)
 
@@ -82,6 +87,7 @@ class Tiling(NamedTuple):
         row_share: tiles in a row of tiles, over the multiprocessors.
         wave_s: seconds of a wave of tiles.
         splits: parts of the inputs.
+        counts: what measured token-rows count in the library's correction, along the last axis; None without one.
     """
 
     k: Either
@@ -92,6 +98,7 @@ class Tiling(NamedTuple):
     row_share: Floats
     wave_s: Floats
     splits: Floats
+    counts: Floats | None = None
 
 
 def tiling(part: Part, library: LinearLibrary, k: Either, n: Either, widths: Widths) -> Tiling:
@@ -121,7 +128,15 @@ def tiling(part: Part, library: LinearLibrary, k: Either, n: Either, widths: Wid
         np.ceil(n / tile_columns) * splits / part.multiprocessors,
         on_tile * part.multiprocessors + library.tile_fixed_s,
         splits,
+        _counts(part, library, k, n, widths),
     )
+
+
+def _counts(part: Part, library: LinearLibrary, k: Either, n: Either, widths: Widths) -> Floats | None:
+    """Return what a correction says of a weight; kernels of packed weights are others than were measured."""
+    if part.mode == "model" or library.correction is None or widths != Widths.alike(_MEASURED_BYTES):
+        return None
+    return correction.by_rows(library.correction, k, n)
 
 
 def rows_times(part: Part, library: LinearLibrary, weight: Tiling, m: Either) -> Either:
@@ -137,7 +152,10 @@ def rows_times(part: Part, library: LinearLibrary, weight: Tiling, m: Either) ->
     body = norm(library.overlap_exponent, compute, memory) + summing
     chosen = _nearly_fastest(body, library.selection_exponent)
     bound_s = _roofline(part, m, inputs, outputs, widths=weight.widths, peak=weight.peak_flop_per_s)
-    return library.launch_s + larger(chosen, least(bound_s))
+    time_s = library.launch_s + larger(chosen, least(bound_s))
+    if weight.counts is None or library.correction is None:
+        return time_s
+    return larger(time_s * correction.ratio(library.correction, weight.counts, m), least(bound_s))
 
 
 def linear_times(

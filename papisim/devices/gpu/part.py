@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from papisim.devices.base import DevicePart
+from papisim.devices.gpu.correction import Correction
 from papisim.errors import did_you_mean
 from papisim.ops.kernel import Attention, KernelClass, Linear
 from papisim.spec.base import Count, Fraction, Name, NonNegative, Positive, Spec
@@ -46,6 +47,7 @@ class LinearLibrary(Spec):
         aligned_bytes: rows of the weight that are no multiple of this run on kernels without wide loads.
         unaligned_tensor_ratio: share of the peak that those reach.
         covers_m: token-rows, covers_k: inputs, covers_n: outputs of the fit.
+        correction: measured over modelled time, between measured shapes; None where the model is no better with it.
     """
 
     description: Name
@@ -69,6 +71,7 @@ class LinearLibrary(Spec):
     covers_m: Span
     covers_k: Span
     covers_n: Span
+    correction: Correction | None = None
 
     def outside(self, kernel: Linear) -> str | None:
         """Say which size of a kernel the fit has not seen."""
@@ -173,10 +176,13 @@ class Streaming(Spec):
     Attributes:
         launch_s: launch and tail of each kernel.
         on_chip_bytes_per_s: rate while the operands fit the cache, where the kernel before left them.
+        on_chip_j_per_byte: energy above ``active_w`` of a byte read or written there, arithmetic included, as the board
+            draws it; None where it was not measured.
     """
 
     launch_s: NonNegative
     on_chip_bytes_per_s: Positive
+    on_chip_j_per_byte: NonNegative | None = None
 
 
 class ElementwiseLibrary(Spec):
@@ -278,7 +284,8 @@ class Part(DevicePart):
         between_kernels_s: what a kernel of an iteration waits after a different one, beyond what it takes among its like.
         link: the link part that joins several of them.
         tables: folder of measured tables under the data folder; None where there are none.
-        mode: ``table`` takes a measured time where the tables hold the shape or surround it, and the model elsewhere.
+        mode: ``model`` is physics alone; ``corrected`` multiplies it by the measured correction of a library that has one;
+            ``table`` takes a measured time where the tables hold the shape or surround it, and is ``corrected`` elsewhere.
         energy_model: which of the two energy models prices kernels.
         energy: energy by access.
         fitted_energy: energy as measured at the board.
@@ -296,7 +303,7 @@ class Part(DevicePart):
     between_kernels_s: NonNegative = 0.0
     link: str | None = None
     tables: str | None = None
-    mode: Literal["model", "table"] = "model"
+    mode: Literal["model", "corrected", "table"] = "corrected"
     energy_model: Literal["per_access", "fitted"]
     energy: GpuEnergy
     fitted_energy: FittedEnergy | None = None

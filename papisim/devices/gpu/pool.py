@@ -12,9 +12,9 @@ from papisim.devices.base import AttentionRun, Ints, growing_caches, with_caches
 from papisim.devices.either import Either, as_column
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
-from papisim.devices.gpu.energy import kernel_energy
+from papisim.devices.gpu.energy import kernel_energy, streaming_energy
 from papisim.devices.gpu.linear import Tiling, Widths, peak_flop_per_s, rows_times, tiling
-from papisim.devices.gpu.part import Packing, Part
+from papisim.devices.gpu.part import Packing, Part, Streaming
 from papisim.devices.gpu.table import measured_attention_s, measured_linear_s, measured_unfused_s
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import ROW_PARALLEL, Attention, Elementwise, Kernel, KernelClass, KvAppend, Linear
@@ -30,7 +30,10 @@ _Weight = tuple[int, int, Widths]
 
 
 class _Shard(NamedTuple):
-    """What the largest rank computes and moves, how long it takes, and what of that is its launch."""
+    """What the largest rank computes and moves, how long it takes, and what of that is its launch.
+
+    ``streaming`` tells kernels that find their operands in cache, and ``n_kernels`` how many of them follow one another.
+    """
 
     flop: Either
     moved_bytes: Either
@@ -38,6 +41,8 @@ class _Shard(NamedTuple):
     launch_s: float
     bandwidth_ratio: float
     tensor_ratio: float
+    streaming: Streaming | None = None
+    n_kernels: int = 1
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,10 @@ class Pool:
         if time_s is None:
             time_s = streaming_s(self.part, library, streaming, moved_bytes * share, n_kernels)
         launch_s = n_kernels * streaming.launch_s
-        return self._cost(_Shard(flop * share, moved_bytes * share, time_s, launch_s, library.bandwidth_ratio, 1.0))
+        ratios = library.bandwidth_ratio, 1.0
+        return self._cost(
+            _Shard(flop * share, moved_bytes * share, time_s, launch_s, *ratios, streaming, n_kernels=n_kernels)
+        )
 
     def _table_unfused_s(
         self, kernel_class: KernelClass, n_kernels: int, rows: int, moved_bytes: float
@@ -237,7 +245,7 @@ class Pool:
         library = self.part.elementwise
         time_s = streaming_s(self.part, library, library.fused, moved_bytes)
         time_s = max(time_s, library.fused.launch_s + flop / self.part.peak_flop_per_s)
-        return _Shard(flop, moved_bytes, time_s, library.fused.launch_s, library.bandwidth_ratio, 1.0)
+        return _Shard(flop, moved_bytes, time_s, library.fused.launch_s, library.bandwidth_ratio, 1.0, library.fused)
 
     def _cost(self, shard: _Shard) -> Cost:
         part = self.part
@@ -247,7 +255,11 @@ class Pool:
         return Cost(shard.time_s, max(bounds, key=bounds.__getitem__), self._energy(shard))
 
     def _energy(self, shard: _Shard) -> Energy:
-        energy = kernel_energy(self.part, shard.flop, shard.moved_bytes, shard.time_s)
+        sizes = shard.flop, shard.moved_bytes, shard.time_s
+        if shard.streaming is None:
+            energy = kernel_energy(self.part, *sizes)
+        else:
+            energy = streaming_energy(self.part, shard.streaming, *sizes, n_kernels=shard.n_kernels)
         return energy if self.count == 1 else energy * self.count
 
 

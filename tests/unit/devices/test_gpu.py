@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 
 from papisim.devices.gpu import FittedEnergy, Part, Pool
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
+from papisim.devices.gpu.energy import kernel_energy, streaming_energy
 from papisim.devices.gpu.linear import linear_times, norm, roofline_times, waves
+from papisim.devices.gpu.part import Streaming
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
 from papisim.ops.lower import chunk_lengths, ragged_lengths
+from papisim.spec.system import load_part
 
 STREAM = {"launch_s": 1e-6, "on_chip_bytes_per_s": 5e12}
 #: no loss anywhere: a roofline with a fixed cost
@@ -350,6 +353,26 @@ def test_fitted_energy_is_bytes_flop_and_time_and_no_more_than_the_board_draws()
     assert cost.energy.total_j == pytest.approx(50 * cost.time_s + 100e-12 * moved(FC) + 1e-12 * FC.flop)
     glutton = gpus(energy_model="fitted", fitted_energy=fitted.model_copy(update={"active_w": 1e6}))
     assert glutton.price(FC).energy.total_j == pytest.approx((400 - 50) * cost.time_s)
+
+
+def test_streaming_kernels_take_energy_from_cache_and_beyond_it_from_dram():
+    part = load_part("h200").part
+    fitted = part.fitted_energy
+    streaming = Streaming(launch_s=1e-6, on_chip_bytes_per_s=5e12, on_chip_j_per_byte=50e-12)
+    cache = part.elementwise.cache_bytes
+    small = streaming_energy(part, streaming, 1e6, cache / 2, 1e-4)
+    assert small.total_j == pytest.approx(fitted.active_w * 1e-4 + 50e-12 * cache / 2)
+    assert small.dram_access_j == 0
+    large = streaming_energy(part, streaming, 1e6, 3 * cache, 1e-3, n_kernels=2)
+    assert large.dram_access_j == pytest.approx(fitted.dram_j_per_byte * cache)
+    limited = streaming_energy(part, streaming, 0.0, 3 * cache, 1e-9)
+    assert limited.total_j == pytest.approx((part.board_w - part.static_w) * 1e-9)
+
+
+def test_a_class_whose_energy_was_not_measured_is_charged_as_any_kernel():
+    part = load_part("h200").part
+    streaming = Streaming(launch_s=1e-6, on_chip_bytes_per_s=5e12)
+    assert streaming_energy(part, streaming, 1e6, 1e6, 1e-5) == kernel_energy(part, 1e6, 1e6, 1e-5)
 
 
 def test_a_part_refuses_what_it_names_and_does_not_have():

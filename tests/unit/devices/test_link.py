@@ -48,6 +48,16 @@ def test_an_all_reduce_sends_twice_all_but_one_share_of_the_payload_from_each_ra
     assert cost.energy.total_j == cost.energy.link_j
 
 
+def test_measured_boards_draw_power_while_they_sum_and_energy_for_what_they_send():
+    energy = {"active_w": 50.0, "j_per_byte": 300e-12}
+    measured = links(collective=Collective(latency_s=5e-6, efficiency_ratio=0.5, energy=energy))
+    cost = measured.all_reduce(1e6, 4)
+    sent_bytes = 1.5e6
+    assert cost.energy.total_j == pytest.approx(4 * (50.0 * cost.time_s + 300e-12 * sent_bytes))
+    assert cost.energy.link_j == pytest.approx(4 * 10e-12 * sent_bytes), "the link's part of it is told apart"
+    assert cost.time_s == links().all_reduce(1e6, 4).time_s
+
+
 def test_one_rank_has_nothing_to_sum_even_where_no_collective_is_known():
     assert links(collective=None).all_reduce(1e6, 1) == Cost(0.0, "link_latency")
 

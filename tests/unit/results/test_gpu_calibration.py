@@ -4,10 +4,12 @@ import pytest
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.devices.gpu.correction import Correction
 from papisim.errors import InputError
-from papisim.results.gpu_calibration import Calibration, calibrate, raw_document, write_part
+from papisim.results import gpu_fit
+from papisim.results.gpu_calibration import Calibration, calibrate, raw_document, write_corrections, write_part
 from papisim.results.gpu_tables import Measured, read_tables
-from papisim.results.gpu_validation import Errors, errors_of, linear_times_of
+from papisim.results.gpu_validation import Errors, compare, errors_of, linear_times_of
 from papisim.spec.system import load_part
 
 ERRORS = Errors(3, 0.05, 0.1, -0.01)
@@ -67,3 +69,95 @@ def test_a_table_with_a_cell_that_is_no_number_is_refused(tmp_path):
     (tmp_path / "a100_gemm.csv").write_text("kernel_source,gemm_dtype,m,n,k,latency\nv,bfloat16,1,16,8,soon\n")
     with pytest.raises(InputError, match="cannot be used"):
         read_tables([tmp_path], ["a100"])
+
+
+LENGTHS = {"m_length": 0.3, "k_length": 2.0, "n_length": 0.3, "spread_ratio": 0.05, "noise_ratio": 0.001}
+
+
+def kriged(rows, modelled, at):
+    part = load_part("h200").part
+    correction = Correction(file="unused", **LENGTHS)
+    points = gpu_fit.krige(correction, rows, modelled)
+    return points, gpu_fit.corrected(part, correction, points, at, np.full(len(at), 1e-3))
+
+
+def test_kriging_meets_what_was_measured_and_returns_to_the_model_far_away():
+    rows = pd.DataFrame(
+        {"m": [1, 64, 64], "k": [4096] * 3, "n": [4096, 4096, 8192], "time_s": [1.1e-3, 0.9e-3, 1.2e-3]}
+    )
+    points, times = kriged(rows, np.full(3, 1e-3), rows)
+    assert len(points) == 3
+    assert times == pytest.approx(rows.time_s.to_numpy(), rel=1e-3)
+    far = pd.DataFrame({"m": [1], "k": [16], "n": [1 << 20]})
+    assert kriged(rows, np.full(3, 1e-3), far)[1] == pytest.approx([1e-3], rel=1e-4)
+
+
+def test_a_product_measured_on_two_boards_counts_once_by_its_mean():
+    rows = pd.DataFrame({"m": [8, 8], "k": [4096, 4096], "n": [4096, 4096], "time_s": [1.0e-3, 1.21e-3]})
+    points, times = kriged(rows, np.full(2, 1e-3), rows)
+    assert len(points) == 1
+    assert times == pytest.approx([1.1e-3, 1.1e-3], rel=1e-3)
+
+
+def test_noise_of_repeated_measurements_is_not_followed():
+    rows = pd.DataFrame({"m": [8], "k": [4096], "n": [4096], "time_s": [1.1e-3]})
+    correction = Correction(file="unused", **(LENGTHS | {"noise_ratio": 0.05}))
+    points = gpu_fit.krige(correction, rows, np.array([1e-3]))
+    assert points.weight.tolist() == [pytest.approx(np.log(1.1) / 2)], (
+        "spread and noise alike: half of it is believed"
+    )
+
+
+def test_a_model_is_left_out_with_every_row_that_names_it():
+    rows = pd.DataFrame({"model": ["a b", "b", "c", None], "time_s": [1.0, 2.0, 3.0, 4.0]})
+    seen = {}
+
+    def predictor(train):
+        seen[len(seen)] = train.time_s.tolist()
+        return lambda judged: judged.time_s.to_numpy() * 1.1
+
+    assert gpu_fit.models_of(rows) == ["a", "b", "c"]
+    errors = gpu_fit.with_held_out(rows, ["a", "b"], predictor)
+    assert seen == {0: [2.0, 3.0, 4.0], 1: [3.0, 4.0]}
+    assert {name: (each.n, round(each.mape, 6)) for name, each in errors.items()} == {"a": (1, 0.1), "b": (2, 0.1)}
+
+
+def test_a_correction_is_written_beside_its_part_and_read_back(tmp_path):
+    document = raw_document(catalog.find(Shelf.DEVICE, "h200").path)
+    points = pd.DataFrame({"m": [64], "k": [4096], "n": [8192], "weight": [0.1]})
+    found = Calibration(("linear", "libraries", "cublas"), {}, ("t.csv",), {"all rows": ERRORS}, points)
+    out = tmp_path / "mine.yaml"
+    out.write_text(write_part(document, [found], write_corrections(out, [found])), encoding="utf-8")
+    part = load_part(str(out)).part
+    physics = part.model_copy(update={"mode": "model"})
+    times = [linear_times_of(each, each.linear.used, points)[0] for each in (part, physics)]
+    assert times[0] == pytest.approx(times[1] * np.exp(0.1))
+
+
+def test_rows_of_sliding_windows_are_left_out(tmp_path):
+    """The same shape stands twice: 100 µs for the whole cache, 20 µs for a window; 97 µs repeats the whole one."""
+    header = (
+        "kernel_source,batch_size,isl,num_heads,num_key_value_heads,head_dim,attn_dtype,kv_cache_dtype,step,latency\n"
+    )
+    lines = [
+        f"v,8,1,32,8,128,bfloat16,bfloat16,{step},{ms}\n"
+        for step, ms in ((8191, 0.1), (8191, 0.02), (8191, 0.097), (99, 0.01))
+    ]
+    (tmp_path / "aic_h200_attention.csv").write_text(header + "".join(lines))
+    (table,) = read_tables([tmp_path], ["h200"])
+    assert sorted(table.rows.time_s) == [pytest.approx(each) for each in (1e-5, 9.7e-5, 1e-4)]
+
+
+def test_joules_of_a_meter_are_compared_where_it_has_settled_too(tmp_path):
+    """A reading is of the last second: it says nothing of a kernel whose launches took 45 ms together."""
+    header = "kernel_source,gemm_dtype,m,n,k,latency,power,power_limit\n"
+    lines = [
+        f"cublas,bfloat16,{m},4096,4096,{ms},{watts},700\n"
+        for m, ms, watts in ((1, 0.003, 150), (2, 0.003, 300), (8, 0.3, 600))
+    ]
+    (tmp_path / "aic_h200_gemm.csv").write_text(header + "".join(lines))
+    rows = list(compare("h200", load_part("h200").part, read_tables([tmp_path], ["h200"])))
+    energy = {row.regime: row for row in rows if row.family == "linear energy"}
+    assert {regime: row.errors.n for regime, row in energy.items()} == {"all": 3, "settled meter": 1}
+    assert energy["all"].baseline is not None
+    assert energy["all"].baseline.mape == pytest.approx(1.0), "one token-row more reads twice as much"

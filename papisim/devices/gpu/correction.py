@@ -1,0 +1,106 @@
+"""What a kernel library does beyond the model: the ratio of measured to modelled time, interpolated between measured shapes.
+
+A library picks its kernels from hundreds, and not always well; no formula of a few parameters follows that. Where shapes
+have been measured, the logarithm of the ratio is kriged: a sum over measured products of their weights (of the
+interpolation, not of the matrix) times a covariance that falls off exponentially in the logarithm of each size,
+
+``ln ratio(m, k, n) = Σⱼ wⱼ · exp(−|ln m/mⱼ|/λₘ − |ln k/kⱼ|/λₖ − |ln n/nⱼ|/λₙ)``.
+
+It is a correction of the physics and no physics itself: far from every measured shape it vanishes, and it follows silicon
+in being slower for some smaller matrices than for larger ones.
+Kriging: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, equation 2.25.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from papisim.catalog import data_folder
+from papisim.devices.either import Either
+from papisim.errors import InputError
+from papisim.spec.base import Positive, Spec
+
+Floats = NDArray[np.float64]
+
+COLUMNS = ("m", "k", "n", "weight")
+
+
+class Correction(Spec):
+    """Where measured products of a library are, and how far one speaks for others.
+
+    Attributes:
+        file: CSV of ``m, k, n, weight``, a path as it is or under the data folder.
+        m_length: λ of token-rows, k_length: of inputs, n_length: of outputs, in units of the natural logarithm.
+        spread_ratio: standard deviation of the ratio of measured to modelled time, when the weights were found.
+        noise_ratio: that of measuring the same again.
+    """
+
+    file: str
+    m_length: Positive
+    k_length: Positive
+    n_length: Positive
+    spread_ratio: Positive
+    noise_ratio: Positive
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Measured products: the logarithms of their sizes, and weights by matrix and by token-rows, 0 where not measured."""
+
+    log_m: Floats
+    log_k: Floats
+    log_n: Floats
+    weights: Floats
+
+
+def by_rows(correction: Correction, k: Either, n: Either) -> Floats:
+    """Return what measured token-rows count for matrices of these sizes; knots stand along the last axis."""
+    points = _read(correction.file)
+    shapes, back = np.unique(
+        np.stack(np.broadcast_arrays(np.atleast_1d(k), np.atleast_1d(n)), axis=-1).reshape(-1, 2), axis=0, return_inverse=True
+    )  # fmt: skip
+    log_k, log_n = np.log(shapes.astype(np.float64)).T[:, :, None]
+    distance = np.abs(log_k - points.log_k) / correction.k_length + np.abs(log_n - points.log_n) / correction.n_length
+    found = (np.exp(-distance) @ points.weights)[back.reshape(-1)]
+    return np.asarray(found if np.ndim(k) or np.ndim(n) else found[0])
+
+
+def ratio(correction: Correction, counts: Floats, m: Either) -> Either:
+    """Return measured over modelled time of ``m`` token-rows, from :func:`by_rows`; shape ``(kernels,)`` of a column."""
+    distance = np.abs(np.log(m) - _read(correction.file).log_m) / correction.m_length
+    return np.exp((counts * np.exp(-distance)).sum(axis=-1))
+
+
+@cache
+def _read(file: str) -> _Points:
+    path = Path(file)
+    path = path if path.is_file() else data_folder() / path
+    if not path.is_file():
+        raise InputError("is not there, found no correction", file=file)
+    with path.open(newline="", encoding="utf-8") as lines:
+        rows = [_numbers(row, path, line) for line, row in enumerate(csv.DictReader(lines), start=2)]
+    sizes = np.asarray(rows, dtype=np.float64)
+    matrices, matrix = np.unique(sizes[:, 1:3], axis=0, return_inverse=True)
+    rows_of, row = np.unique(sizes[:, 0], return_inverse=True)
+    weights = np.zeros((len(matrices), len(rows_of)))
+    weights[matrix.reshape(-1), row.reshape(-1)] = sizes[:, 3]
+    return _Points(np.log(rows_of), np.log(matrices[:, 0]), np.log(matrices[:, 1]), weights)
+
+
+def _numbers(row: dict[str, Any], path: Path, line: int) -> list[float]:
+    try:
+        values = [float(row[name]) for name in COLUMNS]
+        if min(values[:3]) < 1:
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            "expected sizes of at least 1 and a weight", file=str(path), line=line, field=",".join(COLUMNS)
+        ) from None
+    return values

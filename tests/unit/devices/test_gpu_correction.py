@@ -1,0 +1,110 @@
+"""A library's measured correction: what it says at measured shapes, between them and far away, and where it is silent."""
+
+import math
+
+import numpy as np
+import pytest
+
+from papisim.devices.gpu import Pool
+from papisim.devices.gpu.correction import Correction, by_rows, ratio
+from papisim.devices.gpu.linear import linear_times, roofline_times
+from papisim.errors import InputError
+from papisim.ops.kernel import FcRole, Linear
+from papisim.spec.system import load_part
+
+LENGTHS = {"m_length": 0.5, "k_length": 2.0, "n_length": 0.25, "spread_ratio": 0.05, "noise_ratio": 0.02}
+
+
+def corrected(tmp_path, rows, *, mode="corrected"):
+    path = tmp_path / "points.csv"
+    path.write_text("m,k,n,weight\n" + "".join(f"{','.join(map(str, row))}\n" for row in rows), encoding="utf-8")
+    part = load_part("h200").part
+    correction = Correction(file=str(path), **LENGTHS)
+    used = part.linear.used.model_copy(update={"correction": correction})
+    linear = part.linear.model_copy(update={"libraries": {part.linear.use: used}})
+    return part.model_copy(update={"linear": linear, "mode": mode}), correction
+
+
+def at(correction, m, k, n):
+    return ratio(correction, by_rows(correction, k, n), m)
+
+
+def test_a_point_speaks_fully_for_itself_and_less_for_others_the_further_they_are(tmp_path):
+    _, correction = corrected(tmp_path, [(64, 4096, 8192, 0.1)])
+    assert at(correction, 64, 4096, 8192) == pytest.approx(math.exp(0.1))
+    assert at(correction, 128, 4096, 8192) == pytest.approx(math.exp(0.1 * math.exp(-math.log(2) / 0.5)))
+    assert at(correction, 64, 8192, 8192) == pytest.approx(math.exp(0.1 * math.exp(-math.log(2) / 2.0)))
+    assert at(correction, 64, 4096, 16384) == pytest.approx(math.exp(0.1 * math.exp(-math.log(2) / 0.25)))
+    assert at(correction, 1, 100, 100) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_points_add_up_in_the_logarithm(tmp_path):
+    points = [(64, 4096, 8192, 0.1), (64, 4096, 4096, -0.2), (1, 4096, 8192, 0.3)]
+    _, together = corrected(tmp_path, points)
+    alone = []
+    for index, point in enumerate(points):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        alone.append(corrected(folder, [point])[1])
+    assert at(together, 20, 5000, 6000) == pytest.approx(math.prod(at(each, 20, 5000, 6000) for each in alone))
+
+
+def test_a_column_of_matrices_is_corrected_as_each_is(tmp_path):
+    part, _ = corrected(tmp_path, [(64, 4096, 8192, 0.1), (8, 2048, 1024, -0.05)])
+    m, k, n = [1, 64, 200, 8], [4096, 4096, 1024, 2048], [8192, 8192, 4096, 1024]
+    together = linear_times(part, part.linear.used, m, k, n)
+    assert together.tolist() == [
+        pytest.approx(linear_times(part, part.linear.used, *each)[0]) for each in zip(m, k, n, strict=True)
+    ]
+
+
+def test_model_is_physics_alone_and_corrected_and_table_are_not(tmp_path):
+    kernel = Linear(FcRole.QKV, 64, 4096, 8192)
+    priced = {}
+    for mode in ("model", "corrected", "table"):
+        part, _ = corrected(tmp_path, [(64, 4096, 8192, 0.2)], mode=mode)
+        priced[mode] = Pool("gpu", part.model_copy(update={"tables": None}), 1).price(kernel).time_s
+    assert priced["corrected"] == pytest.approx(priced["model"] * math.exp(0.2))
+    assert priced["table"] == priced["corrected"]
+
+
+def test_no_correction_beats_the_peaks(tmp_path):
+    part, _ = corrected(tmp_path, [(64, 4096, 8192, -9.0)])
+    assert linear_times(part, part.linear.used, 64, 4096, 8192)[0] == roofline_times(part, 64, 4096, 8192)
+
+
+def test_other_widths_run_other_kernels_which_were_not_measured(tmp_path):
+    part, _ = corrected(tmp_path, [(64, 4096, 8192, 0.2)])
+    plain, _ = corrected(tmp_path, [(64, 4096, 8192, 0.2)], mode="model")
+    times = [linear_times(each, each.linear.used, 64, 4096, 8192, element_bytes=4.0)[0] for each in (part, plain)]
+    assert times[0] == times[1]
+
+
+@pytest.mark.parametrize("row", ["64,4096,8192,", "0,4096,8192,0.1", "64,4096"])
+def test_a_point_without_sizes_or_weight_is_refused_where_it_stands(tmp_path, row):
+    (tmp_path / "p.csv").write_text(f"m,k,n,weight\n1,2,3,0.1\n{row}\n", encoding="utf-8")
+    correction = Correction(file=str(tmp_path / "p.csv"), **LENGTHS)
+    with pytest.raises(InputError, match="expected sizes of at least 1 and a weight") as caught:
+        by_rows(correction, 2, 3)
+    assert ":3" in str(caught.value)
+
+
+def test_a_correction_that_is_not_there_is_said_to_be_missing(tmp_path):
+    with pytest.raises(InputError, match="found no correction"):
+        by_rows(Correction(file=str(tmp_path / "none.csv"), **LENGTHS), 2, 3)
+
+
+@pytest.mark.parametrize("name", ["h200", "h100"])
+def test_shipped_corrections_stay_near_their_physics_and_vanish_far_away(name):
+    part = load_part(name).part
+    for library in part.linear.libraries.values():
+        if library.correction is None:
+            continue
+        physics = part.model_copy(update={"mode": "model"})
+        m, k, n = (grid.ravel() for grid in np.meshgrid([1, 16, 64, 200, 1024], [2048, 5120, 13824], [5120, 13824]))
+        ratios = linear_times(part, library, m, k, n) / linear_times(physics, library, m, k, n)
+        assert ratios.min() > 0.7
+        assert ratios.max() < 1.5
+        assert not np.allclose(ratios, 1.0, atol=1e-3)
+        far = (linear_times(each, library, 1, 16, 2**22)[0] for each in (part, physics))
+        assert next(far) == pytest.approx(next(far), rel=1e-3)
