@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ from rich.table import Table
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.cli._options import format_option, print_json
-from papisim.errors import CheckFailed
+from papisim.errors import CheckFailed, InputError
 from papisim.report.console import console
+from papisim.report.figures.validation import Cloud, draw
 from papisim.results.gpu_tables import read_tables
 from papisim.results.gpu_validation import Compared as OnGpu
 from papisim.results.gpu_validation import Ridge, compare, ridges
-from papisim.results.pim_validation import Compared, golden_points, meets_limits, published, summary
+from papisim.results.pim_validation import Compared, Golden, golden_points, meets_limits, published, summary
 from papisim.spec.system import load_part, load_system
 
 _MAPPINGS = ("attacc_released", "physical")
+_REGIMES = ("memory", "transition", "compute")
+_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 @click.command(name="validate")
@@ -30,8 +34,15 @@ _MAPPINGS = ("attacc_released", "physical")
     metavar="DIR",
     help="Folder with golden tables (ramulator_hbm3pim_attention*.csv) and measured tables of GPUs.",
 )
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw predicted against measured, by family and regime: .png, .pdf or .svg.",
+)
+@click.option("--force", is_flag=True, help="Replace the file of --figure.")
 @format_option("table", "json")
-def command(data: Path | None, output: str) -> None:
+def command(data: Path | None, figure: Path | None, output: str, *, force: bool) -> None:
     """Compare the device models with published figures, measured tables and, given --data, cycle-level golden counts.
 
     GPU tables are those shipped and those in --data, known by their columns: of kernels/, vidur, aiconfigurator and
@@ -40,19 +51,24 @@ def command(data: Path | None, output: str) -> None:
     The released mapping must meet every golden count; the physical one, which does not copy the released generator's
     schedule, is shown beside it. Ends with status 1 when something promised is not met.
 
+    Tables of a power meter that had not settled, as aiconfigurator's of short kernels, show what ran before: their joules are
+    compared whole and where it had, each beside how far two measurements of nearly the same kernel are apart.
+
     \b
     Example:
-      papisim validate
+      papisim validate --figure scatter.png
     """
+    _check(figure, force=force)
     figures = published()
-    golden = []
+    points = []
     if data is not None and any(data.glob("**/ramulator_hbm3pim_attention*.csv")):
-        golden = summary(point for mapping in _MAPPINGS for point in golden_points(data, mapping))
+        points = [point for mapping in _MAPPINGS for point in golden_points(data, mapping)]
+    golden = summary(points) if points else []
     gpus, bends = _compare_gpus(data)
     if output == "json":
         print_json({
             "schema": "papisim/validation/1",
-            "published": [figure._asdict() for figure in figures],
+            "published": [compared._asdict() for compared in figures],
             "golden": golden,
             "gpu": [each.row() for each in gpus],
             "ridges": [asdict(ridge) for ridge in bends],
@@ -65,12 +81,47 @@ def command(data: Path | None, output: str) -> None:
             _print_gpus(gpus)
         if bends:
             _print_ridges(bends)
-    missed = [figure.what for figure in figures if figure.within is False]
+    if figure is not None:
+        draw([*_clouds(gpus), *_golden_clouds(points)], figure)
+        click.echo(f"papisim: wrote {figure}", err=True)
+    missed = [compared.what for compared in figures if compared.within is False]
     missed += [
         f"golden counts, {_power(row)}" for row in golden if row["mapping"] == _MAPPINGS[0] and not meets_limits(row)
     ]
     if missed:
         raise CheckFailed(f"not met: {'; '.join(missed)}")
+
+
+def _check(figure: Path | None, *, force: bool) -> None:
+    """Refuse a figure that cannot be written before anything is compared."""
+    if figure is None:
+        return
+    if figure.suffix not in _SUFFIXES:
+        raise InputError(
+            f"found '{figure.suffix}', expected one of {', '.join(_SUFFIXES)}", file=str(figure), field="--figure"
+        )
+    if figure.exists() and not force:
+        raise InputError("exists already; --force overwrites it", file=str(figure))
+    if not figure.absolute().parent.is_dir():
+        raise InputError("is in no folder that is there", file=str(figure), field="--figure")
+
+
+def _clouds(rows: list[OnGpu]) -> Iterator[Cloud]:
+    """Yield the points of each comparison: of matrix products by regime, of others by GPU."""
+    split = {(row.gpu, row.family, row.table, row.library) for row in rows if row.regime in _REGIMES}
+    for row in rows:
+        whole = (row.gpu, row.family, row.table, row.library) not in split
+        if row.regime in _REGIMES or (row.regime == "all" and whole):
+            label = row.gpu if whole else row.regime
+            unit = "J" if row.panel == "energy" else "s"
+            yield Cloud(f"{row.panel}, {unit}", label, row.points[0].tolist(), row.points[1].tolist())
+
+
+def _golden_clouds(points: Sequence[Golden]) -> Iterator[Cloud]:
+    for mapping in dict.fromkeys(point.mapping for point in points):
+        mine = [point for point in points if point.mapping == mapping]
+        cycles = [float(point.golden_cycles) for point in mine], [float(point.cycles) for point in mine]
+        yield Cloud("attention on PIM, cycles", mapping, *cycles)
 
 
 def _compare_gpus(data: Path | None) -> tuple[list[OnGpu], list[Ridge]]:
@@ -95,7 +146,7 @@ def _print_ridges(rows: list[Ridge]) -> None:
 
 
 def _print_gpus(rows: list[OnGpu]) -> None:
-    columns = ("GPU", "what", "table", "by", "bound", "kernels", "mean |error|", "95 % within", "bias", "roofline")
+    columns = ("GPU", "what", "table", "by", "bound", "kernels", "mean |error|", "95 % within", "bias", "to beat")
     table = Table(*columns, title="Measured on GPUs")
     for row in rows:
         errors = row.errors
