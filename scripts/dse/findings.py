@@ -41,13 +41,13 @@ def alpha(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def attention_link(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Tokens/s over those with PCIe, and the share of communication."""
+    """Tokens/s over those with CXL, and the shares of communication and of the link."""
     rows, columns = ["trace", "links.pcie.count", "batch", "tlp"], ["links.pcie.part"]
     rates = _table(frame, RATE, rows, columns)
     shares = 100 * _table(frame, "communication_ratio", rows, columns)
     links = 100 * _table(frame, "attention_link_ratio", rows, columns)
     return {
-        "tokens/s over PCIe": _over(rates, rates["pcie5_x16"]),
+        "tokens/s over CXL": _over(rates, rates["cxl3_x16"]),
         "communication, % of decoding": shares,
         "the link to Attn-PIM, % of the run": links,
     }
