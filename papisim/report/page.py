@@ -113,7 +113,21 @@ class Listing:
     lines: Sequence[str]
 
 
-Item = Chart | Table | Listing
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was drawn elsewhere, and what it shows in words."""
+
+    title: str
+    png: bytes
+    alt: str
+
+    @property
+    def url(self) -> str:
+        """The picture itself, as an address that leads nowhere."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+Item = Chart | Table | Listing | Picture
 
 
 @dataclass
@@ -131,7 +145,7 @@ class Section:
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
 
     def add(self, *items: Item | None) -> None:
-        """Add what there is: charts, tables, listings; None is left out."""
+        """Add what there is: charts, tables, pictures, listings; None is left out."""
         self.items += [item for item in items if item is not None]
 
 
@@ -204,6 +218,8 @@ def heading(column: str) -> str:
     """Return a column's name as people write it: ``ttft_mean_s`` becomes ``ttft mean``."""
     unit = units.unit_of(column)
     name = column if unit is None else column[: -len(unit)].rstrip("_")
+    if "." in name:  # a field's path is written as --set takes it
+        return name
     return name.replace("_", " ").strip() or column
 
 

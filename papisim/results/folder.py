@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from papisim.errors import InputError
+from papisim.errors import InputError, MissingExtra
 from papisim.results.store import MANIFEST, MANIFEST_SCHEMA
 
 if TYPE_CHECKING:
@@ -39,19 +39,22 @@ class Results:
 
     def has(self, name: str) -> bool:
         """Tell whether there is a frame of that name."""
-        return (self.folder / f"{name}.csv").is_file()
+        return any((self.folder / f"{name}{suffix}").is_file() for suffix in (".csv", ".parquet"))
 
     def frame(self, name: str) -> pd.DataFrame:
         """Return a frame.
 
         Raises:
             InputError: there is none, or it cannot be read.
+            MissingExtra: it is in parquet, and pyarrow is not installed.
         """
         import pandas as pd  # noqa: PLC0415 - start-up time
 
-        path = self.folder / f"{name}.csv"
+        path, parquet = self.folder / f"{name}.csv", self.folder / f"{name}.parquet"
         try:
-            return pd.read_csv(path)
+            return pd.read_parquet(parquet) if parquet.is_file() else pd.read_csv(path)
+        except ImportError:
+            raise MissingExtra(f"reading {parquet}", "pyarrow", "sweep") from None
         except FileNotFoundError:
             raise InputError(f"there is no such file, expected the frame '{name}'", file=str(path)) from None
         except (ValueError, OSError) as error:

@@ -13,6 +13,8 @@ def axis(title: str, unit: str | None = None, **more: Any) -> dict[str, Any]:
     """Return a plotly axis whose ticks carry SI prefixes and the symbol of a unit of :data:`papisim.units.UNITS`."""
     if unit == "ratio":
         more = {"tickformat": ".0%", **more}
+    elif unit == "tokens_per_s":  # a prefix does not go with it
+        title, more = f"{title}, {symbol(unit)}", {"tickformat": ",~g", **more}
     elif unit is not None:
         more = {"tickformat": "~s", "ticksuffix": symbol(unit), **more}
     return {"title": {"text": title}, **more}

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from papisim.cli import papisim
 from papisim.engine.run import simulate
 from papisim.results.comparison import Comparison
 from papisim.results.folder import Results, read_results
@@ -26,3 +28,37 @@ def compared(tmp_path_factory) -> Results:
     options = (RunOptions(hw=label, trace="llama7b", batch_size=4) for label in labels)
     Comparison(labels, tuple(simulate(load_experiment(each)) for each in options)).write(folder)
     return read_results(folder)
+
+
+SPACE = """
+schema: papisim/sweep/1
+description: Stacks and batch
+base: {hw: papi, trace: llama7b}
+space:
+  placement: [papi, "pinned:gpu"]
+  devices.fc_pim.count: [12, 24]
+  batch: [1, 2]
+constraints: {slo: tpot_mean_s <= 2 ms}
+"""
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory) -> Results:
+    """Results of a sweep of eight points, some of which break a constraint."""
+    folder: Path = tmp_path_factory.mktemp("results")
+    (folder / "space.yaml").write_text(SPACE)
+    command(str(folder / "space.yaml"), "--out", str(folder / "swept"), "--frame", "csv", "--quiet", name="sweep")
+    return read_results(folder / "swept")
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory) -> Results:
+    """Results of a reproduced figure that takes no run."""
+    folder: Path = tmp_path_factory.mktemp("results") / "reproduced"
+    command("fig6", "--out", str(folder), "--quiet", name="reproduce")
+    return read_results(folder)
+
+
+def command(*arguments: str, name: str) -> None:
+    done = CliRunner().invoke(papisim, [name, *arguments])
+    assert done.exit_code == 0, done.output

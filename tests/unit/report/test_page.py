@@ -88,6 +88,7 @@ def test_a_table_is_cut_where_nobody_would_read_on_and_says_so():
         ("rows", 12345, "rows", "12,345"),
         ("tpot_s", float("nan"), "tpot", "—"),
         ("fc_device", "gpu", "fc device", "gpu"),
+        ("devices.fc_pim.count", 12, "devices.fc_pim.count", "12"),
     ],
 )
 def test_the_suffix_of_a_column_is_the_unit_of_its_cells(column, value, name, text):
@@ -127,10 +128,10 @@ def charts(page: Page) -> list[Chart]:
     return [item for section in page.sections for item in section.items if isinstance(item, Chart)]
 
 
-@pytest.mark.parametrize("kind", ["papi_results", "compared"])
-def test_every_figure_is_one_that_plotly_accepts(kind, request):
+@pytest.mark.parametrize(("kind", "n"), [("papi_results", 9), ("compared", 9), ("swept", 5), ("reproduced", 1)])
+def test_every_figure_is_one_that_plotly_accepts(kind, n, request):
     page = page_of(request.getfixturevalue(kind))
-    assert len(charts(page)) >= 9
+    assert len(charts(page)) >= n
     for chart in charts(page):
         figure = re.sub(r'"\$\w+(/\d+)?"', '"#123456"', chart.json)
         assert objects.Figure(json.loads(figure)).data, chart.title
