@@ -11,9 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from papisim.errors import InputError
+from papisim.spec.yaml import while_unchanged
 
 _HEAD = 1 << 16
 PIECE = 1 << 20
+
+
+@while_unchanged
+def _sha256(path: Path | str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class TextFile:
@@ -46,8 +53,8 @@ class TextFile:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file's bytes, as they are on disk."""
-        with self._refusing(), self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with self._refusing():
+            return _sha256(self.path)
 
     @contextmanager
     def _open(self) -> Iterator[io.TextIOWrapper]:
