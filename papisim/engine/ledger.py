@@ -70,6 +70,7 @@ class StepRow:
         tokens: tokens it emitted.
         time_s: how long it took.
         stalled_s: how much of that it waited for a device that stood still.
+        overlapped_s: what its phases take more than it, since some run at the same time.
         time_by: seconds by category.
         busy_by: seconds by device or link.
         fc_flop_by: FLOP of FC kernels by device.
@@ -89,6 +90,7 @@ class StepRow:
     tokens: int = 0
     time_s: float = 0.0
     stalled_s: float = 0.0
+    overlapped_s: float = 0.0
     time_by: dict[Category, float] = field(default_factory=lambda: dict.fromkeys(Category, 0.0))
     busy_by: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     fc_flop_by: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -135,6 +137,7 @@ class Segment:
         times_s: seconds of each, shape (n_steps,).
         time_s: seconds of all.
         stalled_s: of the last, what it waited for a device that stood still.
+        overlapped_s: of each, what its phases take more than it, since some run at the same time.
     """
 
     kind: StepKind
@@ -156,6 +159,7 @@ class Segment:
     last_tokens: int = 0
     first_tokens: int = 0
     stalled_s: float = 0.0
+    overlapped_s: float = 0.0
     phases: tuple[Phase, ...] = ()
     growing: tuple[tuple[Phase, AttentionRun], ...] = ()
 
@@ -229,6 +233,7 @@ class Segment:
                 tokens=self.last_tokens if number == self.n_steps - 1 else self.tokens,
                 time_s=time_s,
                 stalled_s=self.stalled_s if number == self.n_steps - 1 else 0.0,
+                overlapped_s=self.overlapped_s,
                 time_by={category: sums.time_by.get(category, 0.0) for category in Category},
                 busy_by=sums.busy_by,
                 fc_flop_by=sums.fc_flop_by,
@@ -317,6 +322,7 @@ class Totals:
         round_tokens: tokens emitted by requests that decoded.
         time_s: seconds.
         stalled_s: seconds of these in which a device stood still.
+        overlapped_s: what phases take more than steps, since some run at the same time.
         parts: how often each part that steps share ran.
         varying: what all else adds up to.
     """
@@ -330,6 +336,7 @@ class Totals:
     round_tokens: int = 0
     time_s: float = 0.0
     stalled_s: float = 0.0
+    overlapped_s: float = 0.0
     parts: Counter[Part] = field(default_factory=Counter)
     varying: Sums = field(default_factory=Sums)
 
@@ -345,6 +352,7 @@ class Totals:
         self.round_tokens += segment.emitted - segment.first_tokens
         self.time_s += segment.time_s
         self.stalled_s += segment.stalled_s
+        self.overlapped_s += n_steps * segment.overlapped_s
         for part in segment.layout:
             self.parts[part] += n_steps
         if len(self.parts) > _PARTS_KEPT:
@@ -375,6 +383,7 @@ class Ledger:
         segments: in the order they ran.
         requests: in the order they arrived.
         totals: sums by kind of step.
+        between: sums over messages between servers.
         drafted_at: how many drafts reached each position, from 1.
         accepted_at: how many were accepted at least up to each position.
         peak_kv_by: most bytes of KV caches in use at once, by server.
@@ -403,6 +412,7 @@ class Ledger:
     segments: list[Segment] = field(default_factory=list)
     requests: list[RequestRow] = field(default_factory=list)
     totals: dict[StepKind, Totals] = field(default_factory=lambda: {kind: Totals() for kind in StepKind})
+    between: Sums = field(default_factory=Sums)
     drafted_at: Counter[int] = field(default_factory=Counter)
     accepted_at: Counter[int] = field(default_factory=Counter)
     peak_kv_by: dict[str, float] = field(default_factory=dict)
@@ -468,6 +478,10 @@ class Ledger:
             there = {"iteration": segment.index, "rlp": segment.rlp, "rows": segment.rows}
             self.switches.append({**there, "from": before, "to": device})
 
+    def moved(self, phase: Phase) -> None:
+        """Write down a message between servers, which is in no step."""
+        self.between.add(phase)
+
     def arrived(self, row: RequestRow) -> None:
         """Write down a request that has arrived."""
         self._count(row.arrival_s, +1)
@@ -502,8 +516,10 @@ class Ledger:
         return [step for segment in self.segments for step in segment.steps(self.static_w)]
 
     def sums(self, *kinds: StepKind) -> Sums:
-        """Return what the phases of all steps of some kinds add up to; of every kind, if none is named."""
+        """Return what the phases of all steps of some kinds add up to; if none is named, of every kind and all messages."""
         sums = Sums()
+        if not kinds:
+            sums.add_times(self.between)
         for kind in kinds or StepKind:
             sums.add_times(self.totals[kind].sums())
         return sums

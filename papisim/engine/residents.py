@@ -46,6 +46,7 @@ class Residents:
         prefilling: who is admitted and has prompt tokens to be computed.
         batch: who decodes.
         pages: the KV cache.
+        leaving: whose prompts are complete and whose caches are being sent to another server.
         moves: caches to be moved over a link when the next step begins.
         refused: who ended here, and why, since the server last asked.
     """
@@ -57,18 +58,20 @@ class Residents:
         self.waiting: deque[RequestRow] = deque()
         self.prefilling: list[RequestRow] = []
         self.batch = Batch()
+        self.leaving: list[RequestRow] = []
         self.moves: list[Phase] = []
         self.refused: list[tuple[RequestRow, str]] = []
 
     @property
     def admitted(self) -> int:
         """Requests that are admitted, decoding or not yet."""
-        return len(self.batch) + len(self.prefilling)
+        return len(self.batch) + len(self.prefilling) + len(self.leaving)
 
     @property
     def cached_tokens(self) -> int:
         """Tokens in all caches."""
-        return self.batch.cached_tokens + sum(row.computed_tokens for row in self.prefilling)
+        others = (*self.prefilling, *self.leaving)
+        return self.batch.cached_tokens + sum(row.computed_tokens for row in others)
 
     @property
     def may_be_joined(self) -> bool:
@@ -111,6 +114,11 @@ class Residents:
             row.swapped = False
         self.batch.join(rows)
 
+    def sent(self, row: RequestRow) -> None:
+        """Free the pages of a request whose cache is on another server now."""
+        self.leaving.remove(row)
+        self.pages.give_back(row)
+
     def chunks(self, tokens: Iterable[int]) -> list[Chunk]:
         """Return whose prompts are computed how far; tokens are those of a plan for all who prefill."""
         return [(row, count) for row, count in zip(self.prefilling, tokens, strict=False) if count]
@@ -146,8 +154,8 @@ class Residents:
 
     def drop_all(self) -> list[RequestRow]:
         """Take out everyone, waiting or admitted, and free the KV cache."""
-        rows = [*self.batch.drop_all(), *self.prefilling, *self.waiting]
-        self.prefilling = []
+        rows = [*self.batch.drop_all(), *self.prefilling, *self.waiting, *self.leaving]
+        self.prefilling, self.leaving = [], []
         self.waiting.clear()
         for row in rows:
             self.pages.give_back(row)

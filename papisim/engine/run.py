@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import simpy
 
+from papisim import catalog
 from papisim.engine.arrivals import Arrivals, Progress
 from papisim.engine.build import (
     Machine,
@@ -21,9 +23,11 @@ from papisim.engine.build import (
     build_workload,
     plan_memory,
 )
+from papisim.engine.disaggregation import Groups, HandOver
 from papisim.engine.drafting.base import DraftContext
 from papisim.engine.faults import bring
 from papisim.engine.ledger import Ledger
+from papisim.engine.overlap import Overlap
 from papisim.engine.pipeline import build_planner
 from papisim.engine.probe import Probe
 from papisim.engine.replicas import Replicas
@@ -32,8 +36,9 @@ from papisim.engine.server import Server
 from papisim.engine.speculation import Speculator
 from papisim.engine.step import StepPlanner
 from papisim.engine.stepping import Stepper
-from papisim.errors import PapisimError
+from papisim.errors import InputError, PapisimError, did_you_mean
 from papisim.ops.trace import KernelTrace, read_trace
+from papisim.policies.batching.base import BatchingPolicy
 from papisim.spec.experiment import Experiment
 from papisim.workloads.base import WorkloadSource
 
@@ -77,27 +82,29 @@ def simulate(
     """
     trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
     machine = machine or build_machine(experiment.system)
-    names = _server_names(machine.name, experiment.routing.replicas)
     keeps_rows = experiment.metrics == "exact"
-    ledger = Ledger(machine.static_w, len(names), keeps_rows=keeps_rows, slo=experiment.slo)
+    ledger = Ledger(machine.static_w, keeps_rows=keeps_rows, slo=experiment.slo)
     env = simpy.Environment()
     arrivals = Arrivals(env, source or build_workload(experiment), ledger, progress or (lambda ended, seconds: None))
-    servers = [
-        build_server(
-            env,
-            name,
-            experiment,
-            trace,
-            machine=machine,
-            arrivals=arrivals,
-            ledger=ledger,
-            probe=probe,
-            planner=planner,
-        )
-        for name in names
-    ]
-    replicas = Replicas(servers, build_routing(experiment))
-    arrivals.to(replicas.deliver, replicas.notify)
+    make = partial(
+        build_server,
+        env,
+        experiment=experiment,
+        trace=trace,
+        machine=machine,
+        arrivals=arrivals,
+        ledger=ledger,
+        probe=probe,
+        planner=planner,
+    )
+    if experiment.batching.kind == "disaggregated":
+        servers = _disaggregated(env, experiment, make, machine=machine, arrivals=arrivals, ledger=ledger)
+    else:
+        names = _server_names(machine.name, experiment.routing.replicas)
+        servers = [make(name) for name in names]
+        replicas = Replicas(servers, build_routing(experiment))
+        arrivals.to(replicas.deliver, replicas.notify)
+    ledger.n_servers = len(servers)
     bring(env, experiment.system.spec.fault, servers)
     with _few_collections():
         env.run()
@@ -117,6 +124,43 @@ def _few_collections() -> Iterator[None]:
         gc.set_threshold(*thresholds)
 
 
+def _disaggregated(
+    env: simpy.Environment,
+    experiment: Experiment,
+    make: Callable[..., Server],
+    *,
+    machine: Machine,
+    arrivals: Arrivals,
+    ledger: Ledger,
+) -> list[Server]:
+    """Make the servers of both groups and let requests arrive at them.
+
+    Raises:
+        InputError: the link is unknown, or there are replicas besides.
+    """
+    options = experiment.batching
+    if experiment.routing.replicas > 1:
+        raise InputError("routing.replicas: disaggregated batching says itself how many machines there are")
+    link = machine.links.get(options.link)
+    if link is None:
+        hint = did_you_mean(options.link, machine.links)
+        raise InputError(f"batching.link: no link '{options.link}' in {machine.name}; {hint}")
+    groups = Groups(env, ledger, link)
+    module = catalog.load_kind("papisim.policies.batching", options.kind)
+    prefill = [
+        make(name, batching=module.Prefill(options), hand_over=groups.hand_over)
+        for name in _group(machine.name, "prefill", options.prefill_machines)
+    ]
+    decode = [make(name, may_come=lambda: True) for name in _group(machine.name, "decode", options.decode_machines)]
+    groups.serve(prefill, decode)
+    arrivals.to(groups.deliver, groups.notify)
+    return [*prefill, *decode]
+
+
+def _group(machine: str, group: str, count: int) -> list[str]:
+    return [f"{machine}.{group}[{index}]" for index in range(count)]
+
+
 def _server_names(machine: str, count: int) -> list[str]:
     return [machine] if count == 1 else [f"{machine}[{index}]" for index in range(count)]
 
@@ -129,25 +173,42 @@ def planner_of(experiment: Experiment, trace: KernelTrace, machine: Machine) -> 
 def build_server(
     env: simpy.Environment,
     name: str,
+    *,
     experiment: Experiment,
     trace: KernelTrace,
-    *,
     machine: Machine,
     arrivals: Arrivals,
     ledger: Ledger,
     probe: Probe | None,
     planner: StepPlanner | None = None,
+    batching: BatchingPolicy | None = None,
+    may_come: Callable[[], bool] | None = None,
+    hand_over: HandOver | None = None,
 ) -> Server:
     """Make a server on a machine, with requests, KV cache and policies of its own.
 
     Several servers may share the clock, the arrivals and the ledger.
+
+    Args:
+        env: the simulation's clock.
+        name: of the server.
+        experiment: what its policies are.
+        trace: the model.
+        machine: the hardware.
+        arrivals: where requests come from.
+        ledger: where everything is written down.
+        probe: watches, if given.
+        planner: turns steps into phases; made here, if None.
+        batching: who admits; the experiment's policy, if None.
+        may_come: tells whether requests may still come to it; as arrivals do, if None.
+        hand_over: takes requests whose prompts are complete to where they decode; here, if None.
     """
     planner = planner or planner_of(experiment, trace, machine)
     context = DraftContext(machine, trace, planner, experiment.seed, experiment.fold)
     speculator = build_speculator(experiment, context)
     memory = plan_memory(machine, trace, speculator.source.demand, experiment.kv.utilisation_ratio)
     ledger.kv_capacity_bytes += memory.kv_capacity_bytes
-    batching = build_batching(experiment)
+    batching = batching or build_batching(experiment)
     residents = Residents(machine, memory, experiment.kv, batching)
     stepper = Stepper(
         env,
@@ -157,10 +218,12 @@ def build_server(
         residents=residents,
         planner=planner,
         speculator=speculator,
+        overlap=Overlap(experiment.overlap, planner, machine, trace.model),
         ledger=ledger,
-        may_come=lambda: arrivals.may_come,
+        may_come=may_come or (lambda: arrivals.may_come),
         fast_forward=experiment.fast_forward,
         probe=probe,
+        hand_over=hand_over and partial(hand_over, memory.kv_token_bytes),
     )
     return Server(
         env,

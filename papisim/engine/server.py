@@ -104,6 +104,19 @@ class Server:
             news, self._news = self._news, None
             news.succeed()
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens still to be computed of the prompts that have been admitted."""
+        return sum(row.prompt_left for row in self._residents.prefilling)
+
+    def let_go(self, row: RequestRow) -> bool:
+        """Free what a request holds whose cache has been sent away; False if it was lost before that."""
+        if row.outcome is not None:
+            return False
+        self._residents.sent(row)
+        self.notify()
+        return True
+
     def suffer(self, fault: Stall | Loss) -> None:
         """Take what happens to a device or link, if it has a role here."""
         if self.down is not None or fault.resource not in self._resources:

@@ -15,11 +15,13 @@ from papisim.engine.batch import Ints
 from papisim.engine.build import Machine, Memory
 from papisim.engine.faults import Loss, Stall
 from papisim.engine.ledger import Ledger, RequestRow, Segment, StepKind
+from papisim.engine.overlap import Overlap
 from papisim.engine.phase import Phase
 from papisim.engine.probe import Probe
 from papisim.engine.residents import Chunk, Residents
 from papisim.engine.speculation import Iteration, Speculator
 from papisim.engine.step import NOTHING, Layout, StepPlanner
+from papisim.errors import NotModelled
 from papisim.ops.lower import KvLengths, Prompts, chunk_lengths, decode_lengths, decode_shape
 from papisim.policies.speculation.base import Round
 
@@ -35,12 +37,14 @@ class _Decoding(NamedTuple):
         layout: phases that it shares with other steps.
         phases: its other phases.
         iteration: its drafts; None in a steady iteration.
+        time_s: what it takes, where that is not the sum of its phases since they overlap.
     """
 
     rows: Ints | int
     layout: Layout
     phases: list[Phase]
     iteration: Iteration | None
+    time_s: float | None = None
 
     def total_rows(self, rlp: int) -> int:
         """Token-rows of all requests that decode."""
@@ -65,10 +69,12 @@ class Stepper:
         residents: whose requests they are.
         planner: turns steps into phases.
         speculator: what is drafted and accepted.
+        overlap: what of a step runs at the same time.
         ledger: where everything is written down.
         may_come: tells whether requests may still arrive.
         fast_forward: run many iterations at once where that is exact.
         probe: watches, if given.
+        hand_over: takes requests whose prompts are complete to where they decode; they decode here, if None.
     """
 
     def __init__(
@@ -81,17 +87,23 @@ class Stepper:
         residents: Residents,
         planner: StepPlanner,
         speculator: Speculator,
+        overlap: Overlap,
         ledger: Ledger,
         may_come: Callable[[], bool],
         fast_forward: bool,
         probe: Probe | None,
+        hand_over: Callable[[RequestRow], None] | None = None,
     ) -> None:
         self._env, self._name, self._memory = env, name, memory
         self._residents, self._planner, self._speculator = residents, planner, speculator
         self._ledger, self._may_come, self._probe = ledger, may_come, probe
         self._static_w, self._fold = machine.static_w, planner.fold
         self._gaps = ledger.latencies["itl"]
-        self._steady = fast_forward and probe is None and speculator.steady_tlp is not None
+        if overlap.is_on and (probe is not None or speculator.steady_tlp is None):
+            raise NotModelled("overlap with drafts that may change, or watched phase by phase, is not modelled")
+        self._overlap, self._hand_over = overlap, hand_over
+        self._steady = (fast_forward or overlap.is_on) and probe is None and speculator.steady_tlp is not None
+        self._many = self._steady and fast_forward and not overlap.of_decoding
         self._tlp = float(speculator.steady_tlp or 1)
         self._counts = {StepKind.PREFILL: 0, StepKind.DECODE: 0}
         self._cuttable = False
@@ -148,7 +160,7 @@ class Stepper:
         if self._probe is not None:
             wanted = self._probe.layers(self._name, self._env.now, self._counts[StepKind.DECODE])
             self._planner.fold = self._fold and not wanted
-        if decode and not chunks and self._steady and not self._residents.moves:
+        if decode and not chunks and self._many and not self._residents.moves:
             return (yield from self._many_iterations())
         iteration = None
         if decode:
@@ -182,6 +194,11 @@ class Stepper:
             iteration = self._speculator.prepare(self._counts[StepKind.DECODE], batch, prompts)
             return _Decoding(iteration.rows, NOTHING, iteration.phases, iteration)
         rlp = len(batch)
+        if self._overlap.of_decoding or (self._overlap.is_on and prompts is not None):
+            together = self._overlap.step(batch, tlp, prompts)
+            host = self._speculator.host(rlp, tlp)
+            time_s = together.time_s + sum(phase.time_s * phase.repeats for phase in host)
+            return _Decoding(tlp, together.layout, together.phases + host, None, time_s)
         shape, lengths = decode_shape(rlp, rlp * tlp), self._decode_lengths(tlp)
         if prompts is None:
             layout, phases = self._planner.work(shape, lengths, None, in_order=False)
@@ -204,8 +221,13 @@ class Stepper:
             layout, phases = self._planner.work(prompts.shape, None, prompts.lengths, in_order=in_order)
         phases = [*self._residents.moves, *phases]
         self._residents.moves.clear()
-        time_s = layout.time_s + sum(phase.time_s * phase.repeats for phase in phases)
-        step = self._open(_kind(decoding, prompts), rlp + len(chunks), layout, np.array([time_s]))
+        alone_s = layout.time_s + sum(phase.time_s * phase.repeats for phase in phases)
+        overlapped_s = 0.0
+        if decoding is not None and decoding.time_s is not None:
+            overlapped_s = decoding.layout.time_s - decoding.time_s
+            overlapped_s += sum(phase.time_s * phase.repeats for phase in decoding.phases)
+        step = self._open(_kind(decoding, prompts), rlp + len(chunks), layout, np.array([alone_s - overlapped_s]))
+        step.overlapped_s = overlapped_s
         step.decoding, step.phases = rlp, tuple(phases)
         step.prompt_tokens = 0 if prompts is None else prompts.lengths.query_tokens
         step.rows = rows + step.prompt_tokens
@@ -263,7 +285,13 @@ class Stepper:
             if row.emitted_tokens == row.output_tokens:
                 ended.append(row)
         self._leave(ended)
-        self._residents.batch.join([row for row in complete if row.emitted_tokens < row.output_tokens])
+        going_on = [row for row in complete if row.emitted_tokens < row.output_tokens]
+        if self._hand_over is None:
+            self._residents.batch.join(going_on)
+        else:
+            self._residents.leaving += going_on
+            for row in going_on:
+                self._hand_over(row)
         return ended
 
     def _many_iterations(self) -> Ending:
@@ -282,7 +310,7 @@ class Stepper:
         step.phases, step.growing = tuple(host), tuple(growing)
         yield from self._pass(step, cuttable=cuttable)
         done = step.n_steps
-        self._stretch = max(_FIRST_STRETCH, 2 * done)
+        self._stretch = max(_FIRST_STRETCH, 2 * done) if done < n else 2 * max(self._stretch, n)
         step.decoding = rlp
         step.rows = step.tokens = rlp * tlp
         residents.pages.grow(batch, done * tlp)

@@ -68,6 +68,7 @@ def _steps(run: Run) -> list[dict[str, Any]]:
             "start_s": step.start_s,
             "time_s": step.time_s,
             "stalled_s": step.stalled_s,
+            "overlapped_s": step.overlapped_s,
             "rlp": step.rlp,
             "tlp": step.tlp,
             "rows": step.rows,

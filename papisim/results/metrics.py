@@ -30,6 +30,7 @@ def summarise(run: Run) -> dict[str, Any]:
     - ``throughput_tokens_per_s``: tokens emitted over the makespan.
     - ``prefill_s``, ``decode_s``, ``mixed_s``: time of steps that compute prompts, decode, or do both.
     - ``stalled_s``: time that steps waited for devices that stood still.
+    - ``overlapped_s``: time that phases took more than the steps they are in, since some ran at the same time.
     - ``throughput_requests_per_s``: requests served over the makespan.
     - ``ttft_…_s``: time to first token, from a request's arrival to the end of the step that completed its prompt.
     - ``tpot_…_s``: time per output token, ``(last − first token) / (tokens − 1)``, of served requests with more than one.
@@ -67,6 +68,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "quantisation": experiment.quantisation.model_dump(),
         "batching": experiment.batching.model_dump(),
         "kv": experiment.kv.model_dump(),
+        "overlap": experiment.overlap.model_dump(),
         "routing": experiment.routing.model_dump(),
         "seed": experiment.seed,
         "metrics": experiment.metrics,
@@ -78,6 +80,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "throughput_tokens_per_s": _share(tokens, time_s),
         **{f"{kind.value}_s": ledger.totals[kind].time_s for kind in StepKind},
         "stalled_s": sum(kind.stalled_s for kind in ledger.totals.values()),
+        "overlapped_s": sum(kind.overlapped_s for kind in ledger.totals.values()),
         "throughput_requests_per_s": _share(served, time_s),
         **_latencies(ledger.latencies),
         "slo": experiment.slo.model_dump(),

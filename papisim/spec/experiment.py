@@ -91,7 +91,19 @@ class SloSpec(Spec):
         return all(latencies_s.get(name, 0.0) <= target for name, target in self.targets.items())
 
 
-_INLINE = ("verification", "quantisation", "kv", "routing", "slo")
+class OverlapSpec(Spec):
+    """What of a step runs at the same time (see :mod:`papisim.engine.overlap`).
+
+    Attributes:
+        kind: ``off``, ``prompts``, ``sub_batches`` or ``heads``.
+        pieces: into how many pieces ``heads`` cuts a layer's attention and what is around it.
+    """
+
+    kind: Literal["off", "prompts", "sub_batches", "heads"] = "off"
+    pieces: Annotated[int, Field(ge=2)] = 4
+
+
+_INLINE = ("verification", "quantisation", "kv", "routing", "slo", "overlap")
 #: how much is kept of a run
 Metrics = Literal["exact", "streaming"]
 #: the batching policy where none is named and requests arrive over time
@@ -116,6 +128,7 @@ class Experiment:
         kv: how KV caches are kept.
         routing: how many replicas of the machine there are, and which of them serves a request.
         slo: targets for requests' latencies.
+        overlap: what of a step runs at the same time.
         seed: the one seed of all random streams.
         fold: price identical layers once and multiply; off, every layer is simulated by itself.
         fast_forward: run iterations between which nothing changes at once; off, each is simulated by itself.
@@ -136,6 +149,7 @@ class Experiment:
     kv: KvSpec
     routing: Any
     slo: SloSpec
+    overlap: OverlapSpec
     seed: int
     fold: bool
     fast_forward: bool
@@ -164,6 +178,7 @@ class Experiment:
             "kv": self.kv.model_dump(),
             "routing": self.routing.model_dump(),
             "slo": self.slo.model_dump(),
+            "overlap": self.overlap.model_dump(),
             "seed": self.seed,
             "fold": self.fold,
             "fast_forward": self.fast_forward,
@@ -258,6 +273,7 @@ def load_experiment(options: RunOptions, read_system: Callable[..., System] = lo
         kv=_parse_kv(system, overrides["kv"]),
         routing=_parse_routing(options, overrides["routing"]),
         slo=parse(SloSpec, _inline("slo", {}, overrides["slo"])),
+        overlap=parse(OverlapSpec, _inline("overlap", {}, overrides["overlap"])),
         seed=options.seed,
         fold=options.fold,
         fast_forward=options.fast_forward,

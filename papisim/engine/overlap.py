@@ -1,0 +1,205 @@
+"""Work of one step that runs at the same time: streams that take turns on the devices and links they share.
+
+``prompts``
+    decoding and the prompts beside it are two streams, each with FC kernels of its own: while the caches' devices attend,
+    the processing units compute prompts. The weights are read once for each.
+``sub_batches``
+    the batch is split into two halves of like caches which interleave: while one attends on PIM, the other runs its FC
+    kernels (NeuPIMs, Heo et al., ASPLOS 2024). Prompts are a stream of their own. The weights are read once for each.
+``heads``
+    from QKV to projection a layer is cut into pieces by heads that follow one another from device to device: attention of
+    one piece runs while the next one's Q, K and V are computed (AttAcc, Park et al., ASPLOS 2024, head-level pipelining).
+
+What the streams take together is not calculated but simulated: every device and link serves one phase at a time, first
+come first served, in a simulation of its own within the step. Streams with several kernels in flight cannot be folded by
+multiplying a layer; where layers are folded, a few and twice as many are simulated, and the difference is extrapolated. Without
+folding all are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import simpy
+
+from papisim.engine.batch import Batch
+from papisim.engine.build import Machine
+from papisim.engine.phase import Message, Phase
+from papisim.engine.step import Layout, Part, StepPlanner
+from papisim.errors import InputError, NotModelled
+from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KvAppend, Linear
+from papisim.ops.lower import KvLengths, Prompts, StepShape, decode_lengths, decode_shape
+from papisim.ops.trace import ModelFacts
+from papisim.spec.experiment import OverlapSpec
+
+#: layers that are simulated where layers are folded, and again twice as many
+_LAYERS = 6
+
+Process = Generator[simpy.Event, Any, None]
+
+
+#: phases one after another, or several such chains at the same time
+Item = Phase | tuple[Sequence[Phase], ...]
+
+
+class Stream(NamedTuple):
+    """A part of a step that runs beside others."""
+
+    shape: StepShape
+    decode: KvLengths | None
+    prompts: KvLengths | None
+
+
+class Overlapped(NamedTuple):
+    """A step whose streams overlap.
+
+    Attributes:
+        layout: phases that it shares with other steps, of all streams.
+        phases: its other phases.
+        time_s: what it takes.
+    """
+
+    layout: Layout
+    phases: list[Phase]
+    time_s: float
+
+
+class Overlap:
+    """Lays out decoding iterations whose parts run at the same time.
+
+    Args:
+        spec: what overlaps.
+        planner: turns each part into phases.
+        machine: the hardware.
+        model: whose steps they are.
+
+    Raises:
+        NotModelled: the machine is a pipeline.
+        InputError: heads cannot be dealt out into so many pieces.
+    """
+
+    def __init__(self, spec: OverlapSpec, planner: StepPlanner, machine: Machine, model: ModelFacts) -> None:
+        if machine.stages > 1 and spec.kind != "off":
+            raise NotModelled(f"overlap {spec.kind} in a pipeline of stages is not modelled")
+        if spec.kind == "heads" and model.n_kv_heads % spec.pieces:
+            raise InputError(
+                f"overlap.pieces: found {spec.pieces}, expected a divisor of the {model.n_kv_heads} KV heads"
+            )
+        self._spec, self._planner, self._machine, self._n_layers = spec, planner, machine, model.n_layers
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything overlaps."""
+        return self._spec.kind != "off"
+
+    @property
+    def of_decoding(self) -> bool:
+        """Whether a decoding iteration without prompts overlaps with itself."""
+        return self._spec.kind in ("sub_batches", "heads")
+
+    def step(self, batch: Batch, tlp: int, prompts: Prompts | None) -> Overlapped:
+        """Lay out an iteration in which every request has as many tokens in flight, and prompts beside it."""
+        streams = self._streams(batch, tlp, prompts)
+        layouts, phases = list[Part](), list[Phase]()
+        for stream in streams:
+            layout, others = self._planner.work(*stream, in_order=False)
+            layouts += layout
+            phases += others
+        return Overlapped(Layout(layouts), phases, self._time_s(streams))
+
+    def _streams(self, batch: Batch, tlp: int, prompts: Prompts | None) -> list[Stream]:
+        if self._spec.kind == "heads":
+            whole = _decoding(batch.cached, tlp)
+            if prompts is None:
+                return [whole]
+            return [Stream(whole.shape.with_prompts(prompts), whole.decode, prompts.lengths)]
+        order = np.argsort(batch.cached, kind="stable")
+        halves = [order[::2], order[1::2]] if self._spec.kind == "sub_batches" else [order]
+        streams = [_decoding(batch.cached[half], tlp) for half in halves if len(half)]
+        return streams if prompts is None else [*streams, Stream(prompts.shape, None, prompts.lengths)]
+
+    def _time_s(self, streams: Sequence[Stream]) -> float:
+        if not self._planner.fold or self._n_layers <= 2 * _LAYERS:
+            return self._simulated_s(streams, self._n_layers)
+        few, twice = (self._simulated_s(streams, layers) for layers in (_LAYERS, 2 * _LAYERS))
+        return few + (twice - few) / _LAYERS * (self._n_layers - _LAYERS)
+
+    def _simulated_s(self, streams: Sequence[Stream], n_layers: int) -> float:
+        unfolded = [self._unfolded(stream, n_layers) for stream in streams]
+        return together_s([self._in_pieces(each) for each in unfolded] if self._spec.kind == "heads" else unfolded)
+
+    def _in_pieces(self, phases: Sequence[Phase]) -> list[Item]:
+        """Cut what each layer does from QKV to projection into equal pieces that follow one another."""
+        items: list[Item] = []
+        chain: list[Phase] = []
+        for phase in phases:
+            if not chain and FcRole.QKV not in _roles(phase):
+                items.append(phase)
+                continue
+            chain.append(self._piece(phase))
+            if FcRole.PROJECTION in _roles(phase):
+                items.append((chain,) * self._spec.pieces)
+                chain = []
+        return items
+
+    def _piece(self, phase: Phase) -> Phase:
+        """Return what a phase takes for one piece of the heads: priced anew, since launches and latencies do not shrink."""
+        pieces, (work,) = self._spec.pieces, phase.work
+        match work.item:
+            case Linear(role=FcRole.PROJECTION) as kernel:
+                part: Kernel = replace(kernel, k=kernel.k // pieces)
+            case Linear() as kernel:
+                part = replace(kernel, n=kernel.n // pieces)
+            case Attention() as kernel:
+                part = replace(kernel, n_heads=kernel.n_heads // pieces, n_kv_heads=kernel.n_kv_heads // pieces)
+            case KvAppend() as kernel:
+                part = KvAppend(kernel.new_bytes // pieces)
+            case Elementwise() as kernel:
+                sizes = (kernel.flop // pieces, kernel.read_bytes // pieces, kernel.write_bytes // pieces)
+                part = Elementwise(kernel.kernel_class, *sizes)
+            case Message() as message:
+                cost = self._machine.links[phase.resource].transfer(message.payload_bytes / pieces)
+                return phase._replace(time_s=cost.time_s)
+        return phase._replace(time_s=self._machine.price(phase.resource, part).time_s)
+
+    def _unfolded(self, stream: Stream, n_layers: int) -> list[Phase]:
+        fold, self._planner.fold = self._planner.fold, False
+        shape = replace(stream.shape, layers=None if n_layers == self._n_layers else (0, n_layers))
+        try:
+            return self._planner.work(shape, stream.decode, stream.prompts, in_order=True)[1]
+        finally:
+            self._planner.fold = fold
+
+
+def _decoding(cached: Any, tlp: int) -> Stream:
+    rlp = len(cached)
+    lengths = decode_lengths(rlp, tlp, int(cached.sum()), int(cached.max()))
+    return Stream(decode_shape(rlp, rlp * tlp), lengths, None)
+
+
+def _roles(phase: Phase) -> set[FcRole]:
+    return {work.item.role for work in phase.work if isinstance(work.item, Linear)}
+
+
+def together_s(streams: Sequence[Sequence[Item]]) -> float:
+    """Return the seconds until all streams are through, when each device and link serves one phase at a time."""
+    env = simpy.Environment()
+    resources: dict[str, simpy.Resource] = {}
+
+    def chain(items: Sequence[Item]) -> Process:
+        for item in items:
+            if isinstance(item, Phase):
+                resource = resources.setdefault(item.resource, simpy.Resource(env))
+                with resource.request() as granted:
+                    yield granted
+                    yield env.timeout(item.time_s * item.repeats)
+            else:
+                yield simpy.AllOf(env, [env.process(chain(each)) for each in item])
+
+    for items in streams:
+        env.process(chain(items))
+    env.run()
+    return float(env.now)

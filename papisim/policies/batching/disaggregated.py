@@ -1,0 +1,63 @@
+"""Prefill and decoding on machines of their own, so that neither delays the other.
+
+Some machines compute prompts and nothing else; a prompt's KV cache is then sent to another machine, which decodes (Zhong et
+al., DistServe, OSDI 2024; Patel et al., Splitwise, ISCA 2024).
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import ClassVar, Literal
+
+from papisim.policies.batching.base import BatchingView, StepPlan, whole_prompts
+from papisim.policies.batching.limits import LimitedOptions, joining
+from papisim.spec.base import Count
+
+
+class Options(LimitedOptions):
+    """How many machines do what; limits are those of each decoding machine.
+
+    Attributes:
+        prefill_tokens: most prompt tokens of a step of a machine that computes prompts; a longer prompt runs alone.
+        prefill_machines: machines that compute prompts.
+        decode_machines: machines that decode.
+        link: link of the system over which a machine that computed a prompt sends its cache.
+    """
+
+    kind: Literal["disaggregated"]
+    prefill_tokens: Count
+    prefill_machines: Count
+    decode_machines: Count
+    link: str
+
+
+class Batching:
+    """Of a machine that decodes: admits whoever fits; prompts are there, unless they must be computed again."""
+
+    joins_running: ClassVar[bool] = True
+    reserves_whole: ClassVar[bool] = False
+    must_fit: ClassVar[bool] = False
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def plan(self, view: BatchingView) -> StepPlan:
+        """Decode with all that fit."""
+        return whole_prompts(view, joining(self._options, view), decode=True)
+
+
+class Prefill:
+    """Of a machine that computes prompts: as many as a step holds, in the order of their arrival."""
+
+    joins_running: ClassVar[bool] = False
+    reserves_whole: ClassVar[bool] = False
+    must_fit: ClassVar[bool] = False
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def plan(self, view: BatchingView) -> StepPlan:
+        """Compute the prompts of those who fit."""
+        most = view.fitting(len(view.waiting))
+        within = sum(tokens <= self._options.prefill_tokens for tokens in accumulate(view.prompts(most)))
+        return whole_prompts(view, max(within, min(most, 1)), decode=False)

@@ -1,0 +1,122 @@
+"""Streams that share devices take turns: never faster than the busiest device, never slower than one after the other."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from papisim.engine.overlap import together_s
+from papisim.engine.phase import Category, Phase
+from papisim.engine.run import Run
+from papisim.errors import InputError, NotModelled
+from papisim.ops.cost import Energy
+from papisim.results.metrics import summarise
+
+Serve = Callable[..., Run]
+Runner = Callable[..., Run]
+#: as long as attention matters beside FC
+LONG = "workload.lengths={kind: fixed, input_tokens: 6000, output_tokens: 6}"
+BATCH = {"hw": "a100_attacc", "trace": "llama13b", "batch_size": 128}
+
+
+def phase(resource: str, time_s: float) -> Phase:
+    return Phase(resource, Category.OTHER, time_s, Energy())
+
+
+def test_two_streams_that_alternate_hide_one_device_behind_the_other():
+    stream = [phase("gpu", 1.0), phase("pim", 1.0)] * 5
+    assert together_s([stream]) == 10
+    assert together_s([stream, stream]) == 11, "both devices are busy all the time but for the first and last phase"
+
+
+def test_streams_on_one_device_follow_one_another():
+    assert together_s([[phase("gpu", 2.0)] * 3, [phase("gpu", 1.0)] * 4]) == 10
+
+
+def test_chains_at_the_same_time_end_with_the_last_of_them():
+    pieces = ([phase("gpu", 1.0), phase("pim", 3.0)],) * 4
+    assert together_s([[pieces, phase("gpu", 1.0)]]) == 1 + 4 * 3 + 1
+
+
+phases = st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 5)).map(lambda made: phase(*made)), max_size=12)
+
+
+@given(st.lists(phases, min_size=1, max_size=3))
+def test_together_takes_at_least_the_busiest_device_and_longest_stream_and_at_most_the_sum(
+    streams: list[list[Phase]],
+):
+    taken = together_s(streams)
+    alone = [sum(each.time_s for each in stream) for stream in streams]
+    busiest = max(sum(p.time_s for stream in streams for p in stream if p.resource == name) for name in "abc")
+    assert max(busiest, *alone) - 1e-9 <= taken <= sum(alone) + 1e-9
+
+
+@pytest.mark.parametrize("kind", ["sub_batches", "heads"])
+def test_what_overlaps_is_what_phases_take_more_than_their_step(run: Runner, kind: str):
+    result = run(**BATCH, overrides=[LONG, f"overlap.kind={kind}"])
+    for step in result.ledger.steps:
+        assert sum(step.time_by.values()) - step.overlapped_s == pytest.approx(step.time_s, rel=1e-9)
+        assert (step.overlapped_s != 0) == (step.kind == "decode")
+        assert max(step.busy_by.values()) <= step.time_s * (1 + 1e-9)
+    assert summarise(result)["n_output_tokens"] == 128 * 6
+
+
+@pytest.mark.parametrize("kind", ["sub_batches", "heads"])
+def test_extrapolated_layers_take_what_all_of_them_simulated_do(run: Runner, kind: str):
+    folded, whole = (run(**BATCH, fold=fold, overrides=[LONG, f"overlap.kind={kind}"]) for fold in (True, False))
+    assert summarise(folded)["decode_s"] == pytest.approx(summarise(whole)["decode_s"], rel=0.01)
+    assert summarise(folded)["energy_j"] == pytest.approx(summarise(whole)["energy_j"], rel=0.01)
+
+
+def test_interleaved_halves_are_faster_where_attention_is_long_and_slower_where_weights_are_read_twice(run: Runner):
+    def gain(tokens: int) -> float:
+        lengths = f"workload.lengths={{kind: fixed, input_tokens: {tokens}, output_tokens: 4}}"
+        few = ["devices.attn_pim.count=8", "kv.reserve=whole", lengths]
+        together, alone = (
+            summarise(run("a100_attacc", "llama3-8b", batch_size=64, overrides=[*few, f"overlap.kind={kind}"]))
+            for kind in ("sub_batches", "off")
+        )
+        return alone["decode_s"] / together["decode_s"]
+
+    assert gain(64) < 1
+    assert gain(8000) > 1.1
+
+
+def test_one_request_has_no_halves(run: Runner):
+    one, alone = (
+        summarise(run("a100_attacc", batch_size=1, overrides=[f"overlap.kind={kind}"]))
+        for kind in ("sub_batches", "off")
+    )
+    assert one["decode_s"] == pytest.approx(alone["decode_s"], rel=1e-6)
+
+
+def test_prompts_run_on_the_gpu_while_pim_attends(serve: Serve):
+    requests = [(0.0, 4000, 40)] * 24 + [(0.9, 3000, 5)] * 4
+    beside, mixed = (
+        serve(requests, "papi", "llama13b", overrides=[f"overlap.kind={kind}"]) for kind in ("prompts", "off")
+    )
+    overlapped = [step for step in beside.ledger.steps if step.overlapped_s]
+    assert overlapped
+    assert {step.kind for step in overlapped} == {"mixed"}
+    for step in overlapped:
+        assert step.time_s < sum(step.time_by.values())
+    assert beside.ledger.totals["decode"].overlapped_s == 0
+    assert summarise(beside)["n_output_tokens"] == summarise(mixed)["n_output_tokens"]
+
+
+@pytest.mark.parametrize("kind", ["prompts", "sub_batches", "heads"])
+def test_fast_forward_changes_nothing(serve: Serve, kind: str):
+    requests = [(0.05 * i, 300, 12) for i in range(8)]
+    fast, slow = (
+        serve(requests, "a100_attacc", fast_forward=on, overrides=[f"overlap.kind={kind}"]) for on in (True, False)
+    )
+    assert fast.ledger.end_s == pytest.approx(slow.ledger.end_s, rel=1e-9)
+    assert summarise(fast)["energy_j"] == pytest.approx(summarise(slow)["energy_j"], rel=1e-9)
+
+
+def test_what_is_not_modelled_is_refused(run: Runner):
+    with pytest.raises(NotModelled, match="drafts"):
+        run(speculation="dsde", acceptance="meta_8b", overrides=["overlap.kind=sub_batches"])
+    with pytest.raises(InputError, match="expected a divisor of the 8 KV heads"):
+        run(trace="llama3-8b", overrides=["overlap={kind: heads, pieces: 3}"])
