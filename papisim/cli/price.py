@@ -45,6 +45,9 @@ def _size(name: str, text: str) -> Callable[[F], F]:
 @_size("m", "Linear: token-rows.")
 @_size("k", "Linear: inputs.")
 @_size("n", "Linear: outputs.")
+@_size("weight_bits", "Linear: of a weight, 16, 8 or 4.  [default: 16]")
+@_size("activation_bits", "Linear on a GPU: of an input, 16 or 8.  [default: 16]")
+@_size("kv_bits", "Attention: of an element of the cache, 16, 8 or 4.  [default: 16]")
 @_size("batch_size", "Attention and prefill of a batch: requests.")
 @_size("heads", "Attention and prefill of a batch: query heads.")
 @_size("kv_heads", "Attention and prefill of a batch: heads of the cache.  [default: --heads]")
@@ -69,7 +72,7 @@ def command(
     """Print what one kernel costs on one device: time, what binds it, energy by part, power, traffic.
 
     With --batch, price every row of a CSV file whose columns are named as the options (op, heads_per_stack, kv, tlp,
-    dhead, group, batch_size, heads, kv_heads, tokens, m, k, n, trace, rlp, library) and write it back with time_s, cycles
+    dhead, group, kv_bits, weight_bits, activation_bits, batch_size, heads, kv_heads, tokens, m, k, n, trace, rlp, library) and write it back with time_s, cycles
     and energy_j added. On a GPU whose energy is measured at the board, energy_j holds what it draws idle, too.
 
     \b

@@ -12,12 +12,17 @@ from papisim.devices import gpu, pim
 from papisim.devices.pim.commands import export
 from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.scheduler import Channel
+from papisim.engine.build import build_formats
 from papisim.errors import InputError, NotModelled, did_you_mean
+from papisim.ops.formats import Formats
 from papisim.ops.kernel import Attention, FcRole, Linear
 from papisim.ops.lower import KvLengths, prefill_lengths
 from papisim.ops.trace import Point, read_trace
 from papisim.results.gpu_step import price_step
+from papisim.spec.base import parse
+from papisim.spec.quantisation import AS_TRACED_BITS, QuantisationSpec
 from papisim.spec.system import Device
+from papisim.spec.yaml import Document
 
 #: the operation that is a whole decode iteration
 STEP = "step"
@@ -26,13 +31,14 @@ _AS_HEADS = 0
 
 #: the options that describe a kernel, by operation: name → default (None: must be given)
 OPERATIONS: dict[str, dict[str, int | None]] = {
-    "attention": {"heads_per_stack": None, "kv": None, "tlp": 1, "dhead": 128, "group": 1},
-    "linear": {"m": None, "k": None, "n": None},
+    "attention": {"heads_per_stack": None, "kv": None, "tlp": 1, "dhead": 128, "group": 1, "kv_bits": AS_TRACED_BITS},
+    "linear": {"m": None, "k": None, "n": None, "weight_bits": AS_TRACED_BITS, "activation_bits": AS_TRACED_BITS},
     "prefill": {"batch_size": None, "heads": None, "kv_heads": _AS_HEADS, "tokens": None, "dhead": 128},
 }
 #: attention of a whole batch, as on a GPU; told from pairs on a stack by its sizes
 _BATCH_ATTENTION: dict[str, int | None] = {
     "batch_size": None, "heads": None, "kv_heads": _AS_HEADS, "kv": None, "tlp": 1, "dhead": 128,
+    "kv_bits": AS_TRACED_BITS,
 }  # fmt: skip
 #: every size that some operation takes
 SIZES = frozenset(name for sizes in (*OPERATIONS.values(), _BATCH_ATTENTION) for name in sizes)
@@ -57,7 +63,8 @@ def kernel_of(op: str, sizes: Mapping[str, int | None], count: int) -> Linear | 
     """Make a kernel from the options that describe it.
 
     ``heads_per_stack`` counts attention pairs, a head of the cache of one request each; ``group`` query heads share it.
-    With ``batch_size`` and ``heads`` attention is that of a whole batch. ``prefill`` attends to whole prompts.
+    With ``batch_size`` and ``heads`` attention is that of a whole batch. ``prefill`` attends to whole prompts. Weights and
+    caches of fewer than 16 bits have scales of 16 bits for groups of 128.
 
     Raises:
         InputError: a size is missing, belongs to another operation, or is not positive.
@@ -66,12 +73,27 @@ def kernel_of(op: str, sizes: Mapping[str, int | None], count: int) -> Linear | 
     if op == "attention" and any(sizes.get(name) is not None for name in ("batch_size", "heads", "kv_heads")):
         known = _BATCH_ATTENTION
     size = _sizes(op, sizes, known)
+    formats = _formats(size)
     if op == "linear":
-        return Linear(FcRole.QKV, size["m"], size["k"], size["n"])
+        return Linear(
+            FcRole.QKV, size["m"], size["k"], size["n"], weights=formats.weights, input_bits=formats.input_bits
+        )
     if op == "prefill" or known is _BATCH_ATTENTION:
-        return _batch_attention(op, size)
+        return replace(_batch_attention(op, size), kv=formats.kv)
     pairs, kv, tlp = size["heads_per_stack"] * count, size["kv"], size["tlp"]
-    return Attention(pairs, pairs * tlp, pairs * kv, kv, pairs * kv * tlp, size["group"], 1, size["dhead"])
+    return Attention(
+        pairs, pairs * tlp, pairs * kv, kv, pairs * kv * tlp, size["group"], 1, size["dhead"], kv=formats.kv
+    )
+
+
+def _formats(size: Mapping[str, int]) -> Formats:
+    """Return what a kernel's operands are stored in, with scales as an experiment has them where it says nothing else.
+
+    Raises:
+        InputError: a width that is not modelled.
+    """
+    widths = {name: bits for name, bits in size.items() if name.endswith("_bits")}
+    return build_formats(parse(QuantisationSpec, Document(widths, "widths")))
 
 
 def _sizes(op: str, sizes: Mapping[str, int | None], known: Mapping[str, int | None]) -> dict[str, int]:

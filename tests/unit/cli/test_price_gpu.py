@@ -117,3 +117,28 @@ def test_a_pim_stack_has_no_libraries_and_no_unfused_steps(options):
     result = CliRunner().invoke(price, ["--hw", "fc_pim", *options], catch_exceptions=True)
     assert isinstance(result.exception, InputError)
     assert "GPUs" in str(result.exception)
+
+
+def test_a_packed_kernel_is_priced_and_said_to_be_outside_the_fit():
+    asked = ("--op", "linear", "--m", "1", "--k", "8192", "--n", "8192")
+    plain, packed = as_json(*asked), as_json(*asked, "--weight-bits", "4")
+    assert 2 < plain["time_s"] / packed["time_s"] < 16 / 4.125
+    assert packed["read_bytes"] == pytest.approx(plain["read_bytes"] * 4.125 / 16, rel=1e-3)
+    assert (plain["outside_fit"], packed["outside_fit"]) == (
+        "no",
+        "outside the fit: packed weights, inputs or caches",
+    )
+
+
+def test_a_packed_cache_is_read_in_fewer_bytes():
+    assert as_json(*ATTENTION, "--kv-bits", "8")["read_bytes"] < 0.6 * as_json(*ATTENTION)["read_bytes"]
+
+
+@pytest.mark.parametrize(("asked", "message"), [
+    (("--weight-bits", "5"), "--weight-bits: found 5, expected 16, 8 or 4"),
+    (("--activation-bits", "8"), "expected weight_bits of at most 8"),
+    (("--kv-bits", "8"), "--kv-bits: is no size of op linear"),
+])  # fmt: skip
+def test_widths_that_are_not_modelled_or_not_of_the_kernel_are_refused(asked, message):
+    with pytest.raises(InputError, match=message):
+        run("--op", "linear", "--m", "1", "--k", "64", "--n", "64", *asked)
