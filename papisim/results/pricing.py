@@ -198,7 +198,7 @@ def _on_gpu(pool: gpu.Pool, kernel: Linear | Attention, priced: Mapping[str, Any
     library = part.linear.used if isinstance(kernel, Linear) else part.attention.used
     said = {
         "library": library.description,
-        "source": "measured table" if pool.measured(kernel) else "model",
+        "source": _source(pool, kernel),
         "outside_fit": pool.outside(kernel) or "no",
         "energy_model": part.energy_model,
     }
@@ -211,6 +211,13 @@ def _on_gpu(pool: gpu.Pool, kernel: Linear | Attention, priced: Mapping[str, Any
         "energy": priced["energy"] | {"static_j": static_j},
         "power_w_per_device": energy_j / priced["time_s"] / pool.count,
     }
+
+
+def _source(pool: gpu.Pool, kernel: Linear | Attention) -> str:
+    """Say what a kernel's time is from."""
+    if pool.measured(kernel):
+        return "measured table"
+    return "corrected model" if pool.corrected(kernel) else "model"
 
 
 def _on_pim(pool: pim.Pool, kernel: Linear | Attention) -> dict[str, Any]:

@@ -169,6 +169,11 @@ class Pool:
                 return self._table_attention_s(kernel, *self._heads(kernel), _mean_kv(kernel)) is not None
         return False
 
+    def corrected(self, kernel: Kernel) -> bool:
+        """Tell whether a kernel's modelled time has the library's measured correction."""
+        known = self.part.mode != "model" and self.part.linear.used.correction is not None
+        return known and isinstance(kernel, Linear) and not _is_packed(kernel)
+
     def _shard_linear(self, kernel: Linear) -> Linear:
         if self.count == 1:
             return kernel

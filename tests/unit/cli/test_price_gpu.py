@@ -28,7 +28,10 @@ def as_json(*options):
 def test_a_matrix_product_says_its_library_and_its_energy_model():
     found = as_json("--op", "linear", "--m", "8", "--k", "4096", "--n", "4096")
     assert found["library"].startswith("cuBLAS")
-    assert (found["source"], found["outside_fit"], found["energy_model"]) == ("model", "no", "fitted")
+    assert (found["source"], found["outside_fit"], found["energy_model"]) == ("corrected model", "no", "fitted")
+    physics = as_json("--op", "linear", "--m", "8", "--k", "4096", "--n", "4096", "--set", "mode=model")
+    assert physics["source"] == "model"
+    assert physics["time_s"] != found["time_s"]
     assert found["energy_j"] == pytest.approx(sum(found["energy"].values()))
     assert found["energy"]["static_j"] > 0, "the board's joules hold what it draws idle"
 
@@ -42,7 +45,7 @@ def test_a_shape_outside_the_fit_is_flagged():
 def test_a_measured_table_is_used_where_it_holds_the_shape():
     linear = ["--op", "linear", "--k", "4096", "--n", "4096", "--set", "mode=table"]
     assert as_json(*linear, "--m", "20")["source"] == "measured table"
-    assert as_json(*linear, "--m", "2000")["source"] == "model"
+    assert as_json(*linear, "--m", "2000")["source"] == "corrected model"
 
 
 def test_torch_does_not_pack_grouped_queries_of_several_tokens_and_a_library_that_does_is_faster():
