@@ -197,7 +197,7 @@ class Saved:
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
         """Every table of the folder by name."""
-        return {path.stem: self.results.frame(path.stem) for path in sorted(self.results.folder.glob("*.csv"))}
+        return {name: self.results.frame(name) for name in self.results.frame_names}
 
     def report(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the HTML page of the results and return its path.

@@ -37,9 +37,10 @@ class Results:
         """
         return _read_json(self.folder / "summary.json")
 
-    def has(self, name: str) -> bool:
-        """Tell whether there is a frame of that name."""
-        return any((self.folder / f"{name}{suffix}").is_file() for suffix in (".csv", ".parquet"))
+    @property
+    def frame_names(self) -> list[str]:
+        """Names of the frames there are."""
+        return sorted({path.stem for path in self.folder.iterdir() if path.suffix in (".csv", ".parquet")})
 
     def frame(self, name: str) -> pd.DataFrame:
         """Return a frame.

@@ -42,7 +42,22 @@ def chart(title: str, steps: pd.DataFrame, alpha: float | None, colours: dict[st
     few = len(spans) <= _MOST_SPANS
     devices = list(decode["fc_device"].unique())
     traces += [_strip(device, spans, colours) for device in devices] if few else [_shares(devices, decode)]
-    layout = {
+    layout = _layout(decode, few=few)
+    columns = ["index", "rlp", "tlp", "rows", "fc_device"]
+    return Chart(
+        title,
+        {"data": traces, "layout": layout},
+        _in_words(decode, spans, alpha),
+        thinned(decode[columns], "index"),
+        "The strip below says where FC kernels ran. "
+        + (f"FC runs on the processing units while RLP·TLP > α = {alpha:g}." if alpha is not None else ""),
+        wide=True,
+        height=400,
+    )
+
+
+def _layout(decode: pd.DataFrame, *, few: bool) -> dict[str, Any]:
+    return {
         "xaxis": axis("decoding iteration", anchor="y2"),
         "yaxis": axis(
             "requests, tokens, token-rows", type="log", domain=[0.16, 1], **_powers_of_two(decode["rows"].max())
@@ -58,17 +73,6 @@ def chart(title: str, steps: pd.DataFrame, alpha: float | None, colours: dict[st
         "bargap": 0,
         "hovermode": "closest",
     }
-    columns = ["index", "rlp", "tlp", "rows", "fc_device"]
-    return Chart(
-        title,
-        {"data": traces, "layout": layout},
-        _in_words(decode, spans, alpha),
-        thinned(decode[columns], "index"),
-        "The strip below says where FC kernels ran. "
-        + (f"FC runs on the processing units while RLP·TLP > α = {alpha:g}." if alpha is not None else ""),
-        wide=True,
-        height=400,
-    )
 
 
 def placement_spans(decode: pd.DataFrame) -> pd.DataFrame:

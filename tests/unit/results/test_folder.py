@@ -41,7 +41,7 @@ def test_a_folder_without_manifest_and_a_path_that_is_no_folder_are_told_apart(t
 
 def test_a_frame_that_is_missing_or_broken_is_named(tmp_path):
     results = read_results(folder_with(tmp_path, GOOD))
-    assert not results.has("steps")
+    assert results.frame_names == []
     with pytest.raises(InputError, match="expected the frame 'steps'"):
         results.frame("steps")
     (tmp_path / "steps.csv").write_bytes(b"")
