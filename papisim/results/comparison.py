@@ -14,7 +14,7 @@ from papisim.engine.phase import Category
 from papisim.engine.pipeline import build_planner
 from papisim.engine.run import Run
 from papisim.engine.step import StepPlanner
-from papisim.ops.lower import decode_lengths, decode_shape
+from papisim.ops.lower import decode_lengths, decode_shape, kv_bytes_per_token
 from papisim.results.frames import frames
 from papisim.results.metrics import summarise
 from papisim.results.store import manifest_head, origin, write_folder
@@ -56,13 +56,14 @@ class Comparison:
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
-        """``comparison``, ``crossover``, and ``runs``, ``requests`` and ``energy`` of all runs with their ``machine``."""
+        """``comparison``, ``crossover``, and ``runs``, ``energy`` and, if kept, ``requests`` of all runs with their ``machine``."""
         import pandas as pd  # noqa: PLC0415 - start-up time
 
         single = [(label, frames(run)) for label, run in zip(self.labels, self.runs, strict=True)]
         kept = {
             name: pd.concat([tables[name].assign(machine=label) for label, tables in single], ignore_index=True)
             for name in _KEPT
+            if all(name in tables for _, tables in single)
         }
         crossover = pd.DataFrame(crossover_rows(self.labels, self.runs))
         return {"comparison": pd.DataFrame(self.rows), **kept, "crossover": crossover}
@@ -147,8 +148,11 @@ def crossover_rows(labels: tuple[str, ...], runs: tuple[Run, ...]) -> list[dict[
 
 
 def _mean_cache(run: Run) -> int:
-    """Tokens in a request's cache, on average over requests and iterations."""
-    decode = [step for step in run.ledger.steps if step.kind == "decode"]
+    """Tokens in a request's cache, on average over requests and iterations; over time, where no rows are kept."""
+    ledger = run.ledger
+    if not ledger.keeps_rows:
+        return max(1, round(ledger.kv_byte_s / kv_bytes_per_token(run.trace) / ledger.running_s))
+    decode = [step for step in ledger.steps if step.kind == "decode"]
     requests = sum(step.rlp for step in decode)
     return round(sum(step.kv_tokens for step in decode) / requests) if requests else 1
 

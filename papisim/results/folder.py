@@ -57,7 +57,8 @@ class Results:
         except ImportError:
             raise MissingExtra(f"reading {parquet}", "pyarrow", "sweep") from None
         except FileNotFoundError:
-            raise InputError(f"there is no such file, expected the frame '{name}'", file=str(path)) from None
+            hint = "; --metrics streaming keeps none, --metrics exact does" if name in ("steps", "requests") else ""
+            raise InputError(f"there is no such file, expected the frame '{name}'{hint}", file=str(path)) from None
         except (ValueError, OSError) as error:
             raise InputError(f"cannot be read as CSV: {error}", file=str(path)) from None
 

@@ -1,6 +1,7 @@
 """Serving as a user calls it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -54,3 +55,15 @@ def test_fast_forward_off_gives_the_same_figures():
 def test_a_misspelt_policy_gets_the_nearest_name():
     with pytest.raises(InputError, match="did you mean 'continuous'"):
         load_experiment(RunOptions(hw="papi", trace="llama7b", batching="continous"))
+
+
+def test_streaming_writes_what_it_has_and_compares(tmp_path: Path):
+    pytest.importorskip("ddsketch")
+    out = tmp_path / "run"
+    figures("--set", BURST, "--metrics", "streaming", "--out", str(out))
+    written = {path.name for path in out.iterdir()}
+    assert {"summary.json", "runs.csv", "energy.csv", "manifest.json"} <= written
+    assert written.isdisjoint({"requests.csv", "steps.csv"})
+    both = ["--hw", "papi", "--hw", "gpu_only", "--trace", "llama7b", "--set", BURST, "--metrics", "streaming"]
+    call("compare", *both, "--out", str(tmp_path / "compared"), "--quiet")
+    assert not (tmp_path / "compared" / "requests.csv").exists()

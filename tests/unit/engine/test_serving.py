@@ -274,3 +274,22 @@ def test_640_gb_hold_as_many_gpt3_requests_as_the_paper_counts(serve: Serve):
 
     assert held(128, 128) == pytest.approx(282, rel=0.015)
     assert held(2048, 2048) == pytest.approx(18, abs=1)
+
+
+def test_a_target_of_30_ms_caps_the_batch_near_the_papers_22(serve: Serve):
+    """PAPI, Section 3.1: a DGX A100, GPT-3 175B. Its lengths are not given; ours are 1,024 tokens at their longest."""
+    box = ["devices.gpu.count=8", "roles.tensor_parallel.ranks=8"]
+    requests = [(0.0, 512, 513)] * 60
+
+    def largest(target_s: float) -> tuple[int, float]:
+        slo = [f"batching.slo_tpot_s={target_s}", "batching.chunk_tokens=1000000"]
+        run = serve(requests, trace="gpt3-175b", batch_size=60, overrides=[*box, *slo])
+        decode = [step for step in run.ledger.steps if step.kind == "decode"]
+        return max(step.rlp for step in decode), max(step.time_s for step in decode)
+
+    batch, slowest_s = largest(0.030)
+    assert batch == pytest.approx(22, rel=0.2)
+    assert slowest_s <= 0.030, "met to the last token"
+    more, over_s = largest(0.030 * 1.05)
+    assert more > batch
+    assert 0.030 < over_s <= 0.030 * 1.05
