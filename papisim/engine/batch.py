@@ -32,6 +32,8 @@ class Batch:
         self.pages: Ints = np.zeros(0, dtype=np.int64)
         self.since_s: Floats = np.zeros(0)
         self.cached_tokens = 0
+        self._least: int | None = None
+        self._longest: int | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -40,6 +42,20 @@ class Batch:
     def request_ids(self) -> tuple[int, ...]:
         """Who is in the batch, in its order."""
         return tuple(row.request_id for row in self.rows)
+
+    @property
+    def least_remaining(self) -> int:
+        """Tokens until the first request has said everything."""
+        if self._least is None:
+            self._least = int(self.remaining.min()) if self.rows else 0
+        return self._least
+
+    @property
+    def longest_cached(self) -> int:
+        """Tokens in the longest cache."""
+        if self._longest is None:
+            self._longest = int(self.cached.max(initial=0))
+        return self._longest
 
     def join(self, rows: list[RequestRow]) -> None:
         """Add requests whose prompts are in their caches."""
@@ -54,6 +70,7 @@ class Batch:
         self.pages = np.concatenate((self.pages, figures[:, 2]))
         self.since_s = np.concatenate((self.since_s, [row.last_token_s for row in rows]))
         self.cached_tokens += int(figures[:, 0].sum())
+        self._least = self._longest = None
 
     def deliver(self, now_s: float) -> Floats:
         """Note that every request gets tokens now; returns how long each has waited for them, shape (RLP,)."""
@@ -72,13 +89,28 @@ class Batch:
         Returns:
             Tokens emitted, and the requests that ended.
         """
+        if isinstance(tokens, int) and tokens <= self.least_remaining:
+            return self._emit_to_all(tokens)
         emitted = np.minimum(self.remaining, tokens)
         self.remaining = self.remaining - emitted
         self.cached = self.cached + emitted
         total = int(emitted.sum())
         self.cached_tokens += total
+        self._least = self._longest = None
+        return total, self._take_ended()
+
+    def _emit_to_all(self, tokens: int) -> tuple[int, list[RequestRow]]:
+        """Give as many tokens to each; everyone has them still to say."""
+        total, least, longest = tokens * len(self.rows), self.least_remaining, self.longest_cached
+        self.remaining = self.remaining - tokens
+        self.cached = self.cached + tokens
+        self.cached_tokens += total
+        self._least, self._longest = least - tokens, longest + tokens
+        return total, [] if self._least else self._take_ended()
+
+    def _take_ended(self) -> list[RequestRow]:
         ended = np.flatnonzero(self.remaining == 0)
-        return total, self._take(ended.tolist()) if len(ended) else []
+        return self._take(ended.tolist()) if len(ended) else []
 
     def drop_last(self) -> RequestRow:
         """Take out the request that began last."""
@@ -100,8 +132,9 @@ class Batch:
             taken.append(row)
         for place in reversed(places):
             del self.rows[place]
-        self.cached = np.delete(self.cached, places)
-        self.remaining = np.delete(self.remaining, places)
-        self.pages = np.delete(self.pages, places)
-        self.since_s = np.delete(self.since_s, places)
+        stays = np.ones(len(self.cached), dtype=bool)
+        stays[places] = False
+        self.cached, self.remaining = self.cached[stays], self.remaining[stays]
+        self.pages, self.since_s = self.pages[stays], self.since_s[stays]
+        self._least = self._longest = None
         return taken

@@ -110,4 +110,4 @@ class KvPages:
     def _needed(self, batch: Batch, tokens: Ints | int) -> Ints:
         """Return the pages of each request with so many tokens more, or as many as it has left to say."""
         cached = batch.cached + np.minimum(batch.remaining, tokens)
-        return np.maximum(-(-cached // self.page_tokens), batch.pages)
+        return np.maximum((cached + (self.page_tokens - 1)) // self.page_tokens, batch.pages)

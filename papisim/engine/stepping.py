@@ -208,7 +208,7 @@ class Stepper:
 
     def _decode_lengths(self, tlp: int) -> KvLengths:
         batch = self._residents.batch
-        return decode_lengths(len(batch), tlp, batch.cached_tokens, int(batch.cached.max()))
+        return decode_lengths(len(batch), tlp, batch.cached_tokens, batch.longest_cached)
 
     def _lay_out(self, decoding: _Decoding | None, chunks: list[Chunk]) -> tuple[Segment, list[Phase]]:
         """Return the step as far as it is known before it runs, and its phases that are not in its layout."""
@@ -299,7 +299,7 @@ class Stepper:
         residents, tlp = self._residents, self._speculator.steady_tlp or 1
         batch, rlp = residents.batch, len(residents.batch)
         cuttable = self._may_come() and residents.may_be_joined
-        most = -(-int(batch.remaining.min()) // tlp)
+        most = -(-batch.least_remaining // tlp)
         n = residents.pages.iterations(batch, tlp, min(most, self._stretch) if cuttable else most)
         layout = self._planner.layout(decode_shape(rlp, rlp * tlp))
         growing = self._planner.growing(layout, self._decode_lengths(tlp), n)
