@@ -108,8 +108,10 @@ def gpu(
     Example:
       papisim calibrate gpu --hw h200 --tables kernels/measured --out my_h200.yaml
     """
-    if out is not None and out.exists() and not force:
-        raise InputError("exists already; --force overwrites it", file=str(out))
+    if out is not None and not force:
+        for path in (out, *sorted(out.parent.glob(f"{out.stem}.*.csv"))):  # a part's corrections lie beside it
+            if path.exists():
+                raise InputError("exists already; --force overwrites it", file=str(path))
     from papisim.results.gpu_calibration import calibrate, raw_document, write_corrections, write_part  # noqa: PLC0415 - pandas
     from papisim.results.gpu_tables import read_tables  # noqa: PLC0415
 

@@ -387,16 +387,18 @@ class Ridge:
 
 
 def ridges(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[Ridge]:
-    """Yield the ridge of every square matrix that a table of the library in use holds from one row on."""
-    for table in tables:
-        if (table.gpu, table.kind) == (gpu, "linear") and table.source in part.linear.used.measured_as:
-            square = table.rows[table.rows.k == table.rows.n]
-            for k, rows in square.groupby("k"):
-                times = rows.groupby("m").time_s.median()
-                left = times.index[times > _LEFT_RATIO * times.loc[times.index <= _BASELINE_ROWS].median()]
-                if times.index[0] == 1 and len(left):
-                    size = int(str(k))
-                    yield Ridge(gpu, size, size, int(left[0]), ridge_rows(part, size, size))
+    """Yield the ridge of every square matrix that tables of the library in use, all together, hold from one row on."""
+    used = part.linear.used.measured_as
+    mine = [t.rows for t in tables if (t.gpu, t.kind) == (gpu, "linear") and t.source in used]
+    if not mine:
+        return
+    every = pd.concat(mine, ignore_index=True)
+    for k, rows in every[every.k == every.n].groupby("k"):
+        times = rows.groupby("m").time_s.median()
+        left = times.index[times > _LEFT_RATIO * times.loc[times.index <= _BASELINE_ROWS].median()]
+        if times.index[0] == 1 and len(left):
+            size = int(str(k))
+            yield Ridge(gpu, size, size, int(left[0]), ridge_rows(part, size, size))
 
 
 def ridge_rows(part: Part, k: int, n: int) -> int:

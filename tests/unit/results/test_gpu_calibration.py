@@ -1,9 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.cli.calibrate import gpu
 from papisim.devices.gpu.correction import Correction
 from papisim.errors import InputError
 from papisim.results import gpu_fit
@@ -161,3 +163,12 @@ def test_joules_of_a_meter_are_compared_where_it_has_settled_too(tmp_path):
     assert {regime: row.errors.n for regime, row in energy.items()} == {"all": 3, "settled meter": 1}
     assert energy["all"].baseline is not None
     assert energy["all"].baseline.mape == pytest.approx(1.0), "one token-row more reads twice as much"
+
+
+def test_neither_a_part_nor_its_corrections_are_overwritten_unasked(tmp_path):
+    (tmp_path / "mine.cublas.csv").write_text("m,k,n,weight\n", encoding="utf-8")
+    options = ["--hw", "h200", "--tables", str(tmp_path), "--out", str(tmp_path / "mine.yaml")]
+    result = CliRunner().invoke(gpu, options)
+    assert isinstance(result.exception, InputError)
+    assert "mine.cublas.csv" in str(result.exception)
+    assert "--force" in str(result.exception)
