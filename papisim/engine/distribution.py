@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from functools import cached_property
+from collections import Counter
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +42,7 @@ class Exact:
     def __init__(self) -> None:
         self._single = array("d")
         self._many: list[tuple[Floats, int]] = []
+        self._sorted: tuple[int, Floats, Floats] | None = None
 
     def add(self, value: float) -> None:
         """Observe a value."""
@@ -51,16 +52,19 @@ class Exact:
         """Observe values, each so many times."""
         self._many.append((values, times))
 
-    @cached_property
-    def _sorted(self) -> tuple[Floats, Floats]:
-        """Values in ascending order, and how many were observed up to each."""
+    def _in_order(self) -> tuple[Floats, Floats]:
+        """Return the values in ascending order, and how many were observed up to each."""
+        if self._sorted is not None and self._sorted[0] == self.n_values:
+            return self._sorted[1:]
         parts = [(np.frombuffer(self._single), 1), *self._many] if self._single else self._many
         if not parts:
             return np.zeros(0), np.zeros(0)
         values = np.concatenate([part for part, _ in parts])
         times = np.repeat([times for _, times in parts], [len(part) for part, _ in parts])
         order = np.argsort(values)
-        return values[order], np.cumsum(times[order], dtype=np.float64)
+        ascending, observed = values[order], np.cumsum(times[order], dtype=np.float64)
+        self._sorted = (self.n_values, ascending, observed)
+        return ascending, observed
 
     @property
     def n_values(self) -> int:
@@ -75,7 +79,7 @@ class Exact:
 
     def percentile(self, percent: float) -> float:
         """Return a percentile as :func:`numpy.percentile` has it; NaN of none."""
-        values, observed = self._sorted
+        values, observed = self._in_order()
         if not len(values):
             return float("nan")
         place = (observed[-1] - 1) * percent / 100
@@ -105,8 +109,7 @@ class Sketch:
 
     def add_all(self, values: Floats, times: int = 1) -> None:
         """Observe values, each so many times."""
-        different, counts = np.unique(values, return_counts=True)
-        for value, count in zip(different.tolist(), counts.tolist(), strict=True):
+        for value, count in Counter(values.tolist()).items():
             self._sketch.add(value, count * times)
 
     @property

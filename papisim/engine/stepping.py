@@ -54,8 +54,8 @@ class _Decoding(NamedTuple):
 #: a process that takes simulated time
 Process = Generator[simpy.Event, Any, None]
 
-#: iterations that are priced at once where an arrival may cut them; doubled as long as none does
-_FIRST_STRETCH = 16
+#: iterations that are priced at once where an arrival may cut them; doubled up to the longest as long as none does
+_FIRST_STRETCH, _LONGEST_STRETCH = 16, 4096
 
 
 class Stepper:
@@ -310,7 +310,9 @@ class Stepper:
         step.phases, step.growing = tuple(host), tuple(growing)
         yield from self._pass(step, cuttable=cuttable)
         done = step.n_steps
-        self._stretch = max(_FIRST_STRETCH, 2 * done) if done < n else 2 * max(self._stretch, n)
+        self._stretch = (
+            max(_FIRST_STRETCH, 2 * done) if done < n else min(_LONGEST_STRETCH, 2 * max(self._stretch, n))
+        )
         step.decoding = rlp
         step.rows = step.tokens = rlp * tlp
         residents.pages.grow(batch, done * tlp)
