@@ -1,6 +1,6 @@
 """Chunked prefill: a budget of tokens a step, which decoding takes from first and prompts fill up, in chunks.
 
-Stall-free batching (Agrawal et al., Sarathi-Serve, OSDI 2024), the default of vLLM since its first version's scheduler.
+Stall-free batching (Agrawal et al., Sarathi-Serve, OSDI 2024), which vLLM does by default since version 1.
 """
 
 from __future__ import annotations
