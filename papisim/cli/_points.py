@@ -129,7 +129,8 @@ def print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], *
     if len(frame) > _MOST_ROWS:
         console().print(f"… and {len(frame) - _MOST_ROWS:,} more", style="dim")
     console().print(", ".join(f"{count:,} {status}" for status, count in sorted(tally.items())))
-    for reason, count in frame["reason"].value_counts().head(_MOST_REASONS).items():
+    # what was found differs from point to point; what is missed does not
+    for reason, count in frame["reason"].str.partition(": found")[0].value_counts().head(_MOST_REASONS).items():
         console().print(f"{count:,} × {reason}", style="dim", markup=False)
 
 

@@ -71,7 +71,7 @@ def command(*, file: Path, out: Path | None, resume: bool, output: str, quiet: b
         say_what_is_kept(folder, out, quiet=quiet)
         raise
     names = [objective.name for objective in search.objectives]
-    _print(done, output, [*found.inputs(), *found.columns])
+    _print(done, output, [*found.axis_names(), *found.columns])
     if out is None:
         shutil.rmtree(folder)
         return

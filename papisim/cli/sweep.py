@@ -59,7 +59,7 @@ def command(
     except BaseException:
         say_what_is_kept(folder, out, quiet=quiet)
         raise
-    _print(swept, output, [*found.inputs(), *found.columns])
+    _print(swept, output, [*found.axis_names(), *found.columns])
     if out is None:
         shutil.rmtree(folder)
     elif not quiet:

@@ -237,9 +237,13 @@ class SweepFile:
         zipped = (("zip", index, name) for index in range(len(self.document.data.get("zip", []))))
         return next((path for path in zipped if path in self.document.keys), ())
 
+    def axis_names(self) -> list[str]:
+        """Return the names of what varies, in order."""
+        return [name for axis in self.axes for name in axis.names]
+
     def inputs(self) -> list[str]:
-        """Return the names that a point gives values to, in order."""
-        return [*(name for axis in self.axes for name in axis.names), *(each.name for each in self.derived)]
+        """Return the names that a point gives values to: those that vary, and those that follow."""
+        return [*self.axis_names(), *(each.name for each in self.derived)]
 
 
 def load_sweep(path: Path | str) -> SweepFile:

@@ -11,6 +11,9 @@ import pandas as pd
 CONTEXT = "workload.lengths.input_tokens"
 RATE = "decode_tokens_per_s"
 
+#: designs slower than the fastest by more than this at every batch are not listed
+_NEAR = 1.3
+
 
 def read(folder: Path) -> pd.DataFrame:
     """Return a sweep's frame; what is infeasible has no figures."""
@@ -105,10 +108,26 @@ def quantised(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {"tokens/s over 16 and 16 bits": rates.div(rates[16, 16], axis=0)}
 
 
+def fpu_banks(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The fastest designs of each kind of stack by batch, and what they take of the die and the cube."""
+    ok = frame.dropna(subset="step_s")
+    design = ["fpus_per_bank", "banks_per_die"]
+    limits = ok.groupby(["stack", *design])[["die_mm2", "fed_w"]].first()
+    tables = {"mm² of a die, and W of a cube whose FPUs never wait": limits}
+    for (stack, budget), rows in ok.groupby(["stack", "budget"], sort=False):
+        papi = {"fc_pim": (4, 96), "attn_pim": (0.5, 128)}[stack]
+        times = _table(rows, "step_s", design, ["batch"])
+        slower = times / times.min()
+        tables[f"{stack}, {budget}: time over the fastest"] = slower[slower.min(axis=1) < _NEAR]
+        tables[f"{stack}, {budget}: time of PAPI's {papi[0]:g} on {papi[1]} over the fastest"] = slower.loc[[papi]]
+    return tables
+
+
 QUESTIONS: dict[str, Callable[[pd.DataFrame], dict[str, pd.DataFrame]]] = {
     answer.__name__: answer
     for answer in (
         pim_devices, alpha, attention_link, tlp_policy, gpu_generation, hbm_generation, moe_dense, long_context, quantised,
+        fpu_banks,
     )
 }  # fmt: skip
 
