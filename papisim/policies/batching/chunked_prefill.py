@@ -6,10 +6,10 @@ Stall-free batching (Agrawal et al., Sarathi-Serve, OSDI 2024), which vLLM does 
 from __future__ import annotations
 
 from itertools import islice
-from typing import ClassVar, Literal
+from typing import Literal
 
 from papisim.policies.batching.base import BatchingView, StepPlan
-from papisim.policies.batching.limits import LimitedOptions, joining
+from papisim.policies.batching.limits import Joining, LimitedOptions, joining
 from papisim.spec.base import Count
 
 
@@ -25,15 +25,8 @@ class Options(LimitedOptions):
     chunk_tokens: Count
 
 
-class Batching:
+class Batching(Joining[Options]):
     """Decodes in every step, and gives what is left of the budget to prompts in the order of their arrival."""
-
-    joins_running: ClassVar[bool] = True
-    reserves_whole: ClassVar[bool] = False
-    must_fit: ClassVar[bool] = False
-
-    def __init__(self, options: Options) -> None:
-        self._options = options
 
     def plan(self, view: BatchingView) -> StepPlan:
         """Go on with the prompts that have begun, then admit as many as get a token each."""

@@ -6,10 +6,10 @@ one iteration of all others.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from papisim.policies.batching.base import BatchingView, StepPlan, whole_prompts
-from papisim.policies.batching.limits import LimitedOptions, joining
+from papisim.policies.batching.limits import Joining, LimitedOptions, joining
 
 
 class Options(LimitedOptions):
@@ -18,15 +18,8 @@ class Options(LimitedOptions):
     kind: Literal["continuous"]
 
 
-class Batching:
+class Batching(Joining[Options]):
     """Admits whatever fits before every step."""
-
-    joins_running: ClassVar[bool] = True
-    reserves_whole: ClassVar[bool] = False
-    must_fit: ClassVar[bool] = False
-
-    def __init__(self, options: Options) -> None:
-        self._options = options
 
     def plan(self, view: BatchingView) -> StepPlan:
         """Compute the prompts of all that fit, and decode."""

@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import ClassVar, Literal
 
 from papisim.policies.batching.base import BatchingView, StepPlan, whole_prompts
-from papisim.policies.batching.limits import LimitedOptions, joining
+from papisim.policies.batching.limits import Joining, LimitedOptions, joining
 from papisim.spec.base import Count
 
 
@@ -31,15 +31,8 @@ class Options(LimitedOptions):
     link: str
 
 
-class Batching:
+class Batching(Joining[Options]):
     """Of a machine that decodes: admits whoever fits; prompts are there, unless they must be computed again."""
-
-    joins_running: ClassVar[bool] = True
-    reserves_whole: ClassVar[bool] = False
-    must_fit: ClassVar[bool] = False
-
-    def __init__(self, options: Options) -> None:
-        self._options = options
 
     def plan(self, view: BatchingView) -> StepPlan:
         """Decode with all that fit."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Generic, TypeVar
+
 from papisim.policies.batching.base import BatchingOptions, BatchingView
 from papisim.spec.base import Count, Positive
 
@@ -18,6 +20,20 @@ class LimitedOptions(BatchingOptions):
 
     max_batch: Count
     slo_tpot_s: Positive | None = None
+
+
+OptionsT = TypeVar("OptionsT", bound=LimitedOptions)
+
+
+class Joining(Generic[OptionsT]):
+    """A policy whose requests join those who decode, with pages for their prompts alone; the base of those that do."""
+
+    joins_running: ClassVar[bool] = True
+    reserves_whole: ClassVar[bool] = False
+    must_fit: ClassVar[bool] = False
+
+    def __init__(self, options: OptionsT) -> None:
+        self._options = options
 
 
 def joining(options: LimitedOptions, view: BatchingView, limit: int | None = None) -> int:

@@ -7,10 +7,10 @@ a stall between two tokens of all others.
 from __future__ import annotations
 
 from itertools import accumulate, islice
-from typing import ClassVar, Literal
+from typing import Literal
 
 from papisim.policies.batching.base import DECODE, BatchingView, StepPlan, whole_prompts
-from papisim.policies.batching.limits import LimitedOptions, joining
+from papisim.policies.batching.limits import Joining, LimitedOptions, joining
 from papisim.spec.base import Count
 
 
@@ -25,15 +25,8 @@ class Options(LimitedOptions):
     prefill_tokens: Count
 
 
-class Batching:
+class Batching(Joining[Options]):
     """Computes prompts whenever some fit, and decodes otherwise."""
-
-    joins_running: ClassVar[bool] = True
-    reserves_whole: ClassVar[bool] = False
-    must_fit: ClassVar[bool] = False
-
-    def __init__(self, options: Options) -> None:
-        self._options = options
 
     def plan(self, view: BatchingView) -> StepPlan:
         """Admit as many as a prefill holds; with none, decode."""
