@@ -26,7 +26,8 @@ NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 #: told after each lot of runs how many are done, of how many
 Progress = Callable[[int, int], None]
 
-_LOT = 16  # jobs of one machine that a process takes at a time
+_LOTS = (8, 64)  # least and most jobs of one machine that a process takes at a time: enough to share layouts among
+_LOTS_EACH = 8  # lots that a process should have at least, so that all end at about the same time
 _ALPHA_ROWS = 320  # token-rows up to which PAPI's threshold is looked for: above the largest batch × TLP of the paper
 
 
@@ -90,7 +91,9 @@ class Lab:
 
     def run(self, jobs: Iterable[Job]) -> None:
         """Run those of some jobs that have not been run."""
-        lots = list(_lots(job for job in dict.fromkeys(jobs) if not self._known(job)))
+        wanted = [job for job in dict.fromkeys(jobs) if not self._known(job)]
+        least, most = _LOTS
+        lots = list(_lots(wanted, max(least, min(most, len(wanted) // (_LOTS_EACH * self._processes)))))
         todo, done = sum(map(len, lots)), 0
         for lot, records in zip(lots, self._map(lots), strict=True):
             self._records.update(zip(lot, records, strict=True))
@@ -107,7 +110,7 @@ class Lab:
     def _threshold(self, reading: Reading, cell: Cell) -> tuple[str, ...]:
         """Return PAPI's α where a reading changes how fast FC is on either side; it is found offline, on that machine."""
         system = cell.system
-        if load_system(system).placement.kind != "papi":
+        if not _has_threshold(system):
             return ()
         changed = {name: reading[name] for name in self.readings.touching(system, "fc") if name in reading}
         overrides = self.readings.overrides(changed, system)
@@ -130,6 +133,11 @@ class Lab:
                 raise
 
 
+@cache
+def _has_threshold(system: str) -> bool:
+    return bool(load_system(system).placement.kind == "papi")
+
+
 def _fitted_alpha(system: str, model: str, overrides: tuple[str, ...]) -> int:
     trace = _trace(model)
     profile = alpha.profile(load_system(system, overrides), trace, _ALPHA_ROWS)
@@ -140,14 +148,14 @@ def _trace(model: str) -> KernelTrace:
     return read_trace(find(Shelf.TRACE, model).path)
 
 
-def _lots(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    """Yield jobs in lots of one machine and model each, the largest first."""
+def _lots(jobs: Iterable[Job], most: int) -> Iterator[list[Job]]:
+    """Yield jobs in lots of one machine and model each, of ``most`` jobs at most, the largest first."""
     by_machine: dict[tuple[object, ...], list[Job]] = {}
     for job in jobs:
         by_machine.setdefault((job.system, job.overrides, job.case.model), []).append(job)
     for several in sorted(by_machine.values(), key=len, reverse=True):
         rest = iter(several)
-        while lot := list(islice(rest, _LOT)):
+        while lot := list(islice(rest, most)):
             yield lot
 
 
