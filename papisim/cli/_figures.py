@@ -98,7 +98,7 @@ def run(asked: Asked, output: str, out: Path | None, *, force: bool, quiet: bool
     if out is not None:
         check_free(out, force=force)
     readings, studies = load_readings(PAPER), load_studies(PAPER)
-    lab, reading = Lab(readings, processes, None if quiet else _progress), readings.stance(asked.stance)
+    lab, reading = Lab(readings, processes, None if quiet else show_progress), readings.stance(asked.stance)
     reproduced = reproduce(lab, reading, chosen, studies)
     moved = list(effects(lab, reading, chosen, studies)) if asked.sensitivity else []
     found = _Found(asked, readings, chosen, reproduced, moved)
@@ -107,7 +107,8 @@ def run(asked: Asked, output: str, out: Path | None, *, force: bool, quiet: bool
         _write(found, out, force=force, quiet=quiet)
 
 
-def _progress(done: int, of: int) -> None:
+def show_progress(done: int, of: int) -> None:
+    """Show on stderr how many runs are done."""
     click.echo(f"\rpapisim: {done} of {of} runs", nl=done == of, err=True)
 
 

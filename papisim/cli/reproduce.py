@@ -12,6 +12,7 @@ import click
 
 from papisim.cli._figures import Asked, run
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option
+from papisim.cli._readings import run as study
 from papisim.errors import MissingExtra
 from papisim.paper.reproduce import rows
 from papisim.paper.speculation.figure import MACHINES, closed, figure, findings, machines_and_batches
@@ -32,6 +33,10 @@ from papisim.results.store import check_free
     help="How the PAPI paper's open choices are read: as a machine would do, or as fits its numbers best.",
 )
 @click.option("--sensitivity", is_flag=True, help="Also move each assumed constant by a fifth, both ways.")
+@click.option("--choice", "choices", multiple=True, help="Of ``readings``: cross this choice only; may be repeated.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path, file_okay=False), help="Of ``readings``: keep finished runs here."
+)
 @click.option("--processes", type=PositiveInt(), help="How many runs at once.  [default: all cores]")
 @format_option("table", "json", "csv")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for data, figures and a page.")
@@ -42,6 +47,8 @@ def command(
     what: tuple[str, ...],
     stance: str,
     sensitivity: bool,
+    choices: tuple[str, ...],
+    resume: Path | None,
     processes: int | None,
     output: str,
     out: Path | None,
@@ -51,17 +58,23 @@ def command(
     """Simulate what the literature claims, and print published, simulated, error and verdict.
 
     FIGURE is fig2, fig4, fig6, fig7, fig8, fig9, fig10a, fig10b, fig11, fig12 or eq4 of the PAPI paper; all of them, if none
-    is named. ``speculation`` reproduces six systems that draft tokens instead. A verdict is ``in range`` where the
+    is named. ``readings`` scores every reading of what that paper leaves open instead, and ``speculation`` reproduces six
+    systems that draft tokens. A verdict is ``in range`` where the
     simulated value is within the claim's tolerance, ``direction holds`` where it has the same sign of effect, else ``off``.
 
     \b
     Example:
       papisim reproduce fig7 eq4
       papisim reproduce --stance paper --out papi-paper
+      papisim reproduce readings --choice prompts --choice attention_links
       papisim reproduce speculation
     """
+    if what != ("readings",) and (choices or resume):
+        raise click.UsageError("--choice and --resume go with 'readings' alone")
     if what == ("speculation",):
         _speculation(output, out, force=force, quiet=quiet)
+    elif what == ("readings",):
+        study(choices, output, out, force=force, quiet=quiet, processes=processes, resume=resume)
     else:
         asked = Asked(what, stance, sensitivity)
         run(asked, output, out, force=force, quiet=quiet, processes=processes)

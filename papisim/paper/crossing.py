@@ -16,6 +16,7 @@ from typing import get_args
 
 import numpy as np
 
+from papisim.errors import InputError, did_you_mean
 from papisim.paper.cell import PARTS, PHASES, Cell, Floats
 from papisim.paper.figure import Figure, View
 from papisim.paper.lab import Bench, Lab
@@ -86,8 +87,15 @@ class Axes:
 
 
 def axes_of(readings: Readings, only: Iterable[str] = ()) -> Axes:
-    """Return the axes of all choices, or of some."""
+    """Return the axes of all choices, or of some.
+
+    Raises:
+        InputError: there is no choice of a name.
+    """
     names = list(only) or list(readings.choices)
+    for name in names:
+        if name not in readings.choices:
+            raise InputError(f"no choice '{name}'; {did_you_mean(name, readings.choices)}")
     return Axes(
         readings, {name: tuple(readings.choices[name].alternatives) for name in readings.choices if name in names}
     )
@@ -138,11 +146,12 @@ def _arrays(axes: Axes, system: str, runs: Sequence[tuple[dict[str, str], Run]])
     for part in PARTS:
         parts[part], names = array(part, len(PHASES))
         for reading, run in runs:
-            for row, value in zip(parts[part], run.parts[part], strict=True):
-                row[axes.index(_filled(axes, reading), names)] = value
+            place = axes.index(_filled(axes, reading), names)
+            for phase, value in enumerate(run.parts[part]):
+                parts[part][(phase, *place)] = value
     iterations, names = array(None, 1)
     for reading, run in runs:
-        iterations[0][axes.index(_filled(axes, reading), names)] = run.iterations
+        iterations[(0, *axes.index(_filled(axes, reading), names))] = run.iterations
     static_w = next((run.static_w for _, run in runs if np.isfinite(run.static_w)), np.nan)
     return Run(parts, static_w, iterations[0], np.nan)
 

@@ -41,18 +41,14 @@ class Scored:
 
 @dataclass(frozen=True)
 class Range:
-    """What all readings together make of a published number; None where no reading fits memory."""
+    """What all readings together make of a published number, and whether any comes as near as the claim's tolerance."""
 
     figure: str
     claim: str
     published: float
     smallest: float
     largest: float
-
-    @property
-    def reached(self) -> bool:
-        """Whether the published number lies within."""
-        return self.smallest <= self.published <= self.largest
+    reached: bool
 
 
 @dataclass(frozen=True)
@@ -198,7 +194,13 @@ def interpret(lab: Lab, axes: Axes, figures: Mapping[str, Figure], studies: Mapp
 
 
 def _ranges(tally: _Tally) -> list[Range]:
-    return [Range(*key, tally.all[key], *bounds) for key, bounds in tally.ranges.items()]
+    found = []
+    for (figure, claim), (smallest, largest) in tally.ranges.items():
+        published = tally.all[figure, claim]
+        near = tally.studies[figure].published.claims[claim].tolerance_ratio * published
+        reached = smallest - near <= published <= largest + near
+        found.append(Range(figure, claim, published, smallest, largest, reached))
+    return found
 
 
 def rows(scored: Iterable[Scored]) -> list[dict[str, Any]]:

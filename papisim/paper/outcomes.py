@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,18 @@ Value = Any
 
 _ENERGIES = PARTS[len(TIMES) :]
 _DECODE = slice(1, None)
+
+
+class Ratio(NamedTuple):
+    """Two times or energies of the same case, the one of a baseline ``over`` the one ``under`` it."""
+
+    over: Value
+    under: Value
+
+    @property
+    def value(self) -> Value:
+        """How many times as much the baseline takes."""
+        return self.over / self.under
 
 
 @dataclass(frozen=True)
@@ -83,25 +95,28 @@ class Outcomes:
             return run.time_s(_DECODE)
         return sum(run.parts[name][_DECODE].sum(axis=0) for name in parts)
 
-    def speed_up(self, case: Case, over: str) -> Value:
+    def speed_up(self, case: Case, over: str) -> Ratio:
         """Return how much faster PAPI is than another machine."""
-        return self.time_s(over, case) / self.time_s("papi", case)
+        return Ratio(self.time_s(over, case), self.time_s("papi", case))
 
-    def energy_gain(self, case: Case, over: str) -> Value:
+    def energy_gain(self, case: Case, over: str) -> Ratio:
         """Return how much less energy PAPI takes than another machine, for the same tokens."""
-        return self.energy_j(over, case) / self.energy_j("papi", case)
+        return Ratio(self.energy_j(over, case), self.energy_j("papi", case))
 
-    def mean(self, ratios: Sequence[Value]) -> Value:
+    def mean(self, ratios: Sequence[Ratio]) -> Value:
         """Return the average of ratios, as the protocol has it."""
+        values = [ratio.value for ratio in ratios]
         if self.protocol.mean == "arithmetic":
-            return sum(ratios) / len(ratios)
-        return np.exp(sum(np.log(ratio) for ratio in ratios) / len(ratios))
+            return sum(values) / len(values)
+        if self.protocol.mean == "geometric":
+            return np.exp(sum(np.log(value) for value in values) / len(values))
+        return sum(ratio.over for ratio in ratios) / sum(ratio.under for ratio in ratios)
 
     @staticmethod
     def _counted(how: Literal["end_to_end", "decode"]) -> slice:
         return slice(None) if how == "end_to_end" else _DECODE
 
 
-def largest(values: Sequence[Value]) -> Value:
-    """Return the largest of values, for each reading."""
-    return reduce(np.maximum, values)
+def largest(ratios: Sequence[Ratio]) -> Value:
+    """Return the largest of ratios, for each reading."""
+    return reduce(np.maximum, [ratio.value for ratio in ratios])

@@ -40,7 +40,7 @@ class Protocol(Spec):
         counted: phases that a time counts.
         energy_counted: phases that an energy counts.
         static_power: whether an energy counts what is drawn whether or not there is work.
-        mean: how ratios are averaged.
+        mean: how ratios are averaged; ``of_times`` divides the sum of all baselines' times by the sum of PAPI's.
     """
 
     prompt_tokens: Count | None = None
@@ -50,7 +50,7 @@ class Protocol(Spec):
     counted: Literal["end_to_end", "decode"] = "end_to_end"
     energy_counted: Literal["as_time", "decode"] = "as_time"
     static_power: Literal["charged", "none"] = "charged"
-    mean: Literal["arithmetic", "geometric"] = "arithmetic"
+    mean: Literal["arithmetic", "geometric", "of_times"] = "arithmetic"
 
     @property
     def simulated(self) -> Protocol:

@@ -43,7 +43,7 @@ def values(view: View) -> dict[str, Value]:
     Batches whose caches do not fit the memory, as very long ones may not, are left out.
     """
     outcomes, settings = view.outcomes, cases(view.study)
-    ratios = [outcomes.speed_up(case, system) for case in settings for system in BASELINES]
+    ratios = [outcomes.speed_up(case, system).value for case in settings for system in BASELINES]
     over = [outcomes.time_s("a100_attacc", case) / outcomes.time_s("attacc_only", case) for case in settings]
     return {"papi_best": reduce(np.fmin, ratios), "pim_wins": over[0], "pim_loses": over[-1]}
 

@@ -36,13 +36,13 @@ def values(view: View) -> dict[str, Value]:
     outcomes = view.outcomes
     gains = {s: [outcomes.speed_up(case, s) for case in cases(view.study)] for s in BASELINES}
     means = {f"speed_{name}": outcomes.mean(gains[system]) for system, name in BASELINES.items()}
-    return {**means, "gain_falls": gains["a100_attacc"][-1] / gains["a100_attacc"][0]}
+    return {**means, "gain_falls": gains["a100_attacc"][-1].value / gains["a100_attacc"][0].value}
 
 
 def table(view: View) -> Table:
     """Return the speed-up at every length."""
     return [
-        {**case._asdict(), "over": system, "speed_up": float(view.outcomes.speed_up(case, system))}
+        {**case._asdict(), "over": system, "speed_up": float(view.outcomes.speed_up(case, system).value)}
         for case in cases(view.study)
         for system in BASELINES
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from papisim.paper.cell import Case, Cell
 from papisim.paper.figure import Table, View
-from papisim.paper.outcomes import Value
+from papisim.paper.outcomes import Ratio, Value
 from papisim.paper.study import Study
 from papisim.report.figures.chart import Chart
 
@@ -31,16 +31,16 @@ def cells(study: Study) -> list[Cell]:
     return [Cell(system, case) for system in (HYBRID, BASELINE) for case in cases(study)]
 
 
-def _speed_up(view: View, case: Case) -> Value:
-    return view.outcomes.decode_s(BASELINE, case) / view.outcomes.decode_s(HYBRID, case)
+def _speed_up(view: View, case: Case) -> Ratio:
+    return Ratio(view.outcomes.decode_s(BASELINE, case), view.outcomes.decode_s(HYBRID, case))
 
 
 def values(view: View) -> dict[str, Value]:
     """Return the mean speed-up of decoding, and those of the smallest and the largest setting."""
     ratios = [_speed_up(view, case) for case in cases(view.study)]
-    return {"mean": view.outcomes.mean(ratios), "small": ratios[0], "large": ratios[-1]}
+    return {"mean": view.outcomes.mean(ratios), "small": ratios[0].value, "large": ratios[-1].value}
 
 
 def table(view: View) -> Table:
     """Return the speed-up of every setting."""
-    return [{**case._asdict(), "speed_up": float(_speed_up(view, case))} for case in cases(view.study)]
+    return [{**case._asdict(), "speed_up": float(_speed_up(view, case).value)} for case in cases(view.study)]

@@ -54,8 +54,8 @@ def table(view: View) -> Table:
         {
             **case._asdict(),
             "over": system,
-            "speed_up": float(outcomes.speed_up(case, system)),
-            "energy_gain": float(outcomes.energy_gain(case, system)),
+            "speed_up": float(outcomes.speed_up(case, system).value),
+            "energy_gain": float(outcomes.energy_gain(case, system).value),
             "papi_s": float(outcomes.time_s("papi", case)),
             "papi_fc_pim_ratio": float(outcomes.runs[Cell("papi", case)].fc_pim_ratio),
         }

@@ -42,7 +42,7 @@ def test_runs_put_together_from_parts_equal_simulated_ones(lab, system):
     """Forty token-rows shrink below α and, in some readings, start above it."""
     axes = axes_of(READINGS)
     cell = Cell(system, Case("llama65b", "creative_writing", 10, 4))
-    narrow = {**axes.taken, "batches": ("draw_0",), "prompts": ("dataset",)}
+    narrow = {**axes.taken, "batches": ("drawn",), "prompts": ("dataset",)}
     axes = type(axes)(READINGS, narrow)
     run = cross(lab, axes, [cell])[cell]
     rng = np.random.default_rng(3)
@@ -101,7 +101,10 @@ class TestTwoByTwo:
         shares = [each.values["fig12.communication"] for each in found.best]
         span = spans["fig12", "communication"]
         assert (span.smallest, span.largest) == pytest.approx((min(shares), max(shares)))
-        assert spans["fig7", "share_1"].smallest == spans["fig7", "share_1"].largest
+        share = spans["fig7", "share_1"]
+        assert share.smallest == share.largest
+        assert share.reached, "within the claim's two per cent"
+        assert not spans["fig12", "attacc_communication_ms"].reached
 
     def test_effects_are_ratios_to_the_physical_alternative(self, found):
         effects = {(row["choice"], row["alternative"], row["claim"]): row["ratio"] for row in found.effects}
