@@ -23,6 +23,7 @@ class Batch:
         pages: pages of the KV cache that each holds, shape (RLP,).
         since_s: when each got its last tokens, shape (RLP,).
         cached_tokens: tokens in the caches of all requests.
+        changes: how often any of this has changed, pages aside.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class Batch:
         self.pages: Ints = np.zeros(0, dtype=np.int64)
         self.since_s: Floats = np.zeros(0)
         self.cached_tokens = 0
+        self.changes = 0
         self._least: int | None = None
         self._longest: int | None = None
 
@@ -70,7 +72,7 @@ class Batch:
         self.pages = np.concatenate((self.pages, figures[:, 2]))
         self.since_s = np.concatenate((self.since_s, [row.last_token_s for row in rows]))
         self.cached_tokens += int(figures[:, 0].sum())
-        self._least = self._longest = None
+        self._change()
 
     def deliver(self, now_s: float) -> Floats:
         """Note that every request gets tokens now; returns how long each has waited for them, shape (RLP,)."""
@@ -96,7 +98,7 @@ class Batch:
         self.cached = self.cached + emitted
         total = int(emitted.sum())
         self.cached_tokens += total
-        self._least = self._longest = None
+        self._change()
         return total, self._take_ended()
 
     def _emit_to_all(self, tokens: int) -> tuple[int, list[RequestRow]]:
@@ -105,6 +107,7 @@ class Batch:
         self.remaining = self.remaining - tokens
         self.cached = self.cached + tokens
         self.cached_tokens += total
+        self._change()
         self._least, self._longest = least - tokens, longest + tokens
         return total, [] if self._least else self._take_ended()
 
@@ -136,5 +139,9 @@ class Batch:
         stays[places] = False
         self.cached, self.remaining = self.cached[stays], self.remaining[stays]
         self.pages, self.since_s = self.pages[stays], self.since_s[stays]
-        self._least = self._longest = None
+        self._change()
         return taken
+
+    def _change(self) -> None:
+        self.changes += 1
+        self._least = self._longest = None

@@ -32,6 +32,7 @@ class KvPages:
         self.page_tokens = spec.page_tokens
         self.total = int(memory.kv_capacity_bytes // (spec.page_tokens * memory.kv_token_bytes))
         self.used = 0
+        self._given: tuple[Batch, int, int] | None = None
         self._whole = reserves_whole if spec.reserve is None else spec.reserve == "whole"
         self._watermark = 0 if self._whole else int(spec.watermark_ratio * self.total)
 
@@ -84,6 +85,9 @@ class KvPages:
             batch: the requests.
             rows: token-rows of each.
         """
+        asked = (batch, batch.changes, rows) if isinstance(rows, int) else None
+        if asked is not None and asked == self._given:
+            return True
         needed = self._needed(batch, rows)
         more = int(needed.sum()) - int(batch.pages.sum())
         if more > self.free:
@@ -91,6 +95,7 @@ class KvPages:
         if more:
             batch.pages = needed
             self.used += more
+        self._given = asked
         return True
 
     def iterations(self, batch: Batch, rows: int, most: int) -> int:

@@ -106,7 +106,7 @@ class StepPlanner:
         self._heads = [kernel for kernel in distinct.values() if _is_head(kernel)]
         self._placed = [kernel for kernel in distinct.values() if not (kernel.per_expert or _is_head(kernel))]
         self._has_experts = any(kernel.per_expert for kernel, _ in trace.kernels())
-        self._linears: dict[int, list[Linear]] = {}
+        self._where: dict[tuple[int, int, int, bool], tuple[str, ...]] = {}
         self._alike = _alike(kernel for kernel, _ in trace.kernels())
 
     def decode(self, shape: StepShape, lengths: KvLengths, prompts: Prompts | None = None) -> list[Phase]:
@@ -200,7 +200,7 @@ class StepPlanner:
         body = self._part(self._body_key(shape), lambda: _merge(self._step(shape, heads=False).folded()))
         if not (shape.logit_rows and self._heads):
             return Layout((body,))
-        key = (shape.logit_rows, *self._devices(shape, self._lowered(self._heads, shape)))
+        key = (shape.logit_rows, *self._devices(shape, self._heads, shape.logit_rows))
         return Layout((body, self._part(key, lambda: _merge(self._step(shape, heads=True).folded()))))
 
     def _step(self, shape: StepShape, *, heads: bool | None = None) -> _Step:
@@ -214,27 +214,31 @@ class StepPlanner:
         """Return what a step's kernels depend on, those of the LM head aside; so few steps need to be laid out anew."""
         roles = self._machine.roles
         remote = roles.attention_link is not None and roles.prefill.attention != roles.attention
-        linears = self._linears.get(shape.rows)
-        if linears is None:
-            linears = self._linears[shape.rows] = self._lowered(self._placed, shape)
         # how many rows an expert gets, and so where it is placed, depends on the rows; who decides may look at RLP
-        where = shape.rlp if self._has_experts else self._devices(shape, linears)
+        where = shape.rlp if self._has_experts else self._devices(shape, self._placed, shape.rows)
         prompt_rows = shape.prompt_rows if remote else shape.is_prefill
         return shape.rows, shape.layers, shape.logit_rows > 0, prompt_rows, where
 
-    def _devices(self, shape: StepShape, kernels: Iterable[Linear]) -> tuple[str, ...]:
+    def _devices(self, shape: StepShape, kernels: list[TraceKernel], own_rows: int) -> tuple[str, ...]:
+        """Return where FC kernels of so many token-rows are placed."""
         if shape.is_prefill:
             return (self._machine.roles.prefill.fc,)
         if len(self._candidates) == 1:
             return self._candidates
-        return tuple(self.place(kernel, shape.rlp, shape.rows) for kernel in kernels)
+        key = shape.rlp, shape.rows, own_rows, kernels is self._heads
+        devices = self._where.get(key)
+        if devices is None:
+            if len(self._where) >= _PARTS_KEPT:
+                self._where.clear()
+            lowered = self._lowered(kernels, shape)
+            devices = self._where[key] = tuple(self.place(kernel, shape.rlp, shape.rows) for kernel in lowered)
+        return devices
 
     def _forget(self) -> None:
         """Keep a run of months from filling the memory with the shapes of its steps."""
         if len(self._parts) >= _PARTS_KEPT:
             self._parts.clear()
             self._merged.clear()
-            self._linears.clear()
 
     def _part(self, key: Hashable, items: Callable[[], Iterable[Phase | AttentionSlot]]) -> Part:
         part = self._parts.get(key)

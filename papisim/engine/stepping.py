@@ -38,6 +38,7 @@ class _Decoding(NamedTuple):
         phases: its other phases.
         iteration: its drafts; None in a steady iteration.
         time_s: what it takes, where that is not the sum of its phases since they overlap.
+        prompts: those that are computed in the same step, if any.
     """
 
     rows: Ints | int
@@ -45,6 +46,7 @@ class _Decoding(NamedTuple):
     phases: list[Phase]
     iteration: Iteration | None
     time_s: float | None = None
+    prompts: Prompts | None = None
 
     def total_rows(self, rlp: int) -> int:
         """Token-rows of all requests that decode."""
@@ -192,19 +194,19 @@ class Stepper:
         batch, tlp = self._residents.batch, self._speculator.steady_tlp
         if not self._steady or tlp is None:
             iteration = self._speculator.prepare(self._counts[StepKind.DECODE], batch, prompts)
-            return _Decoding(iteration.rows, NOTHING, iteration.phases, iteration)
+            return _Decoding(iteration.rows, NOTHING, iteration.phases, iteration, prompts=prompts)
         rlp = len(batch)
         if self._overlap.of_decoding or (self._overlap.is_on and prompts is not None):
             together = self._overlap.step(batch, tlp, prompts)
             host = self._speculator.host(rlp, tlp)
             time_s = together.time_s + sum(phase.time_s * phase.repeats for phase in host)
-            return _Decoding(tlp, together.layout, together.phases + host, None, time_s)
+            return _Decoding(tlp, together.layout, together.phases + host, None, time_s, prompts)
         shape, lengths = decode_shape(rlp, rlp * tlp), self._decode_lengths(tlp)
         if prompts is None:
             layout, phases = self._planner.work(shape, lengths, None, in_order=False)
         else:
             layout, phases = self._planner.work(shape.with_prompts(prompts), lengths, prompts.lengths, in_order=False)
-        return _Decoding(tlp, layout, phases + self._speculator.host(rlp, tlp), None)
+        return _Decoding(tlp, layout, phases + self._speculator.host(rlp, tlp), None, prompts=prompts)
 
     def _decode_lengths(self, tlp: int) -> KvLengths:
         batch = self._residents.batch
@@ -212,7 +214,7 @@ class Stepper:
 
     def _lay_out(self, decoding: _Decoding | None, chunks: list[Chunk]) -> tuple[Segment, list[Phase]]:
         """Return the step as far as it is known before it runs, and its phases that are not in its layout."""
-        prompts, rlp, rows = _prompts_of(chunks), 0, 0
+        prompts, rlp, rows = _prompts_of(chunks) if decoding is None else decoding.prompts, 0, 0
         if decoding is not None:
             rlp, layout, phases = len(self._residents.batch), decoding.layout, decoding.phases
             rows = decoding.total_rows(rlp)

@@ -93,8 +93,7 @@ def test_iterations_last_exactly_until_the_pages_run_out(lengths: list[tuple[int
     n = cache.iterations(batch, tlp, most)
     done = 0
     while done < most and cache.grow(batch, tlp):
-        cached = np.minimum(batch.remaining, tlp)
-        batch.cached, batch.remaining = batch.cached + cached, batch.remaining - cached
+        batch.emit(tlp)
         done += 1
     assert done == n
 
