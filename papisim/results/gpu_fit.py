@@ -135,23 +135,42 @@ def energy_fit(part: Part, rows: pd.DataFrame) -> dict[str, float]:
 
 
 def krige(correction: Correction, rows: pd.DataFrame, modelled: Floats) -> pd.DataFrame:
-    """Find the weights of a library's correction: ``(s²·K + noise²·I)·w = s²·ln(measured / modelled)``.
+    """Find the weights of a library's correction, by regularised least squares on the logarithms ``y`` of measured over modelled.
+
+    Where every product is a point, ``(K + σ²·I)·w = y``; where ``u`` of them are, ``(σ²·Kᵤᵤ + Kᵤ·Kᵤᵀ)·w = Kᵤ·y``, with ``Kᵤ``
+    from points to all products; ``σ`` is the noise over the spread. Rasmussen and Williams 2006, equations 2.25 and 8.14.
 
     Args:
-        correction: lengths and deviations.
+        correction: lengths, deviations and how many points at most.
         rows: measured ``m, k, n, time_s``; a product that was measured again counts once, by its mean ratio.
         modelled: the model's seconds of them.
 
     Returns:
-        ``m, k, n, weight``, one row for each product.
+        ``m, k, n, weight``, one row for each point.
     """
     ratios = rows[["m", "k", "n"]].assign(log_ratio=np.log(rows.time_s.to_numpy(np.float64) / modelled))
-    points = pd.DataFrame(ratios.groupby(["m", "k", "n"])["log_ratio"].mean().reset_index())
-    variance = correction.spread_ratio**2
-    covariances = variance * _covariance(correction, points, points)
-    covariances[np.diag_indices(len(points))] += correction.noise_ratio**2
-    weights = variance * np.linalg.solve(covariances, points.log_ratio.to_numpy(np.float64))
+    products = pd.DataFrame(ratios.groupby(["m", "k", "n"])["log_ratio"].mean().reset_index())
+    log_ratios = products.log_ratio.to_numpy(np.float64)
+    noise = (correction.noise_ratio / correction.spread_ratio) ** 2
+    points = _spread_out(correction, products)
+    among = _covariance(correction, points, points)
+    if len(points) == len(products):
+        weights = np.linalg.solve(among + noise * np.eye(len(points)), log_ratios)
+    else:
+        to_all = _covariance(correction, points, products)
+        weights = np.linalg.solve(noise * among + to_all @ to_all.T, to_all @ log_ratios)
     return pd.DataFrame({"m": points.m, "k": points.k, "n": points.n, "weight": weights})
+
+
+def _spread_out(correction: Correction, products: pd.DataFrame) -> pd.DataFrame:
+    """Return at most so many products as a correction may have points: the first, then each time the farthest from those chosen."""
+    if correction.most_points is None or len(products) <= correction.most_points:
+        return products
+    chosen, nearness = [0], np.zeros(len(products))
+    for _ in range(1, correction.most_points):
+        nearness = np.maximum(nearness, _covariance(correction, products, products.iloc[chosen[-1:]])[:, 0])
+        chosen.append(int(nearness.argmin()))
+    return products.iloc[chosen].sort_values(["m", "k", "n"], ignore_index=True)
 
 
 def corrected(

@@ -25,7 +25,7 @@ OTHERS = {
     ("a100", "attention", "flashinfer", "flashinfer"): 0.030,
     ("a100", "prefill", "vllm_flash_attn", "flash_attn"): 0.10,
     ("a100", "all_reduce", "vllm_graph", "nvlink3"): 0.05,
-    ("h100", "linear", "vidur", "cublas"): 0.018,
+    ("h100", "linear", "vidur", "cublas"): 0.071,
     ("h100", "linear", "vllm_default", "cublas_vllm"): 0.057,
     ("h100", "attention", "vllm_flash_attn", "flash_attn"): 0.10,
     ("h200", "linear", "vllm_default", "cublas_vllm"): 0.047,

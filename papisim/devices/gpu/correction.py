@@ -1,14 +1,15 @@
 """What a kernel library does beyond the model: the ratio of measured to modelled time, interpolated between measured shapes.
 
 A library picks its kernels from hundreds, and not always well; no formula of a few parameters follows that. Where shapes
-have been measured, the logarithm of the ratio is kriged: a sum over measured products of their weights (of the
-interpolation, not of the matrix) times a covariance that falls off exponentially in the logarithm of each size,
+have been measured, the logarithm of the ratio is kriged: a sum over points, some or all of the
+measured products, of their weights (of the interpolation, not of the matrix) times a covariance that falls off exponentially in the logarithm of each size,
 
 ``ln ratio(m, k, n) = Σⱼ wⱼ · exp(−|ln m/mⱼ|/λₘ − |ln k/kⱼ|/λₖ − |ln n/nⱼ|/λₙ)``.
 
 It is a correction of the physics and no physics itself: far from every measured shape it vanishes, and it follows silicon
 in being slower for some smaller matrices than for larger ones.
-Kriging: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, equation 2.25.
+Kriging: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, equation 2.25; with fewer points than
+measured products, which smooths, 8.14 (subset of regressors).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from papisim.catalog import data_folder
 from papisim.devices.either import Either
 from papisim.errors import InputError
-from papisim.spec.base import Positive, Spec
+from papisim.spec.base import Count, Positive, Spec
 
 Floats = NDArray[np.float64]
 
@@ -33,13 +34,14 @@ COLUMNS = ("m", "k", "n", "weight")
 
 
 class Correction(Spec):
-    """Where measured products of a library are, and how far one speaks for others.
+    """Where the points of a library's correction are, and how far one speaks for products around it.
 
     Attributes:
         file: CSV of ``m, k, n, weight``, a path as it is or under the data folder.
         m_length: λ of token-rows, k_length: of inputs, n_length: of outputs, in units of the natural logarithm.
         spread_ratio: standard deviation of the ratio of measured to modelled time, when the weights were found.
         noise_ratio: that of measuring the same again.
+        most_points: so many of the measured products carry weights at most; None gives each its own.
     """
 
     file: str
@@ -48,11 +50,12 @@ class Correction(Spec):
     n_length: Positive
     spread_ratio: Positive
     noise_ratio: Positive
+    most_points: Count | None = None
 
 
 @dataclass(frozen=True)
 class _Points:
-    """Measured products: the logarithms of their sizes, and weights by matrix and by token-rows, 0 where not measured."""
+    """Points: the logarithms of their sizes, and weights by matrix and by token-rows, 0 where there is none."""
 
     log_m: Floats
     log_k: Floats

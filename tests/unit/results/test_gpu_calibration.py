@@ -110,6 +110,41 @@ def test_noise_of_repeated_measurements_is_not_followed():
     )
 
 
+def grid_of_a_smooth_ratio():
+    """Products of 20 % more or less than modelled, slowly up and down with the token-rows."""
+    m, k, n = (each.ravel() for each in np.meshgrid(2 ** np.arange(9), [2048, 4096], [4096, 6144]))
+    return pd.DataFrame({"m": m, "k": k, "n": n, "time_s": 1e-3 * (1 + 0.2 * np.sin(np.log2(m) / 2))})
+
+
+def test_a_few_points_follow_a_smooth_ratio_of_many_products():
+    rows = grid_of_a_smooth_ratio()
+    correction = Correction(file="unused", **(LENGTHS | {"m_length": 3.0, "n_length": 3.0}), most_points=12)
+    modelled = np.full(len(rows), 1e-3)
+    points = gpu_fit.krige(correction, rows, modelled)
+    assert len(points) == 12
+    assert points.merge(rows, on=["m", "k", "n"]).shape[0] == 12, "every point is a measured product"
+    times = gpu_fit.corrected(load_part("h200").part, correction, points, rows, modelled)
+    measured = rows.time_s.to_numpy()
+    assert errors_of(times, measured).mape < 0.25 * errors_of(modelled, measured).mape
+
+
+def test_points_lie_as_far_apart_as_they_can():
+    """Of token-rows 1, 2 … 16 of one matrix, after the first: the last, then the one between them."""
+    rows = pd.DataFrame({"m": [1, 2, 4, 8, 16], "k": [4096] * 5, "n": [4096] * 5, "time_s": [1.1e-3] * 5})
+    for most, expected in ((1, [1]), (2, [1, 16]), (3, [1, 4, 16]), (5, [1, 2, 4, 8, 16]), (9, [1, 2, 4, 8, 16])):
+        correction = Correction(file="unused", **LENGTHS, most_points=most)
+        assert gpu_fit.krige(correction, rows, np.full(5, 1e-3)).m.tolist() == expected
+
+
+def test_as_many_points_as_products_are_the_same_as_no_limit():
+    rows = grid_of_a_smooth_ratio()
+    weights = [
+        gpu_fit.krige(Correction(file="unused", **LENGTHS, most_points=most), rows, np.full(len(rows), 1e-3)).weight
+        for most in (None, len(rows))
+    ]
+    assert weights[0].tolist() == weights[1].tolist()
+
+
 def test_a_model_is_left_out_with_every_row_that_names_it():
     rows = pd.DataFrame({"model": ["a b", "b", "c", None], "time_s": [1.0, 2.0, 3.0, 4.0]})
     seen = {}
