@@ -105,6 +105,19 @@ def test_the_correction_predicts_models_it_has_not_seen_better_than_physics_alon
 
 
 @needs_shipped
+def test_the_energy_of_an_all_reduce_is_the_least_squares_that_its_source_states():
+    rows = pd.read_csv(SHIPPED / "h100" / "all_reduce.csv").dropna(subset=["energy_j"])
+    board_j, static_w = rows.energy_j / rows.ranks, load_part("h100").part.static_w
+    sent_bytes = 2 * (rows.ranks - 1) / rows.ranks * rows.message_bytes
+    columns = np.stack([rows.time_s / board_j, sent_bytes / board_j], axis=1)
+    target = 1 - static_w * rows.time_s / board_j
+    found = np.linalg.lstsq(columns, target, rcond=None)[0]
+    energy = load_part("nvlink4").part.collective.energy
+    assert (energy.active_w, energy.j_per_byte) == pytest.approx(tuple(found), rel=2e-3)
+    assert np.abs(columns @ found - target).mean() == pytest.approx(0.053, abs=5e-4)
+
+
+@needs_shipped
 def test_speculation_with_grouped_queries_is_as_slow_as_torch_makes_it(shipped):
     part = load_part("h200").part
     assert part.attention.libraries["sdpa"].packing == "single_token"
