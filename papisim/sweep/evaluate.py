@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +36,9 @@ _KIND_OF_UNIT = {"GB": "capacity", "mm² of a die": "area"}
 
 #: names of fields that say a file whose content belongs to the experiment
 _FILES = frozenset({"log", "file", "path"})
+
+#: sections of a system's file that say what its machine is built of
+_HARDWARE = frozenset({"devices", "links", "roles"})
 
 #: machines and systems that an evaluator remembers, the least recently used dropped first
 _MACHINES, _SYSTEMS = 8, 64
@@ -116,7 +118,7 @@ class Evaluator:
         self.file = file
         self.resolver = Resolver(file)
         self._systems: OrderedDict[Any, System] = OrderedDict()
-        self._machines: OrderedDict[str, Machine] = OrderedDict()
+        self._machines: OrderedDict[Any, Machine] = OrderedDict()
 
     def row(self, point: int, values: Values, recall: Recall = forget) -> Row:
         """Return the row of a point; whatever is wrong with the point is its reason.
@@ -150,7 +152,7 @@ class Evaluator:
             known = recall(row.run_sha256)
             row.simulated = True
             if known is None:
-                row.figures |= flat(summarise(simulate(experiment, machine=self._machine(experiment))))
+                row.figures |= flat(summarise(simulate(experiment, machine=self._machine(point, experiment))))
             elif known.status == OK:
                 row.figures |= known.figures
             else:
@@ -185,10 +187,11 @@ class Evaluator:
         key = (hw, tuple(as_assignment(override).text for override in overrides), placement)
         return _remember(self._systems, key, lambda: load_system(hw, overrides, placement), _SYSTEMS)
 
-    def _machine(self, experiment: Experiment) -> Machine:
-        system = experiment.system
-        key = json.dumps({**system.resolved(), "placement": None}, sort_keys=True)
-        return _remember(self._machines, key, lambda: build_machine(system), _MACHINES)
+    def _machine(self, point: Point, experiment: Experiment) -> Machine:
+        """Return the hardware of a point, which other points that differ in policy, model or requests alone share."""
+        overrides = [as_assignment(override) for override in point.options.overrides]
+        key = (point.options.hw, tuple(each.text for each in overrides if each.path[0] in _HARDWARE))
+        return _remember(self._machines, key, lambda: build_machine(experiment.system), _MACHINES)
 
 
 class Names:

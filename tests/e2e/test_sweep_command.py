@@ -56,6 +56,15 @@ def test_the_table_says_what_was_found_and_why_points_are_refused(small, tmp_pat
     assert f"wrote {tmp_path / 'out'}" in done.stderr
 
 
+def test_a_constraint_that_many_points_miss_is_one_line(tmp_path):
+    (tmp_path / "slow.yaml").write_text(
+        SMALL.replace("[1, 30]", "[20, 30]") + "constraints: {slo: tpot_p99_s <= 1 us}\n"
+    )
+    said = call(str(tmp_path / "slow.yaml")).stdout
+    assert "4 × tpot_p99_s <= 1 us" in said
+    assert "found" not in said
+
+
 def test_rows_go_to_stdout_in_the_form_asked_for(small):
     as_csv = list(csv.DictReader(io.StringIO(call(small, "--format", "csv", "--quiet").stdout)))
     as_json = json.loads(call(small, "--format", "json", "--quiet").stdout)
