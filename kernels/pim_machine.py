@@ -75,7 +75,7 @@ def compute_linear(pool: Pool, x: Array, w: Array) -> tuple[Array, Obeyed]:
     (m, k), n = x.shape, w.shape[1]
     kernel = Linear(FcRole.QKV, m, k, n)
     geometry = pool.geometry
-    machine = _LinearMachine(geometry, block(geometry, k, n, geometry.elements(2)), x, w)
+    machine = _LinearMachine(geometry, block(geometry, k, n, geometry.columns(2)), x, w)
     commands, _ = pool.commands(kernel)
     obeyed = Obeyed()
     for section in sections(list(commands)):
@@ -99,7 +99,7 @@ class _LinearMachine:
         inputs = np.zeros((x.shape[0], padded.shape[0]))
         inputs[:, : x.shape[1]] = x
         self._inputs = inputs.reshape(-1, cut.cuts_k, cut.deep, banks, lanes)
-        held = held_rows(geometry, cut, lanes)
+        held = held_rows(geometry, cut, geometry.columns(2))
         self._passes = [slice(first, min(first + held, len(x))) for first in range(0, len(x), held)]
         self._arriving = self._arrivals()
         self._macs = self._mac_order()

@@ -25,7 +25,7 @@ class Scored:
     """A reading and how it fits.
 
     Attributes:
-        score: mean |ln(simulated / published)| over the numbers that the paper states.
+        score: mean ``|ln(simulated / published)|`` over the numbers that the paper states.
         read_off: the same with those read off its figures.
         reading: alternatives by choice.
         values: what it makes of every number, by ``figure.claim``.

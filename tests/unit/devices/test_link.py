@@ -92,7 +92,8 @@ def test_the_tensor_parallel_link_of_every_shipped_system_can_all_reduce(name):
     system = load_system(name)
     parallel = system.spec.roles.tensor_parallel
     group = Links(parallel.link, system.parts[parallel.link], system.spec.links[parallel.link].count)
-    assert group.all_reduce(1e6, parallel.ranks).time_s > 0
+    time_s = group.all_reduce(1e6, parallel.ranks).time_s
+    assert time_s > 0 if parallel.ranks > 1 else time_s == 0
 
 
 SWITCHED = PART.model_copy(update={"switch": Switch(ports=4, latency_s=1e-7), "most_devices": 64})
