@@ -58,9 +58,10 @@ def attention_link(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def tlp_policy(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Tokens/s over those without speculation, and tokens in flight."""
-    named = frame.assign(policy=frame.speculation.map(_short))
-    rates = _table(named, RATE, ["hw", CONTEXT, "batch"], ["policy"])
-    flying = _table(named, "tlp_mean", ["hw", CONTEXT, "batch"], ["policy"])
+    library = frame["devices.gpu.part.attention.use"].fillna("")
+    named = frame.copy().assign(policy=frame.speculation.map(_short), machine=(frame.hw + " " + library).str.strip())
+    rates = _table(named, RATE, ["machine", CONTEXT, "batch"], ["policy"])
+    flying = _table(named, "tlp_mean", ["machine", CONTEXT, "batch"], ["policy"])
     return {"tokens/s over none": _over(rates, rates["off"]), "tokens of a request in flight": flying}
 
 

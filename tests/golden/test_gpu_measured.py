@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from papisim import catalog
+from papisim.devices.gpu.attention import AttentionShapes, decode_times
 from papisim.results.gpu_tables import read_tables
 from papisim.results.gpu_validation import compare, ridge_rows
 from papisim.spec.system import load_part
@@ -122,6 +123,20 @@ def test_speculation_with_grouped_queries_is_as_slow_as_torch_makes_it(shipped):
     part = load_part("h200").part
     assert part.attention.libraries["sdpa"].packing == "single_token"
     assert part.attention.libraries["sdpa_packed"].packing == "always"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "library", "least", "most"),
+    [("a100", "flash_attn", 2.0, 6.0), ("a100", "flashinfer", 1.0, 1.4), ("h100", "flash_attn", 1.0, 1.1)],
+)
+def test_tokens_in_flight_share_a_grouped_cache_where_the_library_packs_them(gpu, library, least, most):
+    """FlashAttention 2, as vLLM calls it, packs groups for single tokens alone; its 3 and FlashInfer always do, and combine more results of splits."""
+    part = load_part(gpu).part
+    one, four = (
+        decode_times(part, part.attention.libraries[library], AttentionShapes(16, tokens, 4096, 4096, 16, 2, 128, 2))
+        for tokens in (1, 4)
+    )
+    assert least <= four / one <= most
 
 
 def test_an_h200_leaves_its_memory_bound_plateau_between_100_and_200_token_rows():

@@ -13,7 +13,8 @@ their results with a second kernel. With ``P`` multiprocessors, ``T`` tiles, ``w
 and a launch. A split is chosen for the least time. Splitting is FlashAttention's ("Flash-Decoding", Dao et al., 2023).
 
 Prompts. Row tiles attend to the key tiles of what is cached already and to those up to the diagonal, in waves; compute
-and traffic overlap by the same norm (Dao, FlashAttention-2, 2023, Section 3).
+and traffic overlap by the same norm (Dao, FlashAttention-2, 2023, Section 3). Where the library splits them, too, several
+tiles share the keys of a row tile, and a second kernel combines.
 """
 
 from __future__ import annotations
@@ -184,11 +185,16 @@ def _tiles(
         filled * tile_bytes * (part.multiprocessors / library.on_chip_bytes_per_s),
         filled * library.tile_fixed_s,
     )
-    partial = 2 * splits * (shapes.query_bytes / shapes.element_bytes * _PARTIAL_BYTES)
-    combining_s = choose(splits > 1, library.split_fixed_s + partial / library.split_bytes_per_s, 0.0)
+    combining_s = _combining_s(library, shapes, splits)
     # a group of one head, a single request and a single head of the cache all lie in memory as a tile needs them
     repacked = packed & (shapes.n_kv_heads > 1) & (shapes.requests > 1)
     return tiles_s, combining_s + repacked * library.repack_s
+
+
+def _combining_s(library: AttentionLibrary, shapes: AttentionShapes, splits: Either) -> Either:
+    """Return the seconds of the kernel that adds up the results of a split."""
+    partial = 2 * splits * (shapes.query_bytes / shapes.element_bytes * _PARTIAL_BYTES)
+    return choose(splits > 1, library.split_fixed_s + partial / library.split_bytes_per_s, 0.0)
 
 
 def _may_split(library: AttentionLibrary, shapes: AttentionShapes) -> Either:
@@ -237,10 +243,12 @@ def prefill_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes
     keys = (row_tiles - 1) * (row_tiles / 2 * kernels.query_tile / kernels.key_tile + before) + last
     tensor = part.peak_flop_per_s * kernels.tensor_ratio / part.multiprocessors
     key_tile_s = _FLOP_PER_PAIR * dim * kernels.query_tile * kernels.key_tile / tensor
-    tiles = shapes.requests * shapes.n_heads * row_tiles
+    splits = smaller(_splits(library.max_splits), last) if kernels.splits == Packing.ALWAYS else 1.0
+    tiles = shapes.requests * shapes.n_heads * row_tiles * splits
     filled = waves(tiles / part.multiprocessors, kernels.wave_ratio)
-    one_s = keys / row_tiles * key_tile_s + kernels.tile_fixed_s
-    compute = larger(filled * one_s, last * key_tile_s + kernels.tile_fixed_s)
+    one_s = keys / row_tiles / splits * key_tile_s + kernels.tile_fixed_s
+    compute = larger(filled * one_s, ceil(last / splits) * key_tile_s + kernels.tile_fixed_s)
     moved = 2 * shapes.query_bytes + shapes.kv_bytes
     memory = moved / (part.memory_bandwidth_bytes_per_s * kernels.bandwidth_ratio)
-    return kernels.launch_s + least(norm(kernels.overlap_exponent, compute, memory))
+    body_s = norm(kernels.overlap_exponent, compute, memory) + _combining_s(library, shapes, splits)
+    return kernels.launch_s + least(body_s)

@@ -100,6 +100,8 @@ class PrefillKernels(Spec):
         overlap_exponent: how sharply compute and memory hide each other.
         query_tile: query rows of a tile.
         key_tile: keys it takes at a time.
+        splits: when several tiles share the keys of some query rows, as it pays where chunks of long prompts have too few
+            rows for all multiprocessors; combined as in decoding.
     """
 
     launch_s: NonNegative
@@ -110,6 +112,7 @@ class PrefillKernels(Spec):
     overlap_exponent: Exponent
     query_tile: Count
     key_tile: Count
+    splits: Packing = Packing.NEVER
 
 
 class AttentionLibrary(Spec):

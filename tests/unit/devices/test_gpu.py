@@ -232,6 +232,34 @@ def test_a_chunk_of_a_prompt_attends_to_what_is_cached_before_it():
     assert time_s == pytest.approx(100 * 25 * 200 * tile_s / PART.multiprocessors, rel=0.01)
 
 
+def chunk_s(queries, *, heads=5, kv=65536, **changes):
+    """Seconds of the last query tokens of one long prompt; combining costs 10 us and moves 1 TB/s."""
+    combining = {"split_fixed_s": 10e-6, "split_bytes_per_s": 1e12}
+    library = attention_library(prefill=PART.attention.used.prefill.model_copy(update=changes), **combining)
+    shapes = AttentionShapes.table(1, queries, kv, kv, heads, heads, 128, 2)
+    return float(prefill_times(PART, library, shapes)[0]) - PREFILL["launch_s"]
+
+
+def test_few_rows_leave_multiprocessors_idle_unless_the_library_splits_their_keys():
+    """Four row tiles of five heads are 20 tiles for 100 multiprocessors; five splits fill them."""
+    whole_s, split_s = chunk_s(512), chunk_s(512, splits="always")
+    combining_s = 10e-6 + 2 * 5 * 5 * 512 * 128 * 4 / 1e12
+    assert split_s == pytest.approx(whole_s / 5 + combining_s, rel=0.03)
+
+
+def test_keys_are_not_split_where_rows_fill_the_multiprocessors():
+    assert chunk_s(2560, heads=50, splits="always") == chunk_s(2560, heads=50), "ten waves of tiles"
+
+
+@pytest.mark.parametrize("queries", [128, 512, 777, 4096])
+@pytest.mark.parametrize("heads", [1, 5, 13])
+def test_splitting_keys_never_costs_and_never_beats_the_tensor_cores(queries, heads):
+    split_s = chunk_s(queries, heads=heads, splits="always")
+    pairs = queries * (65536 - queries) + queries * (queries + 1) / 2
+    assert 4 * heads * 128 * pairs / (PREFILL["tensor_ratio"] * PART.peak_flop_per_s) <= split_s
+    assert split_s <= chunk_s(queries, heads=heads)
+
+
 @pytest.mark.parametrize("chunk", [128, 512, 1024])
 def test_a_prompt_in_chunks_computes_what_it_does_at_once_and_takes_no_less(chunk):
     prompt = lower_chunks([(0, 4096)])
