@@ -191,9 +191,9 @@ class Segment:
     @property
     def fc_device(self) -> str:
         """The device that ran the FC kernels, or ``mixed`` where several did."""
-        keys = [key for part in self.layout for key in part.sums.rows]
-        keys += [(phase.resource, phase.category) for phase in self.phases]
-        return _only({resource for resource, category in keys if category is Category.FC})
+        devices = {device for part in self.layout for device in part.fc_devices}
+        devices.update(phase.resource for phase in self.phases if phase.category is Category.FC)
+        return _only(devices)
 
     @property
     def kv_token_s(self) -> float:

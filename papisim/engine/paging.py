@@ -100,6 +100,8 @@ class KvPages:
 
     def iterations(self, batch: Batch, rows: int, most: int) -> int:
         """Return how many iterations of so many rows a request, up to ``most``, the free pages last for."""
+        if len(batch) * self.pages(rows * most) <= self.free:
+            return most
         room = self.free + int(batch.pages.sum())
         if self._after(batch, rows * most) <= room:
             return most

@@ -53,15 +53,17 @@ class Part:
         slots: the attention kernels among them.
         sums: of the phases among them.
         time_s: seconds of those phases.
+        fc_devices: devices that run FC kernels.
     """
 
-    __slots__ = ("items", "slots", "sums", "time_s")
+    __slots__ = ("fc_devices", "items", "slots", "sums", "time_s")
 
     def __init__(self, items: Iterable[Phase | AttentionSlot]) -> None:
         self.items = tuple(items)
         self.slots = tuple(item for item in self.items if isinstance(item, AttentionSlot))
         self.sums = Sums(item for item in self.items if isinstance(item, Phase))
         self.time_s = self.sums.time_s
+        self.fc_devices = tuple(self.sums.fc_flop_by)
 
 
 class Layout(tuple[Part, ...]):

@@ -106,30 +106,41 @@ def decode_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes)
     return library.launch_s + larger(fastest_s, least(_compute_s(part, shapes)))
 
 
-def decode_times_over(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Floats:
+def decode_times_over(part: Part, library: AttentionLibrary, shapes: AttentionShapes, *, growing: bool) -> Floats:
     """Return what :func:`decode_times` does for kernels that differ in their caches alone.
 
     Args:
         part: the GPU.
         library: the library.
         shapes: ``kv`` and ``longest_kv`` in arrays of shape ``(kernels,)``, best in order; all else in floats.
+        growing: whether no cache is shorter than the one before.
     """
-    blocks, longest = np.ceil(shapes.kv / library.key_tile), np.ceil(shapes.longest_kv / library.key_tile)
+    return np.asarray(
+        library.launch_s + np.maximum(_whole_over(part, library, shapes, growing=growing), _compute_s(part, shapes))
+    )
+
+
+def _whole_over(part: Part, library: AttentionLibrary, shapes: AttentionShapes, *, growing: bool) -> Floats:
+    """Return seconds with the fastest split, the launch aside, before the tensor cores' bound."""
     memory_s = _memory_s(part, library, shapes)
-    if _may_split(library, shapes) is False:
+    splits = _may_split(library, shapes) is not False
+    if growing and not splits:
+        ends = [ceil(kv.item(end) / library.key_tile) for kv in (shapes.kv, shapes.longest_kv) for end in (0, -1)]
+        if ends[0] == ends[1] and ends[2] == ends[3]:
+            tiles_s, combining_s = _tiles(part, library, shapes, ends[0], ends[2])
+            return np.asarray(norm(library.overlap_exponent, tiles_s, memory_s) + combining_s)
+    blocks, longest = np.ceil(shapes.kv / library.key_tile), np.ceil(shapes.longest_kv / library.key_tile)
+    if not splits:
         tiles_s, combining_s = _tiles(part, library, shapes, blocks, longest)
-        whole_s = norm(library.overlap_exponent, tiles_s, memory_s) + combining_s
-        return np.asarray(library.launch_s + np.maximum(whole_s, _compute_s(part, shapes)))
+        return np.asarray(norm(library.overlap_exponent, tiles_s, memory_s) + combining_s)
     # tiles hold whole blocks: their time is the same from one new block to the next
     new = np.flatnonzero((blocks[1:] != blocks[:-1]) | (longest[1:] != longest[:-1])) + 1
     if len(new):
         first, sizes = np.append(0, new), np.diff(new, prepend=0, append=len(blocks))
         tiles = _tiles(part, library, shapes, blocks[first, None], longest[first, None])
-        fastest_s = _fastest_s(library, tiles, memory_s, first, np.repeat(np.arange(len(first)), sizes))
-    else:
-        tiles = _tiles(part, library, shapes, blocks.item(0), longest.item(0))
-        fastest_s = _fastest_s(library, tiles, memory_s, [0], np.zeros(len(blocks), dtype=np.int64))
-    return np.asarray(library.launch_s + np.maximum(fastest_s, _compute_s(part, shapes)))
+        return _fastest_s(library, tiles, memory_s, first, np.repeat(np.arange(len(first)), sizes))
+    tiles = _tiles(part, library, shapes, blocks.item(0), longest.item(0))
+    return _fastest_s(library, tiles, memory_s, [0], np.zeros(len(blocks), dtype=np.int64))
 
 
 def _fastest_s(

@@ -104,11 +104,14 @@ class Pool:
 
         The model takes all at once; measured tables, where the part uses them, are looked up one by one.
         """
+        return self._price_caches(kernel, kv_tokens, longest_kv, growing=False)
+
+    def _price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints, *, growing: bool) -> AttentionRun:
         kernels = with_caches(kernel, kv_tokens, longest_kv)
         library, heads = self.part.attention.used, self._heads(kernel)
         mean_kv = kv_tokens / kernel.n_requests
         shapes = AttentionShapes.of(kernel, *heads)._replace(kv=mean_kv, longest_kv=longest_kv)
-        times = decode_times_over(self.part, library, shapes)
+        times = decode_times_over(self.part, library, shapes, growing=growing)
         if self.part.mode == "table":
             measured = [self._table_attention_s(kernel, *heads, kv) for kv in mean_kv.tolist()]
             times = np.asarray(
@@ -118,7 +121,7 @@ class Pool:
 
     def price_growing(self, kernel: Attention, n: int) -> AttentionRun:
         """Return the costs of ``n`` successive decoding iterations."""
-        return self.price_caches(kernel, *growing_caches(kernel, n))
+        return self._price_caches(kernel, *growing_caches(kernel, n), growing=True)
 
     def price_unfused(self, kernel: Elementwise, n_kernels: int, rows: int) -> Cost:
         """Return the cost of the single operations of a kernel as eager torch launches them.
