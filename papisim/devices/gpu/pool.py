@@ -187,7 +187,7 @@ class Pool:
         return replace(kernel, n=math.ceil(kernel.n / self.count / step) * step)
 
     def _heads(self, kernel: Attention) -> tuple[int, int]:
-        n_kv_heads = math.ceil(kernel.n_kv_heads / self.count)
+        n_kv_heads = -(-kernel.n_kv_heads // self.count)
         return kernel.n_heads * n_kv_heads // kernel.n_kv_heads, n_kv_heads
 
     def _linear(self, kernel: Linear) -> _Shard:
