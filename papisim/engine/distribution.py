@@ -127,7 +127,7 @@ class Sketch:
         values = np.concatenate([each for each, _ in self._waiting])
         times = np.repeat([times for _, times in self._waiting], [len(each) for each, _ in self._waiting])
         self._waiting, self._n_waiting = [], 0
-        self._sum += float(values @ times)
+        self._sum += float((values * times).sum())
         self._count += int(times.sum())
         positive = values > self._mapping.min_possible
         keys = np.ceil(np.log(values[positive]) / math.log(self._mapping.gamma)).astype(np.int64)
