@@ -14,7 +14,8 @@ from papisim.spec.yaml import Path_
 from papisim.sweep.design import describe, functions
 from papisim.sweep.evaluate import Evaluator, flat
 from papisim.sweep.expression import FUNCTIONS, Expression, name_of
-from papisim.sweep.file import OPTIONS, SweepFile
+from papisim.sweep.file import SweepFile
+from papisim.sweep.grammar import OPTIONS
 from papisim.sweep.resolve import rehearsal
 from papisim.sweep.space import Values, as_cell
 

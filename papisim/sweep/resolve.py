@@ -13,7 +13,8 @@ from papisim.spec.sections import SECTIONS, load_section
 from papisim.spec.system import open_system
 from papisim.spec.yaml import Assignment, Document, parse_path
 from papisim.sweep.expression import Expression, UnknownName
-from papisim.sweep.file import OPTIONS, SweepFile, beside
+from papisim.sweep.file import SweepFile, beside
+from papisim.sweep.grammar import OPTIONS
 from papisim.sweep.space import Axis, Values, as_cell, in_si
 
 #: sections of an experiment that a machine's file describes

@@ -137,9 +137,6 @@ class Memory:
         """Return what became of a run, if it was simulated before."""
         return self._known.get(run_sha256)
 
-    def __len__(self) -> int:
-        return len(self._known)
-
 
 def collect(folder: Path, run: str, n_points: int, form: Form, leading: Sequence[str]) -> pd.DataFrame:
     """Put the chunks of a run together into one frame, write it, and drop the chunks.

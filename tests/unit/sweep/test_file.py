@@ -6,7 +6,7 @@ import pytest
 
 from papisim.errors import InputError, InputErrors
 from papisim.spec.experiment import RunOptions
-from papisim.sweep.file import OPTIONS
+from papisim.sweep.grammar import OPTIONS
 from papisim.sweep.preflight import check_space
 from papisim.sweep.run import points
 

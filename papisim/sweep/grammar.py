@@ -1,0 +1,119 @@
+"""The grammar of a file of a sweep: which sections and fields there are, and of what type."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from papisim.spec.base import Count, Name, Spec
+from papisim.spec.experiment import Metrics
+
+ConstraintKind = Literal["area", "power", "capacity", "slo", "other"]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Base(Spec):
+    """What all points have in common: the options of ``papisim run``, and ``set`` for fields of its files."""
+
+    hw: Name
+    trace: Name
+    workload: Any = "creative_writing"
+    batch: Count | None = None
+    requests: Count | None = None
+    tlp: Count = 1
+    speculation: Any = None
+    acceptance: Any = "always"
+    draft: Any = "free"
+    batching: Any = None
+    replicas: Count = 1
+    router: Name = "round_robin"
+    placement: Name | None = None
+    seed: Seed = 0
+    fold: bool = True
+    fast_forward: bool = True
+    metrics: Metrics = "exact"
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+#: options of a run whose name in files, as on the command line, is not that in Python
+_IN_PYTHON = {"batch": "batch_size", "requests": "n_requests", "draft": "drafting"}
+
+#: an option's name in files → its name in Python
+OPTIONS = {name: _IN_PYTHON.get(name, name) for name in Base.model_fields if name != "set"}
+
+
+class AxisFields(Spec):
+    """The long form of an axis: values, a range or a range of logarithms, and a condition."""
+
+    values: list[Any] | None = None
+    range: list[Any] | None = None
+    log_range: list[Any] | None = None
+    n: Count | None = None
+    step: float | str | None = None
+    factor: Annotated[float, Field(gt=1)] | None = None
+    when: str | None = None
+
+
+class ConstraintFields(Spec):
+    """What must hold, and what kind of limit it is."""
+
+    require: str
+    kind: ConstraintKind = "other"
+
+
+class DerivedFields(Spec):
+    """A field computed from others, and when it is."""
+
+    value: str | int | float
+    when: str | None = None
+
+
+class SamplingFields(Spec):
+    """How many points are drawn, and how."""
+
+    kind: Literal["random", "sobol", "lhs"]
+    n: Count
+    seed: Seed = 0
+
+
+class ObjectiveFields(Spec):
+    """What is to be large or small."""
+
+    maximise: str | None = None
+    minimise: str | None = None
+
+
+class SearchFields(Spec):
+    """How ``papisim optimise`` searches.
+
+    Attributes:
+        objectives: by name.
+        sampler: ``nsga2`` (a genetic algorithm), ``tpe`` (tree-structured Parzen estimators) or ``random``.
+        trials: points to try.
+        population: of nsga2: points of a generation.
+        batch: points asked for at a time, whoever computes them; nsga2 asks for a generation.
+        seed: of the sampler.
+    """
+
+    objectives: dict[str, ObjectiveFields]
+    sampler: Literal["nsga2", "tpe", "random"] = "nsga2"
+    trials: Count = 100
+    population: Annotated[int, Field(ge=2)] = 24
+    batch: Count = 4
+    seed: Seed = 0
+
+
+class Sections(Spec):
+    """The sections of a file of a sweep; what stands in them is read one by one."""
+
+    description: str
+    base: Base
+    space: dict[str, Any] = Field(default_factory=dict)
+    zip: list[dict[str, Any]] = Field(default_factory=list)
+    variables: dict[str, Any] = Field(default_factory=dict)
+    derive: dict[str, Any] = Field(default_factory=dict)
+    constraints: dict[str, Any] = Field(default_factory=dict)
+    columns: dict[str, Any] = Field(default_factory=dict)
+    sample: SamplingFields | None = None
+    optimise: SearchFields | None = None
