@@ -28,10 +28,15 @@ def page(results: Results) -> Page:
     overview.tiles.extend(_tiles(frame, found))
     if len(found):
         _add_points(page, found, inputs)
-    _add_left_out(page.section("Points that were left out"), frame, inputs)
+    add_left_out(page.section("Points that were left out"), frame, inputs)
+    how_to_repeat(page, manifest)
+    return page
+
+
+def how_to_repeat(page: Page, manifest: dict[str, Any]) -> None:
+    """Add the file that the points came from."""
     space = json.dumps(manifest["sweep"], indent=1, ensure_ascii=False).splitlines()
     page.section("How to repeat it").add(Listing("The file of the sweep", space))
-    return page
 
 
 def _tiles(frame: pd.DataFrame, found: pd.DataFrame) -> list[Tile]:
@@ -61,7 +66,8 @@ def _fastest(found: pd.DataFrame, inputs: list[str]) -> Table:
     return Table("Fastest points", best, f"{len(best)} of {len(found):,}; the frame beside this page has all.")
 
 
-def _add_left_out(section: Section, frame: pd.DataFrame, inputs: list[str]) -> None:
+def add_left_out(section: Section, frame: pd.DataFrame, inputs: list[str]) -> None:
+    """Add why points have no figures, and some of them."""
     left_out = frame[frame["status"] != "ok"]
     if left_out.empty:
         section.intro = "None: every point could be simulated and met its constraints."

@@ -52,6 +52,19 @@ def swept(tmp_path_factory) -> Results:
 
 
 @pytest.fixture(scope="session")
+def searched(tmp_path_factory) -> Results:
+    """Results of a search among the same points."""
+    pytest.importorskip("optuna")
+    folder: Path = tmp_path_factory.mktemp("results")
+    objectives = "{rate: {maximise: throughput_tokens_per_s}, energy: {minimise: energy_per_token_j}}"
+    (folder / "space.yaml").write_text(
+        f"{SPACE}optimise: {{objectives: {objectives}, sampler: random, trials: 12, seed: 1}}\n"
+    )
+    command(str(folder / "space.yaml"), "--out", str(folder / "best"), "--frame", "csv", "--quiet", name="optimise")
+    return read_results(folder / "best")
+
+
+@pytest.fixture(scope="session")
 def reproduced(tmp_path_factory) -> Results:
     """Results of a reproduced figure that takes no run."""
     folder: Path = tmp_path_factory.mktemp("results") / "reproduced"

@@ -45,6 +45,18 @@ def test_the_mean_by_an_input_is_that_of_its_points(swept):
         assert table.loc[batch, "mean_tokens_per_s"] == pytest.approx(rows["throughput_tokens_per_s"].mean())
 
 
+def test_a_search_shows_its_front_and_nothing_that_is_beaten(searched):
+    frame, front, page = searched.frame("frame"), searched.frame("pareto"), page_of(searched)
+    tiles = {tile.label: tile.value for tile in page.sections[0].tiles}
+    assert tiles["Trials"] == str(len(frame))
+    assert tiles["Designs that no other beats"] == str(len(front))
+    shown = items(page, Table)["The front"].frame
+    found = frame[frame["status"] == "ok"]
+    for row in shown.itertuples():
+        assert not ((found.rate > row.rate) & (found.energy < row.energy)).any()
+    assert any("Rate against energy" in title for title in items(page, Chart))
+
+
 def test_a_reproduction_has_every_claim_its_figure_and_what_was_taken_for_granted(reproduced):
     claims, page = reproduced.frame("claims"), page_of(reproduced)
     tables = items(page, Table)
