@@ -2,6 +2,7 @@
 
 import pytest
 
+from papisim.engine.ledger import DECODING
 from papisim.engine.run import simulate
 from papisim.spec.experiment import RunOptions, load_experiment
 
@@ -10,7 +11,7 @@ pytestmark = pytest.mark.bench
 
 def timed(benchmark, experiment, rounds=5):
     run = benchmark.pedantic(simulate, (experiment,), rounds=rounds, warmup_rounds=1)
-    benchmark.extra_info["per"] = len([step for step in run.ledger.steps if step.kind == "decode"])
+    benchmark.extra_info["per"] = sum(run.ledger.totals[kind].n_steps for kind in DECODING)
 
 
 @pytest.mark.benchmark(group="engine events")
@@ -28,6 +29,17 @@ def test_iterations_whose_drafts_are_drawn(benchmark, speculation):
 @pytest.mark.parametrize("hw", ["papi", "gpu_only"])
 def test_the_default_workload(benchmark, hw):
     timed(benchmark, load_experiment(RunOptions(hw, "llama7b")))
+
+
+@pytest.mark.benchmark(group="request-level run")
+@pytest.mark.parametrize("metrics", ["exact", "streaming"])
+def test_a_service(benchmark, metrics):
+    """Requests that arrive over time: nearly every step is an event."""
+    options = RunOptions(
+        "gpu_only", "llama7b", workload="azure_conversation", n_requests=300, metrics=metrics,
+        overrides=["devices.gpu.count=1", "workload.rate_per_s=2"],
+    )  # fmt: skip
+    timed(benchmark, load_experiment(options), rounds=3)
 
 
 @pytest.mark.benchmark(group="sweep point")
