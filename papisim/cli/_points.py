@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from papisim.cli._options import print_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +118,19 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items() if not _is_empty(value)} for row in rows]
 
 
-def print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], *, title: str) -> None:
+def show_points(
+    frame: pd.DataFrame, tally: Counter[str], leading: list[str], output: str, *, schema: str, title: str
+) -> None:
+    """Print a frame in the format asked for: all of it as CSV or JSON, or its first rows as a table."""
+    if output == "csv":
+        frame.to_csv(sys.stdout, index=False)
+    elif output == "json":
+        print_json({"schema": schema, "rows": records(frame)})
+    else:
+        _print_points(frame, tally, leading, title=title)
+
+
+def _print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], *, title: str) -> None:
     """Print the first rows of a frame, how many points fared how, and the commonest reasons."""
     from rich.table import Table  # noqa: PLC0415 - start-up time
 

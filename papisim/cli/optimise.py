@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option
-from papisim.cli._points import frame_option, point_progress, print_points, records, say_what_is_kept
+from papisim.cli._options import PositiveInt, format_option, quiet_option
+from papisim.cli._points import frame_option, point_progress, records, say_what_is_kept, show_points
 from papisim.cli._workers import computing, worker_options
 from papisim.errors import InputError, MissingExtra
 
@@ -71,22 +70,14 @@ def command(*, file: Path, out: Path | None, resume: bool, output: str, quiet: b
         say_what_is_kept(folder, out, quiet=quiet)
         raise
     names = [objective.name for objective in search.objectives]
-    _print(done, output, [*found.axis_names(), *found.columns])
+    leading, title = [*found.axis_names(), *found.columns], f"{len(done.front):,} designs that no other beats"
+    show_points(done.front, done.tally, leading, output, schema="papisim/pareto-front/1", title=title)
     if out is None:
         shutil.rmtree(folder)
         return
     _draw(done, names, out, quiet=quiet)
     if not quiet:
         click.echo(f"papisim: wrote {out}", err=True)
-
-
-def _print(done: Optimised, output: str, leading: list[str]) -> None:
-    if output == "csv":
-        done.front.to_csv(sys.stdout, index=False)
-    elif output == "json":
-        print_json({"schema": "papisim/pareto-front/1", "rows": records(done.front)})
-    else:
-        print_points(done.front, done.tally, leading, title=f"{len(done.front):,} designs that no other beats")
 
 
 def _draw(done: Optimised, objectives: list[str], out: Path, *, quiet: bool) -> None:

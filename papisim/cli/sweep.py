@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from papisim.cli._options import format_option, print_json, quiet_option
-from papisim.cli._points import frame_option, point_progress, print_points, records, say_what_is_kept
+from papisim.cli._options import format_option, quiet_option
+from papisim.cli._points import frame_option, point_progress, say_what_is_kept, show_points
 from papisim.cli._workers import computing, worker_options
 from papisim.errors import InputError
-
-if TYPE_CHECKING:
-    from papisim.sweep.run import Swept
 
 
 @click.command(name="sweep")
@@ -59,17 +55,9 @@ def command(
     except BaseException:
         say_what_is_kept(folder, out, quiet=quiet)
         raise
-    _print(swept, output, [*found.axis_names(), *found.columns])
+    leading, title = [*found.axis_names(), *found.columns], f"{len(swept.frame):,} points"
+    show_points(swept.frame, swept.tally, leading, output, schema="papisim/sweep-frame/1", title=title)
     if out is None:
         shutil.rmtree(folder)
     elif not quiet:
         click.echo(f"papisim: wrote {out}", err=True)
-
-
-def _print(swept: Swept, output: str, leading: list[str]) -> None:
-    if output == "csv":
-        swept.frame.to_csv(sys.stdout, index=False)
-    elif output == "json":
-        print_json({"schema": "papisim/sweep-frame/1", "rows": records(swept.frame)})
-    else:
-        print_points(swept.frame, swept.tally, leading, title=f"{len(swept.frame):,} points")
