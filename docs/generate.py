@@ -13,11 +13,11 @@ from pydantic.fields import FieldInfo
 
 from papisim import catalog
 from papisim.catalog import Shelf
-from papisim.spec.base import Spec
-from papisim.spec.sections import SECTIONS
-from papisim.spec.sources import bibliography
-from papisim.spec.system import SystemSpec
-from papisim.spec.yaml import load_yaml
+from papisim.config.base import Spec
+from papisim.config.sections import SECTIONS
+from papisim.config.sources import bibliography
+from papisim.config.system import SystemSpec
+from papisim.config.yaml import load_yaml
 
 REFERENCE = Path(__file__).parent / "reference"
 

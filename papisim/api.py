@@ -17,19 +17,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
+from papisim.config.experiment import RunOptions, load_experiment
+from papisim.config.system import System, load_system
+from papisim.config.yaml import Assignment
 from papisim.engine.run import Run, simulate
 from papisim.errors import InputError, did_you_mean
-from papisim.report.html import page_of
-from papisim.report.page import Table, rows_frame
+from papisim.report.console.summary import figures
+from papisim.report.html.folder import page_of
+from papisim.report.html.page import Table, rows_frame
 from papisim.report.perfetto import parse_window, timeline
-from papisim.report.summary import figures
 from papisim.results.comparison import Comparison, distinct, label_of, split_placement
 from papisim.results.folder import Results, read_results
 from papisim.results.metrics import summarise
 from papisim.results.store import MANIFEST, check_file, run_frames, write_file, write_run
-from papisim.spec.experiment import RunOptions, load_experiment
-from papisim.spec.system import System, load_system
-from papisim.spec.yaml import Assignment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,7 +250,7 @@ def run(
         trace: a kernel trace's name or file.
         placement: replaces the machine's placement policy: ``papi``, ``cheapest``, ``pinned:DEVICE``.
         overrides: fields to change, ``{"workload.n_requests": 8}`` or ``["workload.n_requests=8"]``.
-        **options: the other fields of :class:`papisim.spec.experiment.RunOptions`: ``workload``, ``batch_size``, ``tlp``,
+        **options: the other fields of :class:`papisim.config.experiment.RunOptions`: ``workload``, ``batch_size``, ``tlp``,
             ``speculation``, ``acceptance``, ``drafting``, ``batching``, ``seed`` …
 
     Raises:

@@ -16,6 +16,7 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from papisim.errors import InputError, did_you_mean
 
@@ -33,9 +34,9 @@ class Shelf(Enum):
     PUBLIC = ("traces/public", "public trace", "")
     ACCEPTANCE = ("traces/acceptance", "acceptance process", "")
     SIGNALS = ("traces/signals", "signals", "")
-    BATCHING = ("hwconfigs/batching", "batching policy", "")
-    SPECULATION = ("hwconfigs/speculation", "speculation policy", "")
-    DRAFTING = ("hwconfigs/drafting", "draft source", "")
+    BATCHING = ("hwconfigs/policies/batching", "batching policy", "")
+    SPECULATION = ("hwconfigs/policies/speculation", "speculation policy", "")
+    DRAFTING = ("hwconfigs/policies/drafting", "draft source", "")
 
     def __init__(self, folder: str, noun: str, inner: str) -> None:
         self.folder, self.noun, self.inner = folder, noun, inner
@@ -124,6 +125,11 @@ def load_kind(package: str, kind: str) -> ModuleType:
         return importlib.import_module(f"{package}.{kind}")
     noun = package.rpartition(".")[2]
     raise InputError(f"unknown kind '{kind}' of {noun}; {did_you_mean(kind, kinds(package))}")
+
+
+def build_kind(package: str, name: str, options: Any, *arguments: Any) -> Any:
+    """Make what a kind's module calls ``name`` from options that say the kind."""
+    return getattr(load_kind(package, options.kind), name)(options, *arguments)
 
 
 def _is_kind(module: ModuleType) -> bool:

@@ -2,8 +2,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import Run, simulate
-from papisim.spec.experiment import RunOptions, load_experiment
 from papisim.workloads.base import Request
 
 

@@ -20,8 +20,8 @@ from papisim.paper.reproduction import Reproduced, distances, orders, reproduce
 from papisim.paper.score import SCORED
 from papisim.paper.sensitivity import Effect, effects
 from papisim.paper.study import Study, load_studies
-from papisim.report.figures.chart import draw_chart
-from papisim.report.reproduction import Shown, markdown, print_figures
+from papisim.report.console.reproduction import Shown, markdown, print_figures
+from papisim.report.print.chart import draw_chart
 from papisim.results.store import check_free, manifest_head, write_file, write_folder
 
 PAPER = "papi"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from papisim.spec.experiment import Experiment, RunOptions
+from papisim.config.experiment import Experiment, RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 

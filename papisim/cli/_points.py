@@ -134,7 +134,7 @@ def _print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], 
     """Print the first rows of a frame, how many points fared how, and the commonest reasons."""
     from rich.table import Table  # noqa: PLC0415 - start-up time
 
-    from papisim.report.console import console  # noqa: PLC0415
+    from papisim.report.console.console import console  # noqa: PLC0415
 
     names = ["point", *(name for name in dict.fromkeys([*leading, *_SHOWN]) if name in frame.columns)]
     table = Table(*names, "status", title=title)

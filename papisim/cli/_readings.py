@@ -18,7 +18,7 @@ from papisim.paper.interpretation import Interpretation, interpret, rows
 from papisim.paper.lab import Lab
 from papisim.paper.readings import Readings, load_readings
 from papisim.paper.study import load_studies
-from papisim.report.readings import markdown, print_interpretation
+from papisim.report.console.readings import markdown, print_interpretation
 from papisim.results.store import check_free, manifest_head, write_file, write_folder
 
 

@@ -11,6 +11,9 @@ import click
 from rich.table import Table
 
 from papisim import catalog, units
+from papisim.calibration.alpha import AlphaFit, fit, profile
+from papisim.calibration.speculation import Profile, speculator_of
+from papisim.calibration.speculation import profile as profile_speculation
 from papisim.catalog import Shelf
 from papisim.cli._options import (
     PositiveInt,
@@ -22,19 +25,16 @@ from papisim.cli._options import (
     seed_option,
     trace_option,
 )
-from papisim.engine.alpha import AlphaFit, fit, profile
-from papisim.engine.profile import Profile, speculator_of
-from papisim.engine.profile import profile as profile_speculation
+from papisim.config.experiment import RunOptions, load_experiment
+from papisim.config.system import load_part, load_system
 from papisim.errors import InputError
 from papisim.ops.trace import read_trace
 from papisim.policies.placement.papi import Options as PapiOptions
 from papisim.policies.speculation.base import Draft
-from papisim.report.console import console
-from papisim.spec.experiment import RunOptions, load_experiment
-from papisim.spec.system import load_part, load_system
+from papisim.report.console.console import console
 
 if TYPE_CHECKING:
-    from papisim.results.gpu_calibration import Calibration
+    from papisim.calibration.gpu.part_file import Calibration
 
 #: the models of PAPI's evaluation (Section 7.1)
 PAPER_MODELS = ("llama65b", "gpt3-66b", "gpt3-175b")
@@ -112,8 +112,8 @@ def gpu(
         for path in (out, *sorted(out.parent.glob(f"{out.stem}.*.csv"))):  # a part's corrections lie beside it
             if path.exists():
                 raise InputError("exists already; --force overwrites it", file=str(path))
-    from papisim.results.gpu_calibration import calibrate, raw_document, write_corrections, write_part  # noqa: PLC0415 - pandas
-    from papisim.results.gpu_tables import read_tables  # noqa: PLC0415
+    from papisim.calibration.gpu.part_file import calibrate, raw_document, write_corrections, write_part  # noqa: PLC0415 - pandas
+    from papisim.calibration.gpu.tables import read_tables  # noqa: PLC0415
 
     part, name = load_part(device), measured_on or catalog.find(Shelf.DEVICE, device).name
     if part.part.kind != "gpu":

@@ -10,13 +10,13 @@ import click
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.config.acceptance import SIGNALS_SCHEMA, load_signals
+from papisim.config.sections import SECTIONS, load_section
+from papisim.config.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
+from papisim.config.yaml import load_yaml
 from papisim.errors import DoesNotFit, InputError, InputErrors, did_you_mean, one_or_all
 from papisim.ops.trace import SCHEMA as TRACE_SCHEMA
 from papisim.ops.trace import read_trace
-from papisim.spec.acceptance import SIGNALS_SCHEMA, load_signals
-from papisim.spec.sections import SECTIONS, load_section
-from papisim.spec.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
-from papisim.spec.yaml import load_yaml
 from papisim.sweep.file import SCHEMA as SWEEP_SCHEMA
 from papisim.sweep.file import load_sweep
 from papisim.workloads.traces.public import SCHEMA as PUBLIC_SCHEMA

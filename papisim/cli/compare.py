@@ -18,11 +18,11 @@ from papisim.cli._options import (
     run_options_of,
     show_notes,
 )
+from papisim.config.experiment import Experiment, load_experiment
 from papisim.engine.run import Run, simulate
-from papisim.report.comparison import print_comparison
+from papisim.report.console.comparison import print_comparison
 from papisim.results.comparison import Comparison, distinct, label_of, split_placement
 from papisim.results.store import check_free
-from papisim.spec.experiment import Experiment, load_experiment
 
 
 @click.command(name="compare")

@@ -11,7 +11,7 @@ import click
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options, run_options_of
 from papisim.explain.explanation import explain
 from papisim.explain.scope import Scope
-from papisim.report.explanation import as_json, print_explanation
+from papisim.report.console.explanation import as_json, print_explanation
 
 
 @click.command(name="explain")

@@ -11,16 +11,16 @@ from typing import Any, get_args
 import click
 from rich.table import Table
 
+from papisim.acceptance.fitting.estimate import Fit, fit
+from papisim.acceptance.fitting.holdout import Check, Split, check
+from papisim.acceptance.fitting.statistics import Statistics
+from papisim.acceptance.fitting.steps import kept
+from papisim.acceptance.fitting.write import as_yaml, parameters
+from papisim.acceptance.log import Turn, read_log
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, seed_option
+from papisim.config.acceptance import load_signals
 from papisim.errors import InputError, did_you_mean
-from papisim.report.console import console
-from papisim.spec.acceptance import load_signals
-from papisim.workloads.acceptance.fitting.estimate import Fit, fit
-from papisim.workloads.acceptance.fitting.holdout import Check, Split, check
-from papisim.workloads.acceptance.fitting.statistics import Statistics
-from papisim.workloads.acceptance.fitting.steps import kept
-from papisim.workloads.acceptance.fitting.write import as_yaml, parameters
-from papisim.workloads.acceptance.log import Turn, read_log
+from papisim.report.console.console import console
 
 _MIN_TURNS = 4
 _MIN_STEPS = 4000

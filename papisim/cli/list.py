@@ -8,9 +8,9 @@ from rich.table import Table
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.cli._options import format_option, print_json
+from papisim.config.yaml import load_yaml
 from papisim.ops.trace import read_trace
-from papisim.report.console import console
-from papisim.spec.yaml import load_yaml
+from papisim.report.console.console import console
 
 _SHELVES = {
     "systems": Shelf.SYSTEM,
@@ -32,7 +32,7 @@ _KINDS = {
     "device kinds": "papisim.devices",
     "workload kinds": "papisim.workloads",
     "request trace formats": "papisim.workloads.formats",
-    "acceptance kinds": "papisim.workloads.acceptance",
+    "acceptance kinds": "papisim.acceptance",
     "draft sources": "papisim.engine.drafting",
 }
 _CHOICES = [*_SHELVES, "kinds"]

@@ -81,7 +81,7 @@ def command(*, file: Path, out: Path | None, resume: bool, output: str, quiet: b
 
 
 def _draw(done: Optimised, objectives: list[str], out: Path, *, quiet: bool) -> None:
-    from papisim.report.figures.pareto_front import draw  # noqa: PLC0415 - only here
+    from papisim.report.print.pareto_front import draw  # noqa: PLC0415 - only here
 
     tried = done.frame[done.frame["status"] == "ok"]
     if not len(tried):

@@ -12,8 +12,9 @@ import click
 
 from papisim import units
 from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option
+from papisim.config.system import load_part
 from papisim.errors import InputError, did_you_mean
-from papisim.results.pricing import (
+from papisim.pricing.kernel import (
     OPERATIONS,
     SIZES,
     STEP,
@@ -24,7 +25,6 @@ from papisim.results.pricing import (
     with_library,
     write_commands,
 )
-from papisim.spec.system import load_part
 
 _OPERATIONS = [*sorted(OPERATIONS), STEP]
 _STEP_SIZES = ("rlp", "tlp", "kv")

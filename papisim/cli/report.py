@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from papisim.cli._options import quiet_option
-from papisim.report.html import page_of
+from papisim.report.html.folder import page_of
 from papisim.results.folder import read_results
 from papisim.results.store import check_file, write_file
 

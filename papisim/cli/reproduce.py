@@ -17,9 +17,9 @@ from papisim.errors import MissingExtra
 from papisim.paper.reproduce import rows
 from papisim.paper.speculation.figure import MACHINES, closed, figure, findings, machines_and_batches
 from papisim.paper.verdict import Row
-from papisim.report.claims import print_claims
-from papisim.report.console import console
-from papisim.report.figures.batch_by_policy import draw
+from papisim.report.console.claims import print_claims
+from papisim.report.console.console import console
+from papisim.report.print.batch_by_policy import draw
 from papisim.results.store import check_free
 
 

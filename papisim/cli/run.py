@@ -17,12 +17,12 @@ from papisim.cli._options import (
     run_options_of,
     show_notes,
 )
+from papisim.config.experiment import load_experiment
 from papisim.engine.run import simulate
+from papisim.report.console.summary import print_run
 from papisim.report.perfetto import parse_window, timeline
-from papisim.report.summary import print_run
 from papisim.results.metrics import summarise
 from papisim.results.store import check_free, write_run
-from papisim.spec.experiment import load_experiment
 
 
 @click.command(name="run")

@@ -13,9 +13,9 @@ from rich.table import Table
 from papisim import catalog, units
 from papisim.catalog import Shelf
 from papisim.cli._options import format_option, overrides_option, print_json, quiet_option, seed_option
-from papisim.report.console import bars, console
-from papisim.spec.sections import load_section
-from papisim.spec.sources import bibliography
+from papisim.config.sections import load_section
+from papisim.config.sources import bibliography
+from papisim.report.console.console import bars, console
 from papisim.workloads.describe import describe, tabulate
 from papisim.workloads.replay import select
 from papisim.workloads.traces.fetch import Fetched, Progress, cache_folder, fetch

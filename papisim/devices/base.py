@@ -3,7 +3,7 @@
 A device kind is one module (or package) of :mod:`papisim.devices` with two names:
 
 ``Part``
-    a :class:`papisim.spec.base.Spec` with the numbers of one device, read from ``hwconfigs/devices/*.yaml``;
+    a :class:`papisim.config.base.Spec` with the numbers of one device, read from ``hwconfigs/devices/*.yaml``;
 ``Pool``
     ``count`` identical devices that work together on every kernel, and what a kernel costs on them.
 """
@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from papisim.arrays import Floats, Ints
+from papisim.config.base import NonNegative, Positive, Spec
 from papisim.ops.cost import ENERGY_PARTS, Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KernelClass
-from papisim.spec.base import NonNegative, Positive, Spec
 
 
 class Charge(Spec):
@@ -59,10 +59,6 @@ class DevicePart(Spec):
             return None
         moved_bytes = kernel.read_bytes + kernel.write_bytes
         return charge.fixed_s + (moved_bytes / charge.bytes_per_s if charge.bytes_per_s else 0.0)
-
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
+from papisim.config.base import Count, Fraction, NonNegative, Positive, Spec
 from papisim.errors import DoesNotFit, NotModelled
 from papisim.ops.cost import Cost, Energy
-from papisim.spec.base import Count, Fraction, NonNegative, Positive, Spec
 
 
 class OneShot(Spec):

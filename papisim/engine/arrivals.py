@@ -8,7 +8,7 @@ from typing import Any
 import simpy
 from simpy.events import URGENT
 
-from papisim.engine.ledger import Ledger, Outcome, RequestRow
+from papisim.record.ledger import Ledger, Outcome, RequestRow
 from papisim.workloads.base import ClosedLoop, Request, WorkloadSource
 
 Process = Generator[simpy.Event, Any, None]

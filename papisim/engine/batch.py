@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from papisim.devices.base import Floats
-from papisim.engine.ledger import RequestRow
-
-Ints = npt.NDArray[np.int64]
+from papisim.arrays import Floats, Ints
+from papisim.record.ledger import RequestRow
 
 
 class Batch:

@@ -13,9 +13,9 @@ from typing import Any
 import simpy
 
 from papisim.devices.link import Links
-from papisim.engine.ledger import Ledger, RequestRow
-from papisim.engine.phase import Category, Phase
 from papisim.engine.server import Server
+from papisim.plan.phase import Category, Phase
+from papisim.record.ledger import Ledger, RequestRow
 
 #: called with the bytes of a token in the cache, and a request whose prompt is complete
 HandOver = Callable[[int, RequestRow], None]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import simpy
 
-from papisim.spec.system import FaultSpec
+from papisim.config.system import FaultSpec
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import simpy
 
+from papisim.config.experiment import OverlapSpec
 from papisim.engine.batch import Batch
-from papisim.engine.build import Machine
-from papisim.engine.phase import Message, Phase
-from papisim.engine.step import Layout, Part, StepPlanner
 from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KvAppend, Linear
 from papisim.ops.lower import KvLengths, Prompts, StepShape, decode_lengths, decode_shape
 from papisim.ops.trace import ModelFacts
-from papisim.spec.experiment import OverlapSpec
+from papisim.plan.machine import Machine
+from papisim.plan.phase import Message, Phase
+from papisim.plan.step import Layout, Part, StepPlanner
 
 #: layers that are simulated where layers are folded, and again twice as many
 _LAYERS = 6

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from papisim.engine.ledger import StepRow
-from papisim.engine.phase import Phase
+from papisim.plan.phase import Phase
+from papisim.record.ledger import StepRow
 
 
 class Probe(Protocol):

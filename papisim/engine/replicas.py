@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from papisim.engine.ledger import RequestRow
 from papisim.engine.server import Server
 from papisim.policies.routing.base import RoutingPolicy, RoutingView
+from papisim.record.ledger import RequestRow
 
 
 class Replicas:

@@ -11,35 +11,27 @@ from functools import partial
 import simpy
 
 from papisim import catalog
+from papisim.catalog import build_kind
+from papisim.config.experiment import Experiment
 from papisim.engine.arrivals import Arrivals, Progress
-from papisim.engine.build import (
-    Machine,
-    build_batching,
-    build_formats,
-    build_kind,
-    build_machine,
-    build_placement,
-    build_routing,
-    build_workload,
-    plan_memory,
-)
+from papisim.engine.build import build_batching, build_routing, build_workload
 from papisim.engine.disaggregation import Groups, HandOver
 from papisim.engine.drafting.base import DraftContext
 from papisim.engine.faults import bring
-from papisim.engine.ledger import Ledger
 from papisim.engine.overlap import Overlap
-from papisim.engine.pipeline import build_planner
 from papisim.engine.probe import Probe
+from papisim.engine.queues import Residents
 from papisim.engine.replicas import Replicas
-from papisim.engine.residents import Residents
+from papisim.engine.runner import Stepper
 from papisim.engine.server import Server
 from papisim.engine.speculation import Speculator
-from papisim.engine.step import StepPlanner
-from papisim.engine.stepping import Stepper
 from papisim.errors import InputError, PapisimError, did_you_mean
 from papisim.ops.trace import KernelTrace, read_trace
+from papisim.plan.build import planner_of
+from papisim.plan.machine import Machine, build_formats, build_machine, plan_memory
+from papisim.plan.step import StepPlanner
 from papisim.policies.batching.base import BatchingPolicy
-from papisim.spec.experiment import Experiment
+from papisim.record.ledger import Ledger
 from papisim.workloads.base import WorkloadSource
 
 #: objects made before the youngest generation is searched for cycles; Python's own number is 700
@@ -165,11 +157,6 @@ def _server_names(machine: str, count: int) -> list[str]:
     return [machine] if count == 1 else [f"{machine}[{index}]" for index in range(count)]
 
 
-def planner_of(experiment: Experiment, trace: KernelTrace, machine: Machine) -> StepPlanner:
-    """Make what turns steps of a model into phases on a machine, with the experiment's placement."""
-    return build_planner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
-
-
 def build_server(
     env: simpy.Environment,
     name: str,
@@ -240,7 +227,7 @@ def build_speculator(experiment: Experiment, context: DraftContext) -> Speculato
     """Make the speculation policy, the acceptance process and the draft source that an experiment names."""
     return Speculator(
         policy=build_kind("papisim.policies.speculation", "Speculation", experiment.speculation),
-        acceptance=build_kind("papisim.workloads.acceptance", "Acceptance", experiment.acceptance, experiment.seed),
+        acceptance=build_kind("papisim.acceptance", "Acceptance", experiment.acceptance, experiment.seed),
         source=build_kind("papisim.engine.drafting", "Source", experiment.drafting, context),
         verification=experiment.verification,
     )

@@ -3,9 +3,9 @@
 A server is always at one of three things: asleep, in a step, or deciding, which takes no time. To decide, it
 
 1. takes the pages that the next iteration of those who decode needs; whoever came last gives way if there are too few
-   (:mod:`papisim.engine.residents`);
+   (:mod:`papisim.engine.queues`);
 2. shows the batching policy who waits and who is there, and admits whom it names;
-3. starts the step that the policy asked for (:mod:`papisim.engine.stepping`): prompts, a decoding iteration, or both. With
+3. starts the step that the policy asked for (:mod:`papisim.engine.runner`): prompts, a decoding iteration, or both. With
    nothing to do it sleeps until a request arrives, no more will come, or the time that the policy named.
 
 When a step ends, its tokens are emitted and those who have said everything leave; all that at the same instant and before
@@ -31,11 +31,11 @@ import simpy
 
 from papisim.engine.arrivals import Arrivals
 from papisim.engine.faults import Loss, Stall
-from papisim.engine.ledger import Outcome, RequestRow
-from papisim.engine.residents import Residents
-from papisim.engine.stepping import Stepper
+from papisim.engine.queues import Residents
+from papisim.engine.runner import Stepper
 from papisim.policies.batching.base import BatchingPolicy, BatchingView
 from papisim.policies.routing.base import ReplicaView
+from papisim.record.ledger import Outcome, RequestRow
 
 Process = Generator[simpy.Event, Any, None]
 

@@ -9,18 +9,19 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from papisim.engine.batch import Batch, Ints
-from papisim.engine.build import HOST
+from papisim.acceptance.always import Acceptance as Always
+from papisim.acceptance.base import AcceptanceProcess, Outcome, Tree
+from papisim.acceptance.base import Sequence as AcceptanceSequence
+from papisim.arrays import Ints
+from papisim.config.experiment import VerificationSpec
+from papisim.engine.batch import Batch
 from papisim.engine.drafting.base import DraftSource
 from papisim.engine.drafting.free import Source as Free
-from papisim.engine.phase import Category, Phase
 from papisim.ops.cost import Energy
 from papisim.ops.lower import Prompts
+from papisim.plan.machine import HOST
+from papisim.plan.phase import Category, Phase
 from papisim.policies.speculation.base import Draft, Proposal, Round, SpeculationPolicy, SpeculationView
-from papisim.spec.experiment import VerificationSpec
-from papisim.workloads.acceptance.always import Acceptance as Always
-from papisim.workloads.acceptance.base import AcceptanceProcess, Outcome, Tree
-from papisim.workloads.acceptance.base import Sequence as AcceptanceSequence
 
 _NOTHING_PROPOSED = Proposal((), ())
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 from papisim import catalog
 from papisim.catalog import Shelf
-from papisim.engine.build import Machine
+from papisim.config.experiment import RunOptions, load_experiment
+from papisim.config.system import load_part
 from papisim.engine.run import Run, simulate
 from papisim.errors import NotModelled, PapisimError
 from papisim.explain.parameters import RANKS, Parameter, moved
 from papisim.explain.recording import Repricing, Variant
 from papisim.explain.scope import Scope
 from papisim.explain.sensitivity import Elasticity
-from papisim.spec.experiment import RunOptions, load_experiment
-from papisim.spec.system import load_part
+from papisim.plan.machine import Machine
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from papisim.config.experiment import Experiment, RunOptions, load_experiment
 from papisim.engine.run import Run, simulate
 from papisim.errors import InputError
 from papisim.explain.changes import Explored, Yield, best, choices, numbers
@@ -13,7 +14,6 @@ from papisim.explain.parameters import RANKS, Parameter, parameters
 from papisim.explain.recording import Recording, Repricing, Row
 from papisim.explain.scope import Scope
 from papisim.explain.sensitivity import Elasticity, TimeWith, elasticities
-from papisim.spec.experiment import Experiment, RunOptions, load_experiment
 
 #: relative difference up to which the seconds of all phases are those of the run
 _SAME = 1e-9

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from papisim.devices.base import Floats, Ints
-from papisim.engine.build import Machine
-from papisim.engine.ledger import StepRow
-from papisim.engine.phase import Message, Phase, Work
+from papisim.arrays import Floats, Ints
 from papisim.explain.scope import Scope
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import Attention, Kernel
+from papisim.plan.machine import Machine
+from papisim.plan.phase import Message, Phase, Work
+from papisim.record.ledger import StepRow
 
 #: tells kernels and messages that something may concern
 Sees = Callable[["Kernel | Message"], bool]

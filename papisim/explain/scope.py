@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from papisim.engine.ledger import StepRow
 from papisim.engine.run import Run
+from papisim.record.ledger import StepRow
 
 
 class Scope(StrEnum):

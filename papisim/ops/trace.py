@@ -38,12 +38,12 @@ from pydantic import (
     model_validator,
 )
 
+from papisim.config.base import Count, Name, Spec, parse
+from papisim.config.yaml import load_yaml, while_unchanged
 from papisim.errors import did_you_mean
 from papisim.ops.dims import EXPERT_ROWS, SYMBOLS, Dim, parse_dim, product, total, whole
 from papisim.ops.formats import AS_TRACED, Formats
 from papisim.ops.kernel import FcRole, KernelClass
-from papisim.spec.base import Count, Name, Spec, parse
-from papisim.spec.yaml import load_yaml, while_unchanged
 
 SCHEMA: Final = "papisim/kernel-trace/1"
 

@@ -10,25 +10,26 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from papisim.arrays import Floats
+from papisim.config.experiment import Experiment, RunOptions, load_experiment
+from papisim.config.sections import load_section
+from papisim.config.system import Roles
 from papisim.devices.pim import Pool as PimPool
-from papisim.engine.build import Machine, build_machine
-from papisim.engine.ledger import Ledger, StepKind
-from papisim.engine.phase import Category
-from papisim.engine.run import planner_of, simulate
-from papisim.engine.step import StepPlanner
-from papisim.engine.sums import Sums
+from papisim.engine.run import simulate
 from papisim.errors import DoesNotFit
 from papisim.ops.cost import Energy
 from papisim.ops.trace import read_trace
 from papisim.paper.readings import Part, Protocol
-from papisim.spec.experiment import Experiment, RunOptions, load_experiment
-from papisim.spec.sections import load_section
-from papisim.spec.system import Roles
+from papisim.plan.build import planner_of
+from papisim.plan.machine import Machine, build_machine
+from papisim.plan.phase import Category
+from papisim.plan.step import StepPlanner
+from papisim.plan.sums import Sums
+from papisim.record.ledger import Ledger, StepKind
+from papisim.streams import stream
 from papisim.workloads.lengths.listed import Listed
 from papisim.workloads.lengths.quantiles import Quantiles
-from papisim.workloads.streams import stream
 
-Floats = npt.NDArray[np.float64]
 Pairs = tuple[tuple[int, int], ...]
 
 #: phases of a run, in the order of a record's rows

@@ -16,8 +16,9 @@ from typing import get_args
 
 import numpy as np
 
+from papisim.arrays import Floats
 from papisim.errors import InputError, did_you_mean
-from papisim.paper.cell import PARTS, PHASES, Cell, Floats
+from papisim.paper.cell import PARTS, PHASES, Cell
 from papisim.paper.figure import Figure, View
 from papisim.paper.lab import Bench, Lab
 from papisim.paper.outcomes import Outcomes, Run, Value

@@ -13,7 +13,7 @@ from papisim.paper.cell import Cell
 from papisim.paper.lab import Bench
 from papisim.paper.outcomes import Outcomes, Value
 from papisim.paper.study import Study
-from papisim.report.figures.chart import Chart
+from papisim.report.print.chart import Chart
 
 #: rows of a figure's data
 Table = list[dict[str, Any]]

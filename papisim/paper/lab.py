@@ -9,16 +9,16 @@ from functools import cache
 from itertools import islice
 from types import MappingProxyType
 
+from papisim.calibration import alpha
 from papisim.catalog import Shelf, find
+from papisim.config.system import load_system
 from papisim.devices.base import DevicePool
-from papisim.engine import alpha
-from papisim.engine.build import build_machine
 from papisim.ops.trace import KernelTrace, read_trace
 from papisim.paper.archive import Archive
 from papisim.paper.cell import Cell, Job, Record, request_lengths, run_jobs
 from papisim.paper.outcomes import Outcomes, Run
 from papisim.paper.readings import Reading, Readings
-from papisim.spec.system import load_system
+from papisim.plan.machine import build_machine
 
 #: no assignments beside those of a reading
 NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from papisim.paper.cell import PARTS, PHASES, TIMES, Case, Cell, Floats, Record
+from papisim.arrays import Floats
+from papisim.paper.cell import PARTS, PHASES, TIMES, Case, Cell, Record
 from papisim.paper.readings import Part, Protocol
 
 #: a float, or an array over readings

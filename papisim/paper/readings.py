@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from papisim.catalog import data_folder
+from papisim.config.base import Count, Spec, parse
+from papisim.config.yaml import Document, check_schema, load_yaml
 from papisim.errors import did_you_mean
-from papisim.spec.base import Count, Spec, parse
-from papisim.spec.yaml import Document, check_schema, load_yaml
 
 SCHEMA = "papisim/readings/1"
+CHOICES = Path(__file__).parent / "choices"
 
 #: what a simulated run is taken apart into; a choice names those that it can change
 Part = Literal[
@@ -189,12 +190,12 @@ class Readings:
 
 
 def load_readings(name: str) -> Readings:
-    """Read a file of ``hwconfigs/readings/``.
+    """Read a file of ``papisim/paper/choices/``.
 
     Raises:
         InputError, InputErrors: everything that is wrong, with places.
     """
-    document = load_yaml(data_folder() / "hwconfigs" / "readings" / f"{name}.yaml")
+    document = load_yaml(CHOICES / f"{name}.yaml")
     check_schema(document, SCHEMA)
     file: _File = parse(_File, document)
     _check_stances(document, file)

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from papisim.config.system import load_system
+from papisim.config.yaml import parse_path
 from papisim.paper.figure import Figure
 from papisim.paper.lab import Lab
 from papisim.paper.readings import Constant, Reading
 from papisim.paper.reproduction import reproduce
 from papisim.paper.study import Study
-from papisim.spec.system import load_system
-from papisim.spec.yaml import parse_path
 
 #: how far constants are moved
 STEP = 0.2

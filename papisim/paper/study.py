@@ -1,20 +1,21 @@
-"""What is published of a system and how it is set up, read from ``hwconfigs/published/``."""
+"""What is published of a system and how it is set up, read from ``papisim/paper/published/``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from papisim.catalog import data_folder
+from papisim.config.base import Count, Spec, parse
+from papisim.config.experiment import RunOptions
+from papisim.config.yaml import check_schema, load_yaml
 from papisim.errors import InputError
 from papisim.paper.verdict import Claim, Row, judge
-from papisim.spec.base import Count, Spec, parse
-from papisim.spec.experiment import RunOptions
-from papisim.spec.yaml import check_schema, load_yaml
 
 SCHEMA = "papisim/published/1"
+_PUBLISHED = Path(__file__).parent / "published"
 
 
 class Setup(Spec):
@@ -93,12 +94,12 @@ class Study:
 
 
 def load_studies(name: str) -> dict[str, Study]:
-    """Read the studies of a file of ``hwconfigs/published/``, by system.
+    """Read the studies of a file of ``papisim/paper/published/``, by system.
 
     Raises:
         InputError, InputErrors: everything that is wrong, with places.
     """
-    document = load_yaml(data_folder() / "hwconfigs" / "published" / f"{name}.yaml")
+    document = load_yaml(_PUBLISHED / f"{name}.yaml")
     check_schema(document, SCHEMA)
     document.data.pop("description", None)
     if not document.data:

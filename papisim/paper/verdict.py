@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from papisim.spec.base import NonNegative, Spec
+from papisim.config.base import NonNegative, Spec
 
 #: how a figure that is claimed to change does so
 Trend = Literal["rises", "falls"]

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from papisim import __version__, units
-from papisim.engine.ledger import StepRow
-from papisim.engine.phase import Phase, Work
+from papisim.config.experiment import Experiment
 from papisim.errors import InputError
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.ops.trace import read_trace
+from papisim.plan.phase import Phase, Work
+from papisim.record.ledger import StepRow
 from papisim.results.kernels import describe, moved_bytes
 from papisim.results.store import open_file
-from papisim.spec.experiment import Experiment
 
 _US_PER_S = 1e6
 #: decimals of a microsecond that are written: a tenth of a nanosecond

@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from papisim.engine.build import build_placement, plan_memory
-from papisim.engine.phase import Category
-from papisim.engine.pipeline import build_planner
 from papisim.engine.run import Run
-from papisim.engine.step import StepPlanner
 from papisim.ops.lower import decode_lengths, decode_shape, kv_bytes_per_token
+from papisim.plan.build import build_placement
+from papisim.plan.machine import plan_memory
+from papisim.plan.phase import Category
+from papisim.plan.pipeline import build_planner
+from papisim.plan.step import StepPlanner
 from papisim.results.frames import frames
 from papisim.results.metrics import summarise
 from papisim.results.store import manifest_head, origin, write_folder

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from papisim.engine.phase import Category
 from papisim.engine.run import Run
 from papisim.ops.lower import kv_bytes_per_token
+from papisim.plan.phase import Category
 from papisim.results.metrics import resources, summarise, tpot_s
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from papisim.engine.build import build_placement
-from papisim.engine.ledger import StepRow
-from papisim.engine.phase import Message, Phase
-from papisim.engine.pipeline import build_planner
 from papisim.engine.run import Run
-from papisim.engine.step import StepPlanner
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
 from papisim.ops.lower import decode_shape, prefill_lengths, prefill_shape, ragged_lengths
+from papisim.plan.build import build_placement
+from papisim.plan.phase import Message, Phase
+from papisim.plan.pipeline import build_planner
+from papisim.plan.step import StepPlanner
+from papisim.record.ledger import StepRow
 
 #: placement changes whose steps on both sides are shown
 _CHANGES_SHOWN = 3

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from papisim import __version__
-from papisim.engine.build import HOST
-from papisim.engine.distribution import Distribution
-from papisim.engine.ledger import DECODING, Ledger, Outcome, RequestRow, StepKind
-from papisim.engine.phase import Category
+from papisim.config.sources import Source, bibliography
 from papisim.engine.run import Run
-from papisim.engine.sums import Sums
 from papisim.ops.cost import Energy
-from papisim.spec.sources import Source, bibliography
+from papisim.plan.machine import HOST
+from papisim.plan.phase import Category
+from papisim.plan.sums import Sums
+from papisim.record.distribution import Distribution
+from papisim.record.ledger import DECODING, Ledger, Outcome, RequestRow, StepKind
 
 #: percentiles of latencies
 _PERCENTS = (50, 90, 95, 99)

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from papisim import __version__
+from papisim.config.experiment import Experiment
+from papisim.config.yaml import while_unchanged
 from papisim.engine.run import Run
 from papisim.errors import InputError
 from papisim.results.frames import frames
 from papisim.results.kernels import device_rows, kernel_rows
 from papisim.results.metrics import summarise
-from papisim.spec.experiment import Experiment
-from papisim.spec.yaml import while_unchanged
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from papisim.config.experiment import Experiment
+from papisim.config.system import System
 from papisim.devices.pim import Part as PimPart
 from papisim.devices.pim.energy import fed_w, streaming_w
 from papisim.errors import InputError, NotModelled, did_you_mean
-from papisim.spec.experiment import Experiment
-from papisim.spec.system import System
 from papisim.sweep.expression import Function
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from papisim import __version__
-from papisim.engine.build import Machine, build_machine
+from papisim.config.experiment import Experiment, load_experiment
+from papisim.config.system import System, load_system
+from papisim.config.yaml import Override, as_assignment, parse_path
 from papisim.engine.run import simulate
 from papisim.errors import DoesNotFit, PapisimError
+from papisim.plan.machine import Machine, build_machine
 from papisim.results.metrics import summarise
 from papisim.results.store import file_sha256, sha256_of
-from papisim.spec.experiment import Experiment, load_experiment
-from papisim.spec.system import System, load_system
-from papisim.spec.yaml import Override, as_assignment, parse_path
 from papisim.sweep.design import describe, functions
 from papisim.sweep.expression import Excess, Expression, Function, UnknownName
 from papisim.sweep.file import Constraint, SweepFile

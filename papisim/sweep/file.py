@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.config.base import parse
+from papisim.config.sections import load_section
+from papisim.config.yaml import Document, Mark, Path_, check_schema, load_yaml, parse_yaml
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
-from papisim.spec.base import parse
-from papisim.spec.sections import load_section
-from papisim.spec.yaml import Document, Mark, Path_, check_schema, load_yaml, parse_yaml
 from papisim.sweep.expression import Expression
 from papisim.sweep.grammar import (
     OPTIONS,

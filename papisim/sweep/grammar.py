@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from papisim.spec.base import Count, Name, Spec
-from papisim.spec.experiment import Metrics
+from papisim.config.base import Count, Name, Spec
+from papisim.config.experiment import Metrics
 
 ConstraintKind = Literal["area", "power", "capacity", "slo", "other"]
 Seed = Annotated[int, Field(ge=0)]

@@ -6,11 +6,11 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from papisim.config.experiment import Experiment, load_experiment
+from papisim.config.yaml import Path_
 from papisim.engine.run import simulate
 from papisim.errors import DoesNotFit, InputError, InputErrors, PapisimError, did_you_mean, one_or_all
 from papisim.results.metrics import summarise
-from papisim.spec.experiment import Experiment, load_experiment
-from papisim.spec.yaml import Path_
 from papisim.sweep.design import describe, functions
 from papisim.sweep.evaluate import Evaluator, flat
 from papisim.sweep.expression import FUNCTIONS, Expression, name_of

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
+from papisim.config.experiment import RunOptions
+from papisim.config.sections import SECTIONS, load_section
+from papisim.config.system import open_system
+from papisim.config.yaml import Assignment, Document, parse_path
 from papisim.errors import InputError, did_you_mean
-from papisim.spec.experiment import RunOptions
-from papisim.spec.sections import SECTIONS, load_section
-from papisim.spec.system import open_system
-from papisim.spec.yaml import Assignment, Document, parse_path
 from papisim.sweep.expression import Expression, UnknownName
 from papisim.sweep.file import SweepFile, beside
 from papisim.sweep.grammar import OPTIONS

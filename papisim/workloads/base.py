@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from papisim.spec.base import Spec
+from papisim.config.base import Spec
 
 
 class WorkloadOptions(Spec):

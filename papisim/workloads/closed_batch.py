@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from papisim.spec.base import Count
+from papisim.config.base import Count
+from papisim.streams import stream
 from papisim.workloads.base import Request, WorkloadOptions
 from papisim.workloads.lengths import Lengths
 from papisim.workloads.lengths.base import draw_in_chunks
-from papisim.workloads.streams import stream
 
 
 class Options(WorkloadOptions):

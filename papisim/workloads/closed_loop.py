@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from papisim.spec.base import Count, NonNegative, Spec
+from papisim.config.base import Count, NonNegative, Spec
+from papisim.streams import stream
 from papisim.workloads.base import Request, WorkloadOptions
 from papisim.workloads.lengths import Lengths
 from papisim.workloads.lengths.base import draw_in_chunks
-from papisim.workloads.streams import stream
 
 
 class ThinkTime(Spec):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from papisim.spec.base import Positive
+from papisim.config.base import Positive
 from papisim.workloads.open_loop import OpenLoop, OpenLoopOptions
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from papisim.spec.base import Count
+from papisim.config.base import Count
+from papisim.streams import stream
 from papisim.workloads.base import Request, WorkloadOptions
 from papisim.workloads.lengths import Lengths
 from papisim.workloads.lengths.base import draw_in_chunks
-from papisim.workloads.streams import stream
 
 #: draws so many times between arrivals, in s
 Gaps = Callable[[np.random.Generator, int], NDArray[np.float64]]

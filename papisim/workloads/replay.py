@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from papisim.config.base import Count, Fraction, NonNegative, Positive
 from papisim.errors import InputError
-from papisim.spec.base import Count, Fraction, NonNegative, Positive
+from papisim.streams import stream
 from papisim.workloads.base import Request, WorkloadOptions
-from papisim.workloads.streams import stream
 from papisim.workloads.traces.load import RequestTable, detect_format, load_requests
 from papisim.workloads.traces.spec import TraceFile
 from papisim.workloads.traces.text import TextFile

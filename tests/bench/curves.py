@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
-from papisim.spec.experiment import RunOptions, load_experiment
 
 HERE = Path(__file__).parent
 WRITTEN = HERE.parents[1] / "docs" / "performance.csv"

@@ -5,8 +5,8 @@ from itertools import count
 import pytest
 
 from papisim import catalog
+from papisim.config.system import load_part
 from papisim.ops.kernel import Attention, FcRole, Linear
-from papisim.spec.system import load_part
 
 pytestmark = [pytest.mark.bench, pytest.mark.benchmark(group="kernel pricing")]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.devices.pim.scheduler import Channel
 from papisim.ops.kernel import Attention, FcRole, Linear
-from papisim.spec.system import load_part
 
 pytestmark = pytest.mark.bench
 

@@ -2,11 +2,11 @@
 
 import pytest
 
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
-from papisim.report.summary import print_run
+from papisim.report.console.summary import print_run
 from papisim.results.frames import frames
 from papisim.results.metrics import summarise
-from papisim.spec.experiment import RunOptions, load_experiment
 
 pytestmark = [pytest.mark.bench, pytest.mark.benchmark(group="report")]
 

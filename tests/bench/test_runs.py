@@ -2,9 +2,9 @@
 
 import pytest
 
-from papisim.engine.ledger import DECODING
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
-from papisim.spec.experiment import RunOptions, load_experiment
+from papisim.record.ledger import DECODING
 
 pytestmark = pytest.mark.bench
 

@@ -4,11 +4,12 @@ from itertools import count
 
 import pytest
 
-from papisim.engine.build import build_machine, build_placement
-from papisim.engine.step import StepPlanner
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.ops.lower import decode_lengths, decode_shape
 from papisim.ops.trace import read_trace
-from papisim.spec.experiment import RunOptions, load_experiment
+from papisim.plan.build import build_placement
+from papisim.plan.machine import build_machine
+from papisim.plan.step import StepPlanner
 
 pytestmark = [pytest.mark.bench, pytest.mark.benchmark(group="step")]
 

@@ -6,13 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from papisim.cli import papisim
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import Run, simulate
-from papisim.report.charts import parallelism
-from papisim.report.html import page_of
+from papisim.report.html.charts import parallelism
+from papisim.report.html.folder import page_of
 from papisim.results.comparison import Comparison
 from papisim.results.folder import read_results
 from papisim.results.store import write_file, write_run
-from papisim.spec.experiment import RunOptions, load_experiment
 
 pytestmark = pytest.mark.browser
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.config.base import Spec
+from papisim.config.system import load_part
 from papisim.ops.cost import ENERGY_PARTS
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
-from papisim.spec.base import Spec
-from papisim.spec.system import load_part
 
 
 def physics(part):

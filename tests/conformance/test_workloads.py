@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from papisim import catalog
 from papisim.catalog import Shelf
-from papisim.spec.sections import load_section
-from papisim.spec.yaml import load_yaml
+from papisim.config.sections import load_section
+from papisim.config.yaml import load_yaml
 from papisim.workloads.base import ClosedLoop
 from papisim.workloads.describe import describe, tabulate
 

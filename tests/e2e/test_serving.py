@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from papisim.cli import papisim
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.errors import InputError
-from papisim.spec.experiment import RunOptions, load_experiment
 
 BURST = "workload={kind: poisson, n_requests: 20, rate_per_s: 40, lengths: {kind: fixed, input_tokens: 200, output_tokens: 20}}"
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.devices.pim.timing import Sweep, refreshes, sustained, sweep_cycles
 from papisim.ops.kernel import Attention, FcRole, Linear
-from papisim.spec.system import load_part
 
 LLAMA65B_LAYER = [(8192, 24576), (8192, 8192), (8192, 22016), (8192, 22016), (22016, 8192)]
 

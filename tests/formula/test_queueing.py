@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
-from papisim.spec.experiment import RunOptions, load_experiment
 
 FIXED = "{kind: fixed, input_tokens: 100, output_tokens: 1}"
 SPREAD = (

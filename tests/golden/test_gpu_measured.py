@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from papisim import catalog
+from papisim.calibration.gpu.predict import compare, ridge_rows
+from papisim.calibration.gpu.tables import read_tables
+from papisim.config.system import load_part
 from papisim.devices.gpu.attention import AttentionShapes, decode_times
-from papisim.results.gpu_tables import read_tables
-from papisim.results.gpu_validation import compare, ridge_rows
-from papisim.spec.system import load_part
 
 DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SHIPPED = catalog.data_folder() / "kernels" / "measured"
@@ -83,8 +83,8 @@ def test_the_model_beats_a_roofline_of_four_parameters_fitted_to_the_same_rows(s
 @needs_shipped
 def test_the_correction_predicts_models_it_has_not_seen_better_than_physics_alone():
     """The eleven parameters of the physics have seen 3,572 products, these among them; the correction has not."""
+    from papisim.calibration.gpu.predict import covered_linear, errors_of, linear_times_of  # noqa: PLC0415
     from papisim.results import gpu_fit  # noqa: PLC0415 - pandas
-    from papisim.results.gpu_validation import covered_linear, errors_of, linear_times_of  # noqa: PLC0415
 
     part = load_part("h200").part
     physics, library = part.model_copy(update={"mode": "model"}), part.linear.used
@@ -173,7 +173,7 @@ def test_tables_of_others_are_met(others, key):
 @needs_data
 def test_a_fit_to_one_lab_predicts_another(others):
     """Two labs differ by 9 % on the same shapes of an A100."""
-    from papisim.results.gpu_validation import covered_linear, errors_of, linear_times_of  # noqa: PLC0415
+    from papisim.calibration.gpu.predict import covered_linear, errors_of, linear_times_of  # noqa: PLC0415
 
     part = load_part("a100").part
     theirs = next(table for table in read_tables([DATA / "gpu"], ["a100"]) if table.source == "vllm_default")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from papisim.engine.build import build_placement
-from papisim.engine.pipeline import build_planner
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import Run, simulate
 from papisim.ops.lower import StepShape
+from papisim.plan.build import build_placement
+from papisim.plan.pipeline import build_planner
 from papisim.results.metrics import summarise
-from papisim.spec.experiment import RunOptions, load_experiment
 
 DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 REQUESTS = DATA / "requests" / "azure_conv_poisson2_1000.csv"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.ops.kernel import Attention, FcRole, Linear
-from papisim.results.pim_validation import MEAN_LIMIT, POINT_LIMIT, golden_points, published, summary
-from papisim.spec.system import load_part
+from papisim.validation.pim import MEAN_LIMIT, POINT_LIMIT, golden_points, published, summary
 
 DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not (DATA / "golden").is_dir(), reason=f"no golden tables in {DATA}")

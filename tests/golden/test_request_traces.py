@@ -11,8 +11,8 @@ import pytest
 import papisim
 from papisim import catalog
 from papisim.catalog import Shelf
-from papisim.spec.sections import load_section
-from papisim.spec.yaml import load_yaml
+from papisim.config.sections import load_section
+from papisim.config.yaml import load_yaml
 from papisim.workloads.describe import describe
 from papisim.workloads.traces.load import load_requests
 from papisim.workloads.traces.public import load_public

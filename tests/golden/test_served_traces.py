@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import papisim
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
-from papisim.spec.experiment import RunOptions, load_experiment
 
 DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "requests"
 SCRIPT = Path(papisim.__file__).parents[1] / "scripts" / "serve-traces"

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from papisim import catalog
+from papisim.config.system import load_part
 from papisim.errors import NotModelled
 from papisim.ops.kernel import Attention
-from papisim.spec.system import load_part
 
 #: parts in every way that changes how they price attention
 VARIANTS = {

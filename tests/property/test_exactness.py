@@ -10,10 +10,10 @@ import random
 
 import pytest
 
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
 from papisim.results.frames import frames
 from papisim.results.metrics import summarise
-from papisim.spec.experiment import RunOptions, load_experiment
 
 CONFIGURATIONS = int(os.environ.get("PAPISIM_CONFIGURATIONS", "24"))
 RELATIVE = 1e-9

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.pim_machine import compute_attention, compute_linear
+from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.devices.pim.commands import Op
-from papisim.spec.system import load_part
 
 torch = pytest.importorskip("torch", reason="the reference is torch's kernels: pip install 'papisim[capture]'")
 pytestmark = pytest.mark.capture

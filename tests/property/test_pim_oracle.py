@@ -3,6 +3,7 @@
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.devices.pim.commands import stream
 from papisim.devices.pim.fast_path import time_program
@@ -10,7 +11,6 @@ from papisim.devices.pim.mapping.phases import Moves, Phase, Run
 from papisim.devices.pim.scheduler import Channel
 from papisim.devices.pim.timing import Sweep, Timing
 from papisim.ops.kernel import Attention, FcRole, Linear
-from papisim.spec.system import load_part
 
 NAMES = ("attacc", "fc_pim", "attn_pim", "hbm_pim", "hbm4_pim")
 PARTS = {name: load_part(name).part for name in NAMES}

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.ops.kernel import Attention, FcRole, Linear
-from papisim.spec.system import load_part
 
 NAMES = ("attacc", "fc_pim", "attn_pim", "hbm_pim")
 PARTS = {name: load_part(name, ["power_limited=false"]).part.model_copy(update={"area": None}) for name in NAMES}

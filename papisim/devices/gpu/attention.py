@@ -23,14 +23,13 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from papisim.arrays import Floats
 from papisim.devices.either import Either, as_column, ceil, choose, larger, least, smaller
 from papisim.devices.gpu.linear import norm, waves
 from papisim.devices.gpu.part import AttentionLibrary, Packing, Part
 from papisim.ops.kernel import Attention
-
-Floats = NDArray[np.float64]
 
 #: bytes of an element of a partial result, which libraries keep in single precision
 _PARTIAL_BYTES = 4

@@ -21,14 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from papisim.arrays import Floats
 from papisim.catalog import data_folder
+from papisim.config.base import Count, Positive, Spec
 from papisim.devices.either import Either
 from papisim.errors import InputError
-from papisim.spec.base import Count, Positive, Spec
-
-Floats = NDArray[np.float64]
 
 COLUMNS = ("m", "k", "n", "weight")
 

@@ -24,15 +24,14 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from papisim.arrays import Floats
 from papisim.devices.either import Either, as_column, ceil, larger, least, smaller
 from papisim.devices.gpu import correction
 from papisim.devices.gpu.part import LinearLibrary, Part
 from papisim.errors import NotModelled
 from papisim.ops.kernel import Linear
-
-Floats = NDArray[np.float64]
 
 #: bytes of an element of a partial sum, which libraries keep in single precision
 _PARTIAL_BYTES = 4

@@ -12,11 +12,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from papisim.config.base import Count, Fraction, Name, NonNegative, Positive, Spec
 from papisim.devices.base import DevicePart
 from papisim.devices.gpu.correction import Correction
 from papisim.errors import did_you_mean
 from papisim.ops.kernel import Attention, KernelClass, Linear
-from papisim.spec.base import Count, Fraction, Name, NonNegative, Positive, Spec
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Exponent = Annotated[float, Field(ge=1)]

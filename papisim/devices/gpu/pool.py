@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from papisim.devices.base import AttentionRun, Ints, growing_caches, with_caches
+from papisim.arrays import Ints
+from papisim.devices.base import AttentionRun, growing_caches, with_caches
 from papisim.devices.either import Either, as_column
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import floor
 
+from papisim.config.base import Count, Positive, Spec
 from papisim.devices.pim.organisation import Fpu, Organisation
 from papisim.errors import DoesNotFit
-from papisim.spec.base import Count, Positive, Spec
 
 
 class Area(Spec):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
+from papisim.config.base import NonNegative, Spec
 from papisim.devices.pim.organisation import Fpu, Organisation, Power
 from papisim.devices.pim.timing import Timing
 from papisim.ops.cost import Energy
-from papisim.spec.base import NonNegative, Spec
 
 _FLOP_PER_MAC = 2
 

@@ -11,7 +11,7 @@ from math import ceil
 
 from pydantic import Field
 
-from papisim.spec.base import Count, Positive, Spec
+from papisim.config.base import Count, Positive, Spec
 
 
 class Organisation(Spec):

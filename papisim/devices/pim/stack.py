@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 from pydantic import model_validator
 
-from papisim.devices.base import AttentionRun, DevicePart, Ints, growing_caches, with_caches
+from papisim.arrays import Ints
+from papisim.config.base import Count
+from papisim.devices.base import AttentionRun, DevicePart, growing_caches, with_caches
 from papisim.devices.pim.area import Area, check_area
 from papisim.devices.pim.commands import Command, stream
 from papisim.devices.pim.energy import Activity, EnergyTable, energy_of, power_limited_gap
@@ -26,7 +28,6 @@ from papisim.devices.pim.timing import Timing, refreshes, sustained, sweep_cycle
 from papisim.errors import NotModelled
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
-from papisim.spec.base import Count
 
 #: sizes of caches that are priced at once, and how many such blocks are kept (of about 20 kB each)
 _TOKENS, _BLOCKS_KEPT = 256, 2_000

@@ -10,8 +10,8 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from papisim.config.base import Count, Positive, Spec
 from papisim.devices.either import Either, choose, larger, smaller
-from papisim.spec.base import Count, Positive, Spec
 
 #: a whole number, or an array of them
 Whole = Either

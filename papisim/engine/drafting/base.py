@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from papisim.engine.build import Demand, Machine
-from papisim.engine.phase import Category, Phase
-from papisim.engine.step import StepPlanner
+from papisim.arrays import Ints
+from papisim.config.base import Spec
 from papisim.ops.lower import Prompts, decode_shape, ragged_lengths
 from papisim.ops.trace import KernelTrace
+from papisim.plan.machine import Demand, Machine
+from papisim.plan.phase import Category, Phase
+from papisim.plan.step import StepPlanner
 from papisim.policies.speculation.base import Draft
-from papisim.spec.base import Spec
-
-Ints = npt.NDArray[np.int64]
 
 
 class DraftingOptions(Spec):

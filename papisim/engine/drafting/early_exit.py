@@ -13,11 +13,12 @@ from typing import Literal
 
 import numpy as np
 
-from papisim.engine.build import Demand
-from papisim.engine.drafting.base import DraftContext, DraftingOptions, Ints, as_drafting, serial_steps
-from papisim.engine.phase import Phase
+from papisim.arrays import Ints
+from papisim.engine.drafting.base import DraftContext, DraftingOptions, as_drafting, serial_steps
 from papisim.errors import InputError
 from papisim.ops.lower import Prompts, StepShape, ragged_lengths
+from papisim.plan.machine import Demand
+from papisim.plan.phase import Phase
 from papisim.policies.speculation.base import Draft
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from papisim.engine.drafting.base import DraftContext, DraftingOptions, Ints, WholeVerification
-from papisim.engine.phase import Phase
+from papisim.arrays import Ints
+from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification
+from papisim.plan.phase import Phase
 from papisim.policies.speculation.base import Draft
 
 

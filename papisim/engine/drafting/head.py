@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from papisim.engine.drafting.base import (
-    DraftContext,
-    DraftingOptions,
-    Ints,
-    WholeVerification,
-    as_drafting,
-    serial_steps,
-)
-from papisim.engine.phase import Category, Phase
-from papisim.engine.step import computing
+from papisim.arrays import Ints
+from papisim.config.base import Positive
+from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification, as_drafting, serial_steps
 from papisim.ops.kernel import FcRole, Linear
 from papisim.ops.lower import decode_shape, ragged_lengths
+from papisim.plan.phase import Category, Phase
+from papisim.plan.step import computing
 from papisim.policies.speculation.base import Draft
-from papisim.spec.base import Positive
 
 
 class Options(DraftingOptions):

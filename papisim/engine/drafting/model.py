@@ -6,26 +6,20 @@ from collections.abc import Sequence
 from typing import Literal
 
 from papisim import catalog
+from papisim.arrays import Ints
 from papisim.catalog import Shelf
-from papisim.engine.build import Demand, Machine
-from papisim.engine.drafting.base import (
-    DraftContext,
-    DraftingOptions,
-    Ints,
-    WholeVerification,
-    as_drafting,
-    serial_steps,
-)
-from papisim.engine.phase import Phase
-from papisim.engine.step import StepPlanner
+from papisim.config.base import Count
+from papisim.config.system import PrefillRoles
+from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification, as_drafting, serial_steps
 from papisim.errors import InputError, did_you_mean
 from papisim.ops.lower import decode_shape, kv_bytes_per_token, ragged_lengths, weight_bytes
 from papisim.ops.trace import read_trace
+from papisim.plan.machine import Demand, Machine
+from papisim.plan.phase import Phase
+from papisim.plan.step import StepPlanner
 from papisim.policies.placement.pinned import Options as PinnedOptions
 from papisim.policies.placement.pinned import Placement as Pinned
 from papisim.policies.speculation.base import Draft
-from papisim.spec.base import Count
-from papisim.spec.system import PrefillRoles
 
 
 class Options(DraftingOptions):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from papisim.engine.build import HOST
-from papisim.engine.drafting.base import DraftContext, DraftingOptions, Ints, WholeVerification
-from papisim.engine.phase import Category, Phase
+from papisim.arrays import Ints
+from papisim.config.base import NonNegative
+from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification
 from papisim.ops.cost import Energy
+from papisim.plan.machine import HOST
+from papisim.plan.phase import Category, Phase
 from papisim.policies.speculation.base import Draft
-from papisim.spec.base import NonNegative
 
 
 class Options(DraftingOptions):

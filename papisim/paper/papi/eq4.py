@@ -6,7 +6,7 @@ from papisim.paper.cell import Cell
 from papisim.paper.figure import Table, View
 from papisim.paper.outcomes import Value
 from papisim.paper.study import Study
-from papisim.report.figures.chart import Chart
+from papisim.report.print.chart import Chart
 
 CHART = Chart(
     kind="lines",

@@ -8,7 +8,7 @@ from papisim.paper.outcomes import Value
 from papisim.paper.papi.fig11 import BASELINE, HYBRID
 from papisim.paper.readings import Part
 from papisim.paper.study import Study
-from papisim.report.figures.chart import Chart
+from papisim.report.print.chart import Chart
 
 CHART = Chart(
     kind="stacked",

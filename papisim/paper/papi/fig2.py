@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from papisim.config.system import load_part
 from papisim.ops.kernel import KernelClass
 from papisim.ops.lower import decode_lengths, lower_attention
 from papisim.ops.trace import KernelTrace
@@ -12,8 +13,7 @@ from papisim.paper.figure import Table, View
 from papisim.paper.outcomes import Value
 from papisim.paper.papi.fig6 import fc_intensity
 from papisim.paper.study import Study
-from papisim.report.figures.chart import Chart
-from papisim.spec.system import load_part
+from papisim.report.print.chart import Chart
 
 CHART = Chart(
     kind="lines",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from papisim.config.system import load_part
 from papisim.devices.base import DevicePool
 from papisim.ops.kernel import Linear
 from papisim.ops.lower import decode_shape, lower
@@ -12,9 +13,8 @@ from papisim.paper.cell import Cell
 from papisim.paper.figure import Table, View
 from papisim.paper.outcomes import Value
 from papisim.paper.study import Study
-from papisim.report.figures.chart import Chart
-from papisim.results.pricing import pool_of
-from papisim.spec.system import load_part
+from papisim.pricing.kernel import pool_of
+from papisim.report.print.chart import Chart
 
 CHART = Chart(
     kind="bars",

@@ -9,8 +9,8 @@ from papisim.paper.cell import Cell
 from papisim.paper.figure import Table, View
 from papisim.paper.outcomes import Value
 from papisim.paper.study import Study
-from papisim.report.figures.chart import Chart
-from papisim.results.pim_validation import dram_share
+from papisim.report.print.chart import Chart
+from papisim.validation.pim import dram_share
 
 CHART = Chart(
     kind="stacked",

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from papisim.engine.profile import speculator_of
+from papisim.calibration.speculation import speculator_of
+from papisim.config.experiment import load_experiment
 from papisim.engine.speculation import Speculator
 from papisim.paper.speculation.play import mean_drafted, mean_emitted, play
 from papisim.paper.study import Setup, Study
 from papisim.paper.verdict import Row
 from papisim.policies.speculation.base import NO_DRAFT, Draft, Round
-from papisim.spec.experiment import load_experiment
 
 _REQUESTS, _ROUNDS = 48, 40
 

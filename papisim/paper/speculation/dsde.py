@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from papisim.engine.phase import Category
+from papisim.config.experiment import load_experiment
 from papisim.engine.run import Run, simulate
 from papisim.paper.study import Setup, Study
 from papisim.paper.verdict import Row
+from papisim.plan.phase import Category
 from papisim.results.metrics import summarise
-from papisim.spec.experiment import load_experiment
 
 
 def reproduce(study: Study) -> list[Row]:

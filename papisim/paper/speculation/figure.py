@@ -16,11 +16,11 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
-from papisim.engine.build import build_machine
-from papisim.engine.profile import knee_flop_per_byte, profile, speculator_of, steady
+from papisim.calibration.speculation import knee_flop_per_byte, profile, speculator_of, steady
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
 from papisim.paper.speculation.dsde import decode_tokens_per_s
-from papisim.spec.experiment import RunOptions, load_experiment
+from papisim.plan.machine import build_machine
 
 MACHINES = ("papi", "gpu_only", "a100_attacc")
 BATCHES = (1, 2, 4, 8, 16, 32, 64)

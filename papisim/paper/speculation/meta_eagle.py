@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from papisim.engine.profile import Profile, profile, speculator_of
+from papisim.calibration.speculation import Profile, profile, speculator_of
+from papisim.config.experiment import load_experiment
 from papisim.paper.speculation.play import mean_emitted, play
 from papisim.paper.study import Study
 from papisim.paper.verdict import Row
-from papisim.spec.experiment import load_experiment
 
 _REQUESTS, _ROUNDS = 40, 200
 

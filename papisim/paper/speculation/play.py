@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from itertools import chain
 from statistics import fmean
 
-from papisim.engine.batch import Batch, Ints
-from papisim.engine.build import build_kind
-from papisim.engine.ledger import RequestRow
-from papisim.engine.phase import Phase
+from papisim.arrays import Ints
+from papisim.catalog import build_kind
+from papisim.config.experiment import VerificationSpec
+from papisim.config.sections import load_section
+from papisim.engine.batch import Batch
 from papisim.engine.speculation import Speculator
 from papisim.ops.lower import Prompts
+from papisim.plan.phase import Phase
 from papisim.policies.speculation.base import Draft, Round
-from papisim.spec.experiment import VerificationSpec
-from papisim.spec.sections import load_section
+from papisim.record.ledger import RequestRow
 
 
 class _NoMachine:
@@ -50,7 +51,7 @@ def play(
     process = load_section("acceptance", acceptance, [o for o in overrides if o.startswith("acceptance")])
     speculator = Speculator(
         policy=build_kind("papisim.policies.speculation", "Speculation", policy.options),
-        acceptance=build_kind("papisim.workloads.acceptance", "Acceptance", process.options, seed),
+        acceptance=build_kind("papisim.acceptance", "Acceptance", process.options, seed),
         source=_NoMachine(),
         verification=VerificationSpec(),
     )

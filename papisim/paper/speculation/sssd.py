@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from papisim.engine.profile import Profile, profile, speculator_of
+from papisim.calibration.speculation import Profile, profile, speculator_of
+from papisim.config.experiment import load_experiment
+from papisim.config.sections import load_section
 from papisim.paper.study import Study
 from papisim.paper.verdict import Row
 from papisim.policies.speculation.base import Draft, SpeculationView
 from papisim.policies.speculation.sssd import Options, Speculation, rows_per_request
-from papisim.spec.experiment import load_experiment
-from papisim.spec.sections import load_section
 
 
 def reproduce(study: Study) -> list[Row]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from papisim.engine.profile import Profile, profile, speculator_of
+from papisim.calibration.speculation import Profile, profile, speculator_of
+from papisim.config.experiment import load_experiment
 from papisim.paper.study import Study
 from papisim.paper.verdict import Row
-from papisim.spec.experiment import load_experiment
 
 _BISECTIONS = 40
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar, Protocol
 
-from papisim.spec.base import Spec
+from papisim.config.base import Spec
 
 
 class BatchingOptions(Spec):

@@ -9,9 +9,9 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import ClassVar, Literal
 
+from papisim.config.base import Count
 from papisim.policies.batching.base import BatchingView, StepPlan, whole_prompts
 from papisim.policies.batching.limits import Joining, LimitedOptions, joining
-from papisim.spec.base import Count
 
 
 class Options(LimitedOptions):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Generic, TypeVar
 
+from papisim.config.base import Count, Positive
 from papisim.policies.batching.base import BatchingOptions, BatchingView
-from papisim.spec.base import Count, Positive
 
 
 class LimitedOptions(BatchingOptions):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from papisim.config.base import Count
 from papisim.policies.batching.base import DECODE, BatchingOptions, BatchingView, StepPlan, whole_prompts
-from papisim.spec.base import Count
 
 
 class Options(BatchingOptions):

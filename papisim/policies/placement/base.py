@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from papisim.config.base import Spec
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import Kernel, Linear
-from papisim.spec.base import Spec
 
 
 class PlacementOptions(Spec):

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import field_validator
 
+from papisim.config.base import NonNegative
 from papisim.policies.placement.base import PlacementOptions, PlacementView
-from papisim.spec.base import NonNegative
 
 
 class Options(PlacementOptions):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from papisim.spec.base import Count, Spec
+from papisim.config.base import Count, Spec
 
 
 class RoutingOptions(Spec):

@@ -12,9 +12,9 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from papisim.config.base import Count, Positive
 from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
 from papisim.policies.speculation.dynamic_stop import AdaptiveThreshold, ThresholdOptions, positions_kept
-from papisim.spec.base import Count, Positive
 
 
 class Options(SpeculationOptions):

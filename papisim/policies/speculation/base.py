@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from papisim.spec.base import Spec
+from papisim.config.base import Spec
 
 
 class SpeculationOptions(Spec):

@@ -8,8 +8,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field
 
+from papisim.config.base import Count, Spec
 from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
-from papisim.spec.base import Count, Spec
 
 
 class BatchRow(Spec):

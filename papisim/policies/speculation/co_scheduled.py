@@ -18,9 +18,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from papisim.config.base import Count, Fraction, Positive
 from papisim.policies.speculation.acceptance_estimate import AcceptanceEstimate, drafts_decided, expected_emitted
 from papisim.policies.speculation.base import NO_DRAFT, Draft, PerRequest, Round, SpeculationOptions, SpeculationView
-from papisim.spec.base import Count, Fraction, Positive
 
 
 class Options(SpeculationOptions):

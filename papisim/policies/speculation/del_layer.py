@@ -17,10 +17,10 @@ from typing import Literal
 import numpy as np
 from pydantic import model_validator
 
+from papisim.config.base import Count, Fraction
 from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
 from papisim.policies.speculation.dynamic_stop import positions_kept
 from papisim.policies.speculation.layer_agreement import Agreement, tokens_per_layer
-from papisim.spec.base import Count, Fraction
 
 
 class Options(SpeculationOptions):

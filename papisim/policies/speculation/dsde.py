@@ -21,9 +21,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from papisim.config.base import Count, Fraction, NonNegative, Positive
 from papisim.policies.speculation.base import Draft, PerRequest, Round, SpeculationOptions, SpeculationView
 from papisim.policies.speculation.kld_stability import predicted_length, variance_ratio
-from papisim.spec.base import Count, Fraction, NonNegative, Positive
 
 
 class Options(SpeculationOptions):

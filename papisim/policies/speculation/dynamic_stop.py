@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from papisim.config.base import Fraction, NonNegative, Spec
 from papisim.policies.speculation.base import Draft, Proposal
-from papisim.spec.base import Fraction, NonNegative, Spec
 
 
 def positions_kept(signal: Sequence[float], threshold: float, length: int, least: int = 1) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from papisim.config.base import Count
 from papisim.policies.speculation.base import Draft, PerRequest, Round, SpeculationOptions, SpeculationView
-from papisim.spec.base import Count
 
 
 class Options(SpeculationOptions):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from papisim.config.base import Count
 from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
-from papisim.spec.base import Count
 
 
 class Options(SpeculationOptions):

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from papisim.config.base import Count, Fraction
 from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
 from papisim.policies.speculation.dynamic_stop import cut_where_unsure
-from papisim.spec.base import Count, Fraction
 
 
 class Options(SpeculationOptions):

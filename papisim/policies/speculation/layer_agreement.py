@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from papisim.arrays import Floats
 
 
 def tokens_per_layer(match_rate: Floats, lengths: Floats, layers: Floats, n_layers: int) -> Floats:

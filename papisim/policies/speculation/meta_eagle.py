@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from papisim.config.base import Count
 from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
 from papisim.policies.speculation.batch_table import BatchRow, ascending, row_for
-from papisim.spec.base import Count
 
 
 class TreeRow(BatchRow):

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from papisim.config.base import Count, Spec
 from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
-from papisim.spec.base import Count, Spec
 
 
 class Write(Spec):

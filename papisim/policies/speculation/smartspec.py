@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from papisim.config.base import Count, Fraction, NonNegative, Spec
 from papisim.policies.speculation.acceptance_estimate import drafts_decided, expected_emitted
 from papisim.policies.speculation.base import AsPlanned, Draft, Round, SpeculationOptions, SpeculationView
-from papisim.spec.base import Count, Fraction, NonNegative, Spec
 
 
 class LinearTime(Spec):

@@ -18,9 +18,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from papisim.config.base import Count, Fraction, Positive, Spec
 from papisim.policies.speculation.base import NO_DRAFT, Draft, SpeculationOptions, SpeculationView, Stateless
 from papisim.policies.speculation.batch_table import BatchRow, ascending, row_for
-from papisim.spec.base import Count, Fraction, Positive, Spec
 
 
 class RowBudget(BatchRow):

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from papisim.spec.base import Spec
+from papisim.config.base import Spec
 from papisim.workloads.lengths.base import Pairs, TokenCount
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from papisim.spec.base import Spec
+from papisim.config.base import Spec
 from papisim.workloads.lengths.base import Pairs, TokenCount
 
 

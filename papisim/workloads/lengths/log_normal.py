@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from papisim.spec.base import NonNegative, Positive, Spec
+from papisim.config.base import NonNegative, Positive, Spec
 from papisim.workloads.lengths.base import Pairs, TokenCount
 from papisim.workloads.lengths.copula import RankCorrelation, correlated_uniforms
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from papisim.spec.base import Spec
+from papisim.config.base import Spec
 from papisim.workloads.lengths.base import Pairs, TokenCount
 from papisim.workloads.lengths.copula import RankCorrelation, correlated_uniforms
 

@@ -8,10 +8,10 @@ from pydantic import Field, field_validator
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.config.base import Name, Spec, parse
+from papisim.config.sources import bibliography
+from papisim.config.yaml import check_schema, load_yaml
 from papisim.errors import did_you_mean
-from papisim.spec.base import Name, Spec, parse
-from papisim.spec.sources import bibliography
-from papisim.spec.yaml import check_schema, load_yaml
 
 SCHEMA = "papisim/public-trace/1"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from papisim.spec.base import Name, Positive, Spec
+from papisim.config.base import Name, Positive, Spec
 
 #: a time unit of a column, or ``datetime`` for ISO 8601
 TimeUnit = Literal["s", "ms", "us", "ns", "datetime"]

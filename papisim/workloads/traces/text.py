@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from papisim.config.yaml import while_unchanged
 from papisim.errors import InputError
-from papisim.spec.yaml import while_unchanged
 
 _HEAD = 1 << 16
 PIECE = 1 << 20

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from papisim.cli import validate
 from papisim.errors import InputError
-from papisim.report.figures.validation import Cloud, draw
+from papisim.report.print.validation import Cloud, draw
 
 CLOUDS = [
     Cloud("matrix products, s", "memory", [1e-5, 2e-5], [1.1e-5, 1.9e-5]),
@@ -54,8 +54,8 @@ def test_the_figure_shows_every_gpu_family_and_the_golden_counts(monkeypatch, tm
     """Two comparisons stand for all: of matrix products by regime, and of one family without regimes."""
     import numpy as np  # noqa: PLC0415
 
-    from papisim.results.gpu_validation import Compared, Errors  # noqa: PLC0415
-    from papisim.results.pim_validation import Golden  # noqa: PLC0415
+    from papisim.calibration.gpu.predict import Compared, Errors  # noqa: PLC0415
+    from papisim.validation.pim import Golden  # noqa: PLC0415
 
     points, errors = np.array([[1.0, 2.0], [1.1, 2.1]]), Errors(2, 0.1, 0.1, 0.1)
     rows = [

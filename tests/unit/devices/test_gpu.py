@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from papisim.config.system import load_part
 from papisim.devices.gpu import FittedEnergy, Part, Pool
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
 from papisim.devices.gpu.energy import kernel_energy, streaming_energy
@@ -12,7 +13,6 @@ from papisim.devices.gpu.linear import linear_times, norm, roofline_times, waves
 from papisim.devices.gpu.part import Streaming
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
 from papisim.ops.lower import chunk_lengths, ragged_lengths
-from papisim.spec.system import load_part
 
 STREAM = {"launch_s": 1e-6, "on_chip_bytes_per_s": 5e12}
 #: no loss anywhere: a roofline with a fixed cost

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from papisim.config.system import load_part
 from papisim.devices.gpu import Pool
 from papisim.devices.gpu.correction import Correction, by_rows, ratio
 from papisim.devices.gpu.linear import linear_times, roofline_times
 from papisim.errors import InputError
 from papisim.ops.kernel import FcRole, Linear
-from papisim.spec.system import load_part
 
 LENGTHS = {"m_length": 0.5, "k_length": 2.0, "n_length": 0.25, "spread_ratio": 0.05, "noise_ratio": 0.02}
 

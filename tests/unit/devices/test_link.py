@@ -4,11 +4,11 @@ from hypothesis import strategies as st
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.config.system import load_part, load_system
 from papisim.devices.link import Collective, Links, Part, Switch
-from papisim.engine.build import build_machine
 from papisim.errors import DoesNotFit, NotModelled
 from papisim.ops.cost import Cost
-from papisim.spec.system import load_part, load_system
+from papisim.plan.machine import build_machine
 
 PART = Part(
     kind="link",

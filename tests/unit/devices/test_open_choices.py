@@ -2,11 +2,11 @@
 
 import pytest
 
+from papisim.config.system import load_part
 from papisim.devices.gpu import Pool as GpuPool
 from papisim.devices.link import Links
 from papisim.devices.pim import Pool
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, Linear
-from papisim.spec.system import load_part
 
 CHARGED = ["charged={normalisation: {fixed_s: 6.87 us, bytes_per_s: 1 TB/s}}"]
 ROUNDS = "collective={latency_s: 0, efficiency_ratio: 1, rounds: {fixed_s: 6.06 us, bytes_per_s: 111 GB/s}}"

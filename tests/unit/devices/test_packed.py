@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from papisim.config.system import load_part
 from papisim.devices import gpu, pim
 from papisim.devices.pim.mapping.phases import Columns
 from papisim.devices.pim.scheduler import Channel
 from papisim.errors import NotModelled
 from papisim.ops.formats import Packed
 from papisim.ops.kernel import Attention, FcRole, KvAppend, Linear
-from papisim.spec.system import load_part
 
 BITS = {bits: Packed(bits, 128, 16) for bits in (8, 4)}
 BARE = {bits: Packed(bits, 128, 0) for bits in (8, 4)}

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from papisim.engine.batch import Batch
-from papisim.engine.ledger import RequestRow
 from papisim.ops.lower import ragged_lengths
+from papisim.record.ledger import RequestRow
 
 
 def batch_of(*lengths: tuple[int, int]) -> Batch:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from papisim.engine.ledger import Outcome
 from papisim.engine.run import Run
 from papisim.errors import InputError
 from papisim.ops.lower import kv_bytes_per_token
+from papisim.record.ledger import Outcome
 from papisim.results.metrics import summarise
 
 Serve = Callable[..., Run]

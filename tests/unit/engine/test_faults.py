@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from papisim.engine.ledger import Outcome
 from papisim.engine.run import Run
 from papisim.errors import InputError, InputErrors
+from papisim.record.ledger import Outcome
 from papisim.results.metrics import summarise
 
 Serve = Callable[..., Run]

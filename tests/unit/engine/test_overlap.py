@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from papisim.engine.overlap import together_s
-from papisim.engine.phase import Category, Phase
 from papisim.engine.run import Run
 from papisim.errors import InputError, NotModelled
 from papisim.ops.cost import Energy
+from papisim.plan.phase import Category, Phase
 from papisim.results.metrics import summarise
 
 Serve = Callable[..., Run]

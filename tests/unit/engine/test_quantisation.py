@@ -2,14 +2,14 @@
 
 import pytest
 
-from papisim.engine.build import build_formats, build_machine, plan_memory
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
 from papisim.errors import DoesNotFit, InputError, NotModelled
 from papisim.explain.recording import Recording
 from papisim.ops.lower import kv_bytes_per_token, weight_bytes
 from papisim.ops.trace import read_trace
+from papisim.plan.machine import build_formats, build_machine, plan_memory
 from papisim.results.metrics import summarise
-from papisim.spec.experiment import RunOptions, load_experiment
 
 SHORT = "workload.lengths={kind: fixed, input_tokens: 64, output_tokens: 32}"
 

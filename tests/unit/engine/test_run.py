@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from papisim.engine.phase import Category
 from papisim.engine.run import Run
 from papisim.errors import DoesNotFit
 from papisim.ops.lower import kv_bytes_per_token
+from papisim.plan.phase import Category
 from papisim.results.metrics import summarise
 
 SYSTEMS = ["papi", "a100_attacc", "a100_hbmpim", "attacc_only", "pim_only", "papi_pim_only", "gpu_only"]

@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from papisim.engine.ledger import Outcome, StepKind
 from papisim.engine.run import Run
 from papisim.errors import DoesNotFit, InputError
 from papisim.ops.lower import chunk_lengths, kv_bytes_per_token, prefill_lengths
+from papisim.record.ledger import Outcome, StepKind
 from papisim.results.metrics import summarise
 from papisim.workloads.base import Request
 

@@ -6,18 +6,20 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from papisim.engine.build import HOST, build_kind, build_machine, build_placement
+from papisim.catalog import build_kind
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.drafting.base import DraftContext, serial_steps
-from papisim.engine.phase import Category, Phase
 from papisim.engine.run import Run
 from papisim.engine.speculation import tree_of
-from papisim.engine.step import StepPlanner
 from papisim.errors import DoesNotFit, InputError
 from papisim.ops.lower import decode_shape, ragged_lengths
 from papisim.ops.trace import read_trace
+from papisim.plan.build import build_placement
+from papisim.plan.machine import HOST, build_machine
+from papisim.plan.phase import Category, Phase
+from papisim.plan.step import StepPlanner
 from papisim.policies.speculation.base import NO_DRAFT, Draft
 from papisim.results.metrics import summarise
-from papisim.spec.experiment import RunOptions, load_experiment
 
 Runner = Callable[..., Run]
 HALF = ["acceptance={kind: geometric, alpha: 0.5}"]

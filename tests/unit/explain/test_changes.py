@@ -2,12 +2,12 @@
 
 import pytest
 
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
 from papisim.explain.changes import Explored, best, numbers
 from papisim.explain.explanation import explain
 from papisim.explain.recording import Recording, Repricing
 from papisim.explain.scope import Scope
-from papisim.spec.experiment import RunOptions, load_experiment
 
 SHORT = "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 24}"
 OPTIONS = RunOptions(hw="papi", trace="llama7b", batch_size=4, overrides=(SHORT,))

@@ -4,11 +4,11 @@ from collections import defaultdict
 
 import pytest
 
+from papisim.config.experiment import RunOptions, load_experiment
+from papisim.config.system import load_part
 from papisim.engine.run import simulate
 from papisim.explain.recording import AS_IT_IS, Recording, Repricing, Variant
 from papisim.ops.kernel import Linear
-from papisim.spec.experiment import RunOptions, load_experiment
-from papisim.spec.system import load_part
 
 SHORT = "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 24}"
 MACHINES = ["papi", "gpu_only", "a100_attacc", "pim_only"]

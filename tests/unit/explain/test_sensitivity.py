@@ -2,13 +2,13 @@
 
 import pytest
 
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
 from papisim.explain.explanation import by_repricing, by_simulation
 from papisim.explain.parameters import RANKS, Parameter, moved, parameters
 from papisim.explain.recording import Recording, Repricing
 from papisim.explain.sensitivity import elasticities
 from papisim.ops.kernel import Elementwise, KvAppend
-from papisim.spec.experiment import RunOptions, load_experiment
 
 SHORT = "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 24}"
 

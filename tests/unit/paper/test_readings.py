@@ -53,13 +53,11 @@ def test_the_first_alternative_of_a_choice_about_machines_sets_nothing():
 
 
 def test_a_stance_with_an_unknown_alternative_is_refused(tmp_path, monkeypatch):
-    folder = tmp_path / "hwconfigs" / "readings"
-    folder.mkdir(parents=True)
-    (folder / "bad.yaml").write_text(
+    (tmp_path / "bad.yaml").write_text(
         "schema: papisim/readings/1\ndescription: d\nchoices:\n  a:\n    question: q\n    alternatives:\n"
         "      x: {why: w, source: s}\n      y: {why: w, source: s}\nstances:\n  paper: {a: z}\n"
     )
-    monkeypatch.setattr(module, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(module, "CHOICES", tmp_path)
     with pytest.raises((InputError, InputErrors), match=r"bad.yaml:10.*no alternative 'z'"):
         load_readings("bad")
 

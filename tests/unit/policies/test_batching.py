@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from papisim import catalog
+from papisim.config.sections import load_section
 from papisim.policies.batching.base import BatchingView, StepPlan
-from papisim.spec.sections import load_section
 
 PACKAGE = "papisim.policies.batching"
 

@@ -4,14 +4,14 @@ from hypothesis import strategies as st
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.config.base import parse
+from papisim.config.system import load_system
+from papisim.config.yaml import parse_yaml
 from papisim.errors import PapisimError
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import FcRole, Linear
 from papisim.policies.placement import cheapest, papi, pinned
 from papisim.policies.placement.base import PlacementView
-from papisim.spec.base import parse
-from papisim.spec.system import load_system
-from papisim.spec.yaml import parse_yaml
 
 
 def view(rlp=1, tlp=1, times=None):

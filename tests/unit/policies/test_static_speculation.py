@@ -2,11 +2,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from papisim.config.base import parse
+from papisim.config.yaml import parse_yaml
 from papisim.errors import PapisimError
 from papisim.policies.speculation import fixed, off, schedule
 from papisim.policies.speculation.base import SpeculationView
-from papisim.spec.base import parse
-from papisim.spec.yaml import parse_yaml
 
 
 def scheduled(*writes):

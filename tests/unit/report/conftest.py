@@ -4,11 +4,11 @@ import pytest
 from click.testing import CliRunner
 
 from papisim.cli import papisim
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
 from papisim.results.comparison import Comparison
 from papisim.results.folder import Results, read_results
 from papisim.results.store import write_run
-from papisim.spec.experiment import RunOptions, load_experiment
 
 
 @pytest.fixture(scope="session")

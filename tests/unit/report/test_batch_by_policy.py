@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from papisim.errors import MissingExtra
-from papisim.report.figures.batch_by_policy import draw
+from papisim.report.print.batch_by_policy import draw
 
 POINTS = [
     {"machine": machine, "batch": batch, "policy": policy, "tokens_per_s": batch * rate, "fc_pim_ratio": pim}

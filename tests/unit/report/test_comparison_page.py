@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from papisim.report.charts.crossover import fastest
-from papisim.report.html import page_of
-from papisim.report.page import Chart
-from papisim.report.pages.comparison import baselines_of
+from papisim.report.html.charts.crossover import fastest
+from papisim.report.html.folder import page_of
+from papisim.report.html.page import Chart
+from papisim.report.html.pages.comparison import baselines_of
 
 
 def charts(page) -> dict[str, Chart]:

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from papisim.errors import InputError, MissingExtra
-from papisim.report.html import page_of
-from papisim.report.page import SERIES, Chart, Listing, Page, Table, Tile, cell, heading
+from papisim.report.html.folder import page_of
+from papisim.report.html.page import SERIES, Chart, Listing, Page, Table, Tile, cell, heading
 
 objects = pytest.importorskip("plotly.graph_objects", reason="needs the [report] extra")
 

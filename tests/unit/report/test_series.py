@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from papisim.report.charts.parallelism import chart, placement_spans
-from papisim.report.charts.series import decimate, per_bin, thinned
+from papisim.report.html.charts.parallelism import chart, placement_spans
+from papisim.report.html.charts.series import decimate, per_bin, thinned
 
 values = arrays(float, st.integers(1, 400), elements=st.floats(-1e6, 1e6))
 

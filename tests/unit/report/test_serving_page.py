@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
-from papisim.report.html import page_of
-from papisim.report.page import Chart
+from papisim.report.html.folder import page_of
+from papisim.report.html.page import Chart
 from papisim.results.folder import read_results
 from papisim.results.store import write_run
-from papisim.spec.experiment import RunOptions, load_experiment
 
 
 @pytest.fixture(scope="module")

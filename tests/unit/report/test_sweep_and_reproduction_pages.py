@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from papisim.report.charts.points import pareto
-from papisim.report.html import page_of
-from papisim.report.page import Chart, Picture, Table
+from papisim.report.html.charts.points import pareto
+from papisim.report.html.folder import page_of
+from papisim.report.html.page import Chart, Picture, Table
 
 values = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=40)
 

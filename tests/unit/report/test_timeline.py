@@ -5,12 +5,12 @@ from itertools import pairwise
 
 import pytest
 
-from papisim.engine.phase import Category
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
 from papisim.errors import InputError
 from papisim.ops.lower import kv_bytes_per_token
+from papisim.plan.phase import Category
 from papisim.report.perfetto import Timeline, Window, parse_window, timeline
-from papisim.spec.experiment import RunOptions, load_experiment
 
 FIXED = "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 12}"
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
 from papisim.results.metrics import summarise
-from papisim.spec.experiment import RunOptions, load_experiment
 from papisim.sweep import evaluate
 from papisim.sweep.evaluate import Evaluator, Remembered
 from papisim.sweep.run import points

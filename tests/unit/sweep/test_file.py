@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from papisim.config.experiment import RunOptions
 from papisim.errors import InputError, InputErrors
-from papisim.spec.experiment import RunOptions
 from papisim.sweep.grammar import OPTIONS
 from papisim.sweep.preflight import check_space
 from papisim.sweep.run import points

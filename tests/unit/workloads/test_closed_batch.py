@@ -1,4 +1,4 @@
-from papisim.spec.sections import load_section
+from papisim.config.sections import load_section
 from papisim.workloads.closed_batch import Workload
 
 OPTIONS = load_section("workload", "creative_writing").options

@@ -5,17 +5,17 @@ from hypothesis import strategies as st
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.config.base import parse
+from papisim.config.sections import load_section
+from papisim.config.yaml import parse_yaml
 from papisim.errors import PapisimError
-from papisim.spec.base import parse
-from papisim.spec.sections import load_section
-from papisim.spec.yaml import parse_yaml
+from papisim.streams import stream
 from papisim.workloads.lengths.base import draw_in_chunks
 from papisim.workloads.lengths.empirical import Empirical
 from papisim.workloads.lengths.fixed import Fixed
 from papisim.workloads.lengths.listed import Listed
 from papisim.workloads.lengths.log_normal import LogNormal
 from papisim.workloads.lengths.quantiles import Quantiles
-from papisim.workloads.streams import stream
 
 WORKLOADS = sorted(catalog.shipped(Shelf.REQUESTS))
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from papisim.config.sections import load_section
 from papisim.errors import InputError, PapisimError
-from papisim.spec.sections import load_section
 from papisim.workloads.replay import Options, Workload, select, settle
 
 N = 2000

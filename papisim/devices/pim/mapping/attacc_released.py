@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from papisim.config.base import Count, Positive, Spec
 from papisim.devices.pim.commands import Command, Op
 from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.mapping.phases import Geometry
 from papisim.errors import NotModelled
 from papisim.ops.kernel import Attention
-from papisim.spec.base import Count, Positive, Spec
 
 
 class Generator(Spec):

@@ -2,12 +2,12 @@
 
 import pytest
 
+from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.devices.pim.mapping.attention import query_rows
 from papisim.devices.pim.mapping.linear import block
 from papisim.errors import NotModelled
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
-from papisim.spec.system import load_part
 
 
 def pool(name="attacc", count=1, *overrides):

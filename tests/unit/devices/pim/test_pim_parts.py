@@ -3,12 +3,12 @@
 import pytest
 
 from papisim import catalog
+from papisim.config.system import load_part
+from papisim.config.yaml import load_yaml
 from papisim.devices.pim import Pool
 from papisim.devices.pim.energy import column_energy, fed_w, streaming_w
 from papisim.devices.pim.organisation import Fpu
 from papisim.errors import DoesNotFit, InputError
-from papisim.spec.system import load_part
-from papisim.spec.yaml import load_yaml
 
 SHIPPED = catalog.shipped(catalog.Shelf.DEVICE)
 PIM_PARTS = [name for name, path in SHIPPED.items() if load_yaml(path).data["kind"] == "pim"]

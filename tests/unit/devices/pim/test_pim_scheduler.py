@@ -4,13 +4,13 @@ import io
 
 import pytest
 
+from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.devices.pim.commands import Command, Op, export, stream
 from papisim.devices.pim.mapping.phases import Moves, Phase, Run
 from papisim.devices.pim.scheduler import Channel, Rules, constraints
 from papisim.devices.pim.timing import Sweep, Timing
 from papisim.ops.kernel import FcRole, Linear
-from papisim.spec.system import load_part
 
 TIMING = Timing(tck_s=1e-9, rcd=19, rp=19, ras=45, rc=63, rtp=8, wr=21, cwl=6, burst=2, column_gap=4, refi=5070, rfc=456)  # fmt: skip
 

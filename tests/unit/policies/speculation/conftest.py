@@ -1,8 +1,8 @@
 import pytest
 
 from papisim import catalog
+from papisim.config.sections import load_section
 from papisim.policies.speculation.base import Draft, Proposal, Round, SpeculationView
-from papisim.spec.sections import load_section
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from papisim import catalog
+from papisim.config.sections import load_section
+from papisim.config.sources import take_sources
+from papisim.config.yaml import load_yaml
 from papisim.policies.speculation.base import Proposal, Round
-from papisim.spec.sections import load_section
-from papisim.spec.sources import take_sources
-from papisim.spec.yaml import load_yaml
 
 FOLDER = catalog.data_folder() / "hwconfigs" / "speculation"
 PRESETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from papisim.config.base import parse
+from papisim.config.yaml import parse_yaml
 from papisim.errors import InputError
 from papisim.policies.speculation import meta_eagle, sssd, synergy, vllm_schedule
 from papisim.policies.speculation.base import Draft
-from papisim.spec.base import parse
-from papisim.spec.yaml import parse_yaml
 
 SSSD_BATCHES = (1, 2, 4, 8, 16, 32, 48, 64, 96)
 SSSD_ROWS = {

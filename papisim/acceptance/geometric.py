@@ -1,0 +1,56 @@
+"""Each drafted token is right with the same probability, independently: ``P(accepted ≥ j) = α^j``.
+
+A round then emits ``1 + α + … + α^s`` tokens on average (Leviathan et al., ICML 2023, Equation 1).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from papisim.acceptance.base import AcceptanceOptions
+from papisim.acceptance.chain import ChainSequence
+from papisim.acceptance.draws import uniforms
+
+
+class Options(AcceptanceOptions):
+    """The probability α that a drafted token is right."""
+
+    kind: Literal["geometric"]
+    alpha: Annotated[float, Field(ge=0, le=1)]
+
+
+class Acceptance:
+    """Independent rounds of independent tokens."""
+
+    def __init__(self, options: Options, seed: int) -> None:
+        self._options, self._seed = options, seed
+
+    def start(self, request_id: int) -> _Sequence:
+        """Return a request's sequence."""
+        return _Sequence(self._options, self._seed, request_id)
+
+
+class _Sequence(ChainSequence):
+    def __init__(self, options: Options, seed: int, request_id: int) -> None:
+        super().__init__(options.signals, seed, request_id, options.alpha)
+        self._alpha = options.alpha
+        self._uniforms = uniforms(seed, request_id)
+        self._advance()
+
+    def _right(self, drafted: int) -> int:
+        return min(drafted, self._length)
+
+    def _conditional(self, position: int) -> float:
+        del position
+        return self._alpha
+
+    def _advance(self) -> None:
+        # α^j > 1 − u, with 1 − u in (0, 1]
+        below = math.log1p(-next(self._uniforms))
+        if self._alpha in (0, 1):
+            self._length = 0 if self._alpha == 0 else 2**31
+        else:
+            self._length = max(0, math.ceil(below / math.log(self._alpha)) - 1)

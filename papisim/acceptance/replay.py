@@ -1,0 +1,117 @@
+"""Logged steps, replayed: each request takes a whole logged turn, from its start.
+
+A draft of s tokens has ``min(logged, s)`` accepted, which is exact up to the logged draft length. Of a longer draft the log
+does not say whether the tokens beyond would have been right: they count as wrong where all logged ones were accepted
+(``longer: cap``, the default, so yields are a lower bound; ``capped_rounds`` counts them), or the round is an error
+(``longer: refuse``). A request that outlives its turn goes on at the start of another one.
+
+The last step of a turn, which the end of the answer may have cut, is not replayed (a turn of one step keeps it).
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from papisim.acceptance.base import AcceptanceOptions, Outcome
+from papisim.acceptance.chain import ChainSequence
+from papisim.acceptance.log import Turn, read_log
+from papisim.config.base import Count, Name
+from papisim.errors import InputError, did_you_mean
+from papisim.streams import stream
+
+
+class Options(AcceptanceOptions):
+    """Which turns are replayed.
+
+    Attributes:
+        log: file of logged steps (see :func:`papisim.acceptance.log.read_log`).
+        source: the source in it.
+        task: one task of the source; all, if None.
+        max_steps: steps of a turn that count, for answers that run on past their end.
+        order: ``listed`` gives request i the i-th turn, ``shuffled`` a turn by the seed; both use every turn once before
+            any twice.
+        longer: what to do with a draft longer than the logged one whose logged tokens were all accepted.
+    """
+
+    kind: Literal["replay"]
+    log: Name
+    source: Name
+    task: str | None = None
+    max_steps: Annotated[Count, Field(strict=True)] | None = None
+    order: Literal["listed", "shuffled"] = "shuffled"
+    longer: Literal["cap", "refuse"] = "cap"
+
+
+class Acceptance:
+    """The turns of one source of a log.
+
+    Attributes:
+        capped_rounds: rounds so far whose draft was longer than the logged one and accepted as far as that went.
+    """
+
+    def __init__(self, options: Options, seed: int) -> None:
+        self._options, self._seed = options, seed
+        self._turns = _select(read_log(Path(options.log)), options)
+        self.capped_rounds = 0
+
+    def start(self, request_id: int) -> _Sequence:
+        """Return a request's sequence."""
+        return _Sequence(self, self._options, self._seed, request_id)
+
+    def turn(self, request_id: int, number: int) -> list[tuple[int, int]]:
+        """Return the steps (drafted, accepted) of the turn that a request replays as its ``number``-th, from 0."""
+        size = len(self._turns)
+        lap, place = divmod(request_id, size)
+        if self._options.order == "shuffled":
+            place = int(stream(self._seed, "acceptance", "turns", lap).permutation(size)[place])
+        turn = self._turns[(place + number) % size]
+        steps = list(zip(turn.drafted.tolist(), turn.accepted.tolist(), strict=True))
+        return steps[: max(1, len(steps) - 1)][: self._options.max_steps]
+
+    def mean_conditional(self) -> float:
+        """Return the share of tried tokens that were accepted."""
+        accepted = sum(int(turn.accepted.sum()) for turn in self._turns)
+        stopped = sum(int(((turn.drafted < 0) | (turn.accepted < turn.drafted)).sum()) for turn in self._turns)
+        return accepted / max(1, accepted + stopped)
+
+
+def _select(turns: list[Turn], options: Options) -> list[Turn]:
+    for field, wanted in (("source", options.source), ("task", options.task)):
+        if wanted is None:
+            continue
+        known = {getattr(turn, field) for turn in turns}
+        turns = [turn for turn in turns if getattr(turn, field) == wanted]
+        if not turns:
+            raise InputError(f"no {field} '{wanted}'; {did_you_mean(wanted, known)}", file=options.log)
+    return turns
+
+
+class _Sequence(ChainSequence):
+    def __init__(self, process: Acceptance, options: Options, seed: int, request_id: int) -> None:
+        self._mean = process.mean_conditional() if options.signals else 0.0
+        super().__init__(options.signals, seed, request_id, self._mean)
+        self._process, self._refuse, self._log = process, options.longer == "refuse", options.log
+        self._steps = (step for turn in count() for step in process.turn(request_id, turn))
+        self._logged, self._accepted = next(self._steps)
+
+    def _right(self, drafted: int) -> int:
+        return min(drafted, self._accepted)
+
+    def round(self, drafted: int, exit_layer: int | None = None) -> Outcome:
+        if 0 <= self._logged < drafted and self._accepted == self._logged:
+            if self._refuse:
+                message = f"draft of {drafted} tokens, of which the log has {self._logged}, all accepted"
+                raise InputError(f"{message}; 'longer: cap' takes the others for wrong", file=self._log)
+            self._process.capped_rounds += 1
+        return super().round(drafted, exit_layer)
+
+    def _conditional(self, position: int) -> float:
+        del position
+        return self._mean
+
+    def _advance(self) -> None:
+        self._logged, self._accepted = next(self._steps)

@@ -1,0 +1,1 @@
+"""Fit the GPU model to measured tables and write its device part."""

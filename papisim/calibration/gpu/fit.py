@@ -1,0 +1,269 @@
+"""Fit the GPU model's few parameters to measured tables: nonlinear least squares of relative errors."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from papisim.arrays import Floats
+from papisim.calibration.gpu.predict import (
+    Errors,
+    attention_times,
+    elementwise_energies,
+    elementwise_times,
+    errors_of,
+    linear_energies,
+    linear_times_of,
+    prefill_times_of,
+)
+from papisim.config.base import Spec
+from papisim.devices.gpu.correction import Correction
+from papisim.devices.gpu.linear import roofline_times
+from papisim.devices.gpu.part import (
+    AttentionLibrary,
+    ElementwiseLibrary,
+    FittedEnergy,
+    LinearLibrary,
+    Part,
+    PrefillKernels,
+    Streaming,
+)
+from papisim.errors import InputError, MissingExtra
+from papisim.ops.kernel import KernelClass
+
+LibraryT = TypeVar("LibraryT", bound=Spec)
+
+#: rows that a fit looks at, drawn once and for all; more change no parameter by more than a few percent
+_SAMPLE = 2000
+#: relative error beyond which a row counts linearly, so that a library's odd choices do not bend the fit
+_ROBUST_RATIO = 0.05
+#: how far from its value in the file a parameter may go, as a factor
+_REACH = 30.0
+#: relative steps of the numerical derivative: coarse, since tiles and waves are steps, then fine
+_STEPS = (1e-2, 3e-3)
+#: where the search for the energy of a byte in cache begins
+_START_J_PER_BYTE = 1e-10
+#: pull of each parameter to its value in the file, which decides those that the data do not
+_PRIOR = 0.01
+
+
+def linear_fit(
+    part: Part, library: LinearLibrary, rows: pd.DataFrame, *, most_rows: int = _SAMPLE
+) -> dict[str, float]:
+    """Fit a library for matrix products to rows of ``m, k, n, time_s``, at most so many of them."""
+    names = [
+        "launch_s", "bandwidth_ratio", "reread_ratio", "tensor_ratio", "on_chip_bytes_per_s", "tile_fixed_s",
+        "wave_ratio", "overlap_exponent", "split_fixed_s", "split_bytes_per_s", "selection_exponent",
+    ]  # fmt: skip
+    sample = _sampled(rows, most_rows)
+    return _fit(library, names, sample, lambda candidate, of: linear_times_of(part, candidate, of))
+
+
+def unaligned_fit(part: Part, library: LinearLibrary, rows: pd.DataFrame) -> dict[str, float]:
+    """Fit the tensor rate of kernels without wide loads to rows whose outputs are not aligned."""
+    names = ["unaligned_tensor_ratio"]
+    return _fit(library, names, rows, lambda candidate, sample: linear_times_of(part, candidate, sample))
+
+
+def attention_fit(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> dict[str, float]:
+    """Fit a library for decode attention to rows of ``requests, queries, kv, n_heads, n_kv_heads, head_dim, time_s``."""
+    names = [
+        "launch_s", "repack_s", "tile_fixed_s", "lone_bytes_per_s", "on_chip_bytes_per_s", "bandwidth_ratio",
+        "wave_ratio", "overlap_exponent", "split_fixed_s", "split_bytes_per_s",
+    ]  # fmt: skip
+    return _fit(library, names, rows, lambda candidate, sample: attention_times(part, candidate, sample))
+
+
+def prefill_fit(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> dict[str, float]:
+    """Fit a library's kernels for prompts to rows of ``requests, kv, n_heads, n_kv_heads, head_dim, time_s``."""
+    names = ["launch_s", "tensor_ratio", "bandwidth_ratio", "tile_fixed_s", "wave_ratio", "overlap_exponent"]
+
+    def predict(candidate: PrefillKernels, sample: pd.DataFrame) -> Floats:
+        return prefill_times_of(part, library.model_copy(update={"prefill": candidate}), sample)
+
+    return _fit(library.prefill, names, rows, predict)
+
+
+def streaming_fit(part: Part, kernel_class: str, rows: pd.DataFrame) -> dict[str, float]:
+    """Fit launch and rate of a class of small kernels to rows of :func:`gpu_validation.by_kernel_class`."""
+    names = ["launch_s", "on_chip_bytes_per_s"]
+    start = part.elementwise.eager[KernelClass(kernel_class)]
+
+    def predict(candidate: Streaming, sample: pd.DataFrame) -> Floats:
+        return elementwise_times(part, with_streaming(part.elementwise, kernel_class, dict(candidate)), sample)
+
+    return _fit(start, names, rows, predict)
+
+
+def streaming_energy_fit(part: Part, kernel_class: str, rows: pd.DataFrame) -> dict[str, float]:
+    """Fit the energy of a byte of a class of small kernels to rows of :func:`gpu_validation.by_kernel_class` with joules."""
+    start = part.elementwise.eager[KernelClass(kernel_class)]
+    if start.on_chip_j_per_byte is None:
+        start = start.model_copy(update={"on_chip_j_per_byte": _START_J_PER_BYTE})
+
+    def predict(candidate: Streaming, sample: pd.DataFrame) -> Floats:
+        library = with_streaming(part.elementwise, kernel_class, dict(candidate))
+        return elementwise_energies(part.model_copy(update={"elementwise": library}), sample, sample.time_s)
+
+    return _fit(start, ["on_chip_j_per_byte"], rows, predict, measured="energy_j")
+
+
+def with_streaming(library: ElementwiseLibrary, kernel_class: str, values: Mapping[str, float]) -> ElementwiseLibrary:
+    """Return a library with another launch and rate of one class."""
+    name = KernelClass(kernel_class)
+    changed = library.eager[name].model_copy(update=dict(values))
+    return library.model_copy(update={"eager": library.eager | {name: changed}})
+
+
+def energy_fit(part: Part, rows: pd.DataFrame) -> dict[str, float]:
+    """Fit board energy to rows of ``m, k, n, time_s, energy_j`` at the measured times."""
+    names = ["active_w", "dram_j_per_byte", "compute_j_per_flop"]
+    start = part.fitted_energy
+    if start is None:
+        raise InputError("has no fitted_energy to start from", field="fitted_energy")
+
+    def predict(candidate: FittedEnergy, sample: pd.DataFrame) -> Floats:
+        fitted = part.model_copy(update={"fitted_energy": candidate, "energy_model": "fitted"})
+        return linear_energies(fitted, sample, sample.time_s.to_numpy(np.float64))
+
+    return _fit(start, names, rows, predict, measured="energy_j")
+
+
+def krige(correction: Correction, rows: pd.DataFrame, modelled: Floats) -> pd.DataFrame:
+    """Find the weights of a library's correction, by regularised least squares on the logarithms ``y`` of measured over modelled.
+
+    Where every product is a point, ``(K + σ²·I)·w = y``; where ``u`` of them are, ``(σ²·Kᵤᵤ + Kᵤ·Kᵤᵀ)·w = Kᵤ·y``, with ``Kᵤ``
+    from points to all products; ``σ`` is the noise over the spread. Rasmussen and Williams 2006, equations 2.25 and 8.14.
+
+    Args:
+        correction: lengths, deviations and how many points at most.
+        rows: measured ``m, k, n, time_s``; a product that was measured again counts once, by its mean ratio.
+        modelled: the model's seconds of them.
+
+    Returns:
+        ``m, k, n, weight``, one row for each point.
+    """
+    ratios = rows[["m", "k", "n"]].assign(log_ratio=np.log(rows.time_s.to_numpy(np.float64) / modelled))
+    products = pd.DataFrame(ratios.groupby(["m", "k", "n"])["log_ratio"].mean().reset_index())
+    log_ratios = products.log_ratio.to_numpy(np.float64)
+    noise = (correction.noise_ratio / correction.spread_ratio) ** 2
+    points = _spread_out(correction, products)
+    among = _covariance(correction, points, points)
+    if len(points) == len(products):
+        weights = np.linalg.solve(among + noise * np.eye(len(points)), log_ratios)
+    else:
+        to_all = _covariance(correction, points, products)
+        weights = np.linalg.solve(noise * among + to_all @ to_all.T, to_all @ log_ratios)
+    return pd.DataFrame({"m": points.m, "k": points.k, "n": points.n, "weight": weights})
+
+
+def _spread_out(correction: Correction, products: pd.DataFrame) -> pd.DataFrame:
+    """Return at most so many products as a correction may have points: the first, then each time the farthest from those chosen."""
+    if correction.most_points is None or len(products) <= correction.most_points:
+        return products
+    chosen, nearness = [0], np.zeros(len(products))
+    for _ in range(1, correction.most_points):
+        nearness = np.maximum(nearness, _covariance(correction, products, products.iloc[chosen[-1:]])[:, 0])
+        chosen.append(int(nearness.argmin()))
+    return products.iloc[chosen].sort_values(["m", "k", "n"], ignore_index=True)
+
+
+def corrected(
+    part: Part, correction: Correction, points: pd.DataFrame, rows: pd.DataFrame, modelled: Floats
+) -> Floats:
+    """Return the seconds of rows by the model and a correction of these points, never below the roofline of the peaks."""
+    log_ratios = _covariance(correction, rows, points) @ points.weight.to_numpy(np.float64)
+    bound = roofline_times(part, rows.m.to_numpy(), rows.k.to_numpy(), rows.n.to_numpy())
+    return np.asarray(np.maximum(modelled * np.exp(log_ratios), bound))
+
+
+def _covariance(correction: Correction, rows: pd.DataFrame, others: pd.DataFrame) -> Floats:
+    lengths = {"m": correction.m_length, "k": correction.k_length, "n": correction.n_length}
+    distance = np.zeros((len(rows), len(others)))
+    for name, length in lengths.items():
+        one, other = (np.log(of[name].to_numpy(np.float64)) for of in (rows, others))
+        distance += np.abs(one[:, None] - other) / length
+    return np.exp(-distance)
+
+
+def models_of(rows: pd.DataFrame) -> list[str]:
+    """Return the models that rows name, one or several each."""
+    named = rows.model.dropna().unique()
+    return sorted({model for several in named for model in str(several).split()})
+
+
+def with_held_out(
+    rows: pd.DataFrame,
+    groups: Sequence[str],
+    predictor: Callable[[pd.DataFrame], Callable[[pd.DataFrame], Floats]],
+    measured: str = "time_s",
+) -> dict[str, Errors]:
+    """Fit again without each model, to be judged on it.
+
+    Args:
+        rows: the measured rows; column ``model`` names one or several.
+        groups: the models, each left out once, with every row that names it beside others.
+        predictor: fits to rows and returns what predicts times or energies of others.
+        measured: the column that is predicted.
+    """
+    held_out = {}
+    names = rows.model.fillna("").astype(str).str.split()
+    for group in groups:
+        named = np.asarray([group in each for each in names])
+        judged = rows[named]
+        held_out[group] = errors_of(predictor(rows[~named])(judged), judged[measured].to_numpy(np.float64))
+    return held_out
+
+
+def _fit(
+    library: LibraryT,
+    names: Sequence[str],
+    rows: pd.DataFrame,
+    predict: Callable[[LibraryT, pd.DataFrame], Floats],
+    measured: str = "time_s",
+) -> dict[str, float]:
+    """Return the values of the named fields with the least robust relative error, starting from the file's."""
+    optimise = _scipy()
+    sample = _sampled(rows, _SAMPLE)
+    truth = sample[measured].to_numpy(np.float64)
+    start = np.log([getattr(library, name) for name in names])
+    lower, upper = _bounds(library, names, start)
+
+    def values(point: Floats) -> dict[str, float]:
+        return {name: float(value) for name, value in zip(names, np.exp(point), strict=True)}
+
+    def residuals(point: Floats) -> Floats:
+        ratio = predict(library.model_copy(update=values(point)), sample) / truth
+        return np.concatenate([ratio - 1, _PRIOR * (point - start)])
+
+    best = np.clip(start, lower + 1e-9, upper - 1e-9)
+    for step in _STEPS:
+        best = optimise.least_squares(
+            residuals, best, bounds=(lower, upper), loss="soft_l1", f_scale=_ROBUST_RATIO, diff_step=step
+        ).x
+    return values(best)
+
+
+def _sampled(rows: pd.DataFrame, most_rows: int) -> pd.DataFrame:
+    return rows.sample(most_rows, random_state=0) if len(rows) > most_rows else rows
+
+
+def _bounds(library: Spec, names: Sequence[str], start: Floats) -> tuple[Floats, Floats]:
+    lower, upper = start - np.log(_REACH), start + np.log(_REACH)
+    for index, name in enumerate(names):
+        if name.endswith("_ratio"):
+            upper[index] = 0.0  # no ratio of ours is above 1
+        if name.endswith("_exponent"):
+            lower[index] = 0.0  # a norm has an exponent of at least 1
+    return np.minimum(lower, start - 1e-6), np.maximum(upper, start + 1e-6)
+
+
+def _scipy() -> Any:
+    try:
+        return importlib.import_module("scipy.optimize")
+    except ImportError:
+        raise MissingExtra("fitting a GPU", "scipy", "calibrate") from None

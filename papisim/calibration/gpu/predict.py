@@ -1,0 +1,406 @@
+"""How far the GPU model is off measured tables: errors by family and regime, and the roofline it has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from papisim import catalog
+from papisim.arrays import Floats
+from papisim.calibration.gpu.tables import Measured
+from papisim.catalog import Shelf
+from papisim.config.system import load_part
+from papisim.devices.gpu import Pool
+from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
+from papisim.devices.gpu.elementwise import streaming_s
+from papisim.devices.gpu.energy import kernel_energy, streaming_energy
+from papisim.devices.gpu.linear import linear_times
+from papisim.devices.gpu.part import AttentionLibrary, ElementwiseLibrary, LinearLibrary, Part
+from papisim.devices.gpu.table import UNFUSED
+from papisim.devices.link import Links
+from papisim.ops.kernel import KernelClass
+from papisim.ops.trace import Point, read_trace
+from papisim.pricing.step import StepPrice, price_step
+
+#: peaks within this factor of one another count as a transition between memory and compute
+_NEAR = 2.0
+#: a meter that shows the mean of the last second has settled when the kernel ran as long
+_SETTLED_S = 1.0
+#: the baseline rounds rows up to these, and its search ends at this relative step
+_BASELINE_ROWS, _BASELINE_STEP = 64, 0.005
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Relative errors of predictions, as ratios.
+
+    Attributes:
+        n: how many kernels.
+        mape: mean of the absolute errors.
+        p95: their 95th percentile.
+        bias: mean of the errors; negative is too fast.
+    """
+
+    n: int
+    mape: float
+    p95: float
+    bias: float
+
+    def __str__(self) -> str:
+        return f"MAPE {self.mape:.1%}, p95 {self.p95:.1%}, bias {self.bias:+.1%} over {self.n:,}"
+
+
+def errors_of(predicted: Floats, measured: Floats) -> Errors:
+    """Return the errors of predictions."""
+    errors = predicted / measured - 1
+    magnitude = np.abs(errors)
+    return Errors(len(errors), float(magnitude.mean()), float(np.quantile(magnitude, 0.95)), float(errors.mean()))
+
+
+def linear_times_of(part: Part, library: LinearLibrary, rows: pd.DataFrame) -> Floats:
+    """Return the model's seconds of matrix products."""
+    return linear_times(part, library, rows.m.to_numpy(), rows.k.to_numpy(), rows.n.to_numpy())
+
+
+def attention_times(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> Floats:
+    """Return the model's seconds of decode attention."""
+    return np.asarray(decode_times(part, library, _shapes(rows)), dtype=np.float64)
+
+
+def prefill_times_of(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> Floats:
+    """Return the model's seconds of attention over prompts; a prompt of one token is decoded."""
+    times = prefill_times(part, library, _shapes(rows))
+    return np.asarray(np.where(rows.kv.to_numpy() > 1, times, decode_times(part, library, _shapes(rows))))
+
+
+def _shapes(rows: pd.DataFrame) -> AttentionShapes:
+    columns = (rows.requests, rows.queries, rows.kv, rows.kv, rows.n_heads, rows.n_kv_heads, rows.head_dim)
+    return AttentionShapes.table(*[column.to_numpy(np.float64) for column in columns], 2.0)
+
+
+def _within(sizes: pd.Series[float], span: list[float]) -> pd.Series[bool]:
+    return sizes.between(span[0], span[1])
+
+
+def covered_linear(library: LinearLibrary, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of matrix products within the range that a library's fit is for."""
+    inside = _within(rows.m, library.covers_m) & _within(rows.k, library.covers_k) & _within(rows.n, library.covers_n)
+    return rows[inside].reset_index(drop=True)
+
+
+def covered_attention(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of decode attention within a library's range that no peak bandwidth forbids.
+
+    Tables hold rows that read less than their cache, of sliding windows; such a row would need more than the peak.
+    """
+    read_bytes = 4 * rows.requests * rows.n_kv_heads * rows.kv * rows.head_dim
+    possible = read_bytes / rows.time_s <= part.memory_bandwidth_bytes_per_s
+    inside = (
+        _within(rows.kv, library.covers_kv)
+        & _within(rows.requests, library.covers_requests)
+        & _within(rows.head_dim, library.covers_head_dim)
+    )
+    return rows[inside & possible].reset_index(drop=True)
+
+
+def by_kernel_class(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the measured operations that stand for a kernel class, with ``kernel_class`` and ``n_kernels``."""
+    known = rows[rows.op.isin(list(UNFUSED))]
+    classes = known.op.map({name: str(kernel_class) for name, (kernel_class, _) in UNFUSED.items()})
+    counts = known.op.map({name: count for name, (_, count) in UNFUSED.items()})
+    return known.assign(kernel_class=classes, n_kernels=counts).reset_index(drop=True)
+
+
+def elementwise_times(part: Part, library: ElementwiseLibrary, rows: pd.DataFrame) -> Floats:
+    """Return the model's seconds of measured operations, from :func:`by_kernel_class`."""
+    each = zip(rows.kernel_class, rows.moved_bytes, rows.n_kernels, strict=True)
+    return np.asarray([streaming_s(part, library, library.eager[KernelClass(c)], b, n) for c, b, n in each])
+
+
+def elementwise_energies(part: Part, rows: pd.DataFrame, times: Iterable[float]) -> Floats:
+    """Return the board's joules of measured operations that take so long, what it draws idle included."""
+    eager = part.elementwise.eager
+    each = zip(rows.kernel_class, rows.moved_bytes, rows.n_kernels, times, strict=True)
+    return np.asarray([
+        streaming_energy(part, eager[KernelClass(c)], 0.0, b, t, n_kernels=n).total_j + part.static_w * t
+        for c, b, n, t in each
+    ])  # fmt: skip
+
+
+def linear_energies(part: Part, rows: pd.DataFrame, times: Floats) -> Floats:
+    """Return the board's joules of matrix products that take so long, what it draws idle included."""
+    flop = 2.0 * rows.m.to_numpy() * rows.k.to_numpy() * rows.n.to_numpy()
+    moved = 2.0 * (rows.k * rows.n + rows.m * rows.k + rows.m * rows.n).to_numpy()
+    each = zip(flop, moved, times, strict=True)
+    return np.asarray([kernel_energy(part, f, b, t).total_j + part.static_w * t for f, b, t in each])
+
+
+def step_prices(part: Part, rows: pd.DataFrame) -> list[StepPrice]:
+    """Return the prices of measured decode iterations of shipped models."""
+    pool = Pool(part.description, part, 1)
+    traces = {name: read_trace(catalog.find(Shelf.TRACE, str(name)).path) for name in rows.model.unique()}
+    points = zip(rows.model, rows.rlp, rows.tlp, rows.kv, strict=True)
+    return [price_step(pool, traces[model], Point(rlp=r, tlp=t, kv=k)) for model, r, t, k in points]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How far predictions are off the kernels of one table in one regime.
+
+    Attributes:
+        gpu: the part.
+        family: what was measured: time of matrix products, attention, whole iterations, or energy.
+        table: the file's folder and name, and what it calls the library.
+        library: the library of the part that predicts it; of other libraries the one in use.
+        regime: what binds, ``all`` for every row.
+        errors: of the model.
+        baseline: what to beat. Of matrix products the four-parameter roofline, fitted to these very rows; of a meter's
+            joules those of the same matrix with one token-row more, which hardly differ but for the meter.
+        points: measured and predicted values, in two rows.
+    """
+
+    gpu: str
+    family: str
+    table: str
+    library: str
+    regime: str
+    errors: Errors
+    baseline: Errors | None = None
+    points: Floats = field(default_factory=lambda: np.empty((2, 0)), repr=False, compare=False)
+
+    @property
+    def panel(self) -> str:
+        """What of a figure it belongs to."""
+        if self.family.endswith(" energy") or self.family.startswith("energy of "):
+            return "energy"
+        known = {"linear": "matrix products", "attention": "attention", "prefill": "attention"}
+        known |= {"all_reduce": "all-reduce"}
+        return known.get(self.family, "iterations" if self.family.startswith("iteration of ") else "small kernels")
+
+    def row(self) -> dict[str, Any]:
+        """Return it as one flat row."""
+        flat = {name: getattr(self, name) for name in ("gpu", "family", "table", "library", "regime")}
+        shown = asdict(self.errors)
+        return flat | shown | {"baseline_mape": None if self.baseline is None else self.baseline.mape}
+
+
+def _compared(gpu: str, family: str, table: Measured, library: str, points: Floats) -> Compared:
+    """Compare all rows of a table, from :func:`_points`."""
+    return Compared(gpu, family, _label(table), library, "all", errors_of(points[1], points[0]), points=points)
+
+
+def _points(predicted: Floats, measured: pd.Series[float]) -> Floats:
+    return np.stack([measured.to_numpy(np.float64), predicted])
+
+
+def compare(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[Compared]:
+    """Compare a GPU part with every measured table that speaks of it."""
+    for table in tables:
+        if table.gpu == gpu and table.kind in _COMPARISONS:
+            yield from _COMPARISONS[table.kind](gpu, part, table)
+
+
+def _library(libraries: Mapping[str, Any], used: str, source: str) -> str:
+    """Return the library that stands for what a table calls it, else the one in use."""
+    return next((name for name, library in libraries.items() if source in library.measured_as), used)
+
+
+def _label(table: Measured) -> str:
+    path = Path(table.file)
+    return f"{path.parent.name}/{path.name} ({table.source})"
+
+
+def _compare_linear(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:
+    name = _library(part.linear.libraries, part.linear.use, table.source)
+    library = part.linear.libraries[name]
+    rows = covered_linear(library, table.rows)
+    if rows.empty:
+        return
+    predicted, measured = linear_times_of(part, library, rows), rows.time_s.to_numpy(np.float64)
+    baseline = _baseline_times(part, rows)
+    for regime, inside in _regimes(part, rows).items():
+        yield Compared(
+            gpu, "linear", _label(table), name, regime, errors_of(predicted[inside], measured[inside]),
+            errors_of(baseline[inside], measured[inside]), np.stack([measured, predicted])[:, inside],
+        )  # fmt: skip
+    if part.fitted_energy is not None:
+        yield from _compare_linear_energy(gpu, part, table, name, rows[rows.energy_j.notna()])
+
+
+def _compare_linear_energy(
+    gpu: str, part: Part, table: Measured, name: str, rows: pd.DataFrame
+) -> Iterator[Compared]:
+    """Compare joules, those of a meter also where it had settled: before, it shows what ran before the kernel."""
+    if rows.empty:
+        return
+    fitted = part.model_copy(update={"energy_model": "fitted"})
+    joules = linear_energies(fitted, rows, linear_times_of(part, part.linear.libraries[name], rows))
+    every = _compared(gpu, "linear energy", table, name, _points(joules, rows.energy_j))
+    if rows.metered_s.isna().all():
+        yield every
+        return
+    yield replace(every, baseline=_beside(rows))
+    settled = (rows.metered_s >= _SETTLED_S).to_numpy()
+    if settled.any():
+        measured, predicted = points = every.points[:, settled]
+        errors, beside = errors_of(predicted, measured), _beside(rows[settled])
+        yield replace(every, regime="settled meter", errors=errors, baseline=beside, points=points)
+
+
+def _beside(rows: pd.DataFrame) -> Errors | None:
+    """Return how far the watts of products are off those of the same matrix with one token-row more."""
+    watts = rows[["m", "k", "n"]].assign(watts=rows.energy_j / rows.time_s)
+    pairs = watts.merge(watts.assign(m=watts.m - 1), on=["m", "k", "n"], suffixes=("", "_beside"))
+    return None if pairs.empty else errors_of(pairs.watts_beside.to_numpy(), pairs.watts.to_numpy())
+
+
+def _regimes(part: Part, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return which rows are bound by what: peaks within a factor of two of one another are a transition."""
+    compute = rows.m * rows.k * rows.n / part.peak_flop_per_s
+    memory = (rows.k * rows.n + rows.m * rows.k + rows.m * rows.n) / part.memory_bandwidth_bytes_per_s
+    ratio = (compute / memory).to_numpy()
+    regimes = {
+        "all": ratio > 0, "memory": ratio < 1 / _NEAR, "transition": (ratio >= 1 / _NEAR) & (ratio <= _NEAR),
+        "compute": ratio > _NEAR,
+    }  # fmt: skip
+    return {name: inside for name, inside in regimes.items() if inside.any()}
+
+
+def _compare_attention(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:
+    name = _library(part.attention.libraries, part.attention.use, table.source)
+    library = part.attention.libraries[name]
+    if table.kind == "prefill":
+        rows, times = table.rows, prefill_times_of
+    else:
+        rows, times = covered_attention(part, library, table.rows), attention_times
+    if not rows.empty:
+        yield _compared(gpu, table.kind, table, name, _points(times(part, library, rows), rows.time_s))
+
+
+def _compare_all_reduce(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:
+    if part.link is None:
+        return
+    links = Links(part.link, load_part(part.link).part, 1)
+    pairs = zip(table.rows.message_bytes, table.rows.ranks, strict=True)
+    costs = [links.all_reduce(float(size), int(ranks)) for size, ranks in pairs]
+    times = np.asarray([cost.time_s for cost in costs])
+    yield _compared(gpu, "all_reduce", table, part.link, _points(times, table.rows.time_s))
+    known = table.rows.energy_j.notna().to_numpy()
+    if known.any():
+        joules = np.asarray([cost.energy.total_j for cost in costs]) + part.static_w * table.rows.ranks * times
+        yield _compared(
+            gpu, "all_reduce energy", table, part.link, _points(joules[known], table.rows.energy_j[known])
+        )
+
+
+def _compare_elementwise(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:
+    rows = by_kernel_class(table.rows)
+    for kernel_class, each in rows.groupby("kernel_class"):
+        predicted = elementwise_times(part, part.elementwise, each)
+        yield _compared(gpu, str(kernel_class), table, "eager", _points(predicted, each.time_s))
+        known = each[each.energy_j.notna()]
+        if part.energy_model == "fitted" and not known.empty:
+            joules = elementwise_energies(part, known, elementwise_times(part, part.elementwise, known))
+            yield _compared(gpu, f"{kernel_class} energy", table, "eager", _points(joules, known.energy_j))
+
+
+def _compare_steps(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:
+    for model, rows in table.rows.groupby("model"):
+        for mode in ("model", "corrected", "table") if part.tables is not None else ("model", "corrected"):
+            prices = step_prices(part.model_copy(update={"mode": mode}), rows)
+            times = np.asarray([price.time_s for price in prices])
+            yield _compared(gpu, f"iteration of {model}", table, f"by {mode}", _points(times, rows.time_s))
+            if part.energy_model == "fitted" and rows.energy_j.notna().all():
+                joules = np.asarray([price.energy_j for price in prices])
+                yield _compared(gpu, f"energy of {model}", table, f"by {mode}", _points(joules, rows.energy_j))
+
+
+_COMPARISONS: dict[str, Callable[[str, Part, Measured], Iterator[Compared]]] = {
+    "linear": _compare_linear,
+    "attention": _compare_attention,
+    "prefill": _compare_attention,
+    "all_reduce": _compare_all_reduce,
+    "elementwise": _compare_elementwise,
+    "step": _compare_steps,
+}
+
+
+def _baseline_times(part: Part, rows: pd.DataFrame) -> Floats:
+    """Return the seconds of the roofline to beat: bandwidth saturating with bytes, rows in steps, a fixed cost.
+
+    ``fixed + max((bytes + half) / bandwidth, 2·⌈m⌉·k·n / rate)``, its four parameters found on these very rows by
+    coordinate descent, which favours it.
+    """
+    m, k, n = (rows[name].to_numpy(np.float64) for name in ("m", "k", "n"))
+    moved, measured = 2 * (k * n + m * k + m * n), rows.time_s.to_numpy(np.float64)
+    flop = 2 * np.ceil(m / _BASELINE_ROWS) * _BASELINE_ROWS * k * n
+
+    def times(point: Floats) -> Floats:
+        fixed_s, half_bytes, bandwidth, rate = np.exp(point)
+        return np.asarray(fixed_s + np.maximum((moved + half_bytes) / bandwidth, flop / rate))
+
+    def error(point: Floats) -> float:
+        return float(np.abs(times(point) / measured - 1).mean())
+
+    starts = product(
+        measured.min() * np.array([0.3, 0.9]), np.quantile(moved, [0.01, 0.1, 0.5]),
+        part.memory_bandwidth_bytes_per_s * np.array([0.7, 0.95]), part.peak_flop_per_s * np.array([0.6, 0.9]),
+    )  # fmt: skip
+    return times(min((_descend(error, np.log(start)) for start in starts), key=error))
+
+
+def _descend(error: Callable[[Floats], float], start: Floats) -> Floats:
+    """Return the point of least error that coordinate descent with halving steps finds."""
+    best, least, step = start, error(start), 0.2
+    while step > _BASELINE_STEP:
+        tries = [best + step * sign * axis for axis in np.eye(len(start)) for sign in (-1, 1)]
+        errors = [error(point) for point in tries]
+        found = int(np.argmin(errors))
+        if errors[found] < least:
+            best, least = tries[found], errors[found]
+        else:
+            step /= 2
+    return best
+
+
+#: how much slower than one token-row counts as having left the memory-bound plateau
+_LEFT_RATIO = 1.2
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Where a matrix product leaves its memory-bound plateau: fewest token-rows (RLP × TLP), measured and by the model."""
+
+    gpu: str
+    k: int
+    n: int
+    measured: int
+    model: int
+
+
+def ridges(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[Ridge]:
+    """Yield the ridge of every square matrix that tables of the library in use, all together, hold from one row on."""
+    used = part.linear.used.measured_as
+    mine = [t.rows for t in tables if (t.gpu, t.kind) == (gpu, "linear") and t.source in used]
+    if not mine:
+        return
+    every = pd.concat(mine, ignore_index=True)
+    for k, rows in every[every.k == every.n].groupby("k"):
+        times = rows.groupby("m").time_s.median()
+        left = times.index[times > _LEFT_RATIO * times.loc[times.index <= _BASELINE_ROWS].median()]
+        if times.index[0] == 1 and len(left):
+            size = int(str(k))
+            yield Ridge(gpu, size, size, int(left[0]), ridge_rows(part, size, size))
+
+
+def ridge_rows(part: Part, k: int, n: int) -> int:
+    """Return the fewest token-rows at which a matrix product is a fifth slower than up to 64 of them typically are."""
+    rows = np.arange(1, 2049)
+    times = linear_times(part, part.linear.used, rows, np.full(len(rows), k), np.full(len(rows), n))
+    return int(rows[times > _LEFT_RATIO * np.median(times[:_BASELINE_ROWS])][0])

@@ -1,0 +1,241 @@
+"""Profile speculation on the simulated machine, as Synergy does on a real one (Su et al., arXiv:2310.18813).
+
+A point of the profile is one batch size and one draft length: the price of an iteration, through the same draft source and
+planner that a run uses, over the tokens that the acceptance process is expected to emit. No event is simulated, so a whole
+table takes milliseconds; it equals brute force over simulated runs because an iteration's price is the same in both.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from papisim.acceptance.base import AcceptanceProcess
+from papisim.config.experiment import Experiment
+from papisim.devices.base import DevicePool
+from papisim.engine.batch import Batch
+from papisim.engine.drafting.base import DraftContext
+from papisim.engine.run import build_speculator
+from papisim.engine.speculation import Speculator, tree_of
+from papisim.ops.kernel import Elementwise, FcRole, KernelClass, Linear
+from papisim.ops.trace import read_trace
+from papisim.plan.build import build_placement
+from papisim.plan.machine import build_formats, build_machine
+from papisim.plan.phase import Category
+from papisim.plan.pipeline import build_planner
+from papisim.policies.speculation.base import NO_DRAFT, Draft
+from papisim.policies.speculation.batch_table import LengthRow
+from papisim.policies.speculation.synergy import optimal_table
+from papisim.record.ledger import RequestRow
+
+#: what a draft of a given length is: a chain, unless told otherwise
+DraftOf = Callable[[int], Draft]
+
+#: requests and rounds of each over which the acceptance process is averaged
+_REQUESTS, _ROUNDS = 128, 64
+
+_ENDLESS = 10**9  # output tokens of a request that never ends
+
+
+@dataclass(frozen=True)
+class Point:
+    """One batch size and draft length.
+
+    Attributes:
+        batch: requests decoded together.
+        length: drafts of each.
+        time_by: seconds of an iteration, drafting included, by category.
+        emitted: tokens that each request is expected to get from it.
+    """
+
+    batch: int
+    length: int
+    time_by: Mapping[Category, float]
+    emitted: float
+
+    @property
+    def round_s(self) -> float:
+        """Seconds of an iteration."""
+        return sum(self.time_by.values())
+
+    @property
+    def token_s(self) -> float:
+        """Seconds per emitted token of one request."""
+        return self.round_s / self.emitted
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens per second of the whole batch."""
+        return self.batch / self.token_s
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The points of a grid of batch sizes and draft lengths."""
+
+    points: tuple[Point, ...]
+
+    def at(self, batch: int, length: int) -> Point:
+        """Return one point."""
+        return next(p for p in self.points if (p.batch, p.length) == (batch, length))
+
+    def best(self, batch: int) -> Point:
+        """Return the point with the least time per emitted token; the shorter draft of equals."""
+        return min((p for p in self.points if p.batch == batch), key=lambda p: (p.token_s, p.length))
+
+    def speed_up(self, batch: int, length: int | None = None) -> float:
+        """Return a length's rate over that of no speculation; the best length's, if None."""
+        point = self.best(batch) if length is None else self.at(batch, length)
+        return self.at(batch, 0).token_s / point.token_s
+
+    def cost(self, batch: int, length: int) -> float:
+        """Return the time of an iteration over that of one without speculation."""
+        return self.at(batch, length).round_s / self.at(batch, 0).round_s
+
+    def added(self, batch: int, length: int) -> dict[str, float]:
+        """Return, for each category, the time that drafting and verifying adds, as a share of an iteration without."""
+        more, none = self.at(batch, length).time_by, self.at(batch, 0)
+        shares = {category.value: (more[category] - none.time_by[category]) / none.round_s for category in Category}
+        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+    def table(self) -> list[LengthRow]:
+        """Return Synergy's table s*(b)."""
+        batches, lengths = ({p.batch for p in self.points}, {p.length for p in self.points})
+        return optimal_table(lambda batch, length: self.at(batch, length).token_s, batches, lengths)
+
+
+def speculator_of(experiment: Experiment) -> Speculator:
+    """Build an experiment's machine, model, draft source, acceptance process and policy, without a server."""
+    trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
+    machine = build_machine(experiment.system)
+    planner = build_planner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
+    return build_speculator(experiment, DraftContext(machine, trace, planner, experiment.seed, experiment.fold))
+
+
+def profile(
+    speculator: Speculator, batches: Iterable[int], lengths: Iterable[int], kv_tokens: int, draft_of: DraftOf = Draft
+) -> Profile:
+    """Price every batch size with every draft length.
+
+    Args:
+        speculator: the built objects.
+        batches: requests decoded together.
+        lengths: drafts of each; 0, no speculation, is always there too.
+        kv_tokens: tokens in each request's cache.
+        draft_of: the draft of a length, for trees and early exits.
+    """
+    drafts = {length: draft_of(length) if length else NO_DRAFT for length in sorted({0, *lengths})}
+    emitted = _emitted(speculator.acceptance, drafts)
+
+    def point(batch: int, length: int) -> Point:
+        cached = np.full(batch, kv_tokens, dtype=np.int64)
+        time_by = dict.fromkeys(Category, 0.0)
+        for phase in speculator.phases([drafts[length]] * batch, cached):
+            time_by[phase.category] += phase.time_s * phase.repeats
+        return Point(batch, length, time_by, emitted[length])
+
+    return Profile(tuple(point(batch, length) for batch in sorted(set(batches)) for length in drafts))
+
+
+@dataclass(frozen=True)
+class Steady:
+    """A batch that stays full: rates and means over its iterations.
+
+    Attributes:
+        tokens_per_s: of the whole batch.
+        drafted: nodes per request and iteration.
+        emitted: tokens per request and iteration.
+        fc_flop_by: FLOP of FC kernels by device.
+    """
+
+    tokens_per_s: float
+    drafted: float
+    emitted: float
+    fc_flop_by: Mapping[str, float]
+
+
+def steady(
+    speculator: Speculator, requests: Sequence[int], kv_tokens: int, *, iterations: int, warm_up: int
+) -> Steady:
+    """Decode requests that never end, and measure.
+
+    Nobody leaves, so a policy that speeds up one request at the cost of another is not punished by waiting for the
+    other, as a closed batch would be.
+
+    Args:
+        speculator: the built objects; its policy learns.
+        requests: ids of the batch.
+        kv_tokens: tokens in each request's cache at the start.
+        iterations: how many are measured.
+        warm_up: how many run before, while the policy learns.
+    """
+    batch = Batch()
+    batch.join([RequestRow(request, 0.0, kv_tokens, _ENDLESS) for request in requests])
+    time_s, tokens, drafted = 0.0, 0, 0
+    flop: dict[str, float] = defaultdict(float)
+    for number in range(warm_up + iterations):
+        iteration = speculator.prepare(number, batch)
+        emitted, _ = speculator.settle(batch, iteration)
+        batch.emit(emitted)
+        if number < warm_up:
+            continue
+        tokens, drafted = tokens + int(emitted.sum()), drafted + sum(draft.nodes for draft in iteration.drafts)
+        time_s += sum(phase.time_s * phase.repeats for phase in iteration.phases)
+        for phase in iteration.phases:
+            if phase.category is Category.FC:
+                flop[phase.resource] += phase.flop * phase.repeats
+    rounds = iterations * len(requests)
+    return Steady(tokens / time_s, drafted / rounds, tokens / rounds, flop)
+
+
+def knee_flop_per_byte(pool: DevicePool) -> float:
+    """Return the arithmetic intensity from which one device of a pool is bound by compute, as SSSD's code measures it.
+
+    It divides the rate of an 8192³ GEMM by that of a stream of two reads and a write.
+    """
+    one, side = type(pool)(pool.name, pool.part, 1), 8192
+    gemm = Linear(FcRole.FEED_FORWARD_UP, side, side, side)
+    stream = Elementwise(KernelClass.ACTIVATION, 0, 2 * gemm.write_bytes, gemm.write_bytes)
+    flop_per_s = gemm.flop / one.price(gemm).time_s
+    bytes_per_s = (stream.read_bytes + stream.write_bytes) / one.price(stream).time_s
+    return flop_per_s / bytes_per_s
+
+
+def expected_emitted(acceptance: AcceptanceProcess, draft: Draft) -> float:
+    """Return the tokens that a round of a draft emits, the verification's own included: a mean over requests and rounds.
+
+    All requests have equally many rounds, as in a batch that decodes together.
+    """
+    return 1 + fmean(_accepted(acceptance, draft))
+
+
+def _emitted(acceptance: AcceptanceProcess, drafts: Mapping[int, Draft]) -> dict[int, float]:
+    """Return the tokens expected of each draft; chains cut those accepted of the longest, as the processes promise."""
+    longest: dict[int | None, Sequence[int]] = {}
+    for draft in sorted(drafts.values(), key=lambda draft: -draft.length):
+        if draft.length and draft.tree is None and draft.exit_layer not in longest:
+            longest[draft.exit_layer] = _accepted(acceptance, draft)
+
+    def emitted(draft: Draft) -> float:
+        if draft.length == 0 or draft.tree is not None:
+            return expected_emitted(acceptance, draft)
+        return 1 + fmean(min(accepted, draft.length) for accepted in longest[draft.exit_layer])
+
+    return {length: emitted(draft) for length, draft in drafts.items()}
+
+
+def _accepted(acceptance: AcceptanceProcess, draft: Draft) -> Sequence[int]:
+    if draft.length == 0:
+        return [0]
+    tree = None if draft.tree is None else tree_of(draft.tree)
+    accepted: list[int] = []
+    for request in range(_REQUESTS):
+        sequence = acceptance.start(request)
+        for _ in range(_ROUNDS):
+            outcome = sequence.round(draft.length, draft.exit_layer) if tree is None else sequence.round_tree(tree)
+            accepted.append(outcome.accepted)
+    return accepted

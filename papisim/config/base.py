@@ -1,0 +1,178 @@
+"""The base of every configuration value, and how a document becomes one."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from papisim import units
+from papisim.config.yaml import Document, Path_
+from papisim.errors import InputError, did_you_mean, one_or_all
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Spec(BaseModel):
+    """A frozen configuration value.
+
+    Unknown fields are errors. A field whose name ends in a unit (see :data:`papisim.units.UNITS`) takes a number in SI
+    or a text with a unit of that dimension.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_quantity(cls, value: Any, info: ValidationInfo) -> Any:
+        unit = units.unit_of(info.field_name or "")
+        if isinstance(value, bool) and _annotation(cls, info.field_name) is not bool:
+            raise ValueError(f"found {str(value).lower()}, expected {_expected(cls, info.field_name)}")
+        if unit is None or value is None or isinstance(value, (dict, list)):
+            return value
+        try:
+            return units.parse(value, unit)
+        except InputError as error:
+            raise ValueError(error.message) from None
+
+
+SpecT = TypeVar("SpecT", bound=BaseModel)
+
+
+def parse(spec: type[SpecT], document: Document) -> SpecT:
+    """Turn a document into a configuration value.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong, each with file, line, column and field.
+    """
+    try:
+        return spec.model_validate(document.data)
+    except ValidationError as error:
+        raise one_or_all([_translate(spec, document, detail) for detail in error.errors()]) from None
+
+
+def _translate(spec: type[BaseModel], document: Document, detail: Any) -> InputError:
+    path = _path_in(document.data, detail["loc"])
+    kind, found = detail["type"], detail.get("input")
+    if kind == "extra_forbidden":
+        known = _fields_at(spec, detail["loc"][:-1])
+        return document.error(path, f"unknown field; {did_you_mean(str(path[-1]), known)}", at_key=True)
+    if kind == "missing":
+        parent, name = path[:-1], path[-1]
+        return document.error(parent, f"field '{name}' is missing")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _translate_kind(document, path, detail.get("ctx", {}))
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if message.startswith("found ") or kind in ("value_error", "assertion_error"):
+        return document.error(path, message)
+    return document.error(path, f"found {_shown(found)}, expected {_wanted(message)}")
+
+
+def _translate_kind(document: Document, path: Path_, context: dict[str, str]) -> InputError:
+    """Explain a ``kind`` that is missing or names none of the alternatives."""
+    found = context.get("tag")
+    if found is None:
+        return document.error(path, "field 'kind' is missing")
+    known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+    return document.error((*path, "kind"), f"found '{found}', {did_you_mean(found, known)}")
+
+
+def _path_in(data: Any, location: tuple[str | int, ...]) -> Path_:
+    """Keep the parts of a pydantic location that are steps in the data (it adds tags for unions)."""
+    path: list[str | int] = []
+    node = data
+    for depth, part in enumerate(location):
+        last = depth == len(location) - 1
+        inside = (isinstance(node, dict) and part in node) or (
+            isinstance(node, list) and isinstance(part, int) and part < len(node)
+        )
+        if inside:
+            node = node[part]
+        if inside or (last and isinstance(node, dict)):
+            path.append(part)
+    return tuple(path)
+
+
+def _fields_at(spec: Any, location: tuple[str | int, ...]) -> list[str]:
+    """Return the field names that a specification knows at a location."""
+    current = _strip(spec)
+    for part in location:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            known = current.model_fields.get(str(part))
+            if known is None:
+                return []
+            current = _strip(known.annotation)
+        elif typing.get_origin(current) in (dict, list, tuple):
+            current = _strip(typing.get_args(current)[-1])
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return list(current.model_fields)
+    return []
+
+
+def _strip(annotation: Any) -> Any:
+    """Drop ``Annotated`` and ``| None`` around a type."""
+    while True:
+        origin = typing.get_origin(annotation)
+        if origin is Annotated:
+            annotation = typing.get_args(annotation)[0]
+        elif origin in (typing.Union, types.UnionType):
+            inner = [a for a in typing.get_args(annotation) if a is not type(None)]
+            if len(inner) != 1:
+                return annotation
+            annotation = inner[0]
+        else:
+            return annotation
+
+
+def _annotation(cls: type[BaseModel], name: str | None) -> Any:
+    return _strip(cls.model_fields[name].annotation) if name in cls.model_fields else None
+
+
+def _expected(cls: type[BaseModel], name: str | None) -> str:
+    annotation = _annotation(cls, name)
+    if typing.get_origin(annotation) is Literal:
+        return " or ".join(f"'{choice}'" for choice in typing.get_args(annotation))
+    return {int: "a whole number", float: "a number", str: "text"}.get(annotation, "another kind of value")
+
+
+_WORDING = {
+    "Input should be a valid integer, unable to parse string as an integer": "a whole number",
+    "Input should be a valid integer, got a number with a fractional part": "a whole number",
+    "Input should be a valid integer": "a whole number",
+    "Input should be a valid number, unable to parse string as a number": "a number",
+    "Input should be a valid number": "a number",
+    "Input should be a valid string": "text",
+    "Input should be a valid boolean": "true or false",
+    "Input should be a valid boolean, unable to interpret input": "true or false",
+    "Input should be a valid dictionary": "a mapping",
+    "Input should be a valid list": "a list",
+}
+
+
+def _wanted(message: str) -> str:
+    if message in _WORDING:
+        return _WORDING[message]
+    if "dictionary or instance" in message or "dictionary or object" in message:
+        return "a mapping"
+    return message.removeprefix("Input should be ").removeprefix("a valid ")
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case str():
+            return f"'{value}'"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+    return str(value)

@@ -1,0 +1,43 @@
+"""In what widths weights, KV caches and FC inputs are held: the ``quantisation:`` section of an experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from papisim.config.base import Count, Spec
+
+#: width that traces are captured in, and that stays where nothing else is said
+AS_TRACED_BITS = 16
+
+
+class QuantisationSpec(Spec):
+    """Widths of what a model keeps and moves; 16 is the trace's own FP16 or BF16.
+
+    Weight-only quantisation (GPTQ, AWQ) packs the matrices of the decoder layers and leaves embeddings, LM head, routers
+    and norms; kernels widen them to the inputs' width on chip. Eight bits are FP8 or INT8: as many bytes, and as fast.
+
+    Attributes:
+        weight_bits: of a weight.
+        kv_bits: of an element of the KV cache.
+        activation_bits: of an input of FC kernels on GPUs; 8 runs them at the tensor cores' 8-bit rate. PIM units take
+            inputs as traced.
+        group: weights of an output, or elements of a token's head, that share a scale.
+        scale_bits: of a scale, with its zero point where there is one; 0 where one scale serves a whole tensor.
+    """
+
+    weight_bits: Literal[16, 8, 4] = 16
+    kv_bits: Literal[16, 8, 4] = 16
+    activation_bits: Literal[16, 8] = 16
+    group: Count = 128
+    scale_bits: Annotated[int, Field(ge=0)] = 16
+
+    @model_validator(mode="after")
+    def _inputs_are_no_narrower(self) -> Self:
+        if self.activation_bits < self.weight_bits:
+            raise ValueError(
+                f"found activation_bits {self.activation_bits} with weight_bits {self.weight_bits}, expected weight_bits of "
+                f"at most {self.activation_bits}: tensor cores multiply both in the inputs' width"
+            )
+        return self

@@ -1,0 +1,405 @@
+"""Systems and the device parts they are built of, read from ``hwconfigs/``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from papisim import catalog
+from papisim.catalog import Shelf
+from papisim.config.base import Count, NonNegative, Positive, Spec, parse
+from papisim.config.sources import Source, load_sourced
+from papisim.config.yaml import Assignment, Document, Override, apply_override, as_assignment, load_yaml
+from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
+
+DEVICE_SCHEMA = "papisim/device/1"
+SYSTEM_SCHEMA = "papisim/system/1"
+
+
+class DeviceGroup(Spec):
+    """So many identical devices or links; ``part`` holds the fields of the part once its file has been read."""
+
+    part: Any
+    count: Count
+
+
+class PrefillRoles(Spec):
+    """Which devices compute the prompt."""
+
+    fc: str
+    attention: str
+
+
+class TensorParallel(Spec):
+    """Over how many ranks FC kernels are split, and over which links their partial sums are added.
+
+    Attributes:
+        ranks: how many.
+        link: the links.
+        reduced: devices whose partial sums are added over the links; None for all. A PIM pool that is not among them is
+            taken to hand its host whole sums.
+    """
+
+    ranks: Count
+    link: str
+    reduced: list[str] | None = None
+
+
+class PipelineParallel(Spec):
+    """Into how many equal stages the machine is cut, each with its share of the layers, and what links one to the next.
+
+    Counts of devices and links are those of the whole machine; ranks of tensor parallelism those of one stage.
+    """
+
+    stages: Annotated[int, Field(ge=2)]
+    link: str
+
+
+class Roles(Spec):
+    """Which device does what.
+
+    Attributes:
+        fc: devices that can run FC kernels; the placement policy chooses among them.
+        attention: the device that runs attention.
+        elementwise: the device that runs normalisation, activation and the like.
+        prefill: the devices that compute prompts.
+        weights: the device whose memory holds the weights.
+        kv: the device whose memory holds the KV cache.
+        tensor_parallel: ranks and links of the all-reduce after row-parallel FC kernels.
+        attention_link: links to the attention device, where it stands apart.
+        pipeline: stages of pipeline parallelism, if any.
+    """
+
+    fc: list[str]
+    attention: str
+    elementwise: str
+    prefill: PrefillRoles
+    weights: str
+    kv: str
+    tensor_parallel: TensorParallel
+    attention_link: str | None = None
+    pipeline: PipelineParallel | None = None
+
+    @property
+    def resources(self) -> frozenset[str]:
+        """Every device and link that has a role; a link of one rank has none."""
+        links = {self.attention_link} if self.attention_link else set()
+        if self.tensor_parallel.ranks > 1:
+            links.add(self.tensor_parallel.link)
+        if self.pipeline is not None:
+            links.add(self.pipeline.link)
+        prefill = (self.prefill.fc, self.prefill.attention)
+        return frozenset({*self.fc, self.attention, self.elementwise, *prefill, self.weights, self.kv, *links})
+
+
+class FaultSpec(Spec):
+    """A device or link that stops during a run.
+
+    Attributes:
+        device: its name in the system.
+        at_s: when it stops.
+        stalled_s: for how long; None, if it is lost.
+        lost: whether it never comes back.
+    """
+
+    device: str
+    at_s: NonNegative
+    stalled_s: Positive | None = None
+    lost: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.lost == (self.stalled_s is not None):
+            raise ValueError("expected either 'stalled_s', for how long it stands still, or 'lost: true'")
+        return self
+
+
+class SystemSpec(Spec):
+    """A machine: its devices, its links, who does what, the placement policy it is shipped with, and what breaks."""
+
+    description: str
+    devices: dict[str, DeviceGroup]
+    links: dict[str, DeviceGroup]
+    roles: Roles
+    placement: dict[str, Any]
+    fault: list[FaultSpec] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class System:
+    """A machine whose every field has been read and checked.
+
+    Attributes:
+        name: of the file, or of the shipped system.
+        spec: the machine as its file describes it.
+        parts: the part of each device and link, an instance of its kind's ``Part``.
+        placement: the placement policy's options, an instance of its kind's ``Options``.
+        sources: where the numbers come from.
+        notes: what the user should know about how files were found.
+    """
+
+    name: str
+    spec: SystemSpec
+    parts: dict[str, Any]
+    placement: Any
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...]
+
+    def for_model(self, name: str) -> System:
+        """Return the machine as it is set up for one model."""
+        return replace(self, placement=self.placement.for_model(name))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return every field of the machine as plain SI values."""
+        tree = self.spec.model_dump()
+        for group in (tree["devices"], tree["links"]):
+            for name in group:
+                group[name]["part"] = self.parts[name].model_dump()
+        tree["placement"] = self.placement.model_dump()
+        return tree
+
+
+@dataclass(frozen=True)
+class OpenSystem:
+    """A system whose files have been read and put together, but not yet checked."""
+
+    name: str
+    document: Document
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...]
+
+
+def load_system(name_or_path: str, overrides: Sequence[Override] = (), placement: str | None = None) -> System:
+    """Read a system, its parts and its placement policy.
+
+    Args:
+        name_or_path: a shipped name or a file.
+        overrides: assignments such as ``devices.gpu.count=8``, applied before anything is checked.
+        placement: replaces the file's placement policy: a kind, or ``pinned:DEVICE``.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong, with places.
+    """
+    opened = open_system(name_or_path, overrides)
+    document = opened.document
+    if placement is not None:
+        _choose_placement(document, placement)
+    spec = parse(SystemSpec, document)
+    parts = _parse_parts(document)
+    _check_roles(document, spec)
+    return System(opened.name, spec, parts, _parse_placement(document, spec), opened.sources, opened.notes)
+
+
+def open_system(name_or_path: str, overrides: Sequence[Override] = ()) -> OpenSystem:
+    """Read the files of a system, put the parts in their places and apply overrides.
+
+    Raises:
+        InputError, InputErrors: a file that cannot be read, a number without a source, an override of nothing.
+    """
+    found = catalog.find(Shelf.SYSTEM, name_or_path)
+    document, sources, errors = load_sourced(found.path, SYSTEM_SCHEMA)
+    notes = (found.note,) if found.note else ()
+    if set(document.data) == {"alias_of"}:
+        aliased = open_system(_aliased(document), overrides)
+        return replace(aliased, notes=(*notes, f"{found.name} is another name for {aliased.name}", *aliased.notes))
+    assignments = [as_assignment(override) for override in overrides]
+    _apply(document, [each for each in assignments if _names_a_part(each)])
+    sources += _graft_parts(document, errors)
+    if errors:
+        raise one_or_all(errors)
+    _apply(document, [each for each in assignments if not _names_a_part(each)])
+    return OpenSystem(found.name, document, tuple(sources), notes)
+
+
+def _aliased(document: Document) -> str:
+    """Return the name an alias stands for; the file of that name must be no alias itself."""
+    path, name = ("alias_of",), str(document.data["alias_of"])
+    try:
+        found = catalog.find(Shelf.SYSTEM, name)
+    except InputError as error:
+        raise document.error(path, error.message) from None
+    if "alias_of" in load_yaml(found.path).data:
+        raise document.error(path, f"'{name}' is itself another name, expected a system")
+    return name
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device part on its own, as ``papisim price`` takes it."""
+
+    name: str
+    part: Any
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...]
+
+
+def load_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Device:
+    """Read one device or link part.
+
+    Args:
+        name_or_path: a shipped name or a file.
+        overrides: assignments to its fields, such as ``power_limited=false``.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong, with places.
+    """
+    found = catalog.find(Shelf.DEVICE, name_or_path)
+    document, sources, errors = load_sourced(found.path, DEVICE_SCHEMA)
+    if errors:
+        raise one_or_all(errors)
+    _apply(document, overrides)
+    part = parse(part_class(document), document)
+    return Device(found.name, part, tuple(sources), (found.note,) if found.note else ())
+
+
+def part_class(document: Document) -> type[BaseModel]:
+    """Return the specification of the kind that a part's document names."""
+    kind = document.data.get("kind")
+    if kind is None:
+        raise document.error((), "field 'kind' is missing")
+    try:
+        module = catalog.load_kind("papisim.devices", str(kind))
+    except InputError as error:
+        raise document.error(("kind",), error.message) from None
+    specification: type[BaseModel] = module.Part
+    return specification
+
+
+def _names_a_part(assignment: Assignment) -> bool:
+    path = assignment.path
+    return len(path) == 3 and path[0] in ("devices", "links") and path[2] == "part"  # noqa: PLR2004
+
+
+def _apply(document: Document, overrides: Sequence[Override]) -> None:
+    for assignment in overrides:
+        apply_override(document, assignment)
+
+
+def _graft_parts(document: Document, errors: list[InputError]) -> list[Source]:
+    """Replace each part's name by the fields of its file; collects what is wrong in ``errors``."""
+    sources: list[Source] = []
+    for section in ("devices", "links"):
+        groups = document.data.get(section)
+        for name, group in groups.items() if isinstance(groups, dict) else ():
+            if not isinstance(group, dict) or not isinstance(group.get("part"), str):
+                continue
+            path = (section, name, "part")
+            try:
+                found = catalog.find(Shelf.DEVICE, group["part"])
+                part, part_sources, part_errors = load_sourced(found.path, DEVICE_SCHEMA)
+            except InputError as error:
+                errors.append(error if error.place.file else document.error(path, error.message))
+                continue
+            sources += part_sources
+            errors += part_errors
+            document.graft(path, part)
+    return sources
+
+
+def _parse_parts(document: Document) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    errors: list[InputError] = []
+    for section in ("devices", "links"):
+        for name, group in document.data[section].items():
+            try:
+                if not isinstance(group["part"], dict):
+                    raise document.error((section, name, "part"), "expected the name of a part, or its fields")
+                inner = document.subtree((section, name, "part"))
+                cls = part_class(inner)
+                if (cls.__module__ == "papisim.devices.link") != (section == "links"):
+                    raise document.error(
+                        (section, name, "part"), f"a {inner.data['kind']} cannot stand in '{section}'"
+                    )
+                parts[name] = parse(cls, inner)
+            except InputErrors as several:
+                errors += several.errors
+            except InputError as error:
+                errors.append(error)
+    if errors:
+        raise one_or_all(errors)
+    return parts
+
+
+def _check_roles(document: Document, spec: SystemSpec) -> None:
+    roles = spec.roles
+    devices: dict[tuple[str | int, ...], str] = {
+        **{("fc", index): name for index, name in enumerate(roles.fc)},
+        **{
+            ("tensor_parallel", "reduced", index): name
+            for index, name in enumerate(roles.tensor_parallel.reduced or [])
+        },
+        ("attention",): roles.attention,
+        ("elementwise",): roles.elementwise,
+        ("prefill", "fc"): roles.prefill.fc,
+        ("prefill", "attention"): roles.prefill.attention,
+        ("weights",): roles.weights,
+        ("kv",): roles.kv,
+    }
+    links: dict[tuple[str | int, ...], str] = {("tensor_parallel", "link"): roles.tensor_parallel.link}
+    if roles.attention_link is not None:
+        links[("attention_link",)] = roles.attention_link
+    if roles.pipeline is not None:
+        links[("pipeline", "link")] = roles.pipeline.link
+    errors = [
+        document.error(("roles", *path), f"no {noun} '{name}' in this system; {did_you_mean(name, there)}")
+        for noun, wanted, there in (("device", devices, spec.devices), ("link", links, spec.links))
+        for path, name in wanted.items()
+        if name not in there
+    ]
+    errors += [
+        document.error(("links", name), "is also the name of a device; names must differ", at_key=True)
+        for name in spec.links
+        if name in spec.devices
+    ]
+    errors += _uneven_stages(document, spec)
+    stops = (*spec.devices, *spec.links)
+    errors += [
+        document.error(("fault", index, "device"), f"no '{fault.device}' here; {did_you_mean(fault.device, stops)}")
+        for index, fault in enumerate(spec.fault)
+        if fault.device not in stops
+    ]
+    if not roles.fc:
+        errors.append(document.error(("roles", "fc"), "is empty, expected at least one device"))
+    if errors:
+        raise one_or_all(errors)
+
+
+def _uneven_stages(document: Document, spec: SystemSpec) -> list[InputError]:
+    stages = 1 if spec.roles.pipeline is None else spec.roles.pipeline.stages
+    return [
+        document.error(
+            (section, name, "count"), f"found {group.count}, expected a multiple of {stages} pipeline stages"
+        )
+        for section, groups in (("devices", spec.devices), ("links", spec.links))
+        for name, group in groups.items()
+        if group.count % stages
+    ]
+
+
+def _choose_placement(document: Document, option: str) -> None:
+    kind, _, device = option.partition(":")
+    shipped = document.data.get("placement")
+    if isinstance(shipped, dict) and shipped.get("kind") == kind and not device:
+        return
+    chosen = {"kind": kind, **({"device": device} if device else {})}
+    document.replace(("placement",), Document(chosen, f"--placement {option}"))
+
+
+def _parse_placement(document: Document, spec: SystemSpec) -> Any:
+    path = ("placement",)
+    kind = spec.placement.get("kind")
+    if kind is None:
+        raise document.error(path, "field 'kind' is missing")
+    try:
+        module = catalog.load_kind("papisim.policies.placement", str(kind))
+    except InputError as error:
+        raise document.error((*path, "kind"), error.message) from None
+    options = parse(module.Options, document.subtree(path))
+    for field, device in options.devices().items():
+        if device not in spec.roles.fc:
+            hint = did_you_mean(device, spec.roles.fc)
+            raise document.error((*path, field), f"'{device}' runs no FC kernels in this system; {hint}")
+    return options

@@ -1,0 +1,22 @@
+"""What files of workloads say beyond their own fields: the request traces they read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from papisim.config.yaml import Document
+
+#: where a workload names a file: the trace it replays, the requests whose lengths it draws
+_PATHS = (("path",), ("lengths", "path"))
+
+
+def resolve_workload(document: Document) -> None:
+    """Seek a relative path that stands in a file next to that file; one given on the command line stays as it is."""
+    for place in _PATHS:
+        try:
+            path = document.get(place)
+        except (KeyError, TypeError):
+            continue
+        written_in = Path(document.mark(place).file)
+        if isinstance(path, str) and written_in.is_file():
+            document.get(place[:-1])[place[-1]] = str(written_in.parent / path)

@@ -1,0 +1,1 @@
+"""What one kernel, or one whole step, costs on one device."""

@@ -1,0 +1,1 @@
+"""What happened: segments of equal steps, requests that ended, and their totals."""

@@ -1,0 +1,48 @@
+"""Several runs side by side, as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from papisim import units
+from papisim.report.console.console import console
+
+
+def print_comparison(rows: list[dict[str, Any]], first: dict[str, Any]) -> None:
+    """Print a comparison on stdout."""
+    page = console()
+    page.print(f"{first['trace']} · {first['workload']} · {first['n_requests']} requests")
+    table = Table(
+        "machine",
+        "tokens/s",
+        "speed-up",
+        "decoding",
+        "prefill",
+        "decode",
+        "TPOT",
+        "energy/token",
+        "efficiency",
+        box=None,
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(
+            row["machine"],
+            f"{row['throughput_tokens_per_s']:,.1f}",
+            _times(row["speed_up_ratio"]),
+            _times(row["decode_speed_up_ratio"]),
+            units.format(row["prefill_s"], "s", 3),
+            units.format(row["decode_s"], "s", 3),
+            "—" if row["tpot_mean_s"] is None else units.format(row["tpot_mean_s"], "s", 3),
+            units.format(row["energy_per_token_j"], "j", 3),
+            _times(row["energy_efficiency_ratio"]),
+        )
+    page.print(table)
+    page.print(f"ratios to {rows[0]['machine']}; above 1 is better", style="dim")
+
+
+def _times(ratio: float | None) -> str:
+    return "—" if ratio is None else f"{ratio:.2f}×"

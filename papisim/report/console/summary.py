@@ -1,0 +1,161 @@
+"""A run as a page of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from papisim import units
+from papisim.engine.run import Run
+from papisim.record.ledger import DECODING, Segment
+from papisim.report.console.console import console
+from papisim.results.metrics import summarise
+
+_SWITCHES_SHOWN = 4
+_POSITIONS_SHOWN = 8
+_BARS = 40
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def print_run(run: Run) -> None:
+    """Print a run's figures on stdout."""
+    page = console()
+    summary = summarise(run)
+    page.print(f"[bold]{summary['system']}[/bold] · {summary['trace']} · {summary['workload']}")
+    page.print(f"{run.experiment.system.spec.description}", style="dim")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column()
+    for label, text in figures(run, summary):
+        table.add_row(label, text)
+    page.print(table)
+    page.print(_footer(summary), style="dim")
+
+
+def figures(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is told of a run, each figure with its name."""
+    seconds = _seconds
+    return [
+        ("requests", f"{summary['n_requests']} ({_policy(summary['batching'])}, {_policy(summary['speculation'])})"),
+        ("tokens out", f"{summary['n_output_tokens']:,} in {summary['n_iterations']:,} decoding iterations"),
+        ("throughput", f"{summary['throughput_tokens_per_s']:,.1f} tokens/s over {seconds(summary['makespan_s'])}"),
+        ("prefill, decode", _kinds(summary)),
+        *([("ended", _outcomes(summary))] if summary["outcomes"]["served"] < summary["n_requests"] else []),
+        ("time to first token", _spread(summary, "ttft")),
+        ("time per output token", _spread(summary, "tpot")),
+        ("from arrival to end", _spread(summary, "e2e")),
+        *([("in the queue", _spread(summary, "queueing"))] if summary.get("queueing_p99_s") else []),
+        *([("goodput", _goodput(summary))] if any(summary["slo"].values()) else []),
+        ("decode time goes to", _time_shares(summary)),
+        ("FC work runs on", _shares(summary["fc_flop_ratio"])),
+        ("placement", _placement(run, summary)),
+        ("RLP·TLP over time", _over_time(run, lambda steps: steps.rows)),
+        ("TLP over time", _over_time(run, lambda steps: (steps.rows - steps.prompt_tokens) / steps.decoding)),
+        *([("speculation", _speculation(summary))] if summary["speculation_yield"].get("acceptance_ratio") else []),
+        ("busy", _shares(summary["busy_ratio"])),
+        ("energy per token", _energy(summary)),
+        ("peak KV cache", _kv(summary)),
+    ]
+
+
+def _over_time(run: Run, value: Callable[[Segment], float]) -> str:
+    """Draw a figure of the decoding iterations as bars, each the mean of an equal share of them, from first to last."""
+    decoding = [segment for segment in run.ledger.segments if segment.kind in DECODING]
+    if not decoding:
+        return "—"
+    values = np.repeat([value(segment) for segment in decoding], [segment.n_steps for segment in decoding])
+    means = [float(share.mean()) for share in np.array_split(values, min(_BARS, len(values)))]
+    top = float(values.max())
+    bars = "".join(_BLOCKS[min(len(_BLOCKS) - 1, int(mean / top * len(_BLOCKS)))] for mean in means)
+    return f"{bars} first {values[0]:.3g}, last {values[-1]:.3g}, largest {top:.3g}"
+
+
+def _outcomes(summary: dict[str, Any]) -> str:
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in summary["outcomes"].items() if count)
+
+
+def _goodput(summary: dict[str, Any]) -> str:
+    targets = ", ".join(f"{name.removesuffix('_s')} {_seconds(s)}" for name, s in summary["slo"].items() if s)
+    share = 100 * summary["slo_met_ratio"]
+    return (
+        f"{summary['goodput_requests_per_s']:.4g} requests/s within {targets} ({share:.1f} % of those that arrived)"
+    )
+
+
+def _speculation(summary: dict[str, Any]) -> str:
+    figures = summary["speculation_yield"]
+    by_position = ", ".join(
+        f"{100 * share:.0f}" for share in figures["acceptance_by_position_ratio"][:_POSITIONS_SHOWN]
+    )
+    return (
+        f"{figures['drafted_tokens_per_round']:.2f} drafted, {figures['accepted_tokens_per_round']:.2f} accepted "
+        f"({summary['acceptance']}), {figures['emitted_tokens_per_round']:.2f} emitted a request and iteration; "
+        f"accepted up to position 1, 2, …: {by_position} %; drafting takes {100 * figures['draft_time_ratio']:.1f} % of decoding"
+    )
+
+
+def _kinds(summary: dict[str, Any]) -> str:
+    text = f"{_seconds(summary['prefill_s'])}, {_seconds(summary['decode_s'])}"
+    return f"{text}, both in one step {_seconds(summary['mixed_s'])}" if summary["mixed_s"] else text
+
+
+def _seconds(value: float) -> str:
+    return units.format(value, "s")
+
+
+def _policy(options: dict[str, Any]) -> str:
+    inner = ", ".join(
+        f"{key} {value}" for key, value in options.items() if key not in ("kind", "description") and value is not None
+    )
+    return f"{options['kind']} {inner}".strip() if options["kind"] != "off" else "no speculation"
+
+
+def _spread(summary: dict[str, Any], name: str) -> str:
+    if f"{name}_mean_s" not in summary:
+        return "—"
+    mean, p50, p99 = (_seconds(summary[f"{name}_{figure}_s"]) for figure in ("mean", "p50", "p99"))
+    return f"mean {mean}, p50 {p50}, p99 {p99}"
+
+
+def _shares(ratios: dict[str, float]) -> str:
+    return ", ".join(f"{name} {100 * ratio:.1f} %" for name, ratio in ratios.items())
+
+
+def _time_shares(summary: dict[str, Any]) -> str:
+    times = summary["decode_time_by_category_s"]
+    total = sum(times.values()) or 1.0
+    shares = sorted(((time / total, name) for name, time in times.items() if time), reverse=True)
+    return _shares({name: share for share, name in shares})
+
+
+def _placement(run: Run, summary: dict[str, Any]) -> str:
+    switches = summary["switches"]
+    first = next((steps.fc_device for steps in run.ledger.segments if steps.kind in DECODING), "—")
+    shown = [f"→ {s['to']} at iteration {s['iteration']} (RLP·TLP {s['rows']})" for s in switches[:_SWITCHES_SHOWN]]
+    left = summary["n_switches"] - len(switches[:_SWITCHES_SHOWN])
+    more = [f"… {left} more switches"] if left else []
+    return f"{_policy(summary['placement'])}: {' '.join([first, *shown, *more])}"
+
+
+def _energy(summary: dict[str, Any]) -> str:
+    parts, total = summary["energy_per_token_by_part_j"], summary["energy_per_token_j"]
+    if total is None:
+        return "—"
+    largest = sorted(((joules, part) for part, joules in parts.items() if joules), reverse=True)
+    shares = ", ".join(f"{part.removesuffix('_j')} {100 * joules / total:.1f} %" for joules, part in largest)
+    return f"{units.format(total, 'j')} ({shares})"
+
+
+def _kv(summary: dict[str, Any]) -> str:
+    used, room = summary["peak_kv_bytes"], summary["kv_capacity_bytes"]
+    text = f"{units.format(used, 'bytes')} of {units.format(room, 'bytes')} ({100 * used / room:.2g} %)"
+    preemptions = summary["n_preemptions"]
+    return f"{text}, {preemptions:,} preemptions" if preemptions else text
+
+
+def _footer(summary: dict[str, Any]) -> str:
+    works = ", ".join(line.partition(":")[0] for line in summary["papers"])
+    return f"rests on {works} and {len(summary['assumptions'])} assumptions (--format json lists them)"

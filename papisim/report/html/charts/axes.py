@@ -1,0 +1,30 @@
+"""Axes with units, and the colours of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from papisim import units
+from papisim.report.html.page import SERIES
+
+
+def axis(title: str, unit: str | None = None, **more: Any) -> dict[str, Any]:
+    """Return a plotly axis whose ticks carry SI prefixes and the symbol of a unit of :data:`papisim.units.UNITS`."""
+    if unit == "ratio":
+        more = {"tickformat": ".0%", **more}
+    elif unit == "tokens_per_s":  # a prefix does not go with it
+        title, more = f"{title}, {symbol(unit)}", {"tickformat": ",~g", **more}
+    elif unit is not None:
+        more = {"tickformat": "~s", "ticksuffix": symbol(unit), **more}
+    return {"title": {"text": title}, **more}
+
+
+def symbol(unit: str) -> str:
+    """Return the symbol of a unit without prefix: ``bytes_per_s`` is ``B/s``."""
+    return units.format(1.0, unit).split(" ", 1)[1]
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """Give each name a colour, the same for the same list wherever it is drawn."""
+    return {name: SERIES[index % len(SERIES)] for index, name in enumerate(names)}

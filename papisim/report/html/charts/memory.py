@@ -1,0 +1,55 @@
+"""How full the KV cache is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from papisim import units
+from papisim.report.html.charts.axes import axis
+from papisim.report.html.charts.axes import colours as colours_of
+from papisim.report.html.charts.series import decimate, thinned
+from papisim.report.html.page import Chart
+
+#: share of the room from which its limit is drawn; below, the caches would be a line along the axis
+_NEAR = 0.25
+
+
+def chart(steps: pd.DataFrame, peak_bytes: float, capacity_bytes: float) -> Chart:
+    """Draw the bytes of KV caches at the start of each step, one line a server, and the room for them where it is near.
+
+    Args:
+        steps: the frame of steps.
+        peak_bytes: most bytes in use at once, those of tokens being verified included, all servers together.
+        capacity_bytes: room, of all servers.
+    """
+    servers = [str(server) for server in steps["server"].unique()]
+    colours = colours_of(servers)
+    traces = [_line(server, steps[steps["server"] == server], colours[server]) for server in servers]
+    if peak_bytes > _NEAR * capacity_bytes:
+        room, ends = capacity_bytes / len(servers), [float(steps["start_s"].min()), float(steps["start_s"].max())]
+        line = {"color": "$ink", "dash": "longdash"}
+        traces.append({"type": "scatter", "mode": "lines", "name": "room of a server", "x": ends, "y": [room] * 2, "line": line})  # fmt: skip
+    layout = {"xaxis": axis("time", "s"), "yaxis": axis("in use", "bytes", rangemode="tozero")}
+    share = f"{peak_bytes / capacity_bytes:.2%}"
+    alt = (
+        f"At most {units.format(peak_bytes, 'bytes')} of {units.format(capacity_bytes, 'bytes')} are in use, {share}."
+    )
+    table = thinned(steps[["start_s", "kv_bytes", "kv_tokens"]], "start_s")
+    return Chart("KV cache", {"data": traces, "layout": layout}, alt, table, f"{alt} Each step's start is drawn.")
+
+
+def _line(server: str, steps: pd.DataFrame, colour: str) -> dict[str, Any]:
+    x, y = decimate(steps["start_s"], steps["kv_bytes"])
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": server,
+        "x": x,
+        "y": y,
+        "fill": "tozeroy",
+        "fillcolor": f"{colour}/25",
+        "line": {"color": colour, "shape": "hv", "width": 2},
+        "hovertemplate": f"{server}: %{{y:.4~s}}B at %{{x:.4~s}}s<extra></extra>",
+    }

@@ -1,0 +1,248 @@
+"""A page of tiles, charts and tables as one HTML file that needs no network.
+
+A page is put together from values: :class:`Tile`, :class:`Chart`, :class:`Table`, in sections. A chart is a plotly figure as
+plain dictionaries, and every chart comes with a text for who cannot see it and the table it was drawn from. Colours in a
+figure are names such as ``$c0`` or ``$ink``, which the page fills in from its light or dark theme (:data:`SERIES`).
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from papisim import __version__, units
+from papisim.errors import MissingExtra
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: colours told apart in both themes and by colour-blind readers; the next series takes the next one
+SERIES = tuple(f"${name}" for name in ("c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"))
+#: rows of a table that are shown; the files beside the page have all of them
+_MOST_ROWS = 200
+_DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure in large type; ``note`` says what it means or how it spreads."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A frame as people read it: units from the columns' suffixes, at most :data:`_MOST_ROWS` rows."""
+
+    title: str
+    frame: pd.DataFrame
+    note: str = ""
+
+    @property
+    def columns(self) -> list[str]:
+        """Headings: the frame's columns, their units' suffix taken off."""
+        return [heading(str(column)) for column in self.frame.columns]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Cells as text."""
+        named = [(str(column), self.frame[column].head(_MOST_ROWS).tolist()) for column in self.frame.columns]
+        return [
+            list(row)
+            for row in zip(*([cell(name, value) for value in values] for name, values in named), strict=True)
+        ]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers, and so are set flush right."""
+        return [self.frame[column].dtype.kind in "iuf" for column in self.frame.columns]
+
+    @property
+    def left_out(self) -> int:
+        """Rows that are not shown."""
+        return max(0, len(self.frame) - _MOST_ROWS)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure, what it says in words, and the numbers behind it.
+
+    Attributes:
+        title: what is drawn.
+        figure: a plotly figure: ``data`` and ``layout``.
+        alt: what a reader should see in it.
+        table: the numbers.
+        note: how to read it, or what it leaves out.
+        wide: takes the page's whole width.
+        height: in pixels.
+    """
+
+    title: str
+    figure: dict[str, Any]
+    alt: str
+    table: pd.DataFrame
+    note: str = ""
+    wide: bool = False
+    height: int = 340
+
+    @property
+    def data(self) -> Table:
+        """The numbers as a table."""
+        return Table(f"Data of “{self.title}”", self.table)
+
+    @property
+    def json(self) -> str:
+        """The figure as JSON that may stand inside a script element."""
+        text = json.dumps(_rounded(self.figure), separators=(",", ":"), allow_nan=False)
+        return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Lines of text under a title, folded away."""
+
+    title: str
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was drawn elsewhere, and what it shows in words."""
+
+    title: str
+    png: bytes
+    alt: str
+
+    @property
+    def url(self) -> str:
+        """The picture itself, as an address that leads nowhere."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+Item = Chart | Table | Listing | Picture
+
+
+@dataclass
+class Section:
+    """A part of the page with a heading of its own; tiles come first, then the rest as it was added."""
+
+    title: str
+    intro: str = ""
+    tiles: list[Tile] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+
+    @property
+    def anchor(self) -> str:
+        """What links to the section name."""
+        return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+
+    def add(self, *items: Item | None) -> None:
+        """Add what there is: charts, tables, pictures, listings; None is left out."""
+        self.items += [item for item in items if item is not None]
+
+
+@dataclass
+class Page:
+    """A page: its title, a line below it, and sections.
+
+    Example:
+        >>> page = Page("Sweep", "64 points")
+        >>> section = page.section("Best designs", "By tokens a joule.")
+        >>> section.tiles.append(Tile("points", "64"))
+    """
+
+    title: str
+    subtitle: str = ""
+    written: str = ""
+    sections: list[Section] = field(default_factory=list)
+
+    def section(self, title: str, intro: str = "") -> Section:
+        """Begin a section."""
+        self.sections.append(Section(title, intro))
+        return self.sections[-1]
+
+    def html(self) -> str:
+        """Return the page as one self-contained HTML document.
+
+        Raises:
+            MissingExtra: plotly or Jinja is not installed.
+        """
+        try:
+            import jinja2  # noqa: PLC0415 - only a report needs it
+            from plotly.offline import get_plotlyjs  # noqa: PLC0415
+        except ImportError as error:
+            raise MissingExtra("an HTML report", str(error.name), "report") from None
+        templates = files("papisim.report.html") / "templates"
+        environment = jinja2.Environment(
+            autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        environment.filters["kind"] = lambda item: type(item).__name__
+        template = environment.from_string((templates / "page.html").read_text(encoding="utf-8"))
+        document: str = template.render(
+            page=self,
+            css=(templates / "page.css").read_text(encoding="utf-8"),
+            script=(templates / "page.js").read_text(encoding="utf-8"),
+            plotly=_packed(get_plotlyjs()),
+            version=__version__,
+        )
+        return document
+
+
+def _packed(script: str) -> str:
+    """Compress a script; the page unpacks it. It makes the page less than half as large."""
+    return base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode()
+
+
+def _rounded(value: Any) -> Any:
+    """Return a figure with numbers of so many digits that nobody sees the difference, and null for what is no number."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return _rounded(value.tolist())
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    return value
+
+
+def heading(column: str) -> str:
+    """Return a column's name as people write it: ``ttft_mean_s`` becomes ``ttft mean``."""
+    unit = units.unit_of(column)
+    name = column if unit is None else column[: -len(unit)].rstrip("_")
+    if "." in name:  # a field's path is written as --set takes it
+        return name
+    return name.replace("_", " ").strip() or column
+
+
+def cell(column: str, value: Any) -> str:
+    """Return one value as people write it, in the unit that its column's suffix names."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "—"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    unit = units.unit_of(column)
+    if unit == "ratio" and not column.endswith(_SHARES):
+        return f"{value:.4g}×"
+    if unit is not None:
+        return units.format(float(value), unit)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+#: ratios that are shares of a whole, written in per cent; the others are quotients
+_SHARES = ("busy_ratio", "share_ratio", "acceptance_ratio", "error_ratio", "flop_ratio", "time_ratio")
+
+
+def rows_frame(rows: Iterable[Sequence[Any]], *columns: str) -> pd.DataFrame:
+    """Return a frame of rows."""
+    import pandas as pd  # noqa: PLC0415 - start-up time
+
+    return pd.DataFrame(list(rows), columns=list(columns))

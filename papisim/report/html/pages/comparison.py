@@ -1,0 +1,158 @@
+"""The page of a comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from papisim import units
+from papisim.report.html import origins
+from papisim.report.html.charts import crossover, latency, ratios
+from papisim.report.html.charts.axes import axis
+from papisim.report.html.charts.axes import colours as colours_of
+from papisim.report.html.charts.breakdown import stacked
+from papisim.report.html.page import Chart, Page, Section, Table, Tile
+from papisim.results.folder import Results
+
+
+def page(results: Results) -> Page:
+    """Lay out the page of a comparison that ``papisim compare --out`` wrote."""
+    manifest, summaries = results.manifest, results.summary["runs"]
+    rows, labels = results.frame("comparison"), [run["machine"] for run in manifest["runs"]]
+    colours = colours_of(labels)
+    first = summaries[0]
+    page = Page(
+        f"{first['trace']}: {', '.join(labels)}",
+        f"{first['n_requests']:,} requests of {first['workload']}. Ratios are to {labels[0]} unless they say to what.",
+        manifest["written"],
+    )
+    page.section("Overview").tiles.extend(_tiles(labels, summaries))
+    section = page.section("Speed and energy")
+    baselines = baselines_of(manifest["runs"])
+    times = {label: summary["makespan_s"] for label, summary in zip(labels, summaries, strict=True)}
+    joules = {label: summary["energy_j"] for label, summary in zip(labels, summaries, strict=True)}
+    section.add(
+        ratios.chart("Speed-up", times, baselines, "Time of the baseline over this one's, prefill included."),
+        ratios.chart("Energy efficiency", joules, baselines, "Energy of the baseline over this one's."),
+        Table("Side by side", rows),
+    )
+    page.section("Where time and energy go").add(_time(labels, summaries), _energy(labels, summaries))
+    steps = results.frame("crossover")
+    section = page.section("Crossovers", "Where one machine overtakes another, step by step.")
+    section.add(
+        crossover.crossover_map(steps, colours), *(crossover.step_times(steps, tlp, colours) for tlp in (1, 4))
+    )
+    _add_latencies(page.section("Latency"), results.frame("requests"), labels, colours)
+    _add_origins(page, manifest["runs"])
+    return page
+
+
+def baselines_of(runs: list[dict[str, Any]]) -> dict[str, str]:
+    """Return what to compare with: the first run, and the first GPU-only and PIM-only machines; label → name.
+
+    A machine is GPU-only where every device is a GPU, PIM-only where no GPU can run FC.
+    """
+    found = {runs[0]["machine"]: runs[0]["machine"]}
+    for name, is_one in (("GPU-only", _gpu_only), ("PIM-only", _pim_only)):
+        label = next((run["machine"] for run in runs if is_one(run["experiment"]["system"])), None)
+        if label is not None:
+            found.setdefault(label, f"{name} ({label})" if label != name else name)
+    return found
+
+
+def _gpu_only(system: dict[str, Any]) -> bool:
+    return all(group["part"]["kind"] == "gpu" for group in system["devices"].values())
+
+
+def _pim_only(system: dict[str, Any]) -> bool:
+    return all(system["devices"][name]["part"]["kind"] != "gpu" for name in system["roles"]["fc"])
+
+
+def _tiles(labels: list[str], summaries: list[dict[str, Any]]) -> list[Tile]:
+    best = [
+        ("Fastest", "makespan_s", "throughput_tokens_per_s", "tokens_per_s"),
+        ("Least energy per token", "energy_j", "energy_per_token_j", "j"),
+        ("Shortest time to first token", "ttft_mean_s", "ttft_mean_s", "s"),
+        ("Shortest time per output token", "tpot_mean_s", "tpot_mean_s", "s"),
+    ]
+    tiles = []
+    for title, key, shown, unit in best:
+        values = [summary.get(key, np.inf) for summary in summaries]
+        winner = int(np.argmin(values))
+        if np.isfinite(values[winner]):
+            tiles.append(Tile(title, labels[winner], units.format(summaries[winner][shown], unit)))
+    return tiles
+
+
+def _time(labels: list[str], summaries: list[dict[str, Any]]) -> Chart:
+    table = pd.DataFrame(
+        [{"prefill": summary["prefill_s"], **summary["decode_time_by_category_s"]} for summary in summaries],
+        index=labels,
+    )
+    table = table.loc[:, table.sum() > 0]
+    layout = {"barmode": "stack", "xaxis": axis("time", "s"), "yaxis": {"autorange": "reversed", "type": "category"}}
+    longest = table.T.idxmax().to_dict()
+    alt = "Most time goes to " + ", ".join(f"{part} on {label}" for label, part in longest.items()) + "."
+    figure = {
+        "data": stacked(table, colours_of(("fc", "attention", "communication", "other", "draft", "prefill")), "s"),
+        "layout": layout,
+    }
+    return Chart("Time", figure, alt, _named(table, "s"), height=160 + 40 * len(labels))
+
+
+def _energy(labels: list[str], summaries: list[dict[str, Any]]) -> Chart:
+    parts = [
+        {part.removesuffix("_j"): joules for part, joules in summary["energy_per_token_by_part_j"].items()}
+        for summary in summaries
+    ]
+    table = pd.DataFrame(parts, index=labels)
+    colours = colours_of(list(table.columns))
+    table = table.loc[:, table.sum() > 0]
+    layout = {
+        "barmode": "stack",
+        "xaxis": axis("energy a token", "j"),
+        "yaxis": {"autorange": "reversed", "type": "category"},
+    }
+    alt = (
+        "A token takes "
+        + ", ".join(f"{units.format(float(value), 'j')} on {label}" for label, value in table.sum(axis=1).items())
+        + "."
+    )
+    return Chart(
+        "Energy per token",
+        {"data": stacked(table, colours, "j"), "layout": layout},
+        alt,
+        _named(table, "j"),
+        height=160 + 40 * len(labels),
+    )
+
+
+def _named(table: pd.DataFrame, unit: str) -> pd.DataFrame:
+    return (
+        table.rename(columns={name: f"{name}_{unit}" for name in table.columns}).rename_axis("machine").reset_index()
+    )
+
+
+def _add_latencies(section: Section, requests: pd.DataFrame, labels: list[str], colours: dict[str, str]) -> None:
+    requests["whole_s"] = requests["finish_s"] - requests["arrival_s"]
+    by_machine = {label: requests[requests["machine"] == label] for label in labels}
+    for title, column in (
+        ("Time to first token", "ttft_s"), ("Time per output token", "tpot_s"), ("From arrival to last token", "whole_s"),
+    ):  # fmt: skip
+        section.add(latency.compared(title, {label: rows[column] for label, rows in by_machine.items()}, colours))
+
+
+def _add_origins(page: Page, runs: list[dict[str, Any]]) -> None:
+    sources = [source for run in runs for source in run["sources"]]
+    errors = page.section("How far off", "What is known of the error of the models behind these runs.")
+    origins.add_errors(errors, [run["experiment"]["system"] for run in runs], sources)
+    origins.add_works(page.section("What they rest on"), sources)
+    repeat = pd.DataFrame([
+        {"machine": run["machine"], "seed": run["seed"], "overrides": ", ".join(run["overrides"]) or "none", "experiment sha256": run["experiment_sha256"]}
+        for run in runs
+    ])  # fmt: skip
+    page.section("How to repeat it").add(
+        Table("Runs", repeat, "manifest.json beside this page has every resolved experiment.")
+    )

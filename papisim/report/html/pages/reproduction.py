@@ -1,0 +1,93 @@
+"""The page of a reproduced paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from papisim.report.html.charts.axes import axis
+from papisim.report.html.page import Chart, Listing, Page, Picture, Table, Tile, rows_frame
+from papisim.results.folder import Results
+
+_COLOURS = {"in range": "$c2", "direction holds": "$c0", "off": "$c1"}
+
+
+def page(results: Results) -> Page:
+    """Lay out the page of a reproduction that ``papisim reproduce --out`` wrote."""
+    manifest, summary, claims = results.manifest, results.summary, results.frame("claims")
+    page = Page(
+        f"{str(manifest['paper']).upper()}, reproduced",
+        f"Stance: {manifest['stance']}. Every published value beside what is simulated.",
+        manifest["written"],
+    )
+    overview = page.section("Overview")
+    overview.tiles.extend(_tiles(summary, claims))
+    overview.add(_parity(claims))
+    for figure, rows in claims.groupby("system", sort=False):
+        section = page.section(str(figure))
+        picture = results.folder / f"{figure}.png"
+        if picture.is_file():
+            section.add(Picture(f"{figure}, simulated", picture.read_bytes(), _told(rows)))
+        section.add(Table("Values", _values(rows)))
+        section.add(Listing("Taken for granted", list(rows["reason"].dropna().unique())))
+    reading = rows_frame(manifest["reading"].items(), "what the paper leaves open", "read as")
+    page.section("How to repeat it").add(Table("The reading", reading))
+    return page
+
+
+def _tiles(summary: dict[str, Any], claims: pd.DataFrame) -> list[Tile]:
+    verdicts = claims["verdict"].value_counts()
+    tiles = [Tile(str(verdict), f"{verdicts.get(verdict, 0)}", f"of {len(claims)} values") for verdict in _COLOURS]
+    scores = summary["scores"].items()
+    return tiles + [
+        Tile(f"Mean distance, {name.replace('_', ' ')}", f"{value:.3f}", "mean |ln(simulated / published)|")
+        for name, value in scores
+    ]
+
+
+def _values(rows: pd.DataFrame) -> pd.DataFrame:
+    columns = ["claim", "claimed", "simulated", "relative_error", "verdict", "sensitivity", "source"]
+    table = rows[columns].copy()
+    table["relative_error"] = table["relative_error"].map(lambda error: "—" if pd.isna(error) else f"{error:+.0%}")
+    table["sensitivity"] = table["sensitivity"].astype(object).fillna("—")
+    return table.rename(columns={"claim": "value", "claimed": "published", "sensitivity": "constants ±20 %"})
+
+
+def _parity(claims: pd.DataFrame) -> Chart | None:
+    """Draw simulated over published values, where a value was published."""
+    numbers = claims.assign(claimed=pd.to_numeric(claims["claimed"], errors="coerce")).dropna(
+        subset=["claimed", "simulated"]
+    )
+    numbers = numbers[(numbers["claimed"] > 0) & (numbers["simulated"] > 0)]
+    if numbers.empty:
+        return None
+    ends = [
+        0.8 * min(numbers["claimed"].min(), numbers["simulated"].min()),
+        1.25 * max(numbers["claimed"].max(), numbers["simulated"].max()),
+    ]
+    traces: list[dict[str, Any]] = [
+        {"type": "scatter", "mode": "lines", "name": "equal", "x": ends, "y": ends, "line": {"color": "$muted", "width": 1.5}, "hoverinfo": "skip"}
+    ]  # fmt: skip
+    for verdict, rows in numbers.groupby("verdict", sort=False):
+        traces.append({
+            "type": "scatter", "mode": "markers", "name": str(verdict), "x": rows["claimed"], "y": rows["simulated"],
+            "text": rows["system"] + ": " + rows["claim"], "hovertemplate": "%{text}<br>published %{x:.3g}, simulated %{y:.3g}<extra></extra>",
+            "marker": {"color": _COLOURS.get(str(verdict), "$c7"), "size": 9},
+        })  # fmt: skip
+    layout = {
+        "xaxis": axis("published", type="log", tickformat="~g", dtick="D2"),
+        "yaxis": axis("simulated", type="log", tickformat="~g", dtick="D2"),
+        "hovermode": "closest",
+    }
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in numbers["verdict"].value_counts().items())
+    alt = f"Of {len(numbers)} published numbers: {counts}."
+    table = numbers[["system", "claim", "claimed", "simulated", "verdict"]]
+    return Chart("Simulated over published", {"data": traces, "layout": layout}, alt, table, wide=True, height=460)
+
+
+def _told(rows: pd.DataFrame) -> str:
+    return "; ".join(
+        f"{row['claim']}: published {row['claimed']}, simulated {row['simulated']:.3g}"
+        for row in rows.to_dict("records")
+    )

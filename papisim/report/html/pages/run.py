@@ -1,0 +1,137 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from papisim import units
+from papisim.report.html import origins
+from papisim.report.html.charts import activity, breakdown, latency, memory, parallelism, roofline
+from papisim.report.html.charts.axes import colours as colours_of
+from papisim.report.html.page import Page, Section, Table, Tile, rows_frame
+from papisim.results.folder import Results
+
+#: servers that have a chart of their own, and changes of placement that are listed
+_SERVERS_SHOWN, _SWITCHES_SHOWN = 4, 20
+
+
+def page(results: Results) -> Page:
+    """Lay out the page of a run that ``papisim run --out`` wrote."""
+    summary, manifest = results.summary, results.manifest
+    steps, requests = results.frame("steps"), results.frame("requests")
+    resources = list(summary["busy_ratio"])
+    colours = colours_of(resources)
+    page = Page(
+        f"{summary['trace']} on {summary['system']}",
+        f"{manifest['experiment']['system']['description']}. {summary['n_requests']:,} requests of {summary['workload']}.",
+        manifest["written"],
+    )
+    page.section("Overview").tiles.extend(_tiles(summary))
+    section = page.section(
+        "Parallelism and placement",
+        "RLP is the requests decoded together, TLP the token-rows of each; their product decides where FC kernels run best.",
+    )
+    section.add(*_parallelism(steps, _alpha(summary), colours), _switches(summary))
+    section = page.section("Latency")
+    section.add(*_latencies(requests))
+    section = page.section("Time and energy")
+    section.add(breakdown.time(steps), breakdown.energy(results.frame("energy"), resources))
+    section = page.section("Devices")
+    devices, n_servers = results.frame("devices"), int(manifest["experiment"]["routing"]["replicas"])
+    static_w = n_servers * float(devices["static_w"].sum())
+    section.add(activity.devices(steps, resources, n_servers), activity.power(steps, static_w))
+    section.add(memory.chart(steps, summary["peak_kv_bytes"], summary["kv_capacity_bytes"]))
+    section.add(roofline.chart(results.frame("kernels"), devices, colours))
+    errors = page.section("How far off", "What is known of the error of the models behind this run.")
+    origins.add_errors(errors, [manifest["experiment"]["system"]], manifest["sources"])
+    origins.add_works(page.section("What it rests on"), manifest["sources"])
+    _add_repeat(page.section("How to repeat it"), manifest)
+    return page
+
+
+def _parallelism(steps: pd.DataFrame, alpha: float | None, colours: dict[str, str]) -> list[Any]:
+    servers = steps["server"].unique()[:_SERVERS_SHOWN]
+    title = "RLP, TLP and RLP·TLP over iterations"
+    if len(servers) == 1:
+        return [parallelism.chart(title, steps, alpha, colours)]
+    return [
+        parallelism.chart(f"{title} of {name}", steps[steps["server"] == name], alpha, colours) for name in servers
+    ]
+
+
+def _alpha(summary: dict[str, Any]) -> float | None:
+    alpha = summary["placement"].get("alpha")
+    return float(alpha) if isinstance(alpha, (int, float)) else None
+
+
+def _tiles(summary: dict[str, Any]) -> list[Tile]:
+    def seconds(key: str) -> str:
+        return units.format(summary[key], "s") if key in summary else "—"
+
+    parts = summary["energy_per_token_by_part_j"]
+    largest = max(parts, key=parts.__getitem__)
+    used, room = summary["peak_kv_bytes"], summary["kv_capacity_bytes"]
+    return [
+        Tile("Throughput", f"{summary['throughput_tokens_per_s']:,.1f} tokens/s", f"{summary['n_output_tokens']:,} tokens in {seconds('makespan_s')}"),
+        Tile("Time to first token", seconds("ttft_mean_s"), f"mean; p50 {seconds('ttft_p50_s')}, p99 {seconds('ttft_p99_s')}"),
+        Tile("Time per output token", seconds("tpot_mean_s"), f"mean; p50 {seconds('tpot_p50_s')}, p99 {seconds('tpot_p99_s')}"),
+        Tile("Energy per token", units.format(summary["energy_per_token_j"], "j"), f"{largest.removesuffix('_j')} {parts[largest] / summary['energy_per_token_j']:.0%}"),
+        Tile("Prefill, decoding", f"{seconds('prefill_s')}, {seconds('decode_s')}", _iterations(summary)),
+        Tile("FC on", _fc(summary["fc_flop_ratio"]), f"share of decoding's FLOP; {_count(len(summary['switches']), 'change')} of placement"),
+        Tile("Peak KV cache", units.format(used, "bytes"), f"{used / room:.2%} of {units.format(room, 'bytes')}"),
+        Tile("Mean power", units.format(summary["energy_j"] / summary["makespan_s"], "w"), f"{units.format(summary['energy_j'], 'j')} in all"),
+    ]  # fmt: skip
+
+
+def _iterations(summary: dict[str, Any]) -> str:
+    mixed_s = summary.get("mixed_s")
+    return f"{summary['n_iterations']:,} iterations" + (
+        f", and {units.format(mixed_s, 's')} both in one step" if mixed_s else ""
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _fc(shares: dict[str, float]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
+
+
+def _switches(summary: dict[str, Any]) -> Table | None:
+    if not summary["switches"]:
+        return None
+    frame = pd.DataFrame(summary["switches"]).rename(columns={"rows": "token-rows", "rlp": "RLP"})
+    more = len(frame) - _SWITCHES_SHOWN
+    note = f"The first {_SWITCHES_SHOWN} of {len(frame):,}; summary.json has all." if more > 0 else ""
+    return Table("Changes of placement", frame.head(_SWITCHES_SHOWN), note)
+
+
+def _latencies(requests: pd.DataFrame) -> list[Any]:
+    return [
+        latency.chart("Time to first token", requests["ttft_s"]),
+        latency.chart("Time per output token", requests["tpot_s"]),
+        latency.chart("From arrival to last token", requests["e2e_s"]),
+        latency.chart("From arrival to admission", requests["queueing_s"]) if requests["queueing_s"].any() else None,
+    ]
+
+
+def _add_repeat(section: Section, manifest: dict[str, Any]) -> None:
+    versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
+    facts = [
+        ("written", manifest["written"]),
+        ("versions", versions),
+        ("seed", str(manifest["seed"])),
+        ("overrides", ", ".join(manifest["overrides"]) or "none"),
+        ("SHA-256 of the resolved experiment", manifest["experiment_sha256"]),
+        ("SHA-256 of the kernel trace", manifest["trace_sha256"]),
+    ]
+    section.add(
+        Table(
+            "Manifest",
+            rows_frame(facts, "what", "value"),
+            "manifest.json beside this page has the resolved experiment.",
+        )
+    )

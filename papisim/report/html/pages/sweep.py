@@ -1,0 +1,80 @@
+"""The page of a sweep."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from papisim.report.html.charts import points as charts
+from papisim.report.html.page import Listing, Page, Section, Table, Tile, cell
+from papisim.results.folder import Results
+
+_GAIN, _SPENT = "throughput_tokens_per_s", "energy_per_token_j"
+_FIGURES = (_GAIN, _SPENT, "ttft_mean_s", "tpot_mean_s")
+#: inputs that have a chart of their own, and points that are listed
+_INPUTS_SHOWN, _POINTS_SHOWN = 6, 25
+
+
+def page(results: Results) -> Page:
+    """Lay out the page of a sweep that ``papisim sweep --out`` wrote."""
+    manifest, frame = results.manifest, results.frame("frame")
+    inputs = [name for name in manifest["inputs"] if name in frame.columns and frame[name].nunique(dropna=False) > 1]
+    found = frame[frame["status"] == "ok"]
+    description = str(manifest["sweep"].get("description", "Sweep"))
+    page = Page(description, f"{len(frame):,} points over {', '.join(inputs)}.", manifest["written"])
+    overview = page.section("Overview")
+    overview.tiles.extend(_tiles(frame, found))
+    if len(found):
+        _add_points(page, found, inputs)
+    add_left_out(page.section("Points that were left out"), frame, inputs)
+    how_to_repeat(page, manifest)
+    return page
+
+
+def how_to_repeat(page: Page, manifest: dict[str, Any]) -> None:
+    """Add the file that the points came from."""
+    space = json.dumps(manifest["sweep"], indent=1, ensure_ascii=False).splitlines()
+    page.section("How to repeat it").add(Listing("The file of the sweep", space))
+
+
+def _tiles(frame: pd.DataFrame, found: pd.DataFrame) -> list[Tile]:
+    tiles = [Tile("Points", f"{len(frame):,}", f"{len(found):,} simulated and within their constraints")]
+    best = [("Fastest", _GAIN, False), ("Least energy per token", _SPENT, True)]
+    for title, column, least in best if len(found) else ():
+        row = found.sort_values(column, ascending=least).iloc[0]
+        tiles.append(Tile(title, cell(column, row[column]), f"point {row['point']}"))
+    return tiles
+
+
+def _add_points(page: Page, found: pd.DataFrame, inputs: list[str]) -> None:
+    section = page.section(
+        "Speed and energy", "Up and to the left is better; the dotted line joins points that no other beats in both."
+    )
+    names = [name for name in inputs if not pd.api.types.is_numeric_dtype(found[name])]
+    section.add(charts.trade_off(found, _GAIN, _SPENT, ["point", *inputs], names[0] if names else None))
+    section.add(_fastest(found, inputs))
+    section = page.section("What each input does", "Every point, and the mean over all points with the same value.")
+    for name in inputs[:_INPUTS_SHOWN]:
+        section.add(charts.effect(found, _GAIN, name), charts.effect(found, _SPENT, name))
+
+
+def _fastest(found: pd.DataFrame, inputs: list[str]) -> Table:
+    columns = ["point", *inputs, *(figure for figure in _FIGURES if figure in found.columns)]
+    best = found.sort_values(_GAIN, ascending=False)[columns].head(_POINTS_SHOWN)
+    return Table("Fastest points", best, f"{len(best)} of {len(found):,}; the frame beside this page has all.")
+
+
+def add_left_out(section: Section, frame: pd.DataFrame, inputs: list[str]) -> None:
+    """Add why points have no figures, and some of them."""
+    left_out = frame[frame["status"] != "ok"]
+    if left_out.empty:
+        section.intro = "None: every point could be simulated and met its constraints."
+        return
+    reasons: Any = (
+        left_out.fillna({"constraint": "—"}).groupby(["status", "constraint"]).size().reset_index(name="points")
+    )
+    section.add(Table("Why", reasons))
+    columns = [name for name in ("point", "status", *inputs, "reason") if name in left_out.columns]
+    section.add(Table("Examples", left_out[columns].head(_POINTS_SHOWN)))

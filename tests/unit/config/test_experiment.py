@@ -1,0 +1,126 @@
+import json
+
+import pytest
+
+from papisim.config.experiment import RunOptions, load_experiment
+from papisim.config.sections import load_section
+from papisim.errors import InputError, PapisimError
+
+SHIPPED = load_section("workload", "creative_writing").options.n_requests
+
+
+def load(**options):
+    return load_experiment(RunOptions(**{"hw": "gpu_only", "trace": "llama7b"} | options))
+
+
+def test_by_default_one_batch_of_the_workloads_requests_is_decoded_token_by_token():
+    experiment = load()
+    assert experiment.workload_name == "creative_writing"
+    assert experiment.batching.batch_size == experiment.workload.n_requests == SHIPPED
+    assert experiment.speculation.kind == "off"
+    assert (experiment.seed, experiment.fold, experiment.notes) == (0, True, ())
+
+
+@pytest.mark.parametrize(
+    ("options", "batch_size", "n_requests"),
+    [
+        ({"batch_size": 8}, 8, 8),
+        ({"n_requests": 8}, 8, 8),
+        ({"batch_size": 4, "n_requests": 10}, 4, 10),
+        ({"overrides": ["workload.n_requests=5"]}, 5, 5),
+        ({"batch_size": 4, "overrides": ["workload.n_requests=5"]}, 4, 5),
+        ({"overrides": ["batching.batch_size=3"]}, 3, SHIPPED),
+    ],
+)
+def test_how_many_requests_there_are_and_how_many_run_together(options, batch_size, n_requests):
+    experiment = load(**options)
+    assert (experiment.batching.batch_size, experiment.workload.n_requests) == (batch_size, n_requests)
+
+
+@pytest.mark.parametrize(("tlp", "speculation"), [(1, {"kind": "off"}), (4, {"kind": "fixed", "tlp": 4})])
+def test_tlp_above_one_is_a_fixed_speculation_length(tlp, speculation):
+    assert load(tlp=tlp).speculation.model_dump() == speculation
+
+
+def test_each_override_reaches_its_section():
+    experiment = load(
+        overrides=[
+            "devices.gpu.count=8",
+            "workload.lengths={kind: fixed, input_tokens: 7, output_tokens: 9}",
+            "batching.batch_size=2",
+            "speculation={kind: fixed, tlp: 3}",
+        ]
+    )
+    assert experiment.system.spec.devices["gpu"].count == 8
+    assert experiment.workload.lengths.output_tokens == 9
+    assert experiment.batching.batch_size == 2
+    assert experiment.speculation.tlp == 3
+    assert len(experiment.overrides) == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("workload.n_request=8", "n_request: unknown field; did you mean 'n_requests'?"),
+        ("workload.n_requests=0", "n_requests: found 0, expected greater than or equal to 1"),
+        ("workload.lengths.kind=quantile", "lengths.kind: found 'quantile', did you mean 'quantiles'?"),
+        ("workload.lengths.rank_correlation=1", "lengths.rank_correlation: found 1, expected less than 1"),
+        ("workload.kind=open_batch", "kind: unknown kind 'open_batch' of workloads"),
+        ("workload=0.5", "field 'kind' is missing"),
+        ("batching.kind=statik", "kind: unknown kind 'statik' of batching; did you mean 'static'?"),
+        ("batching.batch_size=-1", "batch_size: found -1, expected greater than or equal to 1"),
+        ("speculation.tlp=0", "unknown field"),
+        ("speculation={kind: fixed, tlp: 0}", "tlp: found 0, expected greater than or equal to 1"),
+        ("speculation=5", "field 'kind' is missing"),
+    ],
+)
+def test_a_wrong_override_is_refused_in_the_words_it_was_given(override, said):
+    with pytest.raises(PapisimError) as error:
+        load(overrides=[override])
+    assert str(error.value).startswith(f"--set {override}: ")
+    assert said in str(error.value)
+
+
+def test_the_resolved_experiment_is_plain_and_tells_seed_and_fold_apart():
+    first = load(seed=1).resolved()
+    assert json.loads(json.dumps(first)) == first
+    sections = {
+        "workload",
+        "batching",
+        "speculation",
+        "acceptance",
+        "drafting",
+        "verification",
+        "quantisation",
+        "kv",
+        "routing",
+        "slo",
+        "overlap",
+    }
+    assert {"system", "trace", "seed", "fold", "fast_forward", "metrics"} | sections == set(first)
+    assert load(seed=2).resolved() != first != load(seed=1, fold=False).resolved()
+    assert load(seed=1).resolved() == first
+
+
+def test_how_files_were_found_is_noted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notes = load(hw="configs/gpu_only.yaml", trace="t/llama7b", workload="w/general_qa.yaml").notes
+    assert [note.partition(" ")[0] for note in notes] == ["configs/gpu_only.yaml", "t/llama7b", "w/general_qa.yaml"]
+
+
+def test_a_workloads_sources_are_kept_and_required(tmp_path):
+    assert {source.origin for source in load().sources} == {"choice", "dolly15k"}
+    path = tmp_path / "w.yaml"
+    path.write_text(
+        "schema: papisim/requests/1\nkind: closed_batch\ndescription: two\nn_requests: 2\n"
+        "lengths: {kind: fixed, input_tokens: 3, output_tokens: 4}\nsources: {n_requests: {choice: few}}\n"
+    )
+    with pytest.raises(PapisimError, match=r"w.yaml:5:24: lengths.input_tokens: has no entry in 'sources'"):
+        load_section("workload", str(path))
+
+
+def test_a_workload_without_a_kind_is_refused(tmp_path):
+    path = tmp_path / "w.yaml"
+    path.write_text("schema: papisim/requests/1\ndescription: none\nsources: {}\n")
+    with pytest.raises(InputError, match=r"w.yaml:1:1: field 'kind' is missing"):
+        load_section("workload", str(path))
