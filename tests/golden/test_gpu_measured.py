@@ -83,8 +83,8 @@ def test_the_model_beats_a_roofline_of_four_parameters_fitted_to_the_same_rows(s
 @needs_shipped
 def test_the_correction_predicts_models_it_has_not_seen_better_than_physics_alone():
     """The eleven parameters of the physics have seen 3,572 products, these among them; the correction has not."""
+    from papisim.calibration.gpu import fit as gpu_fit  # noqa: PLC0415 - pandas
     from papisim.calibration.gpu.predict import covered_linear, errors_of, linear_times_of  # noqa: PLC0415
-    from papisim.results import gpu_fit  # noqa: PLC0415 - pandas
 
     part = load_part("h200").part
     physics, library = part.model_copy(update={"mode": "model"}), part.linear.used

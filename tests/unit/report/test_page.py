@@ -115,7 +115,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("selector", [":root", ':root[data-theme="dark"]'])
 def test_text_and_graphics_have_the_contrast_that_wcag_aa_asks_for(selector: str):
-    css = (files("papisim.report") / "templates" / "page.css").read_text()
+    css = (files("papisim.report.html") / "templates" / "page.css").read_text()
     block = css[css.index(selector + " {") :].split("}")[0]
     colours = dict(re.findall(r"--(\w+): (#\w{6});", block))
     for text in ("ink", "muted", "accent"):

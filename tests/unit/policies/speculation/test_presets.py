@@ -13,7 +13,7 @@ from papisim.config.sources import take_sources
 from papisim.config.yaml import load_yaml
 from papisim.policies.speculation.base import Proposal, Round
 
-FOLDER = catalog.data_folder() / "hwconfigs" / "speculation"
+FOLDER = catalog.data_folder() / "hwconfigs" / "policies" / "speculation"
 PRESETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 N_LAYERS = 8
 
