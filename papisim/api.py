@@ -22,6 +22,7 @@ from papisim.config.system import System, load_system
 from papisim.config.yaml import Assignment
 from papisim.engine.run import Run, simulate
 from papisim.errors import InputError, did_you_mean
+from papisim.pricing.frames import comparison_frames, run_frames
 from papisim.report.console.summary import figures
 from papisim.report.html.folder import page_of
 from papisim.report.html.page import Table, rows_frame
@@ -29,7 +30,7 @@ from papisim.report.perfetto import parse_window, timeline
 from papisim.results.comparison import Comparison, distinct, label_of, split_placement
 from papisim.results.folder import Results, read_results
 from papisim.results.metrics import summarise
-from papisim.results.store import MANIFEST, check_file, run_frames, write_file, write_run
+from papisim.results.store import MANIFEST, check_file, write_file, write_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +117,7 @@ class Result(Fresh):
         Raises:
             InputError: the folder may not be replaced or cannot be made.
         """
-        write_run(self.run, Path(folder), force=force)
+        write_run(self.run, self.frames, Path(folder), force=force)
 
     def timeline(self, path: str | Path, window: str | None = None, *, force: bool = False) -> Path:
         """Run once more, write the timeline for Perfetto, and return its path.
@@ -161,10 +162,10 @@ class ComparisonResult(Fresh):
         """Ratios to the first run, and the figures of each."""
         return self.comparison.summary
 
-    @property
+    @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
         """``comparison``, ``runs``, ``requests``, ``energy`` with a column ``machine``, and ``crossover``."""
-        return self.comparison.frames
+        return comparison_frames(self.comparison)
 
     def write(self, folder: str | Path, *, force: bool = False) -> None:
         """Write the folder that ``papisim compare --out`` writes.
@@ -172,7 +173,7 @@ class ComparisonResult(Fresh):
         Raises:
             InputError: the folder may not be replaced or cannot be made.
         """
-        self.comparison.write(Path(folder), force=force)
+        self.comparison.write(self.frames, Path(folder), force=force)
 
     def __repr__(self) -> str:
         told = (f"{row['machine']} {row['speed_up_ratio']:.2f}×" for row in self.comparison.rows)
@@ -180,7 +181,7 @@ class ComparisonResult(Fresh):
 
     def _repr_html_(self) -> str:
         labels = self.comparison.labels
-        return _html(f"{', '.join(labels)}: ratios to {labels[0]}", self.frames["comparison"])
+        return _html(f"{', '.join(labels)}: ratios to {labels[0]}", self.comparison.frames["comparison"])
 
 
 @dataclass(frozen=True, repr=False)

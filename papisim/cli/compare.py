@@ -20,6 +20,7 @@ from papisim.cli._options import (
 )
 from papisim.config.experiment import Experiment, load_experiment
 from papisim.engine.run import Run, simulate
+from papisim.pricing.frames import comparison_frames
 from papisim.report.console.comparison import print_comparison
 from papisim.results.comparison import Comparison, distinct, label_of, split_placement
 from papisim.results.store import check_free
@@ -75,7 +76,7 @@ def command(
     runs = tuple(_run(label, each, quiet) for label, each in zip(labels, experiments, strict=True))
     comparison = Comparison(distinct(labels), runs)
     if out is not None:
-        comparison.write(out, force=force)
+        comparison.write(comparison_frames(comparison), out, force=force)
         if not quiet:
             click.echo(f"papisim: wrote {out}", err=True)
     _print(comparison, output)

@@ -19,6 +19,7 @@ from papisim.cli._options import (
 )
 from papisim.config.experiment import load_experiment
 from papisim.engine.run import simulate
+from papisim.pricing.frames import run_frames
 from papisim.report.console.summary import print_run
 from papisim.report.perfetto import parse_window, timeline
 from papisim.results.metrics import summarise
@@ -78,7 +79,7 @@ def command(
     ):
         run = simulate(experiment, advance, probe)
     if out is not None:
-        write_run(run, out, force=force)
+        write_run(run, run_frames(run), out, force=force)
     for written in (timeline_file, out):
         if written is not None and not quiet:
             click.echo(f"papisim: wrote {written}", err=True)

@@ -1,33 +1,22 @@
-"""Several runs side by side: ratios, frames with a column that says which run, and which machine wins where."""
+"""Several runs of the same requests side by side: ratios to the first, and frames with a column that names the run."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from papisim.engine.run import Run
-from papisim.ops.lower import decode_lengths, decode_shape, kv_bytes_per_token
-from papisim.plan.build import build_placement
-from papisim.plan.machine import plan_memory
-from papisim.plan.phase import Category
-from papisim.plan.pipeline import build_planner
-from papisim.plan.step import StepPlanner
-from papisim.results.frames import frames
+from papisim.results.frames import frame, frames
 from papisim.results.metrics import summarise
+from papisim.results.schema import COMPARISON_SCHEMA
 from papisim.results.store import manifest_head, origin, write_folder
 
 if TYPE_CHECKING:
     import pandas as pd
-
-COMPARISON_SCHEMA = "papisim/comparison/1"
-
-#: batches and tokens in flight of each request at which machines are compared step by step
-BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-TLPS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 #: frames of single runs that a comparison keeps, one below the other
 _KEPT = ("runs", "requests", "energy")
@@ -35,7 +24,7 @@ _KEPT = ("runs", "requests", "energy")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs of the same requests, and what each is called; ratios are to the first."""
+    """Runs of the same requests, each with a label; ratios are to the first."""
 
     labels: tuple[str, ...]
     runs: tuple[Run, ...]
@@ -47,17 +36,17 @@ class Comparison:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One row a run; see :func:`ratios`."""
+        """One row per run; see :func:`ratios`."""
         return ratios(self.labels, self.summaries)
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Ratios, and the figures of each run."""
+        """Ratios, and the figures of each run; see :class:`papisim.results.schema.ComparisonSummary`."""
         return {"schema": COMPARISON_SCHEMA, "comparison": self.rows, "runs": self.summaries}
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
-        """``comparison``, ``crossover``, and ``runs``, ``energy`` and, if kept, ``requests`` of all runs with their ``machine``."""
+        """``comparison``, and ``runs``, ``energy`` and, if kept, ``requests`` of all runs with a column ``machine``."""
         import pandas as pd  # noqa: PLC0415 - start-up time
 
         single = [(label, frames(run)) for label, run in zip(self.labels, self.runs, strict=True)]
@@ -66,39 +55,43 @@ class Comparison:
             for name in _KEPT
             if all(name in tables for _, tables in single)
         }
-        crossover = pd.DataFrame(crossover_rows(self.labels, self.runs))
-        return {"comparison": pd.DataFrame(self.rows), **kept, "crossover": crossover}
+        return {"comparison": frame("comparison", self.rows), **kept}
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What is needed to repeat each run."""
+        """The origin of each run, from which it can be repeated."""
         runs = [
             {"machine": label, **origin(run.experiment)} for label, run in zip(self.labels, self.runs, strict=True)
         ]
         return {**manifest_head("comparison"), "runs": runs}
 
-    def write(self, folder: Path, *, force: bool = False) -> None:
+    def write(self, frames: Mapping[str, pd.DataFrame], folder: Path, *, force: bool = False) -> None:
         """Write frames, figures and manifest; the folder appears complete or not at all.
+
+        Args:
+            frames: the comparison's frames, usually those of :func:`papisim.pricing.frames.comparison_frames`.
+            folder: where to write.
+            force: replace results that are there.
 
         Raises:
             InputError: the folder may not be replaced or cannot be made.
         """
-        write_folder(folder, self.manifest, self.frames, summary=self.summary, force=force)
+        write_folder(folder, self.manifest, frames, summary=self.summary, force=force)
 
 
 def split_placement(machine: str) -> tuple[str, str | None]:
-    """Return the machine and the placement policy that ``MACHINE[@PLACEMENT]`` names."""
+    """Split ``MACHINE[@PLACEMENT]`` into the machine and the placement policy."""
     hw, at, placement = machine.partition("@")
     return hw, placement if at else None
 
 
 def label_of(machine: str, speculation: str | None) -> str:
-    """Return what a run is called beside others."""
+    """Return the label of a run in a comparison."""
     return f"{machine} + {Path(speculation).stem}" if speculation else machine
 
 
 def distinct(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return labels of which no two are equal: a second ``papi`` becomes ``papi (2)``."""
+    """Return the labels without duplicates: a second ``papi`` becomes ``papi (2)``."""
     seen: Counter[str] = Counter()
     result = []
     for label in labels:
@@ -108,12 +101,7 @@ def distinct(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def ratios(labels: tuple[str, ...], summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row a run, with ratios to the first: above 1 is better than the first.
-
-    - ``speed_up_ratio``: time of the first run over this one's, prefill included (the requests are the same).
-    - ``decode_speed_up_ratio``: the same for decoding alone.
-    - ``energy_efficiency_ratio``: energy of the first run over this one's.
-    """
+    """Return one row per run, with ratios to the first (:class:`papisim.results.schema.ComparisonRow`)."""
     first = summaries[0]
     return [
         {
@@ -123,59 +111,9 @@ def ratios(labels: tuple[str, ...], summaries: list[dict[str, Any]]) -> list[dic
             "decode_speed_up_ratio": first["decode_s"] / summary["decode_s"] if summary["decode_s"] else None,
             "prefill_s": summary["prefill_s"],
             "decode_s": summary["decode_s"],
-            "tpot_mean_s": summary.get("tpot_mean_s"),
+            "tpot_mean_s": summary["tpot_mean_s"],
             "energy_per_token_j": summary["energy_per_token_j"],
             "energy_efficiency_ratio": first["energy_j"] / summary["energy_j"],
         }
         for label, summary in zip(labels, summaries, strict=True)
     ]
-
-
-def crossover_rows(labels: tuple[str, ...], runs: tuple[Run, ...]) -> list[dict[str, Any]]:
-    """Price one decoding step of every machine at every batch and TLP, with caches as long as the first run's on average.
-
-    No event is simulated; drafting and sampling are left out. Runs on the same machine, with other policies of
-    speculation, are priced once.
-
-    Returns:
-        Rows with ``machine``, ``batch``, ``tlp``, ``kv_tokens`` of each request, ``step_s`` (None where the caches do not
-        fit), and ``fc_device``, which computes most of FC.
-    """
-    kv_tokens = _mean_cache(runs[0])
-    machines: dict[str, tuple[str, Run]] = {}
-    for label, run in zip(labels, runs, strict=True):
-        machines.setdefault(str(run.experiment.system.resolved()), (label, run))
-    return [row for label, run in machines.values() for row in _steps(label, run, kv_tokens)]
-
-
-def _mean_cache(run: Run) -> int:
-    """Tokens in a request's cache, on average over requests and iterations; over time, where no rows are kept."""
-    ledger = run.ledger
-    if not ledger.keeps_rows:
-        return max(1, round(ledger.kv_byte_s / kv_bytes_per_token(run.trace) / ledger.running_s))
-    decode = [step for step in ledger.steps if step.kind == "decode"]
-    requests = sum(step.rlp for step in decode)
-    return round(sum(step.kv_tokens for step in decode) / requests) if requests else 1
-
-
-def _steps(label: str, run: Run, kv_tokens: int) -> Iterator[dict[str, Any]]:
-    experiment, memory = run.experiment, plan_memory(run.machine, run.trace)
-    planner = build_planner(run.trace, run.machine, build_placement(experiment), seed=experiment.seed, fold=True)
-    for batch in BATCHES:
-        for tlp in TLPS:
-            fits = batch * (kv_tokens + tlp) * memory.kv_token_bytes <= memory.kv_capacity_bytes
-            step_s, fc_device = _price(planner, batch, tlp, kv_tokens) if fits else (None, None)
-            yield {
-                "machine": label, "batch": batch, "tlp": tlp, "kv_tokens": kv_tokens, "step_s": step_s, "fc_device": fc_device,
-            }  # fmt: skip
-
-
-def _price(planner: StepPlanner, batch: int, tlp: int, kv_tokens: int) -> tuple[float, str]:
-    phases = planner.decode(
-        decode_shape(batch, batch * tlp), decode_lengths(batch, tlp, batch * kv_tokens, kv_tokens)
-    )
-    fc_flop: dict[str, float] = {}
-    for phase in phases:
-        if phase.category is Category.FC:
-            fc_flop[phase.resource] = fc_flop.get(phase.resource, 0.0) + phase.flop * phase.repeats
-    return sum(phase.time_s * phase.repeats for phase in phases), max(fc_flop, key=fc_flop.__getitem__)

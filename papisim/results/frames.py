@@ -1,31 +1,53 @@
-"""A run as tidy frames: one row a run, a request, a step, or a resource's energy part."""
+"""A run as tidy frames: one row per run, request, step, or part of a resource's energy."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from papisim.engine.run import Run
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.plan.phase import Category
 from papisim.results.metrics import resources, summarise, tpot_s
+from papisim.results.schema import columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def frames(run: Run) -> dict[str, pd.DataFrame]:
-    """Return the frames ``runs`` and ``energy``, and ``requests`` and ``steps`` where the run kept their rows."""
+    """Return the frames ``runs`` and ``energy``, and, if the run kept their rows, ``requests`` and ``steps``.
+
+    :data:`papisim.results.schema.FRAMES` describes their columns.
+    """
+    import pandas as pd  # noqa: PLC0415 - start-up time
+
+    kept = {"runs": pd.DataFrame([_run_row(run)]), "energy": frame("energy", _energy(run))}
+    if run.ledger.keeps_rows:
+        kept |= {"requests": frame("requests", _requests(run)), "steps": frame("steps", _steps(run), _busy(run))}
+    return kept
+
+
+def frame(name: str, rows: Sequence[Mapping[str, object]], further: Iterable[str] = ()) -> pd.DataFrame:
+    """Make a frame with all its columns, also where there are no rows.
+
+    Args:
+        name: of the frame, a key of :data:`papisim.results.schema.FRAMES`.
+        rows: its rows; every row has every column.
+        further: columns that depend on the machine, at the end.
+    """
     import pandas as pd  # noqa: PLC0415 - a run that writes no frames should not wait for pandas
 
-    tables = {"runs": [_run_row(run)], "energy": _energy(run)}
-    if run.ledger.keeps_rows:
-        tables |= {"requests": _requests(run), "steps": _steps(run)}
-    return {name: pd.DataFrame(rows) for name, rows in tables.items()}
+    return pd.DataFrame(rows, columns=[*columns(name), *further])
 
 
-def _run_row(run: Run) -> dict[str, Any]:
-    """Flatten a summary: nested figures become ``outer_inner`` columns, lists their length."""
-    row: dict[str, Any] = {}
+def _busy(run: Run) -> list[str]:
+    return [f"busy_{resource}_s" for resource in resources(run)]
+
+
+def _run_row(run: Run) -> dict[str, object]:
+    """Flatten a summary: nested figures become ``outer.inner`` columns, lists become columns with their lengths."""
+    row: dict[str, object] = {}
     for key, value in summarise(run).items():
         if isinstance(value, dict):
             row |= {f"{key}.{inner}": figure for inner, figure in value.items()}
@@ -34,7 +56,7 @@ def _run_row(run: Run) -> dict[str, Any]:
     return row
 
 
-def _requests(run: Run) -> list[dict[str, Any]]:
+def _requests(run: Run) -> list[dict[str, object]]:
     return [
         {
             "request_id": row.request_id,
@@ -58,7 +80,7 @@ def _requests(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _steps(run: Run) -> list[dict[str, Any]]:
+def _steps(run: Run) -> list[dict[str, object]]:
     kv_token_bytes, machine = kv_bytes_per_token(run.trace), resources(run)
     return [
         {
@@ -80,21 +102,21 @@ def _steps(run: Run) -> list[dict[str, Any]]:
             "tokens": step.tokens,
             "fc_device": step.fc_device,
             **{f"{category.value}_s": step.time_by[category] for category in Category},
-            **{f"busy_{resource}_s": step.busy_by.get(resource, 0.0) for resource in machine},
             **dict(step.energy.items()),
+            **{f"busy_{resource}_s": step.busy_by.get(resource, 0.0) for resource in machine},
         }
         for step in run.ledger.steps
     ]
 
 
-def _energy(run: Run) -> list[dict[str, Any]]:
-    spent = [
+def _energy(run: Run) -> list[dict[str, object]]:
+    spent: list[dict[str, object]] = [
         {"resource": resource, "part": part, "energy_j": joules}
         for resource, energy in run.ledger.energy_by_resource.items()
         for part, joules in energy.items()
         if joules
     ]
-    static = [
+    static: list[dict[str, object]] = [
         {
             "resource": name,
             "part": "static_j",

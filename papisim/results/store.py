@@ -20,8 +20,6 @@ from papisim.config.experiment import Experiment
 from papisim.config.yaml import while_unchanged
 from papisim.engine.run import Run
 from papisim.errors import InputError
-from papisim.results.frames import frames
-from papisim.results.kernels import device_rows, kernel_rows
 from papisim.results.metrics import summarise
 
 if TYPE_CHECKING:
@@ -95,20 +93,19 @@ def write_file(path: Path, text: str, *, force: bool = False) -> None:
         file.write(text)
 
 
-def write_run(run: Run, folder: Path, *, force: bool = False) -> None:
-    """Write a run's frames, its summary and its manifest.
+def write_run(run: Run, frames: Mapping[str, pd.DataFrame], folder: Path, *, force: bool = False) -> None:
+    """Write a run's frames, its summary and its manifest; the folder appears complete or not at all.
+
+    Args:
+        run: the run.
+        frames: its frames, usually those of :func:`papisim.pricing.frames.run_frames`.
+        folder: where to write.
+        force: replace results that are there.
 
     Raises:
         InputError: the folder may not be replaced or cannot be made.
     """
-    write_folder(folder, manifest(run), run_frames(run), summary=summarise(run), force=force)
-
-
-def run_frames(run: Run) -> dict[str, pd.DataFrame]:
-    """Return the frames that are written of a run: those of :func:`papisim.results.frames.frames`, ``kernels``, ``devices``."""
-    import pandas as pd  # noqa: PLC0415 - start-up time
-
-    return {**frames(run), "kernels": pd.DataFrame(kernel_rows(run)), "devices": pd.DataFrame(device_rows(run))}
+    write_folder(folder, manifest(run), frames, summary=summarise(run), force=force)
 
 
 def write_folder(

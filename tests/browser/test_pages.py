@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from papisim.cli import papisim
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import Run, simulate
+from papisim.pricing.frames import comparison_frames, run_frames
 from papisim.report.html.charts import parallelism
 from papisim.report.html.folder import page_of
 from papisim.results.comparison import Comparison
@@ -31,12 +32,13 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     """A page of each kind of results."""
     pytest.importorskip("plotly", reason="needs the [report] extra")
     folder = tmp_path_factory.mktemp("pages")
-    write_run(simulated("papi", trace="llama65b", batch_size=64, tlp=2), folder / "run")
+    write_simulated(folder / "run", trace="llama65b", batch_size=64, tlp=2)
     serving = {"workload": "azure_conversation", "n_requests": 40, "batch_size": 16}
-    write_run(simulated("papi", trace="llama7b", **serving), folder / "serving")
+    write_simulated(folder / "serving", trace="llama7b", **serving)
     machines = ("papi", "gpu_only", "pim_only")
     runs = tuple(simulated(machine, trace="llama7b", batch_size=8) for machine in machines)
-    Comparison(machines, runs).write(folder / "comparison")
+    comparison = Comparison(machines, runs)
+    comparison.write(comparison_frames(comparison), folder / "comparison")
     (folder / "space.yaml").write_text(SPACE)
     command("sweep", str(folder / "space.yaml"), "--frame", "csv", "--out", str(folder / "sweep"), "--quiet")
     command("reproduce", "fig6", "--out", str(folder / "reproduction"), "--quiet")
@@ -47,6 +49,11 @@ def pages(tmp_path_factory) -> dict[str, Path]:
         for kind in KINDS:
             write_file(folder / f"{kind}.html", page_of(read_results(folder / kind)).html())
     return {kind: folder / f"{kind}.html" for kind in KINDS}
+
+
+def write_simulated(folder: Path, **options) -> None:
+    run = simulated("papi", **options)
+    write_run(run, run_frames(run), folder)
 
 
 def command(*arguments: str) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from papisim import units
 from papisim.engine.run import Run
+from papisim.plan.machine import HOST
 from papisim.record.ledger import DECODING, Segment
 from papisim.report.console.console import console
 from papisim.results.metrics import summarise
@@ -47,15 +48,15 @@ def figures(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("time to first token", _spread(summary, "ttft")),
         ("time per output token", _spread(summary, "tpot")),
         ("from arrival to end", _spread(summary, "e2e")),
-        *([("in the queue", _spread(summary, "queueing"))] if summary.get("queueing_p99_s") else []),
+        *([("in the queue", _spread(summary, "queueing"))] if summary["queueing_p99_s"] else []),
         *([("goodput", _goodput(summary))] if any(summary["slo"].values()) else []),
         ("decode time goes to", _time_shares(summary)),
         ("FC work runs on", _shares(summary["fc_flop_ratio"])),
         ("placement", _placement(run, summary)),
         ("RLP·TLP over time", _over_time(run, lambda steps: steps.rows)),
         ("TLP over time", _over_time(run, lambda steps: (steps.rows - steps.prompt_tokens) / steps.decoding)),
-        *([("speculation", _speculation(summary))] if summary["speculation_yield"].get("acceptance_ratio") else []),
-        ("busy", _shares(summary["busy_ratio"])),
+        *([("speculation", _speculation(summary))] if summary["speculation_yield"]["acceptance_ratio"] else []),
+        ("busy", _shares({name: share for name, share in summary["busy_ratio"].items() if share or name != HOST})),
         ("energy per token", _energy(summary)),
         ("peak KV cache", _kv(summary)),
     ]
@@ -114,7 +115,7 @@ def _policy(options: dict[str, Any]) -> str:
 
 
 def _spread(summary: dict[str, Any], name: str) -> str:
-    if f"{name}_mean_s" not in summary:
+    if summary[f"{name}_mean_s"] is None:
         return "—"
     mean, p50, p99 = (_seconds(summary[f"{name}_{figure}_s"]) for figure in ("mean", "p50", "p99"))
     return f"mean {mean}, p50 {p50}, p99 {p99}"

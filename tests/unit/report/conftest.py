@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from papisim.cli import papisim
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
+from papisim.pricing.frames import comparison_frames, run_frames
 from papisim.results.comparison import Comparison
 from papisim.results.folder import Results, read_results
 from papisim.results.store import write_run
@@ -16,7 +17,8 @@ def papi_results(tmp_path_factory) -> Results:
     """Results of a small run whose placement changes on the way."""
     folder: Path = tmp_path_factory.mktemp("results") / "papi"
     options = RunOptions(hw="papi", trace="llama7b", batch_size=48, tlp=2)
-    write_run(simulate(load_experiment(options)), folder)
+    run = simulate(load_experiment(options))
+    write_run(run, run_frames(run), folder)
     return read_results(folder)
 
 
@@ -26,7 +28,8 @@ def compared(tmp_path_factory) -> Results:
     folder: Path = tmp_path_factory.mktemp("results") / "compared"
     labels = ("papi", "gpu_only", "pim_only")
     options = (RunOptions(hw=label, trace="llama7b", batch_size=4) for label in labels)
-    Comparison(labels, tuple(simulate(load_experiment(each)) for each in options)).write(folder)
+    comparison = Comparison(labels, tuple(simulate(load_experiment(each)) for each in options))
+    comparison.write(comparison_frames(comparison), folder)
     return read_results(folder)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
+from papisim.pricing.frames import run_frames
 from papisim.report.html.folder import page_of
 from papisim.report.html.page import Chart
 from papisim.results.folder import read_results
@@ -20,7 +21,8 @@ def served(tmp_path_factory):
         hw="papi", trace="llama7b", workload="azure_conversation", n_requests=30, batch_size=8, replicas=2
     )
     folder = tmp_path_factory.mktemp("served") / "r"
-    write_run(simulate(load_experiment(options)), folder)
+    run = simulate(load_experiment(options))
+    write_run(run, run_frames(run), folder)
     return read_results(folder)
 
 

@@ -41,7 +41,8 @@ def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path):
 
 
 def test_a_manifest_says_which_kind_of_results_it_is_of(tmp_path: Path, run):
-    write_run(run(batch_size=2), tmp_path / "r")
+    finished = run(batch_size=2)
+    write_run(finished, frames(finished), tmp_path / "r")
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
     assert manifest["kind"] == "run"
     assert manifest["schema"] == "papisim/manifest/1"

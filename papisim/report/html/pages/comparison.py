@@ -79,7 +79,7 @@ def _tiles(labels: list[str], summaries: list[dict[str, Any]]) -> list[Tile]:
     ]
     tiles = []
     for title, key, shown, unit in best:
-        values = [summary.get(key, np.inf) for summary in summaries]
+        values = [np.inf if summary[key] is None else summary[key] for summary in summaries]
         winner = int(np.argmin(values))
         if np.isfinite(values[winner]):
             tiles.append(Tile(title, labels[winner], units.format(summaries[winner][shown], unit)))

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from papisim import units
+from papisim.plan.machine import HOST
 from papisim.report.html import origins
 from papisim.report.html.charts import activity, breakdown, latency, memory, parallelism, roofline
 from papisim.report.html.charts.axes import colours as colours_of
@@ -21,7 +22,7 @@ def page(results: Results) -> Page:
     """Lay out the page of a run that ``papisim run --out`` wrote."""
     summary, manifest = results.summary, results.manifest
     steps, requests = results.frame("steps"), results.frame("requests")
-    resources = list(summary["busy_ratio"])
+    resources = [name for name, share in summary["busy_ratio"].items() if share or name != HOST]
     colours = colours_of(resources)
     page = Page(
         f"{summary['trace']} on {summary['system']}",
@@ -68,7 +69,7 @@ def _alpha(summary: dict[str, Any]) -> float | None:
 
 def _tiles(summary: dict[str, Any]) -> list[Tile]:
     def seconds(key: str) -> str:
-        return units.format(summary[key], "s") if key in summary else "—"
+        return units.format(summary[key], "s") if summary[key] is not None else "—"
 
     parts = summary["energy_per_token_by_part_j"]
     largest = max(parts, key=parts.__getitem__)

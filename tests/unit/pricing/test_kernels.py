@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from papisim.results.kernels import device_rows, kernel_rows, telling_steps
+from papisim.pricing.kernels import device_rows, kernel_rows, telling_steps
 
 FIXED = "workload.lengths={kind: fixed, input_tokens: 64, output_tokens: 20}"
 

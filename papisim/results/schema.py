@@ -1,0 +1,528 @@
+"""The figures and frames of finished runs, field by field: name, unit and meaning.
+
+Each class is a pydantic model, so ``RunSummary.model_json_schema()`` is the JSON Schema of ``papisim run --format json``. A
+summary has every key in every run; a figure that a run does not have is ``null``. The suffix of a name is its unit
+(:data:`papisim.units.UNITS`); names without one are counts or text, ``_ratio`` is a share or a quotient.
+
+:data:`FRAMES` has the columns of each frame that ``--out`` writes. The frame ``runs`` has one row, a flattened
+:class:`RunSummary`: nested figures are columns ``outer.inner``, lists are columns with their lengths.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SUMMARY_SCHEMA: Final = "papisim/run-summary/1"
+COMPARISON_SCHEMA: Final = "papisim/comparison/1"
+
+#: options of a policy or a section of an experiment as the file has them; which there are depends on ``kind``
+Section = dict[str, object]
+
+
+class Schema(BaseModel):
+    """The base of every output model: unknown keys are errors, docstrings are descriptions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plain values, under the names that files and commands show."""
+        return self.model_dump(by_alias=True)
+
+
+class Outcomes(Schema):
+    """Number of requests by how they ended."""
+
+    served: int
+    """requests that got all their tokens"""
+    refused: int
+    """requests that can never fit the machine, or that a policy turned away"""
+    failed: int
+    """requests lost to a fault"""
+
+
+class LittlesLaw(Schema):
+    """Little's law, L = λW: a check that no request is lost or counted twice."""
+
+    mean_in_system: float
+    """L: number of requests in the system, counted as they arrive and end, averaged over the makespan"""
+    lambda_w: float
+    """λW: arrival rate × mean time in the system"""
+    relative_error: float
+    """(L − λW) / λW"""
+
+
+class EnergyParts(Schema):
+    """Energy per emitted token by the part that spends it, in joules; null where no token was emitted."""
+
+    dram_activation_j: float | None
+    """opening and closing DRAM rows"""
+    dram_access_j: float | None
+    """reading and writing columns of open rows, up to the bank's edge"""
+    dram_transfer_j: float | None
+    """moving data from the bank through bank group, die, TSVs and interposer"""
+    pim_compute_j: float | None
+    """FPUs and logic dies of PIM stacks"""
+    gpu_compute_j: float | None
+    """arithmetic of GPUs"""
+    gpu_memory_j: float | None
+    """on-chip memories of GPUs; their DRAM counts under the DRAM parts"""
+    link_j: float | None
+    """links between devices"""
+    static_j: float | None
+    """static power over the makespan"""
+
+
+class DecodeTimes(Schema):
+    """Time of decode-only steps by category, in seconds, added up over replicas (names have no suffix)."""
+
+    fc: float
+    """fully connected layers: matrix products with weights"""
+    attention: float
+    """attention over KV caches"""
+    communication: float
+    """all-reduces and transfers between devices"""
+    other: float
+    """norms, activations, embeddings, sampling and other small kernels"""
+    draft: float
+    """drafting"""
+
+
+class Switch(Schema):
+    """A decoding iteration that ran FC on another device than the iteration before it."""
+
+    iteration: int
+    """index of the iteration among the server's steps that decode, from 0"""
+    rlp: int
+    """requests decoded in parallel (request-level parallelism)"""
+    rows: int
+    """token-rows of FC kernels, RLP × TLP"""
+    from_: str = Field(alias="from")
+    """device of the iteration before, or ``mixed``"""
+    to: str
+    """device of this iteration, or ``mixed``"""
+
+
+class SpeculationYield(Schema):
+    """Yield of speculation per request and decoding iteration (a round); null where no request decoded."""
+
+    drafted_tokens_per_round: float | None
+    """draft tokens verified per round"""
+    accepted_tokens_per_round: float | None
+    """draft tokens accepted per round"""
+    emitted_tokens_per_round: float | None
+    """tokens emitted per round, the verification's own token included"""
+    acceptance_ratio: float | None
+    """draft tokens accepted over draft tokens verified; null without drafts"""
+    acceptance_by_position_ratio: list[float]
+    """of the drafts that reached position 1, 2, …, the share accepted at least up to there (S_j); empty without drafts"""
+    draft_time_ratio: float | None
+    """share of decoding time spent on drafting; the rest verifies"""
+
+
+class Targets(Schema):
+    """Latency targets of the SLO; null where there is none."""
+
+    ttft_s: float | None
+    """target for the time to first token"""
+    tpot_s: float | None
+    """target for the time per output token"""
+    e2e_s: float | None
+    """target for the end-to-end latency"""
+
+
+class RunSummary(Schema):
+    """The figures of one run, ``papisim run --format json`` and ``summary.json``."""
+
+    schema_: Literal["papisim/run-summary/1"] = Field(default=SUMMARY_SCHEMA, alias="schema")
+    """name and version of this schema"""
+    papisim_version: str
+    """version that simulated the run"""
+    system: str
+    """name of the machine"""
+    trace: str
+    """name of the model"""
+    workload: str
+    """name of the workload"""
+    placement: Section
+    """placement policy and its options"""
+    speculation: Section
+    """speculation policy and its options"""
+    acceptance: str
+    """kind of the acceptance process"""
+    drafting: Section
+    """draft source and its options"""
+    quantisation: Section
+    """storage formats of weights, activations and KV caches"""
+    batching: Section
+    """batching policy and its options"""
+    kv: Section
+    """management of KV caches"""
+    overlap: Section
+    """what of a step runs at the same time"""
+    routing: Section
+    """replicas and how requests are routed to them"""
+    seed: int
+    """seed of every random stream"""
+    metrics: str
+    """``exact`` keeps every step and request, ``streaming`` keeps sketches"""
+    n_requests: int
+    """requests that arrived"""
+    outcomes: Outcomes
+    """how they ended"""
+    n_output_tokens: int
+    """tokens emitted, those of requests that were not served included"""
+    n_iterations: int
+    """steps that decode, with or without prompts beside"""
+    makespan_s: float
+    """time from the first arrival to the last request's end"""
+    throughput_tokens_per_s: float
+    """emitted tokens over the makespan"""
+    prefill_s: float
+    """time of steps that compute prompts only, added up over replicas, as are the next two"""
+    decode_s: float
+    """time of steps that decode only"""
+    mixed_s: float
+    """time of steps that do both"""
+    stalled_s: float
+    """time that steps waited for devices that stood still"""
+    overlapped_s: float
+    """time saved by overlap: the sum of the phases' times less the steps' times"""
+    throughput_requests_per_s: float
+    """served requests over the makespan"""
+    ttft_mean_s: float | None
+    """time to first token, from arrival to the end of the step that completed the prompt; of served requests"""
+    ttft_p50_s: float | None
+    """median time to first token; percentiles are exact, or a sketch's with ``metrics: streaming``"""
+    ttft_p90_s: float | None
+    """90th percentile of the time to first token"""
+    ttft_p95_s: float | None
+    """95th percentile of the time to first token"""
+    ttft_p99_s: float | None
+    """99th percentile of the time to first token"""
+    tpot_mean_s: float | None
+    """time per output token, (last − first token) / (tokens − 1); of served requests with more than one token"""
+    tpot_p50_s: float | None
+    """median time per output token"""
+    tpot_p90_s: float | None
+    """90th percentile of the time per output token"""
+    tpot_p95_s: float | None
+    """95th percentile of the time per output token"""
+    tpot_p99_s: float | None
+    """99th percentile of the time per output token"""
+    itl_mean_s: float | None
+    """inter-token latency, the gap between iterations that gave a request tokens (one gap per iteration); of all requests"""
+    itl_p50_s: float | None
+    """median inter-token latency"""
+    itl_p90_s: float | None
+    """90th percentile of the inter-token latency"""
+    itl_p95_s: float | None
+    """95th percentile of the inter-token latency"""
+    itl_p99_s: float | None
+    """99th percentile of the inter-token latency"""
+    e2e_mean_s: float | None
+    """end-to-end latency, from arrival to end; of served requests"""
+    e2e_p50_s: float | None
+    """median end-to-end latency"""
+    e2e_p90_s: float | None
+    """90th percentile of the end-to-end latency"""
+    e2e_p95_s: float | None
+    """95th percentile of the end-to-end latency"""
+    e2e_p99_s: float | None
+    """99th percentile of the end-to-end latency"""
+    queueing_mean_s: float | None
+    """queueing delay, from arrival to first admission; of served requests"""
+    queueing_p50_s: float | None
+    """median queueing delay"""
+    queueing_p90_s: float | None
+    """90th percentile of the queueing delay"""
+    queueing_p95_s: float | None
+    """95th percentile of the queueing delay"""
+    queueing_p99_s: float | None
+    """99th percentile of the queueing delay"""
+    slo: Targets
+    """latency targets"""
+    goodput_requests_per_s: float
+    """served requests that met every target over the makespan"""
+    slo_met_ratio: float
+    """served requests that met every target over all that arrived"""
+    n_preemptions: int
+    """number of preemptions"""
+    littles_law: LittlesLaw
+    """check of the request count"""
+    mean_rlp: float
+    """requests in a step, averaged over the makespan and replicas"""
+    energy_j: float
+    """energy of all machines over the makespan, static energy included"""
+    energy_per_request_j: float | None
+    """energy over served requests; null where none was served"""
+    energy_per_token_j: float | None
+    """energy over emitted tokens; null where none was emitted"""
+    energy_per_token_by_part_j: EnergyParts
+    """the same by part"""
+    busy_ratio: dict[str, float]
+    """share of the makespan that each device, each link and the host was occupied, averaged over replicas"""
+    decode_time_by_category_s: DecodeTimes
+    """time of decode-only steps by category"""
+    fc_flop_ratio: dict[str, float]
+    """share of the FC FLOP of steps that decode, by device"""
+    n_switches: int
+    """number of switches of FC between devices from one decoding iteration to the next"""
+    switches: list[Switch]
+    """those iterations; empty with ``metrics: streaming``"""
+    speculation_yield: SpeculationYield
+    """yield of speculation"""
+    peak_kv_bytes: float
+    """peak size of KV caches in use, added up over replicas"""
+    kv_capacity_bytes: float
+    """capacity for KV caches, added up over replicas"""
+    kv_peak_ratio: float
+    """peak over capacity"""
+    kv_mean_ratio: float
+    """KV caches in use over capacity, averaged over the makespan"""
+    papers: list[str]
+    """bibliography of the numbers that the run rests on"""
+    assumptions: list[str]
+    """numbers without a source, and why they were chosen"""
+    overrides: list[str]
+    """fields changed by ``--set``"""
+
+
+class ComparisonRow(Schema):
+    """One run beside the first; ratios above 1 are better than the first."""
+
+    machine: str
+    """label of the run"""
+    throughput_tokens_per_s: float
+    """emitted tokens over the makespan"""
+    speed_up_ratio: float
+    """makespan of the first run over this run's, prefill included (the requests are the same)"""
+    decode_speed_up_ratio: float | None
+    """decoding time of the first run over this run's; null where this run has no decode-only step"""
+    prefill_s: float
+    """time of steps that compute prompts only"""
+    decode_s: float
+    """time of steps that decode only"""
+    tpot_mean_s: float | None
+    """mean time per output token; null where no served request has more than one token"""
+    energy_per_token_j: float | None
+    """energy over emitted tokens; null where none was emitted"""
+    energy_efficiency_ratio: float
+    """energy of the first run over this run's"""
+
+
+class ComparisonSummary(Schema):
+    """Several runs of the same requests, ``papisim compare --format json``."""
+
+    schema_: Literal["papisim/comparison/1"] = Field(default=COMPARISON_SCHEMA, alias="schema")
+    """name and version of this schema"""
+    comparison: list[ComparisonRow]
+    """ratios to the first run, one row per run"""
+    runs: list[RunSummary]
+    """figures of each run"""
+
+
+class RequestColumns(Schema):
+    """Columns of the frame ``requests``: one row per request, in order of arrival. Times count from the start of the run."""
+
+    request_id: int
+    """number of the request"""
+    arrival_s: float
+    """time of arrival"""
+    admitted_s: float
+    """time of first admission to a batch"""
+    first_token_s: float
+    """time of the first token"""
+    finish_s: float
+    """time of the end, whatever the outcome"""
+    input_tokens: int
+    """tokens of the prompt"""
+    output_tokens: int
+    """tokens asked for"""
+    ttft_s: float
+    """time to first token"""
+    tpot_s: float
+    """time per output token; empty for a single token"""
+    queueing_s: float
+    """queueing delay: from arrival to first admission"""
+    e2e_s: float
+    """end-to-end latency"""
+    emitted_tokens: int
+    """tokens emitted"""
+    preemptions: int
+    """number of preemptions"""
+    outcome: str
+    """``served``, ``refused`` or ``failed``"""
+    reason: str
+    """why the request was not served; empty if it was"""
+    server: str
+    """server that ended it"""
+
+
+class StepColumns(Schema):
+    """Columns of the frame ``steps``: one row per step of a server.
+
+    Further columns ``busy_NAME_s``, one per device and link and one for the host, have the seconds that it was occupied.
+    """
+
+    kind: str
+    """``prefill``, ``decode`` or ``mixed``"""
+    server: str
+    """server that ran it"""
+    index: int
+    """number of the step on its server, from 0; prefills and steps that decode are numbered separately"""
+    start_s: float
+    """time at which it began"""
+    time_s: float
+    """duration"""
+    stalled_s: float
+    """part of the duration spent waiting for devices that stood still"""
+    overlapped_s: float
+    """time saved by overlap: sum of the phases' times less the duration"""
+    rlp: int
+    """requests in the step"""
+    tlp: float
+    """token-rows per request, on average"""
+    rows: int
+    """token-rows of FC kernels"""
+    kv_tokens: int
+    """tokens in KV caches at the start"""
+    kv_bytes: float
+    """the same in bytes"""
+    prompt_tokens: int
+    """token-rows that belong to prompts"""
+    drafted: int
+    """draft tokens verified"""
+    accepted: int
+    """draft tokens accepted"""
+    tokens: int
+    """tokens emitted"""
+    fc_device: str
+    """device that ran FC kernels, or ``mixed``"""
+    fc_s: float
+    """time of fully connected layers"""
+    attention_s: float
+    """time of attention"""
+    communication_s: float
+    """time of all-reduces and transfers"""
+    other_s: float
+    """time of other kernels"""
+    draft_s: float
+    """time of drafting"""
+    dram_activation_j: float
+    """energy of opening and closing DRAM rows"""
+    dram_access_j: float
+    """energy of reading and writing columns of open rows"""
+    dram_transfer_j: float
+    """energy of moving data from the bank to its consumer"""
+    pim_compute_j: float
+    """energy of FPUs and logic dies of PIM stacks"""
+    gpu_compute_j: float
+    """energy of arithmetic on GPUs"""
+    gpu_memory_j: float
+    """energy of on-chip memories of GPUs"""
+    link_j: float
+    """energy of links"""
+    static_j: float
+    """static energy of one machine over the step"""
+
+
+class EnergyColumns(Schema):
+    """Columns of the frame ``energy``: one row per resource and part with energy, over all replicas and the makespan."""
+
+    resource: str
+    """device, link or host"""
+    part: str
+    """part of the energy, see :class:`EnergyParts`"""
+    energy_j: float
+    """energy"""
+
+
+class KernelColumns(Schema):
+    """Columns of the frame ``kernels``: kernels and messages of a few steps, priced again."""
+
+    kind: str
+    """kind of the step"""
+    index: int
+    """number of the step"""
+    rlp: int
+    """requests in the step"""
+    rows: int
+    """token-rows of the step's FC kernels"""
+    resource: str
+    """device or link"""
+    category: str
+    """category of the time, see :class:`DecodeTimes`"""
+    kernel: str
+    """name of the kernel or message"""
+    shape: str
+    """its sizes"""
+    n_units: int
+    """devices or links that share it"""
+    n_times: int
+    """occurrences in the step"""
+    time_s: float
+    """time of one occurrence"""
+    bound: str
+    """what limits it"""
+    flop: float
+    """arithmetic of one occurrence, over all units"""
+    moved_bytes: float
+    """bytes read and written, or carried, by one occurrence, over all units"""
+
+
+class DeviceColumns(Schema):
+    """Columns of the frame ``devices``: one row per device pool of the machine, with its ceilings."""
+
+    device: str
+    """name of the pool"""
+    kind: str
+    """kind of the part"""
+    n_units: int
+    """devices in the pool"""
+    description: str
+    """the part's description"""
+    peak_flop_per_s: float
+    """peak arithmetic of the pool"""
+    bandwidth_bytes_per_s: float
+    """peak bandwidth of the memory that the pool computes from"""
+    capacity_bytes: float
+    """memory of the pool"""
+    static_w: float
+    """static power of the pool"""
+
+
+class CrossoverColumns(Schema):
+    """Columns of the frame ``crossover``: the price of one decoding step on every machine, by batch and TLP."""
+
+    machine: str
+    """label of the first run on the machine"""
+    batch: int
+    """requests in the step"""
+    tlp: int
+    """token-rows per request"""
+    kv_tokens: int
+    """tokens in each request's KV cache"""
+    step_s: float | None
+    """time of the step; empty where the KV caches do not fit"""
+    fc_device: str | None
+    """device that computes most of FC; empty where the KV caches do not fit"""
+
+
+#: columns of the frames that ``papisim run --out`` and ``papisim compare --out`` write, by frame; in a comparison, ``requests``
+#: and ``energy`` have a further column ``machine``
+FRAMES: dict[str, type[Schema]] = {
+    "requests": RequestColumns,
+    "steps": StepColumns,
+    "energy": EnergyColumns,
+    "kernels": KernelColumns,
+    "devices": DeviceColumns,
+    "comparison": ComparisonRow,
+    "crossover": CrossoverColumns,
+}
+
+
+def columns(frame: str) -> list[str]:
+    """Return the names of a frame's columns, in order."""
+    return list(FRAMES[frame].model_fields)

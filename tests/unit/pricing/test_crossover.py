@@ -1,0 +1,44 @@
+import pandas as pd
+import pytest
+
+from papisim.pricing.crossover import BATCHES, TLPS, crossover_rows
+
+FIXED = "workload.lengths={kind: fixed, input_tokens: 100, output_tokens: 2}"
+
+
+def test_a_priced_step_is_the_step_that_a_run_takes(run):
+    finished = run(hw="papi", batch_size=16, tlp=1, overrides=[FIXED])
+    (step,) = [each for each in finished.ledger.steps if each.kind == "decode"]
+    rows = pd.DataFrame(crossover_rows(("papi",), (finished,))).set_index(["batch", "tlp"])
+    assert rows.loc[(16, 1), "kv_tokens"] == 100
+    assert rows.loc[(16, 1), "step_s"] == pytest.approx(step.time_s)
+    assert rows.loc[(16, 1), "fc_device"] == step.fc_device
+
+
+def test_the_map_covers_its_grid_for_each_machine_once_whatever_the_speculation(run):
+    runs = (run(hw="papi", batch_size=2), run(hw="papi", batch_size=2, tlp=2), run(hw="gpu_only", batch_size=2))
+    rows = pd.DataFrame(crossover_rows(("a", "b", "c"), runs))
+    assert list(rows["machine"].unique()) == ["a", "c"]
+    assert len(rows) == 2 * len(BATCHES) * len(TLPS)
+
+
+def test_more_work_in_flight_never_makes_a_step_shorter_where_fc_is_pinned(run):
+    rows = pd.DataFrame(crossover_rows(("gpu",), (run(hw="gpu_only", batch_size=2),)))
+    by_batch = rows.pivot_table(index="batch", columns="tlp", values="step_s")
+    assert (by_batch.diff().iloc[1:] >= -1e-12).all(axis=None)
+    assert (by_batch.T.diff().iloc[1:] >= -1e-12).all(axis=None)
+
+
+def test_caches_that_do_not_fit_have_no_time(run):
+    long = "workload.lengths={kind: fixed, input_tokens: 4000, output_tokens: 2}"
+    crowded = run(
+        hw="gpu_only",
+        trace="llama65b",
+        batch_size=1,
+        overrides=[long, "devices.gpu.count=2", "roles.tensor_parallel.ranks=2"],
+    )
+    rows = pd.DataFrame(crossover_rows(("gpu",), (crowded,)))
+    fits = rows[rows["tlp"] == 1].set_index("batch")["step_s"].notna()
+    assert fits[1]
+    assert not fits[128]
+    assert fits.is_monotonic_decreasing
