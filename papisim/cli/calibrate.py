@@ -27,6 +27,7 @@ from papisim.cli._options import (
 )
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.config.system import load_part, load_system
+from papisim.config.yaml import load_yaml
 from papisim.errors import InputError
 from papisim.ops.trace import read_trace
 from papisim.policies.placement.papi import Options as PapiOptions
@@ -34,7 +35,7 @@ from papisim.policies.speculation.base import Draft
 from papisim.report.console.console import console
 
 if TYPE_CHECKING:
-    from papisim.calibration.gpu.part_file import Calibration
+    from papisim.calibration.gpu.calibrate import Calibration
 
 #: the models of PAPI's evaluation (Section 7.1)
 PAPER_MODELS = ("llama65b", "gpt3-66b", "gpt3-175b")
@@ -112,7 +113,8 @@ def gpu(
         for path in (out, *sorted(out.parent.glob(f"{out.stem}.*.csv"))):  # a part's corrections lie beside it
             if path.exists():
                 raise InputError("exists already; --force overwrites it", file=str(path))
-    from papisim.calibration.gpu.part_file import calibrate, raw_document, write_corrections, write_part  # noqa: PLC0415 - pandas
+    from papisim.calibration.gpu.calibrate import calibrate  # noqa: PLC0415 - pandas
+    from papisim.calibration.gpu.part_file import write_corrections, write_part  # noqa: PLC0415
     from papisim.calibration.gpu.tables import read_tables  # noqa: PLC0415
 
     part, name = load_part(device), measured_on or catalog.find(Shelf.DEVICE, device).name
@@ -126,7 +128,7 @@ def gpu(
     else:
         _print_fits(found)
     if out is not None:
-        document = raw_document(catalog.find(Shelf.DEVICE, device).path)
+        document = load_yaml(catalog.find(Shelf.DEVICE, device).path).data
         out.write_text(write_part(document, found, write_corrections(out, found)), encoding="utf-8")
         click.echo(f"papisim: wrote {out}", err=True)
 

@@ -11,8 +11,6 @@ import click
 from rich.table import Table
 
 from papisim import catalog
-from papisim.calibration.gpu.predict import Compared as OnGpu
-from papisim.calibration.gpu.predict import Ridge, compare, ridges
 from papisim.calibration.gpu.tables import read_tables
 from papisim.catalog import Shelf
 from papisim.cli._options import format_option, print_json
@@ -20,6 +18,8 @@ from papisim.config.system import load_part, load_system
 from papisim.errors import CheckFailed, InputError
 from papisim.report.console.console import console
 from papisim.report.print.validation import Cloud, draw
+from papisim.validation.gpu import Compared as OnGpu
+from papisim.validation.gpu import Ridge, compare, ridges
 from papisim.validation.pim import Compared, Golden, golden_points, meets_limits, published, summary
 
 _MAPPINGS = ("attacc_released", "physical")

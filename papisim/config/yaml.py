@@ -8,9 +8,10 @@ and no aliases, so a small file cannot unfold into a huge one.
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -320,6 +321,66 @@ class _Composer:
         if tag != _TAG + kind:
             shown = _TAG + "str" if tag == "!" else tag
             raise self._document.error(path, f"has the tag '{shown}'; tags are not accepted here")
+
+
+class Inline(dict[str, str]):
+    """A mapping to texts that :func:`dump` writes in one line, its texts in double quotes."""
+
+
+def dump(data: Mapping[str, object]) -> str:
+    """Write a mapping as the shipped files look: a field per line, lists in one line; the reverse of :func:`parse_yaml`.
+
+    Scalars are plain where :func:`parse_yaml` reads them back as the same value, and quoted where it would not.
+    """
+    return yaml.dump(
+        data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf, default_flow_style=False
+    )
+
+
+def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """Return how a plain scalar is read, by its first character: as :data:`_PLAIN` has it, else as PyYAML does (YAML 1.1).
+
+    Text that either of them takes for something else, such as ``1e3`` or ``no``, is quoted, so that both read it as text.
+    """
+    resolvers = {first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()}
+    for kind, all_first, pattern in reversed(_PLAIN):
+        for first in all_first:
+            resolvers.setdefault(first, []).insert(0, (_TAG + kind, re.compile(f"(?:{pattern.pattern})$")))
+    return resolvers
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's writer with the scalars of :data:`_PLAIN`."""
+
+    yaml_implicit_resolvers = _resolvers()
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Write a value again rather than refer to it: aliases are not read."""
+        return True
+
+
+def _represent_float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
+    text = repr(value) if math.isfinite(value) else f"{'-' * (value < 0)}.{'nan' if math.isnan(value) else 'inf'}"
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")  # YAML 1.1 reads 1e+16 as text
+    return dumper.represent_scalar(_TAG + "float", text)
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar(_TAG + "str", text, style=None if text.isprintable() else '"')
+
+
+def _represent_inline(dumper: _Dumper, mapping: Inline) -> yaml.MappingNode:
+    node = dumper.represent_mapping(_TAG + "map", mapping, flow_style=True)
+    for _, text in node.value:
+        text.style = '"'
+    return node
+
+
+_Dumper.add_representer(float, _represent_float)
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence(_TAG + "seq", items, flow_style=True))
+_Dumper.add_representer(Inline, _represent_inline)
 
 
 def _mark(event: Any, file: str) -> Mark:

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from papisim import catalog
-from papisim.calibration.gpu.predict import compare, ridge_rows
 from papisim.calibration.gpu.tables import read_tables
 from papisim.config.system import load_part
 from papisim.devices.gpu.attention import AttentionShapes, decode_times
+from papisim.validation.gpu import compare, ridge_rows
 
 DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SHIPPED = catalog.data_folder() / "kernels" / "measured"
@@ -83,8 +83,9 @@ def test_the_model_beats_a_roofline_of_four_parameters_fitted_to_the_same_rows(s
 @needs_shipped
 def test_the_correction_predicts_models_it_has_not_seen_better_than_physics_alone():
     """The eleven parameters of the physics have seen 3,572 products, these among them; the correction has not."""
-    from papisim.calibration.gpu import fit as gpu_fit  # noqa: PLC0415 - pandas
-    from papisim.calibration.gpu.predict import covered_linear, errors_of, linear_times_of  # noqa: PLC0415
+    from papisim.calibration.errors import errors_of  # noqa: PLC0415
+    from papisim.calibration.gpu.krige import corrected, krige  # noqa: PLC0415 - pandas
+    from papisim.pricing.table import covered_linear, linear_times_of  # noqa: PLC0415
 
     part = load_part("h200").part
     physics, library = part.model_copy(update={"mode": "model"}), part.linear.used
@@ -95,9 +96,9 @@ def test_the_correction_predicts_models_it_has_not_seen_better_than_physics_alon
     for model in ("llama65b", "qwen25-32b", "yi-34b"):
         named = rows.model.str.split().map(lambda names, model=model: model in names).to_numpy()
         seen, judged = rows[~named], rows[named]
-        points = gpu_fit.krige(library.correction, seen, linear_times_of(physics, library, seen))
+        points = krige(library.correction, seen, linear_times_of(physics, library, seen))
         modelled, measured = linear_times_of(physics, library, judged), judged.time_s.to_numpy()
-        held_out = errors_of(gpu_fit.corrected(physics, library.correction, points, judged, modelled), measured)
+        held_out = errors_of(corrected(physics, library.correction, points, judged, modelled), measured)
         errors.append((held_out.mape, held_out.p95, errors_of(modelled, measured).mape))
     mape, p95, physics_mape = np.mean(errors, axis=0)
     assert mape < 0.04
@@ -173,7 +174,8 @@ def test_tables_of_others_are_met(others, key):
 @needs_data
 def test_a_fit_to_one_lab_predicts_another(others):
     """Two labs differ by 9 % on the same shapes of an A100."""
-    from papisim.calibration.gpu.predict import covered_linear, errors_of, linear_times_of  # noqa: PLC0415
+    from papisim.calibration.errors import errors_of  # noqa: PLC0415
+    from papisim.pricing.table import covered_linear, linear_times_of  # noqa: PLC0415
 
     part = load_part("a100").part
     theirs = next(table for table in read_tables([DATA / "gpu"], ["a100"]) if table.source == "vllm_default")

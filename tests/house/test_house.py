@@ -85,6 +85,11 @@ def test_heavy_packages_stay_in_their_room(name):
     assert astray == []
 
 
+def test_yaml_is_read_and_written_in_one_place():
+    """PyYAML by itself takes ``no`` for False and lets the last of two equal keys win; one loader knows better."""
+    assert [name for name, tree in MODULES.items() if "yaml" in imported(tree)] == ["config/yaml.py"]
+
+
 def test_the_rooms_do_use_what_only_they_may():
     for package, room in {"simpy": "engine", "torch": "capture"}.items():
         assert any(package in imported(tree) for name, tree in MODULES.items() if name.startswith(f"{room}/"))

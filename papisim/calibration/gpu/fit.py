@@ -10,19 +10,8 @@ import numpy as np
 import pandas as pd
 
 from papisim.arrays import Floats
-from papisim.calibration.gpu.predict import (
-    Errors,
-    attention_times,
-    elementwise_energies,
-    elementwise_times,
-    errors_of,
-    linear_energies,
-    linear_times_of,
-    prefill_times_of,
-)
+from papisim.calibration.errors import Errors, errors_of
 from papisim.config.base import Spec
-from papisim.devices.gpu.correction import Correction
-from papisim.devices.gpu.linear import roofline_times
 from papisim.devices.gpu.part import (
     AttentionLibrary,
     ElementwiseLibrary,
@@ -34,6 +23,14 @@ from papisim.devices.gpu.part import (
 )
 from papisim.errors import InputError, MissingExtra
 from papisim.ops.kernel import KernelClass
+from papisim.pricing.table import (
+    attention_times,
+    elementwise_energies,
+    elementwise_times,
+    linear_energies,
+    linear_times_of,
+    prefill_times_of,
+)
 
 LibraryT = TypeVar("LibraryT", bound=Spec)
 
@@ -89,7 +86,7 @@ def prefill_fit(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> di
 
 
 def streaming_fit(part: Part, kernel_class: str, rows: pd.DataFrame) -> dict[str, float]:
-    """Fit launch and rate of a class of small kernels to rows of :func:`gpu_validation.by_kernel_class`."""
+    """Fit launch and rate of a class of small kernels to rows of :func:`papisim.pricing.table.by_kernel_class`."""
     names = ["launch_s", "on_chip_bytes_per_s"]
     start = part.elementwise.eager[KernelClass(kernel_class)]
 
@@ -100,7 +97,7 @@ def streaming_fit(part: Part, kernel_class: str, rows: pd.DataFrame) -> dict[str
 
 
 def streaming_energy_fit(part: Part, kernel_class: str, rows: pd.DataFrame) -> dict[str, float]:
-    """Fit the energy of a byte of a class of small kernels to rows of :func:`gpu_validation.by_kernel_class` with joules."""
+    """Fit the energy of a byte of a class of small kernels to rows of :func:`papisim.pricing.table.by_kernel_class` with joules."""
     start = part.elementwise.eager[KernelClass(kernel_class)]
     if start.on_chip_j_per_byte is None:
         start = start.model_copy(update={"on_chip_j_per_byte": _START_J_PER_BYTE})
@@ -131,63 +128,6 @@ def energy_fit(part: Part, rows: pd.DataFrame) -> dict[str, float]:
         return linear_energies(fitted, sample, sample.time_s.to_numpy(np.float64))
 
     return _fit(start, names, rows, predict, measured="energy_j")
-
-
-def krige(correction: Correction, rows: pd.DataFrame, modelled: Floats) -> pd.DataFrame:
-    """Find the weights of a library's correction, by regularised least squares on the logarithms ``y`` of measured over modelled.
-
-    Where every product is a point, ``(K + σ²·I)·w = y``; where ``u`` of them are, ``(σ²·Kᵤᵤ + Kᵤ·Kᵤᵀ)·w = Kᵤ·y``, with ``Kᵤ``
-    from points to all products; ``σ`` is the noise over the spread. Rasmussen and Williams 2006, equations 2.25 and 8.14.
-
-    Args:
-        correction: lengths, deviations and how many points at most.
-        rows: measured ``m, k, n, time_s``; a product that was measured again counts once, by its mean ratio.
-        modelled: the model's seconds of them.
-
-    Returns:
-        ``m, k, n, weight``, one row for each point.
-    """
-    ratios = rows[["m", "k", "n"]].assign(log_ratio=np.log(rows.time_s.to_numpy(np.float64) / modelled))
-    products = pd.DataFrame(ratios.groupby(["m", "k", "n"])["log_ratio"].mean().reset_index())
-    log_ratios = products.log_ratio.to_numpy(np.float64)
-    noise = (correction.noise_ratio / correction.spread_ratio) ** 2
-    points = _spread_out(correction, products)
-    among = _covariance(correction, points, points)
-    if len(points) == len(products):
-        weights = np.linalg.solve(among + noise * np.eye(len(points)), log_ratios)
-    else:
-        to_all = _covariance(correction, points, products)
-        weights = np.linalg.solve(noise * among + to_all @ to_all.T, to_all @ log_ratios)
-    return pd.DataFrame({"m": points.m, "k": points.k, "n": points.n, "weight": weights})
-
-
-def _spread_out(correction: Correction, products: pd.DataFrame) -> pd.DataFrame:
-    """Return at most so many products as a correction may have points: the first, then each time the farthest from those chosen."""
-    if correction.most_points is None or len(products) <= correction.most_points:
-        return products
-    chosen, nearness = [0], np.zeros(len(products))
-    for _ in range(1, correction.most_points):
-        nearness = np.maximum(nearness, _covariance(correction, products, products.iloc[chosen[-1:]])[:, 0])
-        chosen.append(int(nearness.argmin()))
-    return products.iloc[chosen].sort_values(["m", "k", "n"], ignore_index=True)
-
-
-def corrected(
-    part: Part, correction: Correction, points: pd.DataFrame, rows: pd.DataFrame, modelled: Floats
-) -> Floats:
-    """Return the seconds of rows by the model and a correction of these points, never below the roofline of the peaks."""
-    log_ratios = _covariance(correction, rows, points) @ points.weight.to_numpy(np.float64)
-    bound = roofline_times(part, rows.m.to_numpy(), rows.k.to_numpy(), rows.n.to_numpy())
-    return np.asarray(np.maximum(modelled * np.exp(log_ratios), bound))
-
-
-def _covariance(correction: Correction, rows: pd.DataFrame, others: pd.DataFrame) -> Floats:
-    lengths = {"m": correction.m_length, "k": correction.k_length, "n": correction.n_length}
-    distance = np.zeros((len(rows), len(others)))
-    for name, length in lengths.items():
-        one, other = (np.log(of[name].to_numpy(np.float64)) for of in (rows, others))
-        distance += np.abs(one[:, None] - other) / length
-    return np.exp(-distance)
 
 
 def models_of(rows: pd.DataFrame) -> list[str]:

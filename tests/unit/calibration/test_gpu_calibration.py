@@ -4,15 +4,20 @@ import pytest
 from click.testing import CliRunner
 
 from papisim import catalog
+from papisim.calibration.errors import Errors, errors_of
 from papisim.calibration.gpu import fit as gpu_fit
-from papisim.calibration.gpu.part_file import Calibration, calibrate, raw_document, write_corrections, write_part
-from papisim.calibration.gpu.predict import Errors, compare, errors_of, linear_times_of
+from papisim.calibration.gpu.calibrate import Calibration, calibrate
+from papisim.calibration.gpu.krige import corrected, krige
+from papisim.calibration.gpu.part_file import write_corrections, write_part
 from papisim.calibration.gpu.tables import Measured, read_tables
 from papisim.catalog import Shelf
 from papisim.cli.calibrate import gpu
 from papisim.config.system import load_part
+from papisim.config.yaml import load_yaml
 from papisim.devices.gpu.correction import Correction
 from papisim.errors import InputError
+from papisim.pricing.table import linear_times_of
+from papisim.validation.gpu import compare
 
 ERRORS = Errors(3, 0.05, 0.1, -0.01)
 
@@ -23,7 +28,7 @@ def test_errors_are_relative_and_signed():
 
 
 def test_a_written_part_reads_back_and_says_where_its_numbers_are_from(tmp_path):
-    document = raw_document(catalog.find(Shelf.DEVICE, "h100").path)
+    document = load_yaml(catalog.find(Shelf.DEVICE, "h100").path).data
     found = Calibration(
         ("linear", "libraries", "cublas"), {"launch_s": 4.5e-6, "wave_ratio": 0.25}, ("t.csv",), {"all rows": ERRORS}
     )
@@ -79,8 +84,8 @@ LENGTHS = {"m_length": 0.3, "k_length": 2.0, "n_length": 0.3, "spread_ratio": 0.
 def kriged(rows, modelled, at):
     part = load_part("h200").part
     correction = Correction(file="unused", **LENGTHS)
-    points = gpu_fit.krige(correction, rows, modelled)
-    return points, gpu_fit.corrected(part, correction, points, at, np.full(len(at), 1e-3))
+    points = krige(correction, rows, modelled)
+    return points, corrected(part, correction, points, at, np.full(len(at), 1e-3))
 
 
 def test_kriging_meets_what_was_measured_and_returns_to_the_model_far_away():
@@ -104,7 +109,7 @@ def test_a_product_measured_on_two_boards_counts_once_by_its_mean():
 def test_noise_of_repeated_measurements_is_not_followed():
     rows = pd.DataFrame({"m": [8], "k": [4096], "n": [4096], "time_s": [1.1e-3]})
     correction = Correction(file="unused", **(LENGTHS | {"noise_ratio": 0.05}))
-    points = gpu_fit.krige(correction, rows, np.array([1e-3]))
+    points = krige(correction, rows, np.array([1e-3]))
     assert points.weight.tolist() == [pytest.approx(np.log(1.1) / 2)], (
         "spread and noise alike: half of it is believed"
     )
@@ -120,10 +125,10 @@ def test_a_few_points_follow_a_smooth_ratio_of_many_products():
     rows = grid_of_a_smooth_ratio()
     correction = Correction(file="unused", **(LENGTHS | {"m_length": 3.0, "n_length": 3.0}), most_points=12)
     modelled = np.full(len(rows), 1e-3)
-    points = gpu_fit.krige(correction, rows, modelled)
+    points = krige(correction, rows, modelled)
     assert len(points) == 12
     assert points.merge(rows, on=["m", "k", "n"]).shape[0] == 12, "every point is a measured product"
-    times = gpu_fit.corrected(load_part("h200").part, correction, points, rows, modelled)
+    times = corrected(load_part("h200").part, correction, points, rows, modelled)
     measured = rows.time_s.to_numpy()
     assert errors_of(times, measured).mape < 0.25 * errors_of(modelled, measured).mape
 
@@ -133,13 +138,13 @@ def test_points_lie_as_far_apart_as_they_can():
     rows = pd.DataFrame({"m": [1, 2, 4, 8, 16], "k": [4096] * 5, "n": [4096] * 5, "time_s": [1.1e-3] * 5})
     for most, expected in ((1, [1]), (2, [1, 16]), (3, [1, 4, 16]), (5, [1, 2, 4, 8, 16]), (9, [1, 2, 4, 8, 16])):
         correction = Correction(file="unused", **LENGTHS, most_points=most)
-        assert gpu_fit.krige(correction, rows, np.full(5, 1e-3)).m.tolist() == expected
+        assert krige(correction, rows, np.full(5, 1e-3)).m.tolist() == expected
 
 
 def test_as_many_points_as_products_are_the_same_as_no_limit():
     rows = grid_of_a_smooth_ratio()
     weights = [
-        gpu_fit.krige(Correction(file="unused", **LENGTHS, most_points=most), rows, np.full(len(rows), 1e-3)).weight
+        krige(Correction(file="unused", **LENGTHS, most_points=most), rows, np.full(len(rows), 1e-3)).weight
         for most in (None, len(rows))
     ]
     assert weights[0].tolist() == weights[1].tolist()
@@ -160,7 +165,7 @@ def test_a_model_is_left_out_with_every_row_that_names_it():
 
 
 def test_a_correction_is_written_beside_its_part_and_read_back(tmp_path):
-    document = raw_document(catalog.find(Shelf.DEVICE, "h200").path)
+    document = load_yaml(catalog.find(Shelf.DEVICE, "h200").path).data
     points = pd.DataFrame({"m": [64], "k": [4096], "n": [8192], "weight": [0.1]})
     found = Calibration(("linear", "libraries", "cublas"), {}, ("t.csv",), {"all rows": ERRORS}, points)
     out = tmp_path / "mine.yaml"

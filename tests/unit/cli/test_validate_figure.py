@@ -54,7 +54,8 @@ def test_the_figure_shows_every_gpu_family_and_the_golden_counts(monkeypatch, tm
     """Two comparisons stand for all: of matrix products by regime, and of one family without regimes."""
     import numpy as np  # noqa: PLC0415
 
-    from papisim.calibration.gpu.predict import Compared, Errors  # noqa: PLC0415
+    from papisim.calibration.errors import Errors  # noqa: PLC0415
+    from papisim.validation.gpu import Compared  # noqa: PLC0415
     from papisim.validation.pim import Golden  # noqa: PLC0415
 
     points, errors = np.array([[1.0, 2.0], [1.1, 2.1]]), Errors(2, 0.1, 0.1, 0.1)

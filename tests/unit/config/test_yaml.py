@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from papisim.catalog import data_folder
 from papisim.config import yaml
-from papisim.config.yaml import Mark, apply_override, dotted, load_yaml, parse_path, parse_yaml
+from papisim.config.yaml import Inline, Mark, apply_override, dotted, dump, load_yaml, parse_path, parse_yaml
 from papisim.errors import InputError
 
 
@@ -135,6 +135,51 @@ def test_what_pyyaml_writes_without_aliases_reads_back(tree):
             return True
 
     assert read(pyyaml.dump(tree, Dumper=Plain, default_style='"' if not tree else None)) == tree
+
+
+any_value = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.text(max_size=6), any_value, min_size=1, max_size=4))
+def test_what_is_dumped_reads_back_whoever_reads_it(tree):
+    text = dump(tree)
+    assert read(text) == tree
+    assert pyyaml.safe_load(text) == tree, "a reader of YAML 1.1"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e12, "1000000000000.0"), (1e16, "1.0e+16"), (-2.5e-9, "-2.5e-09"), (math.inf, ".inf"), (-math.inf, "-.inf"),
+        ("no", "'no'"), ("1e3", "'1e3'"), ("312e12", "'312e12'"), ("12:30", "'12:30'"), ("", "''"), ("3.35 TB/s", "3.35 TB/s"),
+        (None, "null"), (True, "true"), ([1, [2.0, "x"]], "[1, [2.0, x]]"),
+    ],
+)  # fmt: skip
+def test_scalars_are_plain_where_they_read_back_and_quoted_where_not(value, text):
+    assert dump({"a": value}) == f"a: {text}\n"
+    assert read(f"a: {text}") == {"a": value}
+
+
+def test_not_a_number_is_written_as_such():
+    assert dump({"a": math.nan}) == "a: .nan\n"
+
+
+def test_equal_values_are_written_twice_and_not_referred_to():
+    same = [1, 2]
+    assert dump({"a": same, "b": same}) == "a: [1, 2]\nb: [1, 2]\n"
+
+
+@pytest.mark.parametrize("name", ["a100", "h100", "h200", "fc_pim", "attacc", "nvlink4"])
+def test_a_shipped_part_dumped_is_its_file_byte_for_byte(name):
+    path = data_folder() / "hwconfigs" / "devices" / f"{name}.yaml"
+    document = load_yaml(path).data
+    sources = {path: Inline(source) for path, source in document["sources"].items()}
+    assert dump(document | {"sources": sources}) == path.read_text(encoding="utf-8")
 
 
 def test_without_libyaml_every_shipped_file_reads_the_same(monkeypatch):

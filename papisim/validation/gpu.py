@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -11,22 +11,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from papisim import catalog
 from papisim.arrays import Floats
+from papisim.calibration.errors import Errors, errors_of
 from papisim.calibration.gpu.tables import Measured
-from papisim.catalog import Shelf
 from papisim.config.system import load_part
-from papisim.devices.gpu import Pool
-from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
-from papisim.devices.gpu.elementwise import streaming_s
-from papisim.devices.gpu.energy import kernel_energy, streaming_energy
 from papisim.devices.gpu.linear import linear_times
-from papisim.devices.gpu.part import AttentionLibrary, ElementwiseLibrary, LinearLibrary, Part
-from papisim.devices.gpu.table import UNFUSED
+from papisim.devices.gpu.part import Part
 from papisim.devices.link import Links
-from papisim.ops.kernel import KernelClass
-from papisim.ops.trace import Point, read_trace
-from papisim.pricing.step import StepPrice, price_step
+from papisim.pricing.table import (
+    attention_times,
+    by_kernel_class,
+    covered_attention,
+    covered_linear,
+    elementwise_energies,
+    elementwise_times,
+    linear_energies,
+    linear_times_of,
+    prefill_times_of,
+    step_prices,
+)
 
 #: peaks within this factor of one another count as a transition between memory and compute
 _NEAR = 2.0
@@ -34,119 +37,8 @@ _NEAR = 2.0
 _SETTLED_S = 1.0
 #: the baseline rounds rows up to these, and its search ends at this relative step
 _BASELINE_ROWS, _BASELINE_STEP = 64, 0.005
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Relative errors of predictions, as ratios.
-
-    Attributes:
-        n: how many kernels.
-        mape: mean of the absolute errors.
-        p95: their 95th percentile.
-        bias: mean of the errors; negative is too fast.
-    """
-
-    n: int
-    mape: float
-    p95: float
-    bias: float
-
-    def __str__(self) -> str:
-        return f"MAPE {self.mape:.1%}, p95 {self.p95:.1%}, bias {self.bias:+.1%} over {self.n:,}"
-
-
-def errors_of(predicted: Floats, measured: Floats) -> Errors:
-    """Return the errors of predictions."""
-    errors = predicted / measured - 1
-    magnitude = np.abs(errors)
-    return Errors(len(errors), float(magnitude.mean()), float(np.quantile(magnitude, 0.95)), float(errors.mean()))
-
-
-def linear_times_of(part: Part, library: LinearLibrary, rows: pd.DataFrame) -> Floats:
-    """Return the model's seconds of matrix products."""
-    return linear_times(part, library, rows.m.to_numpy(), rows.k.to_numpy(), rows.n.to_numpy())
-
-
-def attention_times(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> Floats:
-    """Return the model's seconds of decode attention."""
-    return np.asarray(decode_times(part, library, _shapes(rows)), dtype=np.float64)
-
-
-def prefill_times_of(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> Floats:
-    """Return the model's seconds of attention over prompts; a prompt of one token is decoded."""
-    times = prefill_times(part, library, _shapes(rows))
-    return np.asarray(np.where(rows.kv.to_numpy() > 1, times, decode_times(part, library, _shapes(rows))))
-
-
-def _shapes(rows: pd.DataFrame) -> AttentionShapes:
-    columns = (rows.requests, rows.queries, rows.kv, rows.kv, rows.n_heads, rows.n_kv_heads, rows.head_dim)
-    return AttentionShapes.table(*[column.to_numpy(np.float64) for column in columns], 2.0)
-
-
-def _within(sizes: pd.Series[float], span: list[float]) -> pd.Series[bool]:
-    return sizes.between(span[0], span[1])
-
-
-def covered_linear(library: LinearLibrary, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of matrix products within the range that a library's fit is for."""
-    inside = _within(rows.m, library.covers_m) & _within(rows.k, library.covers_k) & _within(rows.n, library.covers_n)
-    return rows[inside].reset_index(drop=True)
-
-
-def covered_attention(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of decode attention within a library's range that no peak bandwidth forbids.
-
-    Tables hold rows that read less than their cache, of sliding windows; such a row would need more than the peak.
-    """
-    read_bytes = 4 * rows.requests * rows.n_kv_heads * rows.kv * rows.head_dim
-    possible = read_bytes / rows.time_s <= part.memory_bandwidth_bytes_per_s
-    inside = (
-        _within(rows.kv, library.covers_kv)
-        & _within(rows.requests, library.covers_requests)
-        & _within(rows.head_dim, library.covers_head_dim)
-    )
-    return rows[inside & possible].reset_index(drop=True)
-
-
-def by_kernel_class(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the measured operations that stand for a kernel class, with ``kernel_class`` and ``n_kernels``."""
-    known = rows[rows.op.isin(list(UNFUSED))]
-    classes = known.op.map({name: str(kernel_class) for name, (kernel_class, _) in UNFUSED.items()})
-    counts = known.op.map({name: count for name, (_, count) in UNFUSED.items()})
-    return known.assign(kernel_class=classes, n_kernels=counts).reset_index(drop=True)
-
-
-def elementwise_times(part: Part, library: ElementwiseLibrary, rows: pd.DataFrame) -> Floats:
-    """Return the model's seconds of measured operations, from :func:`by_kernel_class`."""
-    each = zip(rows.kernel_class, rows.moved_bytes, rows.n_kernels, strict=True)
-    return np.asarray([streaming_s(part, library, library.eager[KernelClass(c)], b, n) for c, b, n in each])
-
-
-def elementwise_energies(part: Part, rows: pd.DataFrame, times: Iterable[float]) -> Floats:
-    """Return the board's joules of measured operations that take so long, what it draws idle included."""
-    eager = part.elementwise.eager
-    each = zip(rows.kernel_class, rows.moved_bytes, rows.n_kernels, times, strict=True)
-    return np.asarray([
-        streaming_energy(part, eager[KernelClass(c)], 0.0, b, t, n_kernels=n).total_j + part.static_w * t
-        for c, b, n, t in each
-    ])  # fmt: skip
-
-
-def linear_energies(part: Part, rows: pd.DataFrame, times: Floats) -> Floats:
-    """Return the board's joules of matrix products that take so long, what it draws idle included."""
-    flop = 2.0 * rows.m.to_numpy() * rows.k.to_numpy() * rows.n.to_numpy()
-    moved = 2.0 * (rows.k * rows.n + rows.m * rows.k + rows.m * rows.n).to_numpy()
-    each = zip(flop, moved, times, strict=True)
-    return np.asarray([kernel_energy(part, f, b, t).total_j + part.static_w * t for f, b, t in each])
-
-
-def step_prices(part: Part, rows: pd.DataFrame) -> list[StepPrice]:
-    """Return the prices of measured decode iterations of shipped models."""
-    pool = Pool(part.description, part, 1)
-    traces = {name: read_trace(catalog.find(Shelf.TRACE, str(name)).path) for name in rows.model.unique()}
-    points = zip(rows.model, rows.rlp, rows.tlp, rows.kv, strict=True)
-    return [price_step(pool, traces[model], Point(rlp=r, tlp=t, kv=k)) for model, r, t, k in points]
+#: how much slower than one token-row counts as having left the memory-bound plateau
+_LEFT_RATIO = 1.2
 
 
 @dataclass(frozen=True)
@@ -190,6 +82,13 @@ class Compared:
         return flat | shown | {"baseline_mape": None if self.baseline is None else self.baseline.mape}
 
 
+def compare(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[Compared]:
+    """Compare a GPU part with every measured table that speaks of it."""
+    for table in tables:
+        if table.gpu == gpu and table.kind in _COMPARISONS:
+            yield from _COMPARISONS[table.kind](gpu, part, table)
+
+
 def _compared(gpu: str, family: str, table: Measured, library: str, points: Floats) -> Compared:
     """Compare all rows of a table, from :func:`_points`."""
     return Compared(gpu, family, _label(table), library, "all", errors_of(points[1], points[0]), points=points)
@@ -197,13 +96,6 @@ def _compared(gpu: str, family: str, table: Measured, library: str, points: Floa
 
 def _points(predicted: Floats, measured: pd.Series[float]) -> Floats:
     return np.stack([measured.to_numpy(np.float64), predicted])
-
-
-def compare(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[Compared]:
-    """Compare a GPU part with every measured table that speaks of it."""
-    for table in tables:
-        if table.gpu == gpu and table.kind in _COMPARISONS:
-            yield from _COMPARISONS[table.kind](gpu, part, table)
 
 
 def _library(libraries: Mapping[str, Any], used: str, source: str) -> str:
@@ -367,10 +259,6 @@ def _descend(error: Callable[[Floats], float], start: Floats) -> Floats:
         else:
             step /= 2
     return best
-
-
-#: how much slower than one token-row counts as having left the memory-bound plateau
-_LEFT_RATIO = 1.2
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,112 @@
+"""The GPU model over tables of kernels: one prediction per row, for fits and comparisons.
+
+A table is a frame with the columns of its kind (:data:`papisim.calibration.gpu.tables.KINDS`). Each prediction takes the part
+and the library as arguments, so that a fit can try other parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from papisim import catalog
+from papisim.arrays import Floats
+from papisim.catalog import Shelf
+from papisim.devices.gpu import Pool
+from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
+from papisim.devices.gpu.elementwise import streaming_s
+from papisim.devices.gpu.energy import kernel_energy, streaming_energy
+from papisim.devices.gpu.linear import linear_times
+from papisim.devices.gpu.part import AttentionLibrary, ElementwiseLibrary, LinearLibrary, Part
+from papisim.devices.gpu.table import UNFUSED
+from papisim.ops.kernel import KernelClass
+from papisim.ops.trace import Point, read_trace
+from papisim.pricing.step import StepPrice, price_step
+
+
+def linear_times_of(part: Part, library: LinearLibrary, rows: pd.DataFrame) -> Floats:
+    """Return the model's seconds of matrix products."""
+    return linear_times(part, library, rows.m.to_numpy(), rows.k.to_numpy(), rows.n.to_numpy())
+
+
+def attention_times(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> Floats:
+    """Return the model's seconds of decode attention."""
+    return np.asarray(decode_times(part, library, _shapes(rows)), dtype=np.float64)
+
+
+def prefill_times_of(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> Floats:
+    """Return the model's seconds of attention over prompts; a prompt of one token is decoded."""
+    times = prefill_times(part, library, _shapes(rows))
+    return np.asarray(np.where(rows.kv.to_numpy() > 1, times, decode_times(part, library, _shapes(rows))))
+
+
+def _shapes(rows: pd.DataFrame) -> AttentionShapes:
+    columns = (rows.requests, rows.queries, rows.kv, rows.kv, rows.n_heads, rows.n_kv_heads, rows.head_dim)
+    return AttentionShapes.table(*[column.to_numpy(np.float64) for column in columns], 2.0)
+
+
+def _within(sizes: pd.Series[float], span: list[float]) -> pd.Series[bool]:
+    return sizes.between(span[0], span[1])
+
+
+def covered_linear(library: LinearLibrary, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of matrix products within the range that a library's fit is for."""
+    inside = _within(rows.m, library.covers_m) & _within(rows.k, library.covers_k) & _within(rows.n, library.covers_n)
+    return rows[inside].reset_index(drop=True)
+
+
+def covered_attention(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of decode attention within a library's range that no peak bandwidth forbids.
+
+    Tables hold rows that read less than their cache, of sliding windows; such a row would need more than the peak.
+    """
+    read_bytes = 4 * rows.requests * rows.n_kv_heads * rows.kv * rows.head_dim
+    possible = read_bytes / rows.time_s <= part.memory_bandwidth_bytes_per_s
+    inside = (
+        _within(rows.kv, library.covers_kv)
+        & _within(rows.requests, library.covers_requests)
+        & _within(rows.head_dim, library.covers_head_dim)
+    )
+    return rows[inside & possible].reset_index(drop=True)
+
+
+def by_kernel_class(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the measured operations that stand for a kernel class, with ``kernel_class`` and ``n_kernels``."""
+    known = rows[rows.op.isin(list(UNFUSED))]
+    classes = known.op.map({name: str(kernel_class) for name, (kernel_class, _) in UNFUSED.items()})
+    counts = known.op.map({name: count for name, (_, count) in UNFUSED.items()})
+    return known.assign(kernel_class=classes, n_kernels=counts).reset_index(drop=True)
+
+
+def elementwise_times(part: Part, library: ElementwiseLibrary, rows: pd.DataFrame) -> Floats:
+    """Return the model's seconds of measured operations, from :func:`by_kernel_class`."""
+    each = zip(rows.kernel_class, rows.moved_bytes, rows.n_kernels, strict=True)
+    return np.asarray([streaming_s(part, library, library.eager[KernelClass(c)], b, n) for c, b, n in each])
+
+
+def elementwise_energies(part: Part, rows: pd.DataFrame, times: Iterable[float]) -> Floats:
+    """Return the board's joules of measured operations that take so long, what it draws idle included."""
+    eager = part.elementwise.eager
+    each = zip(rows.kernel_class, rows.moved_bytes, rows.n_kernels, times, strict=True)
+    return np.asarray([
+        streaming_energy(part, eager[KernelClass(c)], 0.0, b, t, n_kernels=n).total_j + part.static_w * t
+        for c, b, n, t in each
+    ])  # fmt: skip
+
+
+def linear_energies(part: Part, rows: pd.DataFrame, times: Floats) -> Floats:
+    """Return the board's joules of matrix products that take so long, what it draws idle included."""
+    flop = 2.0 * rows.m.to_numpy() * rows.k.to_numpy() * rows.n.to_numpy()
+    moved = 2.0 * (rows.k * rows.n + rows.m * rows.k + rows.m * rows.n).to_numpy()
+    each = zip(flop, moved, times, strict=True)
+    return np.asarray([kernel_energy(part, f, b, t).total_j + part.static_w * t for f, b, t in each])
+
+
+def step_prices(part: Part, rows: pd.DataFrame) -> list[StepPrice]:
+    """Return the prices of measured decode iterations of shipped models."""
+    pool = Pool(part.description, part, 1)
+    traces = {name: read_trace(catalog.find(Shelf.TRACE, str(name)).path) for name in rows.model.unique()}
+    points = zip(rows.model, rows.rlp, rows.tlp, rows.kv, strict=True)
+    return [price_step(pool, traces[model], Point(rlp=r, tlp=t, kv=k)) for model, r, t, k in points]
