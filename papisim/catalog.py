@@ -42,6 +42,12 @@ class Shelf(Enum):
         self.folder, self.noun, self.inner = folder, noun, inner
 
 
+class Substituted(str):
+    """A note that a file was read in the place of another; commands show it even with ``--quiet``."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Found:
     """A file that a name or path resolved to; ``note`` says so where it is not what was written."""
@@ -73,7 +79,8 @@ def _shipped_path(shelf: Shelf, name: str) -> Path:
 def find(shelf: Shelf, name_or_path: str) -> Found:
     """Resolve a path, or the name of a shipped file.
 
-    A path that does not exist but whose name is that of a shipped file resolves to it, with a note.
+    ``configs/NAME.yaml``, the path by which PAPI's artifact names its machines, resolves to the shipped system of that name
+    with a note, unless there is a folder ``configs``.
 
     Raises:
         InputError: neither; the message has the nearest name.
@@ -81,16 +88,39 @@ def find(shelf: Shelf, name_or_path: str) -> Found:
     path = Path(name_or_path)
     if shelf.inner and _is_file(path / shelf.inner):
         path = path / shelf.inner
-    looks_like_path = path.suffix in YAML_SUFFIXES or len(path.parts) > 1
     if _is_file(path):
         name = path.parent.name if shelf.inner and path.name == shelf.inner else path.stem
         return Found(name, path)
-    stem = path.stem if looks_like_path else name_or_path
-    if stem == Path(stem).name and _is_file(inside := _shipped_path(shelf, stem)):
-        note = f"{name_or_path} does not exist; using the shipped {stem}" if looks_like_path else None
-        return Found(stem, inside, note)
-    hint = did_you_mean(stem, shipped(shelf))
+    if is_path(name_or_path):
+        return _substitute(shelf, path)
+    if name_or_path and _is_file(inside := _shipped_path(shelf, name_or_path)):
+        return Found(name_or_path, inside)
+    hint = did_you_mean(name_or_path, shipped(shelf))
     raise InputError(f"no {shelf.noun} '{name_or_path}': neither a file nor a shipped name; {hint}")
+
+
+def is_path(name_or_path: str) -> bool:
+    """Return whether a text is written as a path: with a folder or the suffix of a YAML file."""
+    path = Path(name_or_path)
+    return path.suffix in YAML_SUFFIXES or len(path.parts) > 1
+
+
+def _substitute(shelf: Shelf, path: Path) -> Found:
+    """Return the shipped system that a path without a file stands for; refuse any other path."""
+    known = shipped(shelf)
+    if (
+        shelf is Shelf.SYSTEM
+        and path == Path("configs", f"{path.stem}.yaml")
+        and not path.parent.exists()
+        and path.stem in known
+    ):
+        note = Substituted(f"{path} does not exist; using the shipped {path.stem}")
+        return Found(path.stem, known[path.stem], note)
+    if path.stem in known:
+        hint = f"the shipped {shelf.noun} of that name is '{path.stem}', without folder and suffix"
+    else:
+        hint = did_you_mean(path.stem, known)
+    raise InputError(f"no {shelf.noun} '{path}': there is no such file; {hint}")
 
 
 def _is_file(path: Path) -> bool:

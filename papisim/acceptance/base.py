@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from papisim.acceptance.signals import SignalOptions
-from papisim.config.base import Spec
+from papisim.config.base import KindOptions
 
 #: a static draft tree: each node as the ranks on its path from the root, ``(0,)`` the draft's first choice, ``(0, 1)`` the
 #: second choice after it; a node's parent is in the tree too
 Tree = tuple[tuple[int, ...], ...]
 
 
-class AcceptanceOptions(Spec):
+class AcceptanceOptions(KindOptions):
     """What every acceptance file says.
 
     Attributes:
@@ -35,7 +35,6 @@ class AcceptanceOptions(Spec):
         signals: how the signals are drawn; without them a sequence has none (its tuples are empty).
     """
 
-    kind: str
     signals: SignalOptions | None = None
 
 

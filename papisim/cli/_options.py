@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import reduce
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
+from annotated_types import Ge
+from pydantic.fields import FieldInfo
 
-from papisim.config.experiment import Experiment, RunOptions
+from papisim.catalog import Substituted
+from papisim.config.base import plain_type
+from papisim.config.experiment import RunOptions
+from papisim.config.options import Option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _stack(*decorators: Callable[[Any], Any]) -> Callable[[F], F]:
+def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return lambda function: reduce(lambda inner, decorate: decorate(inner), reversed(decorators), function)
 
 
@@ -27,98 +32,75 @@ class PositiveInt(click.IntRange):
         super().__init__(min=1)
 
 
-trace_option = click.option(
-    "--trace", required=True, metavar="NAME|DIR|FILE", help="Kernel trace: a shipped name or a path."
-)
-overrides_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="PATH=VALUE",
-    help="Override any field, e.g. devices.fc_pim.count=20 or workload.n_requests=8; may be repeated.",
-)
-seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
+class Switch(click.Choice[str]):
+    """``on`` or ``off``; the value is a bool."""
+
+    def __init__(self) -> None:
+        super().__init__(["on", "off"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return whether the switch is on."""
+        return value if isinstance(value, bool) else super().convert(value, param, ctx) == "on"
+
+
+def run_option(name: str, *flags: str, **changes: Any) -> Callable[[F], F]:
+    """Return the flag of a field of :class:`RunOptions`.
+
+    Args:
+        name: the field.
+        *flags: the flag and the name of the command's parameter, where they are not those of the field.
+        **changes: further arguments of :func:`click.option`, in place of those that follow from the field.
+    """
+    field = RunOptions.model_fields[name]
+    option = Option.of(field)
+    described = f"{option.help}  [default: {option.default}]" if option.default else option.help
+    settings: dict[str, Any] = {"metavar": option.metavar, "help": described, "type": _type_of(field)}
+    if field.is_required():
+        settings["required"] = True
+    elif name == "set":
+        settings["multiple"] = True
+    elif field.default is not None:
+        settings |= {"default": _shown_default(field.default), "show_default": True}
+    return click.option(*(flags or (f"--{name.replace('_', '-')}",)), **settings | changes)
+
+
+def _type_of(field: FieldInfo) -> click.ParamType[Any]:
+    kind = plain_type(field.annotation)
+    if kind is bool:
+        return Switch()
+    if kind is int:
+        return click.IntRange(min=_lower_bound(field))
+    if get_origin(kind) is Literal:
+        return click.Choice(get_args(kind))
+    return click.STRING
+
+
+def _lower_bound(field: FieldInfo) -> int:
+    """Return the least whole number that a field accepts."""
+    limits = (each.ge for each in _constraints(field) if isinstance(each, Ge))
+    (bound,) = {limit for limit in limits if isinstance(limit, int)}
+    return bound
+
+
+def _constraints(field: FieldInfo) -> Iterator[object]:
+    yield from field.metadata
+    for member in get_args(field.annotation):
+        yield from (each for info in get_args(member) for each in getattr(info, "metadata", ()))
+
+
+def _shown_default(value: object) -> object:
+    return ("off", "on")[value] if isinstance(value, bool) else value
+
+
+def run_options(*without: str) -> Callable[[F], F]:
+    """Return the flags of all fields of :class:`RunOptions` but some."""
+    return _stack(*(run_option(name) for name in RunOptions.model_fields if name not in without))
+
+
+trace_option = run_option("trace")
+overrides_option = run_option("set", "--set", "overrides")
+seed_option = run_option("seed")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No notes and no progress on stderr.")
-
-acceptance_option = click.option(
-    "--acceptance", default="always", show_default=True, metavar="NAME|FILE", help="Which drafts are accepted."
-)
-draft_option = click.option(
-    "--draft", "drafting", default="free", show_default=True, metavar="NAME|FILE", help="Who drafts."
-)
-
-#: what runs that are compared have in common: all but the machine and the speculation policy
-compared_options = _stack(
-    trace_option,
-    click.option(
-        "--workload",
-        default="creative_writing",
-        show_default=True,
-        metavar="NAME|FILE",
-        help="Requests: a shipped name or a path.",
-    ),
-    click.option(
-        "--batch", "batch_size", type=PositiveInt(), help="Requests of a batch, or the most of them.  [default: all]"
-    ),
-    click.option(
-        "--requests",
-        "n_requests",
-        type=PositiveInt(),
-        help="Number of requests.  [default: --batch, or the workload's]",
-    ),
-    click.option("--tlp", type=PositiveInt(), default=1, show_default=True, help="Tokens per request and iteration."),
-    acceptance_option,
-    draft_option,
-    click.option(
-        "--batching",
-        metavar="NAME|FILE",
-        help="Who joins the batch.  [default: static for a closed batch, else chunked_prefill]",
-    ),
-    click.option("--replicas", type=PositiveInt(), default=1, show_default=True, help="Equal machines side by side."),
-    click.option(
-        "--router",
-        default="round_robin",
-        show_default=True,
-        metavar="KIND",
-        help="Which of them serves a request: round_robin, least_loaded, kv_aware.",
-    ),
-    overrides_option,
-    seed_option,
-    click.option(
-        "--fold",
-        type=click.Choice(["on", "off"]),
-        default="on",
-        show_default=True,
-        help="Price identical layers once; off simulates each.",
-    ),
-    click.option(
-        "--fast-forward",
-        type=click.Choice(["on", "off"]),
-        default="on",
-        show_default=True,
-        help="Run iterations between which nothing changes at once; off simulates each.",
-    ),
-    click.option(
-        "--metrics",
-        type=click.Choice(["exact", "streaming"]),
-        default="exact",
-        show_default=True,
-        help="Keep a row for every step and request, or none and sketches for percentiles.",
-    ),
-)
-
-
-#: what a run is made of, besides the machine
-run_options = _stack(
-    compared_options,
-    click.option("--speculation", metavar="NAME|FILE", help="Who decides what is drafted.  [default: from --tlp]"),
-)
-
-
-def run_options_of(options: dict[str, Any], **more: Any) -> RunOptions:
-    """Return what the options above ask for; some of them are switches."""
-    switches = {name: options[name] == "on" for name in ("fold", "fast_forward")}
-    return RunOptions(**{**options, **switches, **more})
 
 
 def format_option(*choices: str) -> Callable[[F], F]:
@@ -128,14 +110,14 @@ def format_option(*choices: str) -> Callable[[F], F]:
     )
 
 
-def show_notes(experiments: Sequence[Experiment], *, quiet: bool) -> None:
-    """Tell on stderr how files were found, each thing once."""
-    if not quiet:
-        for note in dict.fromkeys(note for experiment in experiments for note in experiment.notes):
+def show_notes(notes: Iterable[str], *, quiet: bool) -> None:
+    """Print notes on stderr, each once; if quiet, only those on files that were read in the place of others."""
+    for note in dict.fromkeys(notes):
+        if not quiet or isinstance(note, Substituted):
             click.echo(f"papisim: note: {note}", err=True)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print a value as JSON on stdout."""
     click.echo(json.dumps(value, indent=2))
 
@@ -145,9 +127,9 @@ def progress(n_requests: int | None, label: str, *, quiet: bool) -> Iterator[Cal
     """Show a progress bar on stderr while requests are being served, when a person is looking.
 
     Args:
-        n_requests: how many there will be; None if nobody knows.
-        label: what is being simulated.
-        quiet: show none.
+        n_requests: number of requests; None if unknown.
+        label: name of what is being simulated.
+        quiet: show no bar.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda ended, seconds: None

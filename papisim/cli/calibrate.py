@@ -17,15 +17,14 @@ from papisim.calibration.speculation import profile as profile_speculation
 from papisim.catalog import Shelf
 from papisim.cli._options import (
     PositiveInt,
-    acceptance_option,
-    draft_option,
     format_option,
     overrides_option,
     print_json,
+    run_option,
     seed_option,
     trace_option,
 )
-from papisim.config.experiment import RunOptions, load_experiment
+from papisim.config.experiment import load_experiment, options_of
 from papisim.config.system import load_part, load_system
 from papisim.config.yaml import load_yaml
 from papisim.errors import InputError
@@ -166,17 +165,17 @@ _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 @command.command(name="speculation")
-@click.option("--hw", required=True, metavar="NAME|FILE", help="Machine: a shipped name or a path.")
+@run_option("hw")
 @trace_option
-@draft_option
-@acceptance_option
+@run_option("draft")
+@run_option("acceptance")
 @click.option(
     "--batch", "batches", type=PositiveInt(), multiple=True, help="Batch to profile.  [default: 1, 2, 4, … 64]"
 )
 @click.option("--max-draft", type=PositiveInt(), default=16, show_default=True, help="Longest draft to try.")
 @click.option("--kv", "kv_tokens", type=PositiveInt(), default=1024, show_default=True, help="Tokens in each cache.")
 @click.option("--exit-layer", type=PositiveInt(), help="Layer that drafts, for --draft early_exit.")
-@overrides_option
+@run_option("set")
 @seed_option
 @format_option("table", "json")
 def speculation(
@@ -197,7 +196,7 @@ def speculation(
     Example:
       papisim calibrate speculation --hw papi --trace llama3-70b --draft eagle_head --acceptance meta_70b
     """
-    experiment = load_experiment(RunOptions(**options))
+    experiment = load_experiment(options_of(**options))
     found = profile_speculation(
         speculator_of(experiment),
         batches or _BATCHES,

@@ -10,15 +10,15 @@ from typing import Any
 import click
 
 from papisim.cli._options import (
-    compared_options,
     format_option,
     print_json,
     progress,
     quiet_option,
-    run_options_of,
+    run_option,
+    run_options,
     show_notes,
 )
-from papisim.config.experiment import Experiment, load_experiment
+from papisim.config.experiment import Experiment, load_experiment, options_of
 from papisim.engine.run import Run, simulate
 from papisim.pricing.frames import comparison_frames
 from papisim.report.console.comparison import print_comparison
@@ -27,22 +27,22 @@ from papisim.results.store import check_free
 
 
 @click.command(name="compare")
-@click.option(
+@run_option(
+    "hw",
     "--hw",
     "machines",
-    required=True,
     multiple=True,
     metavar="NAME|FILE[@PLACEMENT]",
-    help="Machine, and where its FC runs if not as its file says; repeat for each. Ratios are to the first.",
+    help="Machine, and its placement if not that of its file; repeat for each. Ratios are to the first.",
 )
-@click.option(
+@run_option(
+    "speculation",
     "--speculation",
     "policies",
     multiple=True,
-    metavar="NAME|FILE",
-    help="Who decides what is drafted; repeat to run every machine with each.  [default: from --tlp]",
+    help="Speculation policy; repeat to run every machine with each.  [default: from --tlp]",
 )
-@compared_options
+@run_options("hw", "speculation")
 @format_option("table", "json", "csv")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for frames, figures and manifest.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
@@ -70,7 +70,7 @@ def command(
     choices = policies or (None,)
     labels = [label_of(machine, policy) for machine in machines for policy in choices]
     experiments = [_load(machine, policy, options) for machine in machines for policy in choices]
-    show_notes(experiments, quiet=quiet)
+    show_notes((note for experiment in experiments for note in experiment.notes), quiet=quiet)
     if out is not None:
         check_free(out, force=force)
     runs = tuple(_run(label, each, quiet) for label, each in zip(labels, experiments, strict=True))
@@ -100,4 +100,5 @@ def _print(comparison: Comparison, output: str) -> None:
 
 def _load(machine: str, policy: str | None, options: dict[str, Any]) -> Experiment:
     hw, placement = split_placement(machine)
-    return load_experiment(run_options_of(options, hw=hw, placement=placement, speculation=policy))
+    chosen = {"hw": hw, "placement": placement or options["placement"], "speculation": policy}
+    return load_experiment(options_of(**options | chosen))

@@ -8,16 +8,15 @@ from typing import Any
 
 import click
 
-from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options, run_options_of
+from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options
+from papisim.config.experiment import options_of
 from papisim.explain.explanation import explain
 from papisim.explain.scope import Scope
 from papisim.report.console.explanation import as_json, print_explanation
 
 
 @click.command(name="explain")
-@click.option("--hw", required=True, metavar="NAME|FILE", help="Machine: a shipped name or a path.")
-@run_options
-@click.option("--placement", metavar="KIND[:DEVICE]", help="Where FC runs: papi, cheapest, pinned:DEVICE.")
+@run_options()
 @click.option(
     "--of",
     "scope",
@@ -58,7 +57,7 @@ def command(
     Example:
       papisim explain --hw papi --trace llama65b --batch 16 --of decode
     """
-    asked = run_options_of(options)
+    asked = options_of(**options)
     with _watching(quiet=quiet) as trying:
         explanation = explain(asked, scope=Scope(scope), wanted=wanted, top=top, step_ratio=step_ratio, trying=trying)
     if output == "json":

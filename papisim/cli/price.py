@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from papisim import units
-from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option
+from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option, show_notes
 from papisim.config.system import load_part
 from papisim.errors import InputError, did_you_mean
 from papisim.pricing.kernel import (
@@ -81,8 +81,7 @@ def command(
       papisim price --hw h200 --op step --trace llama7b --rlp 16 --tlp 2 --kv 512
     """
     found = load_part(device, overrides)
-    if found.notes and not quiet:
-        click.echo("\n".join(f"papisim: note: {note}" for note in found.notes), err=True)
+    show_notes(found.notes, quiet=quiet)
     pool = pool_of(found, count)
     if library is not None:
         pool = with_library(pool, library)

@@ -14,10 +14,9 @@ from papisim.cli._options import (
     progress,
     quiet_option,
     run_options,
-    run_options_of,
     show_notes,
 )
-from papisim.config.experiment import load_experiment
+from papisim.config.experiment import load_experiment, options_of
 from papisim.engine.run import simulate
 from papisim.pricing.frames import run_frames
 from papisim.report.console.summary import print_run
@@ -27,9 +26,7 @@ from papisim.results.store import check_free, write_run
 
 
 @click.command(name="run")
-@click.option("--hw", required=True, metavar="NAME|FILE", help="Machine: a shipped name or a path.")
-@run_options
-@click.option("--placement", metavar="KIND[:DEVICE]", help="Where FC runs: papi, cheapest, pinned:DEVICE.")
+@run_options()
 @format_option("table", "json")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for frames, summary and manifest.")
 @click.option(
@@ -68,8 +65,8 @@ def command(
     if timeline_window is not None and timeline_file is None:
         raise click.UsageError("--timeline-window needs --timeline FILE")
     window = None if timeline_window is None else parse_window(timeline_window)
-    experiment = load_experiment(run_options_of(options))
-    show_notes([experiment], quiet=quiet)
+    experiment = load_experiment(options_of(**options))
+    show_notes(experiment.notes, quiet=quiet)
     if out is not None:
         check_free(out, force=force)
     label = f"{experiment.system.name} · {experiment.trace.name}"

@@ -12,12 +12,12 @@ from rich.table import Table
 
 from papisim import catalog, units
 from papisim.catalog import Shelf
-from papisim.cli._options import format_option, overrides_option, print_json, quiet_option, seed_option
+from papisim.cli._options import format_option, overrides_option, print_json, quiet_option, seed_option, show_notes
 from papisim.config.sections import load_section
 from papisim.config.sources import bibliography
 from papisim.report.console.console import bars, console
+from papisim.workloads import replay
 from papisim.workloads.describe import describe, tabulate
-from papisim.workloads.replay import select
 from papisim.workloads.traces.fetch import Fetched, Progress, cache_folder, fetch
 from papisim.workloads.traces.public import PublicTrace, load_public
 
@@ -55,10 +55,9 @@ def inspect(
       papisim workload inspect creative_writing
     """
     section = load_section("workload", workload, overrides)
-    for note in () if quiet else section.notes:
-        click.echo(f"papisim: note: {note}", err=True)
-    if section.kind == "replay":
-        table = select(section.options, seed)
+    show_notes(section.notes, quiet=quiet)
+    if isinstance(section.options, replay.Options):
+        table = replay.select(section.options, seed)
     else:
         source = catalog.load_kind("papisim.workloads", section.kind).Workload(section.options, seed)
         table = tabulate(source, section.kind)

@@ -42,6 +42,16 @@ class Spec(BaseModel):
             raise ValueError(error.message) from None
 
 
+class KindOptions(Spec):
+    """The options of a kind of policy, workload or process.
+
+    Attributes:
+        kind: the name of the kind.
+    """
+
+    kind: str
+
+
 SpecT = TypeVar("SpecT", bound=BaseModel)
 
 
@@ -71,7 +81,7 @@ def _translate(spec: type[BaseModel], document: Document, detail: Any) -> InputE
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if message.startswith("found ") or kind in ("value_error", "assertion_error"):
         return document.error(path, message)
-    return document.error(path, f"found {_shown(found)}, expected {_wanted(message)}")
+    return document.error(path, f"found {shown(found)}, expected {_wanted(message)}")
 
 
 def _translate_kind(document: Document, path: Path_, context: dict[str, str]) -> InputError:
@@ -101,21 +111,21 @@ def _path_in(data: Any, location: tuple[str | int, ...]) -> Path_:
 
 def _fields_at(spec: Any, location: tuple[str | int, ...]) -> list[str]:
     """Return the field names that a specification knows at a location."""
-    current = _strip(spec)
+    current = plain_type(spec)
     for part in location:
         if isinstance(current, type) and issubclass(current, BaseModel):
             known = current.model_fields.get(str(part))
             if known is None:
                 return []
-            current = _strip(known.annotation)
+            current = plain_type(known.annotation)
         elif typing.get_origin(current) in (dict, list, tuple):
-            current = _strip(typing.get_args(current)[-1])
+            current = plain_type(typing.get_args(current)[-1])
     if isinstance(current, type) and issubclass(current, BaseModel):
         return list(current.model_fields)
     return []
 
 
-def _strip(annotation: Any) -> Any:
+def plain_type(annotation: Any) -> Any:
     """Drop ``Annotated`` and ``| None`` around a type."""
     while True:
         origin = typing.get_origin(annotation)
@@ -131,7 +141,7 @@ def _strip(annotation: Any) -> Any:
 
 
 def _annotation(cls: type[BaseModel], name: str | None) -> Any:
-    return _strip(cls.model_fields[name].annotation) if name in cls.model_fields else None
+    return plain_type(cls.model_fields[name].annotation) if name in cls.model_fields else None
 
 
 def _expected(cls: type[BaseModel], name: str | None) -> str:
@@ -163,7 +173,8 @@ def _wanted(message: str) -> str:
     return message.removeprefix("Input should be ").removeprefix("a valid ")
 
 
-def _shown(value: Any) -> str:
+def shown(value: object) -> str:
+    """Write a value as messages do."""
     match value:
         case str():
             return f"'{value}'"

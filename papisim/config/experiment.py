@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from functools import cache, cached_property
+from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
 from papisim import catalog
 from papisim.catalog import Found, Shelf
-from papisim.config.base import Count, Fraction, NonNegative, Positive, Spec, parse
+from papisim.config.base import Count, Fraction, KindOptions, Name, NonNegative, Positive, Spec, parse, shown
+from papisim.config.options import Choice, Option, present_names
 from papisim.config.quantisation import QuantisationSpec
 from papisim.config.sections import SECTIONS, SectionFile, kind_of, load_section, override_section, parse_kind
 from papisim.config.sources import Source
 from papisim.config.system import System, load_system
 from papisim.config.yaml import Assignment, Document, Override, as_assignment
-from papisim.errors import did_you_mean
+from papisim.errors import InputError, did_you_mean
 
 
 class VerificationSpec(Spec):
-    """How drafts are verified, and what the host does around it.
+    """Verification of drafts, and the host's work around it.
 
     Attributes:
-        padding: give every request as many token-rows as the one with most, as kernels without ragged batches need.
-        sampling_row_s: time of sampling from one token-row's logits, on one rank.
-        sampling_ranks: ranks among which the requests to sample are dealt out.
-        bookkeeping_s: host time of an iteration (acceptance, rollback, sending results).
-        overlap_bookkeeping: do that while the next iteration computes; it then costs only what is longer than that.
+        padding: pad the token-rows of every request to those of the longest one, as kernels without ragged batches need.
+        sampling_row_s: time of sampling from the logits of one token-row, on one rank, in seconds.
+        sampling_ranks: ranks over which the requests to sample are distributed.
+        bookkeeping_s: host time per iteration (acceptance, rollback, sending results), in seconds.
+        overlap_bookkeeping: do the bookkeeping while the next iteration computes; only the excess over that iteration costs
+            time.
     """
 
     padding: bool = False
@@ -39,18 +42,18 @@ class VerificationSpec(Spec):
 
 
 class KvSpec(Spec):
-    """How KV caches are kept.
+    """Management of KV caches.
 
     Attributes:
-        page_tokens: tokens of one request that a page holds (vLLM's ``block_size``).
-        utilisation_ratio: share of the devices' memory that may be used, weights included (vLLM's
-            ``gpu_memory_utilization``).
-        watermark_ratio: share of the pages that admission leaves free for those who decode, unless nobody does (vLLM's
-            ``watermark``); none where whole lengths are reserved.
-        reserve: what admission takes pages for: a request's ``prompt``, or its ``whole`` length, after which the pages cannot
-            run out. As the batching policy does, if None.
-        on_exhaustion: what becomes of the request that came last when pages run out: ``recompute``, ``swap`` or ``refuse``.
-        swap_link: link over which caches are swapped out and back; its other side is taken to have room for all.
+        page_tokens: tokens per page (vLLM's ``block_size``).
+        utilisation_ratio: usable share of the devices' memory, weights included (vLLM's ``gpu_memory_utilization``).
+        watermark_ratio: share of the pages that admission leaves free while requests decode (vLLM's ``watermark``); none
+            where whole lengths are reserved.
+        reserve: the pages that admission allocates: those of the ``prompt``, or of the ``whole`` length, after which pages
+            cannot run out. If None, the batching policy decides.
+        on_exhaustion: when pages run out, the most recently admitted request is preempted and recomputed (``recompute``),
+            preempted and swapped out (``swap``), or refused (``refuse``).
+        swap_link: link over which caches are swapped out and in; the memory behind it is assumed large enough.
     """
 
     page_tokens: Count = 16
@@ -68,12 +71,12 @@ class KvSpec(Spec):
 
 
 class SloSpec(Spec):
-    """Targets for a request's latencies; goodput counts requests that meet all there are (DistServe, OSDI 2024).
+    """Latency targets of requests; goodput counts the requests that meet every target given (DistServe, OSDI 2024).
 
     Attributes:
-        ttft_s: for the time to first token.
-        tpot_s: for the time per output token.
-        e2e_s: for the time from arrival to end.
+        ttft_s: time to first token, in seconds.
+        tpot_s: time per output token, in seconds.
+        e2e_s: end-to-end latency, in seconds.
     """
 
     ttft_s: Positive | None = None
@@ -82,29 +85,38 @@ class SloSpec(Spec):
 
     @cached_property
     def targets(self) -> dict[str, float]:
-        """The targets there are, by name."""
+        """The given targets in seconds, by name."""
         targets = {"ttft": self.ttft_s, "tpot": self.tpot_s, "e2e": self.e2e_s}
         return {name: target for name, target in targets.items() if target is not None}
 
     def met_by(self, latencies_s: Mapping[str, float]) -> bool:
-        """Tell whether latencies meet all targets; what a request does not have it cannot miss."""
+        """Return whether latencies meet all targets; a latency that a request does not have cannot miss its target."""
         return all(latencies_s.get(name, 0.0) <= target for name, target in self.targets.items())
 
 
 class OverlapSpec(Spec):
-    """What of a step runs at the same time (see :mod:`papisim.engine.overlap`).
+    """Overlap of the phases of a step (see :mod:`papisim.engine.overlap`).
 
     Attributes:
         kind: ``off``, ``prompts``, ``sub_batches`` or ``heads``.
-        pieces: into how many pieces ``heads`` cuts a layer's attention and what is around it.
+        pieces: number of pieces that ``heads`` divides the attention of a layer and its neighbouring kernels into.
     """
 
     kind: Literal["off", "prompts", "sub_batches", "heads"] = "off"
     pieces: Annotated[int, Field(ge=2)] = 4
 
 
-_INLINE = ("verification", "quantisation", "kv", "routing", "slo", "overlap")
-#: how much is kept of a run
+class RoutingSpec(KindOptions):
+    """Replicas of the machine and the routing of requests to them.
+
+    Attributes:
+        replicas: number of equal machines side by side.
+    """
+
+    replicas: Count = 1
+
+
+#: records kept of a run
 Metrics = Literal["exact", "streaming"]
 #: the batching policy where none is named and requests arrive over time
 _OPEN = "chunked_prefill"
@@ -112,7 +124,7 @@ _OPEN = "chunked_prefill"
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that determines a run's result.
+    """Everything that determines the result of a run. Each field whose type is a :class:`Spec` is a section.
 
     Attributes:
         system: the machine.
@@ -121,33 +133,35 @@ class Experiment:
         workload: options of the workload's kind.
         batching: options of the batching policy.
         speculation: options of the speculation policy.
-        acceptance: options of the process that accepts drafts.
+        acceptance: options of the acceptance process.
         drafting: options of the draft source.
-        verification: how drafts are verified.
-        quantisation: in what widths weights and caches are held.
-        kv: how KV caches are kept.
-        routing: how many replicas of the machine there are, and which of them serves a request.
-        slo: targets for requests' latencies.
-        overlap: what of a step runs at the same time.
+        verification: verification of drafts.
+        quantisation: widths of weights and caches.
+        kv: management of KV caches.
+        routing: replicas of the machine and the routing of requests to them.
+        slo: latency targets.
+        overlap: overlap of the phases of a step.
         seed: the one seed of all random streams.
         fold: price identical layers once and multiply; off, every layer is simulated by itself.
-        fast_forward: run iterations between which nothing changes at once; off, each is simulated by itself.
-        metrics: ``exact``: a row for every step and request; ``streaming``: none, and percentiles from sketches.
-        sources: where the workload's numbers come from (the machine's are in ``system``).
+        fast_forward: run steady iterations at once; off, each is simulated by itself.
+        metrics: ``exact``: a row per step and request; ``streaming``: no rows, and percentiles from sketches.
+        sources: origins of the numbers in the sections (those of the machine are in ``system``).
+        overrides: changed fields, as ``--set`` has them.
+        notes: remarks on the files that were read.
     """
 
     system: System
     trace: Found
     workload_name: str
-    workload: Any
-    batching: Any
-    speculation: Any
-    acceptance: Any
-    drafting: Any
+    workload: KindOptions
+    batching: KindOptions
+    speculation: KindOptions
+    acceptance: KindOptions
+    drafting: KindOptions
     verification: VerificationSpec
     quantisation: QuantisationSpec
     kv: KvSpec
-    routing: Any
+    routing: RoutingSpec
     slo: SloSpec
     overlap: OverlapSpec
     seed: int
@@ -160,25 +174,22 @@ class Experiment:
 
     @property
     def n_requests(self) -> int | None:
-        """How many requests there will be, as far as the workload's options say."""
+        """Number of requests, as far as the workload's options tell."""
         return getattr(self.workload, "n_requests", None)
+
+    @property
+    def sections(self) -> dict[str, Spec]:
+        """The sections by name."""
+        return {name: getattr(self, name) for name in section_types()}
 
     def resolved(self) -> dict[str, Any]:
         """Return every field as plain values, for a manifest."""
+        sections = {name: section.model_dump() for name, section in self.sections.items()}
         return {
             "system": {"name": self.system.name, **self.system.resolved()},
             "trace": self.trace.name,
-            "workload": {"name": self.workload_name, **self.workload.model_dump()},
-            "batching": self.batching.model_dump(),
-            "speculation": self.speculation.model_dump(),
-            "acceptance": self.acceptance.model_dump(),
-            "drafting": self.drafting.model_dump(),
-            "verification": self.verification.model_dump(),
-            "quantisation": self.quantisation.model_dump(),
-            "kv": self.kv.model_dump(),
-            "routing": self.routing.model_dump(),
-            "slo": self.slo.model_dump(),
-            "overlap": self.overlap.model_dump(),
+            **sections,
+            "workload": {"name": self.workload_name, **sections["workload"]},
             "seed": self.seed,
             "fold": self.fold,
             "fast_forward": self.fast_forward,
@@ -186,142 +197,208 @@ class Experiment:
         }
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What a user asks to be run, as the command line has it.
+@cache
+def section_types() -> dict[str, type[Spec]]:
+    """Return the type of each section of an :class:`Experiment`, by name."""
+    hints = get_type_hints(Experiment)
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Spec)}
 
-    Attributes:
-        hw: a system's name or file.
-        trace: a kernel trace's name or file.
-        workload: a workload's name or file.
-        batch_size: requests of a batch: of a static one, as many as the workload has, if None; of other batching policies the
-            most.
-        n_requests: how many requests; the workload's own number, or for a closed batch one batch when only ``batch_size`` is
-            given.
-        batching: who joins the batch: a shipped name, a file, or a kind. If None, ``static`` for a closed batch, else
-            ``chunked_prefill``.
-        tlp: tokens per request and iteration, where no speculation policy is named.
-        speculation: a speculation policy: a shipped name, a file, or a kind; from ``tlp``, if None.
-        acceptance: a process that accepts drafts: likewise.
-        drafting: a draft source: likewise.
-        replicas: equal machines side by side.
-        router: which of them serves a request: a kind.
-        placement: replaces the system's placement policy (``papi``, ``cheapest``, ``pinned:DEVICE``).
-        overrides: assignments, or texts ``path=value`` of such.
-        seed: the seed.
-        fold: whether to fold identical layers.
-        fast_forward: whether to run iterations between which nothing changes at once.
-        metrics: ``exact`` or ``streaming``.
+
+def read_assignments(value: object) -> Sequence[Override]:
+    """Return fields to change as assignments; of a mapping, the values are written as JSON, which is YAML.
+
+    Raises:
+        InputError: neither a mapping nor a list of assignments.
+    """
+    if isinstance(value, Mapping):
+        return tuple(f"{path}={json.dumps(inner, default=_plain)}" for path, inner in value.items())
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InputError(f"found {shown(value)}, expected a mapping or a list of assignments", field="set")
+    return tuple(value)
+
+
+def _read_set(value: object) -> Sequence[Override]:
+    try:
+        return read_assignments(value)
+    except InputError as error:
+        raise ValueError(error.message) from None
+
+
+def _plain(value: object) -> object:
+    """Return a NumPy scalar as the plain number that it holds, a configuration value as a mapping, other objects as text."""
+    if isinstance(value, Spec):
+        return value.model_dump()
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+#: fields to change: a mapping of paths to values, or assignments; kept as assignments (JSON is YAML)
+Assignments = Annotated[Sequence[Override], PlainValidator(_read_set)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class RunOptions(Spec):
+    """The options of a run: the one declaration of their names, types, defaults and help.
+
+    The command line has them as flags, ``papisim.run`` as parameters, and the ``base`` of a sweep's file as fields. The former
+    names in ``renamed`` are accepted with a DeprecationWarning.
     """
 
-    hw: str
-    trace: str
-    workload: str = "creative_writing"
-    batch_size: int | None = None
-    n_requests: int | None = None
-    tlp: int = 1
-    speculation: str | None = None
-    acceptance: str = "always"
-    drafting: str = "free"
-    batching: str | None = None
-    replicas: int = 1
-    router: str = "round_robin"
-    placement: str | None = None
-    overrides: Sequence[Override] = ()
-    seed: int = 0
-    fold: bool = True
-    fast_forward: bool = True
-    metrics: Metrics = "exact"
+    renamed: ClassVar[Mapping[str, str]] = {
+        "batch_size": "batch",
+        "n_requests": "requests",
+        "drafting": "draft",
+        "overrides": "set",
+    }
+
+    hw: Annotated[Name, Option("Machine: a shipped name or a path.", "NAME|FILE", shelf=Shelf.SYSTEM)]
+    trace: Annotated[Name, Option("Kernel trace: a shipped name or a path.", "NAME|DIR|FILE", shelf=Shelf.TRACE)]
+    workload: Annotated[Choice, Option("Requests: a shipped name or a path.", "NAME|FILE", section="workload")] = (
+        "creative_writing"
+    )
+    batch: Annotated[Count | None, Option("Batch size; the maximum under continuous batching.", default="all")] = None
+    requests: Annotated[Count | None, Option("Number of requests.", default="--batch, or the workload's")] = None
+    tlp: Annotated[Count, Option("Tokens per request and iteration, where no speculation policy is named.")] = 1
+    speculation: Annotated[
+        Choice | None, Option("Speculation policy.", "NAME|FILE", default="from --tlp", section="speculation")
+    ] = None
+    acceptance: Annotated[Choice, Option("Acceptance process of drafts.", "NAME|FILE", section="acceptance")] = (
+        "always"
+    )
+    draft: Annotated[Choice, Option("Draft source.", "NAME|FILE", section="drafting")] = "free"
+    batching: Annotated[
+        Choice | None,
+        Option(
+            "Batching policy.",
+            "NAME|FILE",
+            default="static for a closed batch, else chunked_prefill",
+            section="batching",
+        ),
+    ] = None
+    replicas: Annotated[Count, Option("Equal machines side by side.")] = 1
+    router: Annotated[Name, Option("Routing policy over replicas: round_robin, least_loaded, kv_aware.", "KIND")] = (
+        "round_robin"
+    )
+    placement: Annotated[
+        Name | None,
+        Option("Placement of FC kernels: papi, cheapest, pinned:DEVICE.", "KIND[:DEVICE]", default="the machine's"),
+    ] = None
+    set: Annotated[
+        Assignments,
+        Option(
+            "Change any field, e.g. devices.fc_pim.count=20 or workload.n_requests=8; may be repeated.", "PATH=VALUE"
+        ),
+    ] = ()
+    seed: Annotated[Seed, Option("Random seed.")] = 0
+    fold: Annotated[bool, Option("Price identical layers once; off simulates each.")] = True
+    fast_forward: Annotated[
+        bool, Option("Run iterations between which nothing changes at once; off simulates each.")
+    ] = True
+    metrics: Annotated[Metrics, Option("Keep a row per step and request, or none and sketches for percentiles.")] = (
+        "exact"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _present_names(cls, data: Any) -> Any:
+        return present_names(data, cls.renamed, stacklevel=4) if isinstance(data, dict) else data
+
+
+def options_of(**values: object) -> RunOptions:
+    """Return options of a run from values that a caller gives.
+
+    Raises:
+        InputError, InputErrors: an unknown name or a wrong value.
+    """
+    return parse(RunOptions, Document(dict(values), "options"))
 
 
 def load_experiment(options: RunOptions, read_system: Callable[..., System] = load_system) -> Experiment:
-    """Read every file an experiment names.
+    """Read every file that an experiment names.
 
     Args:
-        options: what is to be run.
-        read_system: reads the machine; many experiments on one machine may remember it.
+        options: the options of the run.
+        read_system: reads the machine; many experiments on one machine may cache it.
 
     Raises:
         InputError, InputErrors: everything wrong with the first file that has anything wrong.
     """
     trace = catalog.find(Shelf.TRACE, options.trace)
-    assignments = [as_assignment(override) for override in options.overrides]
+    assignments = [as_assignment(override) for override in options.set]
     overrides = _by_section(assignments)
     system = read_system(options.hw, overrides[None], options.placement).for_model(trace.name)
-    workload = _load_workload(options, overrides["workload"])
-    parts = {
-        "workload": workload,
-        "batching": _load_batching(options, workload, overrides["batching"]),
-        "speculation": load_section(
-            "speculation", options.speculation or _from_tlp(options.tlp), overrides["speculation"]
-        ),
-        "acceptance": load_section("acceptance", options.acceptance, overrides["acceptance"]),
-        "drafting": load_section("drafting", options.drafting, overrides["drafting"]),
-    }
+    files = _load_files(options, overrides)
+    sections: dict[str, Any] = {name: file.options for name, file in files.items()}
+    for name in section_types().keys() - files.keys():
+        sections[name] = _load_inline(name, options, overrides[name])
+    _check_swap_link(sections["kv"], system, overrides["kv"])
     trace_notes = (trace.note,) if trace.note else ()
     return Experiment(
         system=system,
         trace=trace,
-        workload_name=workload.name,
-        workload=workload.options,
-        batching=parts["batching"].options,
-        speculation=parts["speculation"].options,
-        acceptance=parts["acceptance"].options,
-        drafting=parts["drafting"].options,
-        verification=parse(VerificationSpec, _inline("verification", {}, overrides["verification"])),
-        quantisation=parse(QuantisationSpec, _inline("quantisation", {}, overrides["quantisation"])),
-        kv=_parse_kv(system, overrides["kv"]),
-        routing=_parse_routing(options, overrides["routing"]),
-        slo=parse(SloSpec, _inline("slo", {}, overrides["slo"])),
-        overlap=parse(OverlapSpec, _inline("overlap", {}, overrides["overlap"])),
+        workload_name=files["workload"].name,
         seed=options.seed,
         fold=options.fold,
         fast_forward=options.fast_forward,
         metrics=options.metrics,
-        sources=tuple(source for part in parts.values() for source in part.sources),
+        sources=tuple(source for file in files.values() for source in file.sources),
         overrides=tuple(each.text for each in assignments),
-        notes=(*system.notes, *trace_notes, *(note for part in parts.values() for note in part.notes)),
+        notes=(*system.notes, *trace_notes, *(note for file in files.values() for note in file.notes)),
+        **sections,
     )
 
 
+def _load_files(options: RunOptions, overrides: Mapping[str | None, Sequence[Override]]) -> dict[str, SectionFile]:
+    """Read the sections that files of their own describe, in the order in which their sources are listed."""
+    workload = _load_workload(options, overrides["workload"])
+    files = {"workload": workload, "batching": _load_batching(options, workload, overrides["batching"])}
+    for name, field in RunOptions.model_fields.items():
+        section = Option.of(field).section
+        if section is not None and section not in files:
+            choice = getattr(options, name)
+            files[section] = load_section(
+                section, _from_tlp(options.tlp) if choice is None else choice, overrides[section]
+            )
+    return files
+
+
+def _load_inline(name: str, options: RunOptions, overrides: Sequence[Override]) -> Spec:
+    """Read a section that assignments alone describe."""
+    if name == "routing":
+        chosen = {"kind": options.router, "replicas": options.replicas}
+        return parse_kind(_inline(name, chosen, overrides), "papisim.policies.routing")
+    return parse(section_types()[name], _inline(name, {}, overrides))
+
+
 def _load_workload(options: RunOptions, overrides: Sequence[Override]) -> SectionFile:
-    wanted = {} if options.n_requests is None else {"n_requests": options.n_requests}
+    wanted = {} if options.requests is None else {"n_requests": options.requests}
     workload = load_section("workload", options.workload, overrides, wanted)
-    if workload.kind == "closed_batch" and options.n_requests is None and options.batch_size is not None:
-        return load_section("workload", options.workload, overrides, {"n_requests": options.batch_size})
+    if workload.kind == "closed_batch" and options.requests is None and options.batch is not None:
+        return load_section("workload", options.workload, overrides, {"n_requests": options.batch})
     return workload
 
 
 def _load_batching(options: RunOptions, workload: SectionFile, overrides: Sequence[Override]) -> SectionFile:
-    closed, size = workload.kind == "closed_batch", options.batch_size
-    if options.batching is None and closed:
-        batch = {"kind": "static", "batch_size": size or workload.options.n_requests}
-        return load_section("batching", batch, overrides)
-    choice = options.batching or _OPEN
+    closed, size = workload.kind == "closed_batch", options.batch
     if size is None and closed:
-        size = workload.options.n_requests
+        size = getattr(workload.options, "n_requests", None)
+    if options.batching is None and closed:
+        return load_section("batching", {"kind": "static", "batch_size": size}, overrides)
+    choice = options.batching or _OPEN
     fields = {} if size is None else {_size_field(kind_of("batching", choice)): size}
     return load_section("batching", choice, overrides, fields)
 
 
 def _size_field(kind: str) -> str:
-    """Return how a batching policy calls the number of requests in a batch."""
+    """Return the field of a batching policy that has the number of requests in a batch."""
     options = catalog.load_kind(SECTIONS["batching"].package, kind).Options
     return "batch_size" if "batch_size" in options.model_fields else "max_batch"
 
 
-def _parse_kv(system: System, overrides: Sequence[Override]) -> KvSpec:
-    document = _inline("kv", {}, overrides)
-    kv = parse(KvSpec, document)
+def _check_swap_link(kv: KvSpec, system: System, overrides: Sequence[Override]) -> None:
     if kv.swap_link is not None and kv.swap_link not in system.spec.links:
         hint = did_you_mean(kv.swap_link, system.spec.links)
+        document = _inline("kv", {}, overrides)
         raise document.error(("swap_link",), f"no link '{kv.swap_link}' in {system.name}; {hint}")
-    return kv
-
-
-def _parse_routing(options: RunOptions, overrides: Sequence[Override]) -> Any:
-    chosen = {"kind": options.router, "replicas": options.replicas}
-    return parse_kind(_inline("routing", chosen, overrides), "papisim.policies.routing")
 
 
 def _from_tlp(tlp: int) -> dict[str, Any]:
@@ -334,8 +411,8 @@ def _inline(section: str, defaults: dict[str, Any], overrides: Sequence[Override
 
 def _by_section(assignments: Sequence[Assignment]) -> dict[str | None, list[Assignment]]:
     """Sort assignments by the section they start with; those of the machine are under None."""
-    sorted_: dict[str | None, list[Assignment]] = {name: [] for name in (*SECTIONS, *_INLINE, None)}
+    by_section: dict[str | None, list[Assignment]] = {name: [] for name in (*section_types(), None)}
     for each in assignments:
         head = each.path[0]
-        sorted_[head if isinstance(head, str) and head in sorted_ else None].append(each)
-    return sorted_
+        by_section[head if isinstance(head, str) and head in by_section else None].append(each)
+    return by_section

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from papisim import catalog
 from papisim.catalog import YAML_SUFFIXES, Shelf
 from papisim.config.acceptance import resolve_acceptance
-from papisim.config.base import parse
+from papisim.config.base import KindOptions, parse
+from papisim.config.options import Choice
 from papisim.config.sources import Source, load_sourced
 from papisim.config.workload import resolve_workload
 from papisim.config.yaml import Document, Override, apply_override
 from papisim.errors import InputError, did_you_mean, one_or_all
+
+OptionsT = TypeVar("OptionsT", bound=KindOptions)
 
 
 @dataclass(frozen=True)
@@ -40,21 +43,33 @@ class SectionFile:
     """A part of an experiment, read and checked."""
 
     name: str
-    options: Any
+    options: KindOptions
     sources: tuple[Source, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
-        """The kind that the options are of."""
-        return str(self.options.kind)
+        """The kind of the options."""
+        return self.options.kind
+
+    def of(self, options: type[OptionsT]) -> OptionsT:
+        """Return the options, which must be those of one kind.
+
+        Raises:
+            InputError: they are of another kind.
+        """
+        if not isinstance(self.options, options):
+            raise InputError(
+                f"{self.name} is of the kind {self.kind}, expected {options.__module__.rpartition('.')[2]}"
+            )
+        return self.options
 
 
 def load_section(
     section: str,
-    choice: str | Mapping[str, Any],
+    choice: Choice,
     overrides: Sequence[Override] = (),
-    fields: Mapping[str, Any] | None = None,
+    fields: Mapping[str, object] | None = None,
 ) -> SectionFile:
     """Read a part of an experiment.
 
@@ -85,7 +100,7 @@ def load_section(
     return SectionFile(name, options, tuple(sources), notes)
 
 
-def kind_of(section: str, choice: str | Mapping[str, Any]) -> str:
+def kind_of(section: str, choice: Choice) -> str:
     """Return the kind that a part of an experiment is of.
 
     Raises:
@@ -95,14 +110,16 @@ def kind_of(section: str, choice: str | Mapping[str, Any]) -> str:
     return str(document.data.get("kind"))
 
 
-def _open_section(
-    section: str, described: Section, choice: str | Mapping[str, Any]
-) -> tuple[str, Document, list[Source], str | None]:
+def _open_section(section: str, described: Section, choice: Choice) -> tuple[str, Document, list[Source], str | None]:
+    if isinstance(choice, KindOptions):
+        choice = choice.model_dump()
     if not isinstance(choice, str):
         return choice["kind"], Document(dict(choice), section), [], None
     try:
         found = catalog.find(described.shelf, choice)
     except InputError:
+        if catalog.is_path(choice):
+            raise
         if catalog.is_kind(described.package, choice):
             return choice, Document({"kind": choice}, section), [], None
         hint = did_you_mean(choice, [*catalog.shipped(described.shelf), *catalog.kinds(described.package)])
@@ -130,7 +147,7 @@ def override_section(section: str, document: Document, overrides: Sequence[Overr
     return whole.subtree((section,))
 
 
-def parse_kind(document: Document, package: str) -> Any:
+def parse_kind(document: Document, package: str) -> KindOptions:
     """Return the options that a document holds, of the kind that it names in a package."""
     kind = document.data.get("kind") if isinstance(document.data, dict) else None
     if kind is None:
@@ -139,4 +156,5 @@ def parse_kind(document: Document, package: str) -> Any:
         module = catalog.load_kind(package, str(kind))
     except InputError as error:
         raise document.error(("kind",), error.message) from None
-    return parse(module.Options, document)
+    options: KindOptions = parse(module.Options, document)
+    return options

@@ -10,7 +10,6 @@ from functools import partial
 
 import simpy
 
-from papisim import catalog
 from papisim.catalog import build_kind
 from papisim.config.experiment import Experiment
 from papisim.engine.arrivals import Arrivals, Progress
@@ -31,6 +30,8 @@ from papisim.plan.build import planner_of
 from papisim.plan.machine import Machine, build_formats, build_machine, plan_memory
 from papisim.plan.step import StepPlanner
 from papisim.policies.batching.base import BatchingPolicy
+from papisim.policies.batching.disaggregated import Options as DisaggregatedOptions
+from papisim.policies.batching.disaggregated import Prefill
 from papisim.record.ledger import Ledger
 from papisim.workloads.base import WorkloadSource
 
@@ -89,8 +90,10 @@ def simulate(
         probe=probe,
         planner=planner,
     )
-    if experiment.batching.kind == "disaggregated":
-        servers = _disaggregated(env, experiment, make, machine=machine, arrivals=arrivals, ledger=ledger)
+    if isinstance(experiment.batching, DisaggregatedOptions):
+        servers = _disaggregated(
+            env, experiment, experiment.batching, make, machine=machine, arrivals=arrivals, ledger=ledger
+        )
     else:
         names = _server_names(machine.name, experiment.routing.replicas)
         servers = [make(name) for name in names]
@@ -119,6 +122,7 @@ def _few_collections() -> Iterator[None]:
 def _disaggregated(
     env: simpy.Environment,
     experiment: Experiment,
+    options: DisaggregatedOptions,
     make: Callable[..., Server],
     *,
     machine: Machine,
@@ -130,7 +134,6 @@ def _disaggregated(
     Raises:
         InputError: the link is unknown, or there are replicas besides.
     """
-    options = experiment.batching
     if experiment.routing.replicas > 1:
         raise InputError("routing.replicas: disaggregated batching says itself how many machines there are")
     link = machine.links.get(options.link)
@@ -138,9 +141,8 @@ def _disaggregated(
         hint = did_you_mean(options.link, machine.links)
         raise InputError(f"batching.link: no link '{options.link}' in {machine.name}; {hint}")
     groups = Groups(env, ledger, link)
-    module = catalog.load_kind("papisim.policies.batching", options.kind)
     prefill = [
-        make(name, batching=module.Prefill(options), hand_over=groups.hand_over)
+        make(name, batching=Prefill(options), hand_over=groups.hand_over)
         for name in _group(machine.name, "prefill", options.prefill_machines)
     ]
     decode = [make(name, may_come=lambda: True) for name in _group(machine.name, "decode", options.decode_machines)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from papisim import catalog
 from papisim.catalog import Shelf
@@ -38,11 +38,11 @@ class Change:
 
     def apply(self, options: RunOptions) -> RunOptions:
         """Return a run's options with the change."""
-        return replace(
-            options,
-            overrides=(*options.overrides, *self.overrides),
-            placement=self.placement or options.placement,
-        )
+        changed = {
+            "set": (*options.set, *self.overrides),
+            "placement": self.placement or options.placement,
+        }
+        return options.model_copy(update=changed)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from papisim.config.sections import load_section
 from papisim.config.system import Roles
 from papisim.devices.pim import Pool as PimPool
 from papisim.engine.run import simulate
-from papisim.errors import DoesNotFit
+from papisim.errors import DoesNotFit, InputError
 from papisim.ops.cost import Energy
 from papisim.ops.trace import read_trace
 from papisim.paper.readings import Part, Protocol
@@ -27,6 +27,7 @@ from papisim.plan.step import StepPlanner
 from papisim.plan.sums import Sums
 from papisim.record.ledger import Ledger, StepKind
 from papisim.streams import stream
+from papisim.workloads import closed_batch
 from papisim.workloads.lengths.listed import Listed
 from papisim.workloads.lengths.quantiles import Quantiles
 
@@ -101,7 +102,9 @@ def request_lengths(case: Case, protocol: Protocol) -> Pairs:
 
 @lru_cache(maxsize=1024)
 def _lengths(category: str, batch: int, equal: bool, protocol: Protocol) -> Pairs:
-    tables: Quantiles = load_section("workload", category).options.lengths
+    tables = load_section("workload", category).of(closed_batch.Options).lengths
+    if not isinstance(tables, Quantiles):
+        raise InputError(f"the lengths of {category} are {tables.kind}, expected quantiles")
     if protocol.composition == "typical":
         pairs = _typical(tables, batch)
     else:
@@ -149,9 +152,9 @@ def _experiment(job: Job) -> Experiment:
         hw=job.system,
         trace=case.model,
         workload=case.category,
-        batch_size=case.batch,
+        batch=case.batch,
         tlp=case.tlp,
-        overrides=job.overrides,
+        set=job.overrides,
     )
     experiment = load_experiment(options)
     listed = Listed(kind="listed", pairs=list(job.lengths))

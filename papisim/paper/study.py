@@ -44,9 +44,9 @@ class Setup(Spec):
     def options(self, batch: int = 1, requests: int | None = None, **changes: Any) -> RunOptions:
         """Return a run of equal requests, ``changes`` being further fields of the options."""
         lengths = f"{{kind: fixed, input_tokens: {self.kv_tokens}, output_tokens: {self.output_tokens}}}"
-        overrides = (*self.overrides, f"workload.lengths={lengths}", *changes.pop("overrides", ()))
-        fields = {"trace": self.trace, "drafting": self.drafting, "acceptance": self.acceptance, **changes}
-        return RunOptions(hw=self.hw, batch_size=batch, n_requests=requests or batch, overrides=overrides, **fields)
+        overrides = (*self.overrides, f"workload.lengths={lengths}", *changes.pop("set", ()))
+        fields = {"trace": self.trace, "draft": self.drafting, "acceptance": self.acceptance, **changes}
+        return RunOptions(hw=self.hw, batch=batch, requests=requests or batch, set=overrides, **fields)
 
 
 class Published(Spec):

@@ -189,7 +189,7 @@ class Evaluator:
 
     def _machine(self, point: Point, experiment: Experiment) -> Machine:
         """Return the hardware of a point, which other points that differ in policy, model or requests alone share."""
-        overrides = [as_assignment(override) for override in point.options.overrides]
+        overrides = [as_assignment(override) for override in point.options.set]
         key = (point.options.hw, tuple(each.text for each in overrides if each.path[0] in _HARDWARE))
         return _remember(self._machines, key, lambda: build_machine(experiment.system), _MACHINES)
 

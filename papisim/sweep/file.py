@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from papisim import catalog
-from papisim.catalog import Shelf
 from papisim.config.base import parse
+from papisim.config.experiment import RunOptions
 from papisim.config.sections import load_section
 from papisim.config.yaml import Document, Mark, Path_, check_schema, load_yaml, parse_yaml
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
@@ -17,7 +17,6 @@ from papisim.sweep.expression import Expression
 from papisim.sweep.grammar import (
     OPTIONS,
     AxisFields,
-    Base,
     ConstraintFields,
     DerivedFields,
     SearchFields,
@@ -40,16 +39,6 @@ SCHEMA = "papisim/sweep/1"
 
 _KINDS = ("area", "power", "capacity", "slo")
 T = TypeVar("T")
-
-#: options that name a file or something shipped
-_SHELVES = {"hw": Shelf.SYSTEM, "trace": Shelf.TRACE}
-_SECTION_OF = {
-    "workload": "workload",
-    "speculation": "speculation",
-    "acceptance": "acceptance",
-    "draft": "drafting",
-    "batching": "batching",
-}
 
 
 @dataclass(frozen=True)
@@ -109,7 +98,7 @@ class SweepFile:
     text: str
     home: Path
     description: str
-    base: Base
+    base: RunOptions
     variables: frozenset[str]
     axes: tuple[Axis, ...]
     derived: tuple[Derived, ...]
@@ -121,6 +110,11 @@ class SweepFile:
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes as text: they read it as this one did."""
         return read_sweep, (self.text, self.document.file, self.home)
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The fields in ``set``, the same at all points."""
+        return dict(self.document.data["base"].get("set", {}))
 
     @property
     def name(self) -> str:
@@ -410,12 +404,13 @@ def _check_option(found: SweepFile, path: Path_, name: str, value: Any) -> None:
     mark = found.document.mark(path)
     fixed = {"hw": "papi", "trace": "llama7b"}  # to have what is required; not looked at
     document = Document({**fixed, name: value}, mark.file, {}, {(): Mark(mark.file), (name,): mark})
-    parse(Base, document)
+    parse(RunOptions, document)
     try:
-        if name in _SHELVES:
-            catalog.find(_SHELVES[name], beside(found, value))
-        elif name in _SECTION_OF and value is not None:
-            load_section(_SECTION_OF[name], beside(found, value))
+        option = OPTIONS[name]
+        if option.shelf is not None:
+            catalog.find(option.shelf, beside(found, value))
+        elif option.section is not None and value is not None:
+            load_section(option.section, beside(found, value))
     except InputError as error:
         raise error if error.place.file else found.document.error(path, error.message) from None
 

@@ -6,41 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from papisim.config.base import Count, Name, Spec
-from papisim.config.experiment import Metrics
+from papisim.config.base import Count, Spec
+from papisim.config.experiment import RunOptions, Seed
+from papisim.config.options import Option
 
 ConstraintKind = Literal["area", "power", "capacity", "slo", "other"]
-Seed = Annotated[int, Field(ge=0)]
 
 
-class Base(Spec):
-    """What all points have in common: the options of ``papisim run``, and ``set`` for fields of its files."""
-
-    hw: Name
-    trace: Name
-    workload: Any = "creative_writing"
-    batch: Count | None = None
-    requests: Count | None = None
-    tlp: Count = 1
-    speculation: Any = None
-    acceptance: Any = "always"
-    draft: Any = "free"
-    batching: Any = None
-    replicas: Count = 1
-    router: Name = "round_robin"
-    placement: Name | None = None
-    seed: Seed = 0
-    fold: bool = True
-    fast_forward: bool = True
-    metrics: Metrics = "exact"
-    set: dict[str, Any] = Field(default_factory=dict)
-
-
-#: options of a run whose name in files, as on the command line, is not that in Python
-_IN_PYTHON = {"batch": "batch_size", "requests": "n_requests", "draft": "drafting"}
-
-#: an option's name in files → its name in Python
-OPTIONS = {name: _IN_PYTHON.get(name, name) for name in Base.model_fields if name != "set"}
+#: the options of a run that an axis may vary; the fields in ``set`` have axes of their own
+OPTIONS = {name: Option.of(field) for name, field in RunOptions.model_fields.items() if name != "set"}
 
 
 class AxisFields(Spec):
@@ -108,7 +82,7 @@ class Sections(Spec):
     """The sections of a file of a sweep; what stands in them is read one by one."""
 
     description: str
-    base: Base
+    base: RunOptions
     space: dict[str, Any] = Field(default_factory=dict)
     zip: list[dict[str, Any]] = Field(default_factory=list)
     variables: dict[str, Any] = Field(default_factory=dict)

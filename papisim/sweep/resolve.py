@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from papisim.config.experiment import RunOptions
+from papisim.config.experiment import RunOptions, options_of
 from papisim.config.sections import SECTIONS, load_section
 from papisim.config.system import open_system
 from papisim.config.yaml import Assignment, Document, parse_path
@@ -19,6 +19,9 @@ from papisim.sweep.space import Axis, Values, as_cell, in_si
 
 #: sections of an experiment that a machine's file describes
 _MACHINE = ("devices", "links", "roles", "placement")
+
+#: the option that chooses each section
+_CHOOSES = {option.section: name for name, option in OPTIONS.items() if option.section is not None}
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Resolver:
 
     def __init__(self, file: SweepFile) -> None:
         self.file = file
-        self._fixed = tuple(self._assignment(name, value) for name, value in file.base.set.items())
+        self._fixed = tuple(self._assignment(name, value) for name, value in file.fixed.items())
 
     @cached_property
     def _base(self) -> Values:
@@ -62,8 +65,7 @@ class Resolver:
         options = {name: beside(self.file, named.get(name, value)) for name, value in self._base.items()}
         paths = [name for name in named if name not in OPTIONS and name not in self.file.variables]
         assignments = (*self._fixed, *(self._assignment(name, named[name]) for name in paths))
-        fields = {OPTIONS[name]: value for name, value in options.items()}
-        return Point(named, RunOptions(**fields, overrides=assignments))
+        return Point(named, options_of(**options, set=assignments))
 
     def lookup(self, name: str, named: Mapping[str, Any]) -> Any:
         """Return the value of a name before anything is built: the point's, an option's, or that of a file's field.
@@ -84,7 +86,7 @@ class Resolver:
         if head in _MACHINE:
             return self._machine(beside(self.file, options["hw"]), parts)
         if head in SECTIONS:
-            choice = options[{"drafting": "draft"}.get(head, head)]
+            choice = options[_CHOOSES[head]]
             chosen = beside(self.file, choice) if choice is not None else {"kind": "off"}
             own = [each for each in self._fixed if each.path[0] == head]
             return {head: load_section(head, chosen, own).options.model_dump()}
@@ -135,4 +137,4 @@ def _field(tree: Any, name: str) -> Any:
 
 def rehearsal(point: Point) -> Point:
     """Return the same run with a single request, to see quickly what names its figures have."""
-    return replace(point, options=replace(point.options, n_requests=1, batch_size=1))
+    return replace(point, options=point.options.model_copy(update={"requests": 1, "batch": 1}))

@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from papisim.config.base import Spec
+from papisim.config.base import KindOptions
 
 
-class WorkloadOptions(Spec):
+class WorkloadOptions(KindOptions):
     """What every workload file says."""
-
-    kind: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def test_the_call_that_all_others_here_spoil_is_right(papisim, tmp_path):
     ("options", "said"),
     [
         ({"hw": "gpu_onyl"}, "no hardware 'gpu_onyl': neither a file nor a shipped name; did you mean 'gpu_only'?"),
-        ({"hw": "missing/machine.yaml"}, "no hardware 'missing/machine.yaml': neither a file nor a shipped name"),
+        ({"hw": "missing/machine.yaml"}, "no hardware 'missing/machine.yaml': there is no such file; known: "),
         ({"hw": "."}, "no hardware '.'"),
         ({"trace": "lama7b"}, "no kernel trace 'lama7b': neither a file nor a shipped name; did you mean 'llama7b'?"),
         ({"trace": "missing/trace.yaml"}, "no kernel trace 'missing/trace.yaml'"),

@@ -11,7 +11,7 @@ import pytest
 import papisim
 from papisim.errors import InputError, MissingExtra
 
-SMALL = {"hw": "papi", "trace": "llama7b", "batch_size": 2}
+SMALL = {"hw": "papi", "trace": "llama7b", "batch": 2}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_without_plotly_a_report_names_the_extra_and_leaves_no_file(result, tmp_
 
 
 def test_a_comparison_has_its_runs_and_their_ratios(tmp_path: Path):
-    compared = papisim.compare(["papi", "papi@pinned:gpu"], "llama7b", batch_size=2)
+    compared = papisim.compare(["papi", "papi@pinned:gpu"], "llama7b", batch=2)
     assert list(compared.results) == ["papi", "papi@pinned:gpu"]
     times = [each.summary["makespan_s"] for each in compared.results.values()]
     assert compared.frames["comparison"]["speed_up_ratio"].tolist() == pytest.approx([1, times[0] / times[1]])
@@ -100,7 +100,7 @@ def test_a_comparison_has_its_runs_and_their_ratios(tmp_path: Path):
 
 
 def test_every_machine_runs_with_each_policy():
-    options = {"batch_size": 2, "acceptance": "eagle2_chain6_llama3_8b", "drafting": "eagle_head"}
+    options = {"batch": 2, "acceptance": "eagle2_chain6_llama3_8b", "draft": "eagle_head"}
     compared = papisim.compare(["papi", "gpu_only"], "llama3-8b", speculation=["off", "dsde"], **options)
     assert list(compared.results) == ["papi + off", "papi + dsde", "gpu_only + off", "gpu_only + dsde"]
     drafted = [each.summary["speculation_yield"]["drafted_tokens_per_round"] for each in compared.results.values()]
@@ -109,33 +109,42 @@ def test_every_machine_runs_with_each_policy():
 
 @pytest.mark.parametrize("overrides", [{"devices.gpu.count": np.int64(8)}, ["devices.gpu.count=8"]])
 def test_a_machine_is_read_changed_and_run(overrides):
-    machine = papisim.load("papi", overrides=overrides)
+    machine = papisim.load("papi", set=overrides)
     assert machine.system.spec.devices["gpu"].count == 8
     assert "8 × NVIDIA A100" in machine._repr_html_()
-    more = papisim.run(machine, "llama7b", batch_size=1, overrides={"devices.fc_pim.count": 20})
+    more = papisim.run(machine, "llama7b", batch=1, set={"devices.fc_pim.count": 20})
     pools = more.run.machine.pools
     assert (pools["gpu"].count, pools["fc_pim"].count) == (8, 20)
 
 
 def test_nested_values_can_be_set():
     lengths = {"kind": "fixed", "input_tokens": 16, "output_tokens": 3}
-    result = papisim.run(**SMALL, overrides={"workload.lengths": lengths})
+    result = papisim.run(**SMALL, set={"workload.lengths": lengths})
     assert result.frames["requests"]["output_tokens"].tolist() == [3, 3]
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (
-            lambda: papisim.run("papi", "llama7b", batchsize=2),
-            r"no option 'batchsize' of a run; did you mean 'batch_size'",
-        ),
         (lambda: papisim.run("papy", "llama7b"), "did you mean 'papi'"),
-        (lambda: papisim.load("nowhere/at/all"), "neither a file nor a shipped name"),
-        (lambda: papisim.run("papi", "llama7b", overrides="a=1"), "expected a mapping or a list"),
-        (lambda: papisim.load("papi", overrides={"devices.gpus.count": 1}), "gpus"),
+        (lambda: papisim.load("nowhere/at/all"), "there is no such file"),
+        (lambda: papisim.run("papi", "llama7b", batch="four"), "batch: found 'four', expected a whole number"),
+        (lambda: papisim.run("papi", "llama7b", speculation=4), "speculation: found 4, expected a name, a file, or"),
+        (lambda: papisim.run("papi", "llama7b", set="a=1"), "expected a mapping or a list"),
+        (lambda: papisim.load("papi", set={"devices.gpus.count": 1}), "gpus"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_nearest_name(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_an_unknown_parameter_is_a_type_error_with_the_nearest_name():
+    with pytest.raises(TypeError, match=r"run\(\) has no parameter 'batchsize'; did you mean 'batch'"):
+        papisim.run("papi", "llama7b", batchsize=2)
+
+
+def test_former_names_of_parameters_mean_the_present_ones_and_warn(result):
+    with pytest.warns(DeprecationWarning, match="'batch_size' is now called 'batch'"):
+        former = papisim.run("papi", "llama7b", batch_size=2)
+    assert former.summary == result.summary

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from papisim.arrays import Ints
-from papisim.config.base import Spec
+from papisim.config.base import KindOptions
 from papisim.ops.lower import Prompts, decode_shape, ragged_lengths
 from papisim.ops.trace import KernelTrace
 from papisim.plan.machine import Demand, Machine
@@ -23,10 +23,8 @@ from papisim.plan.step import StepPlanner
 from papisim.policies.speculation.base import Draft
 
 
-class DraftingOptions(Spec):
+class DraftingOptions(KindOptions):
     """What every draft source's options say."""
-
-    kind: str
 
 
 @dataclass(frozen=True)

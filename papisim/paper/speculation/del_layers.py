@@ -28,7 +28,7 @@ def reproduce(study: Study) -> list[Row]:
 def _model(study: Study, model: str) -> Iterator[Row]:
     setup, facts = study.setup(model), study.figure("models")[model]
     n_layers = facts["n_layers"]
-    speculator = speculator_of(load_experiment(setup.options(drafting="early_exit")))
+    speculator = speculator_of(load_experiment(setup.options(draft="early_exit")))
     step = _step_costs(speculator, setup.kv_tokens, facts["exit_layer"], n_layers)
     for method, overrides in facts["methods"].items():
         rounds = _play(setup, method, overrides)

@@ -49,7 +49,7 @@ def _cap_gain(study: Study, temperature: str) -> list[Row]:
 def _run(setup: Setup, batch: int, variant: str, cap: bool) -> Run:
     overrides = (f"speculation.cap={str(cap).lower()}",)
     requests = None if batch > 1 else 4  # one alone may be lucky
-    return simulate(load_experiment(setup.options(batch, requests, speculation=variant, overrides=overrides)))
+    return simulate(load_experiment(setup.options(batch, requests, speculation=variant, set=overrides)))
 
 
 def _tokens_per_s(run: Run) -> float:

@@ -89,11 +89,11 @@ def _options(machine: str, batch: int, acceptance: str, policy: str, told: str |
     return RunOptions(
         hw=machine,
         trace=TARGET,
-        batch_size=batch,
+        batch=batch,
         speculation="off" if policy == "fixed_best" else policy,
         acceptance=acceptance,
-        drafting=DRAFTING,
-        overrides=(f"workload.lengths={lengths}", *((told,) if told else ())),
+        draft=DRAFTING,
+        set=(f"workload.lengths={lengths}", *((told,) if told else ())),
     )
 
 

@@ -22,8 +22,7 @@ def reproduce(study: Study) -> list[Row]:
 
 def options(ratio: float) -> Options:
     """Return the shipped policy for a machine's knee."""
-    made: Options = load_section("speculation", "sssd", [f"speculation.ratio={ratio}"]).options
-    return made
+    return load_section("speculation", "sssd", [f"speculation.ratio={ratio}"]).of(Options)
 
 
 def _table(study: Study) -> Row:

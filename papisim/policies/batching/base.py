@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar, Protocol
 
-from papisim.config.base import Spec
+from papisim.config.base import KindOptions
 
 
-class BatchingOptions(Spec):
+class BatchingOptions(KindOptions):
     """What every batching policy's options say."""
-
-    kind: str
 
 
 class Waiting(Protocol):

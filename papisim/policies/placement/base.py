@@ -10,15 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from papisim.config.base import Spec
+from papisim.config.base import KindOptions
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import Kernel, Linear
 
 
-class PlacementOptions(Spec):
+class PlacementOptions(KindOptions):
     """What every placement policy's options say."""
-
-    kind: str
 
     def devices(self) -> dict[str, str]:
         """Return the options that name a device, by field; each must run FC kernels in the system."""

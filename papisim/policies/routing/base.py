@@ -11,18 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from papisim.config.base import Count, Spec
+from papisim.config.experiment import RoutingSpec
 
 
-class RoutingOptions(Spec):
-    """What every routing policy's options say.
-
-    Attributes:
-        replicas: how many there are.
-    """
-
-    kind: str
-    replicas: Count = 1
+class RoutingOptions(RoutingSpec):
+    """What every routing policy's options say."""
 
 
 @dataclass(frozen=True, slots=True)

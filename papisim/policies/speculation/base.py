@@ -18,13 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from papisim.config.base import Spec
+from papisim.config.base import KindOptions
 
 
-class SpeculationOptions(Spec):
+class SpeculationOptions(KindOptions):
     """What every speculation policy's options say."""
-
-    kind: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,12 @@ def test_by_default_one_batch_of_the_workloads_requests_is_decoded_token_by_toke
 @pytest.mark.parametrize(
     ("options", "batch_size", "n_requests"),
     [
-        ({"batch_size": 8}, 8, 8),
-        ({"n_requests": 8}, 8, 8),
-        ({"batch_size": 4, "n_requests": 10}, 4, 10),
-        ({"overrides": ["workload.n_requests=5"]}, 5, 5),
-        ({"batch_size": 4, "overrides": ["workload.n_requests=5"]}, 4, 5),
-        ({"overrides": ["batching.batch_size=3"]}, 3, SHIPPED),
+        ({"batch": 8}, 8, 8),
+        ({"requests": 8}, 8, 8),
+        ({"batch": 4, "requests": 10}, 4, 10),
+        ({"set": ["workload.n_requests=5"]}, 5, 5),
+        ({"batch": 4, "set": ["workload.n_requests=5"]}, 4, 5),
+        ({"set": ["batching.batch_size=3"]}, 3, SHIPPED),
     ],
 )
 def test_how_many_requests_there_are_and_how_many_run_together(options, batch_size, n_requests):
@@ -44,7 +44,7 @@ def test_tlp_above_one_is_a_fixed_speculation_length(tlp, speculation):
 
 def test_each_override_reaches_its_section():
     experiment = load(
-        overrides=[
+        set=[
             "devices.gpu.count=8",
             "workload.lengths={kind: fixed, input_tokens: 7, output_tokens: 9}",
             "batching.batch_size=2",
@@ -76,7 +76,7 @@ def test_each_override_reaches_its_section():
 )
 def test_a_wrong_override_is_refused_in_the_words_it_was_given(override, said):
     with pytest.raises(PapisimError) as error:
-        load(overrides=[override])
+        load(set=[override])
     assert str(error.value).startswith(f"--set {override}: ")
     assert said in str(error.value)
 
@@ -102,10 +102,34 @@ def test_the_resolved_experiment_is_plain_and_tells_seed_and_fold_apart():
     assert load(seed=1).resolved() == first
 
 
-def test_how_files_were_found_is_noted(tmp_path, monkeypatch):
+def test_a_shipped_system_by_the_path_of_papis_artifact_is_noted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    notes = load(hw="configs/gpu_only.yaml", trace="t/llama7b", workload="w/general_qa.yaml").notes
-    assert [note.partition(" ")[0] for note in notes] == ["configs/gpu_only.yaml", "t/llama7b", "w/general_qa.yaml"]
+    (note,) = load(hw="configs/gpu_only.yaml").notes
+    assert note == "configs/gpu_only.yaml does not exist; using the shipped gpu_only"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"hw": "nowhere/gpu_only.yaml"}, "no hardware 'nowhere/gpu_only.yaml': .* is 'gpu_only', without folder"),
+        ({"hw": "gpu_only.yaml"}, "no hardware 'gpu_only.yaml'"),
+        ({"hw": "configs/gpu_onli.yaml"}, "did you mean 'gpu_only'"),
+        ({"trace": "t/llama7b"}, "no kernel trace 't/llama7b': .* is 'llama7b'"),
+        ({"workload": "configs/general_qa.yaml"}, "no workload 'configs/general_qa.yaml': .* is 'general_qa'"),
+        ({"speculation": "p/dsde.yaml"}, "no speculation policy 'p/dsde.yaml': .* is 'dsde'"),
+    ],
+)
+def test_a_path_that_does_not_exist_is_refused_with_the_shipped_name(options, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=said):
+        load(**options)
+
+
+def test_where_there_is_a_folder_configs_a_path_into_it_must_exist(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    with pytest.raises(InputError, match=r"no hardware 'configs/gpu_only\.yaml'"):
+        load(hw="configs/gpu_only.yaml")
 
 
 def test_a_workloads_sources_are_kept_and_required(tmp_path):

@@ -25,9 +25,9 @@ def test_a_row_has_the_figures_of_the_run_that_papisim_run_would_do(declare):
         options = RunOptions(
             hw="papi",
             trace="llama7b",
-            batch_size=row.inputs["batch"],
+            batch=row.inputs["batch"],
             placement=row.inputs["placement"],
-            overrides=[LENGTHS, f"devices.attn_pim.count={row.inputs['devices.attn_pim.count']}"],
+            set=[LENGTHS, f"devices.attn_pim.count={row.inputs['devices.attn_pim.count']}"],
         )
         expected = summarise(simulate(load_experiment(options)))
         for name in ("throughput_tokens_per_s", "energy_j", "tpot_p99_s", "makespan_s", "peak_kv_bytes"):

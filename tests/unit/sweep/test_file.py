@@ -16,7 +16,7 @@ def column(file, name):
 
 
 def test_every_option_of_a_run_can_be_declared():
-    assert set(OPTIONS.values()) == set(RunOptions.__dataclass_fields__) - {"overrides"}
+    assert set(OPTIONS) == set(RunOptions.model_fields) - {"set"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""The options of a run have one declaration, one name and one default in every place."""
+
+import inspect
+
+import click
+import pytest
+
+import papisim
+from papisim.cli.compare import command as compare
+from papisim.cli.explain import command as explain
+from papisim.cli.run import command as run
+from papisim.config.experiment import RunOptions
+from papisim.config.options import Option
+from papisim.sweep.grammar import OPTIONS, Sections
+
+FIELDS = sorted(RunOptions.model_fields)
+
+
+def flag(command: click.Command, name: str) -> click.Option:
+    wanted = f"--{name.replace('_', '-')}"
+    (found,) = (each for each in command.params if isinstance(each, click.Option) and wanted in each.opts)
+    return found
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_an_option_has_the_same_name_and_default_as_flag_as_parameter_and_in_the_file_of_a_sweep(name):
+    field = RunOptions.model_fields[name]
+    parameters = inspect.signature(papisim.run).parameters
+    assert name in parameters
+    assert Sections.model_fields["base"].annotation is RunOptions
+    assert name in OPTIONS or name == "set"
+    for command in (run, explain):
+        assert flag(command, name).name == name
+    shown = flag(run, name)
+    assert shown.required == field.is_required()
+    if field.is_required():
+        assert parameters[name].default is inspect.Parameter.empty
+    else:
+        assert parameters[name].default == field.default
+        given = run.make_context("run", ["--hw", "papi", "--trace", "llama7b"]).params
+        assert given[name] == field.default
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_compare_has_every_option_of_a_run(name):
+    assert flag(compare, name).multiple == (name in ("hw", "speculation", "set"))
+    assert name in inspect.signature(papisim.compare).parameters
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_option_is_explained_on_the_command_line_and_in_python(name):
+    option = Option.of(RunOptions.model_fields[name])
+    assert option.help.endswith(".")
+    assert option.help in (flag(run, name).help or "")
+    assert f"\n        {name}: " in inspect.cleandoc(papisim.run.__doc__ or "").replace("\n    ", "\n        ")
+
+
+def test_a_switch_is_a_bool_and_a_number_keeps_its_bound():
+    context = click.Context(run)
+    assert flag(run, "fold").type_cast_value(context, "off") is False
+    assert flag(run, "fast_forward").type_cast_value(context, "on") is True
+    for name, least in (("batch", 1), ("tlp", 1), ("replicas", 1), ("seed", 0)):
+        assert flag(run, name).type_cast_value(context, str(least)) == least
+        with pytest.raises(click.BadParameter):
+            flag(run, name).type_cast_value(context, str(least - 1))
+
+
+def test_a_former_name_is_no_present_one():
+    assert set(RunOptions.renamed).isdisjoint(RunOptions.model_fields)
+    assert set(RunOptions.renamed.values()) <= set(RunOptions.model_fields)
