@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ class Place:
 
     def __str__(self) -> str:
         position = [str(part) for part in (self.file, self.line, self.column) if part is not None]
-        return ": ".join([part for part in (":".join(position), self.field) if part])
+        return printable(": ".join([part for part in (":".join(position), self.field) if part]))
 
 
 class InputError(PapisimError):
@@ -64,7 +65,7 @@ class InputError(PapisimError):
         column: int | None = None,
         field: str | None = None,
     ) -> None:
-        self.message = message
+        self.message = message = shortened(printable(message))
         self.place = Place(file, line, column, field)
         super().__init__(message)
 
@@ -124,6 +125,30 @@ class CheckFailed(PapisimError):
     """A check that the user asked for did not pass."""
 
     exit_status = 1
+
+
+#: longer messages are cut in the middle: they quote what was found, whatever its length
+_LONGEST = 700
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """Return a text with its middle replaced by an ellipsis where it has more than ``longest`` characters."""
+    head, tail = longest * 2 // 3, longest // 3 - 1
+    return text if len(text) <= longest else f"{text[:head]}…{text[-tail:]}"
+
+
+def printable(text: str) -> str:
+    """Return a text whose control characters, surrogates and direction marks are written as escapes.
+
+    Text of a stranger's file then cannot move a terminal's cursor, set its title or hide part of a line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if _is_plain(letter) else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _is_plain(letter: str) -> bool:
+    return letter in "\n\u200d" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def one_or_all(errors: Sequence[InputError]) -> InputError | InputErrors:

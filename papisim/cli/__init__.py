@@ -5,17 +5,17 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import os
 import pkgutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from papisim import __version__
-from papisim.errors import PapisimError, did_you_mean
-
-INTERRUPTED = 130
+from papisim.cli._faults import STOPPING, ReaderGone, finish_streams, prepare_streams, stopped_by, stopping_on_sigterm
+from papisim.errors import did_you_mean
 
 
 class _Commands(click.Group):
@@ -47,6 +47,13 @@ class _Commands(click.Group):
             raise click.UsageError(f"no command '{args[0]}'; {did_you_mean(args[0], known)}", ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click itself would end a closed pipe with status 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+
 
 def _first_paragraph(name: str) -> str:
     """Return how the docstring of a command's function begins."""
@@ -77,21 +84,22 @@ def papisim() -> None:
     """
 
 
-def main() -> None:
-    """Run the command line; errors that are meant for users end with one message and their exit status."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; whatever stops a command ends with one message and its exit status.
+
+    Args:
+        arguments: those of the process if None.
+    """
+    with stopping_on_sigterm():
+        prepare_streams()
+        status = _run(arguments)
+        sys.exit(finish_streams(status))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run the command line and return its exit status."""
     try:
-        status = papisim.main(standalone_mode=False)
-        sys.stdout.flush()
-    except click.exceptions.Abort:
-        click.echo("papisim: interrupted", err=True)
-        status = INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except PapisimError as error:
-        click.echo(f"papisim: error: {error}", err=True)
-        status = error.exit_status
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    sys.exit(status if isinstance(status, int) else 0)
+        status = papisim.main(arguments, standalone_mode=False)
+    except STOPPING as error:
+        return stopped_by(error)
+    return status if isinstance(status, int) else 0

@@ -17,6 +17,7 @@ from papisim.catalog import Substituted
 from papisim.config.base import plain_type
 from papisim.config.experiment import RunOptions
 from papisim.config.options import Option
+from papisim.errors import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,7 +115,7 @@ def show_notes(notes: Iterable[str], *, quiet: bool) -> None:
     """Print notes on stderr, each once; if quiet, only those on files that were read in the place of others."""
     for note in dict.fromkeys(notes):
         if not quiet or isinstance(note, Substituted):
-            click.echo(f"papisim: note: {note}", err=True)
+            click.echo(f"papisim: note: {printable(note)}", err=True)
 
 
 def print_json(value: object) -> None:
@@ -134,10 +135,12 @@ def progress(n_requests: int | None, label: str, *, quiet: bool) -> Iterator[Cal
     if quiet or not sys.stderr.isatty():
         yield lambda ended, seconds: None
         return
-    from rich.console import Console  # noqa: PLC0415 - start-up time
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - start-up time
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    from papisim.report.console.console import console  # noqa: PLC0415
+
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=n_requests)
 
         def advance(ended: int, seconds: float) -> None:

@@ -40,13 +40,12 @@ _LINE_EVERY_S = 10.0
 @contextmanager
 def point_progress(total: int, label: str, *, quiet: bool) -> Iterator[Callable[[Counter[str]], None]]:
     """Show on stderr how many points are done, at what rate, and the time left; yields what to call with each result."""
-    from rich.console import Console  # noqa: PLC0415 - start-up time
+    from papisim.report.console.console import console  # noqa: PLC0415 - start-up time
 
-    console = Console(stderr=True)
     if quiet:
         yield lambda tally: None
-    elif console.is_terminal:
-        with _bar(console, total, label) as advance:
+    elif (terminal := console(stderr=True)).is_terminal:
+        with _bar(terminal, total, label) as advance:
             yield advance
     else:
         yield _Lines(total, label).advance
@@ -57,7 +56,13 @@ def _bar(console: object, total: int, label: str) -> Iterator[Callable[[Counter[
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     rate = TextColumn("{task.fields[rate]}")
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        rate,
+        TimeRemainingColumn(),
+    )
     start = time.monotonic()
     with Progress(*columns, console=console, transient=True) as bar:  # type: ignore[arg-type] # a console
         task = bar.add_task(label, total=total, rate="")
@@ -148,7 +153,7 @@ def _print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], 
     # what was found differs from point to point; the constraint that it misses does not
     reasons = frame["reason"].astype("str").str.replace(_FOUND, "", regex=True)
     for reason, count in reasons[frame["status"] != "ok"].value_counts().head(_MOST_REASONS).items():
-        console().print(f"{count:,} × {reason}", style="dim", markup=False)
+        console().print(f"{count:,} × {reason}", style="dim")
 
 
 def _cell(value: Any) -> str:

@@ -10,6 +10,7 @@ import click
 
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options
 from papisim.config.experiment import options_of
+from papisim.errors import printable
 from papisim.explain.explanation import explain
 from papisim.explain.scope import Scope
 from papisim.report.console.explanation import as_json, print_explanation
@@ -69,11 +70,13 @@ def command(
 @contextmanager
 def _watching(*, quiet: bool) -> Iterator[Callable[[str], None]]:
     """Show on stderr what is being simulated, when a person is looking."""
-    from rich.console import Console  # noqa: PLC0415 - start-up time
+    from rich.text import Text  # noqa: PLC0415 - start-up time
 
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+    from papisim.report.console.console import console  # noqa: PLC0415
+
+    terminal = console(stderr=True)
+    if quiet or not terminal.is_terminal:
         yield lambda what: None
         return
-    with console.status("simulating the run") as status:
-        yield lambda what: status.update(f"simulating {what}")
+    with terminal.status("simulating the run") as status:
+        yield lambda what: status.update(Text(f"simulating {printable(what)}"))

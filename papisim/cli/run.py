@@ -64,6 +64,8 @@ def command(
     """
     if timeline_window is not None and timeline_file is None:
         raise click.UsageError("--timeline-window needs --timeline FILE")
+    if out is not None and timeline_file is not None and timeline_file.resolve().is_relative_to(out.resolve()):
+        raise click.UsageError("--timeline FILE is in --out, which is replaced as a whole; choose a file outside")
     window = None if timeline_window is None else parse_window(timeline_window)
     experiment = load_experiment(options_of(**options))
     show_notes(experiment.notes, quiet=quiet)

@@ -73,7 +73,7 @@ def inspect(
 
 def _print(title: str, figures: dict[str, Any]) -> None:
     page = console()
-    page.print(f"[bold]{title}[/bold]")
+    page.print(title, style="bold")
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="cyan", no_wrap=True)
     facts.add_column()
@@ -82,10 +82,11 @@ def _print(title: str, figures: dict[str, Any]) -> None:
     page.print(facts)
     columns = [name for name in figures["input_tokens"] if name != "sum"]
     lengths = Table("tokens", *columns, box=None, pad_edge=False)
+    lengths.columns[0].style = "cyan"
     for column in lengths.columns[1:]:
         column.justify = "right"
     for label, name in (("input", "input_tokens"), ("output", "output_tokens")):
-        lengths.add_row(f"[cyan]{label}[/cyan]", *(f"{figures[name][column]:,.0f}" for column in columns))
+        lengths.add_row(label, *(f"{figures[name][column]:,.0f}" for column in columns))
     page.print(lengths)
 
 
@@ -186,20 +187,20 @@ def _tell(trace: PublicTrace, fetched: Fetched, source: str) -> None:
 
 def _list_public() -> None:
     table = Table("name", "what", "licence", "checksum known", box=None, pad_edge=False)
+    table.columns[0].style = "cyan"
     for name in catalog.shipped(Shelf.PUBLIC):
         trace = load_public(name)
-        table.add_row(f"[cyan]{name}[/cyan]", trace.description, trace.licence, "yes" if trace.sha256 else "no")
+        table.add_row(name, trace.description, trace.licence, "yes" if trace.sha256 else "no")
     console().print(table)
 
 
 @contextmanager
 def _download_bar(label: str, *, quiet: bool) -> Iterator[Progress]:
-    from rich.console import Console  # noqa: PLC0415 - start-up time
-    from rich.progress import BarColumn, DownloadColumn, TextColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, DownloadColumn, TextColumn  # noqa: PLC0415 - start-up time
     from rich.progress import Progress as Bars  # noqa: PLC0415
 
-    err = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    err = console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Bars(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as shown:
         task = shown.add_task(label, total=None)
         yield lambda n_bytes, total: shown.update(task, completed=n_bytes, total=total)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import islice
 from types import MappingProxyType
 
 from papisim.calibration import alpha
 from papisim.catalog import Shelf, find
+from papisim.children import pool
 from papisim.config.system import load_system
 from papisim.devices.base import DevicePool
 from papisim.ops.trace import KernelTrace, read_trace
@@ -125,12 +125,8 @@ class Lab:
         if self._processes == 1 or len(lots) < 2:  # noqa: PLR2004
             yield from map(run_jobs, lots)
             return
-        with ProcessPoolExecutor(min(self._processes, len(lots))) as pool:
-            try:
-                yield from pool.map(run_jobs, lots)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        with pool(min(self._processes, len(lots))) as processes:
+            yield from processes.map(run_jobs, lots)
 
 
 @cache

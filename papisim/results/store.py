@@ -35,11 +35,18 @@ def check_free(folder: Path, *, force: bool) -> None:
     Raises:
         InputError: the folder is not empty, is a file, is the current folder, or cannot be made.
     """
+    try:
+        _check_free(folder, force=force)
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, a loop of links, a NUL
+        raise InputError(f"--out {folder} cannot be made: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _check_free(folder: Path, *, force: bool) -> None:
     if folder.resolve() == Path.cwd():
         raise InputError(f"--out {folder} is the current folder, expected a folder for these results alone")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder} is a file, expected a folder")
-    parent = next(parent for parent in folder.absolute().parents if parent.exists())
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"--out {folder} is {'a file' if folder.exists() else 'a broken link'}, expected a folder")
+    parent = next(parent for parent in (*folder.absolute().parents, Path("/")) if parent.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"--out {folder} cannot be made in {parent}")
     if folder.is_dir() and any(folder.iterdir()):
@@ -59,6 +66,8 @@ def check_file(path: Path, *, force: bool) -> None:
         raise InputError("is a folder, expected a file to write", file=str(path))
     if path.exists() and not force:
         raise InputError("is already there; choose another file or add --force", file=str(path))
+    if path.is_symlink() and not path.exists():
+        raise InputError("is a broken link, expected a file to write", file=str(path))
     parent = path.absolute().parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"cannot be made in {parent}", file=str(path))
@@ -131,7 +140,7 @@ def write_folder(
         InputError: the folder may not be replaced or cannot be made.
     """
     check_free(folder, force=force)
-    folder = folder.absolute()
+    folder = folder.resolve()  # what a link leads to is replaced, not the link
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -144,12 +153,19 @@ def write_folder(
             _write_json(fresh / "summary.json", summary)
         _write_json(fresh / MANIFEST, manifest)
         fresh.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(fresh, folder)
+        _put(fresh, folder)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+
+
+def _put(fresh: Path, folder: Path) -> None:
+    """Let a complete folder take the place of another, which goes only when the new one is there."""
+    old = fresh.with_name(f"{fresh.name}-old")
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def manifest_head(kind: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from papisim.sweep.file import Search, SweepFile
 from papisim.sweep.pareto import as_losses, best, front
 from papisim.sweep.preflight import check_space
 from papisim.sweep.resolve import Resolver
-from papisim.sweep.run import make_room, name_of_run
+from papisim.sweep.run import name_of_run, room
 from papisim.sweep.space import Axis, Interval, Sampling, Values, as_cell, chosen, is_number, sampled
 from papisim.sweep.store import Cells, Form
 from papisim.sweep.workers import Job, Progress, Tally, Workers, chunks
@@ -89,19 +89,21 @@ def optimise(
     """
     search = check_search(file)
     store.check_form(form)
-    make_room(folder, resume=resume, force=force)
-    manifest = {**manifest_head("optimise"), "sweep": file.document.data, "inputs": file.inputs()}
-    store.write_json(folder / store.MANIFEST, manifest)
-    with _quiet():
-        study = _open(file, search, folder, storage)
-        if warm_start is not None:
-            _warm(study, file, search, folder, warm_start)
-        loop = _Loop(file, search, study, workers, folder, shared=storage is not None, progress=progress)
-        loop.until(trials or search.settings.trials)
-    frame, found = _write(folder, form, file, search, study)
-    store.drop_parts(folder, loop.run)
-    tally = Counter(frame["status"])
-    store.write_json(folder / store.MANIFEST, {**manifest, "rows": dict(sorted(tally.items())), "front": len(found)})
+    with room(folder, resume=resume, force=force, shared=storage is not None):
+        manifest = {**manifest_head("optimise"), "sweep": file.document.data, "inputs": file.inputs()}
+        store.write_json(folder / store.MANIFEST, manifest)
+        with _quiet():
+            study = _open(file, search, folder, storage)
+            if warm_start is not None:
+                _warm(study, file, search, folder, warm_start)
+            loop = _Loop(file, search, study, workers, folder, shared=storage is not None, progress=progress)
+            loop.until(trials or search.settings.trials)
+        frame, found = _write(folder, form, file, search, study)
+        store.drop_parts(folder, loop.run)
+        tally = Counter(frame["status"])
+        store.write_json(
+            folder / store.MANIFEST, {**manifest, "rows": dict(sorted(tally.items())), "front": len(found)}
+        )
     return Optimised(frame, found, tally)
 
 

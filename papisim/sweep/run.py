@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from papisim.errors import InputError
+from papisim.results.lock import only_writer
 from papisim.results.store import check_free, manifest_head
 from papisim.sweep.file import SweepFile
 from papisim.sweep.resolve import Resolver
 from papisim.sweep.space import Values, grid, sampled
-from papisim.sweep.store import MANIFEST, Form, check_form, collect, prepare, write_json
+from papisim.sweep.store import MANIFEST, Form, check_form, clear, collect, prepare, write_json
 from papisim.sweep.workers import Job, Progress, Tally, Workers, chunks
 
 if TYPE_CHECKING:
@@ -70,39 +71,48 @@ def sweep(
     """
     check_form(form)
     values = points(file)
-    make_room(folder, resume=resume, force=force)
-    run = name_of_run()
-    manifest = {
-        **manifest_head("sweep"),
-        "sweep": file.document.data,
-        "inputs": file.inputs(),
-        "n_points": len(values),
-    }
-    write_json(folder / MANIFEST, manifest)
-    job = Job(file, folder.absolute(), run, form, resume)
-    tally: Tally = Counter()
-    with closing(workers.map(job, chunks(run, list(enumerate(values)), workers.count), progress)) as done:
-        for part in done:
-            tally += part
-    frame = collect(folder, run, len(values), form, [*file.inputs(), *file.columns])
-    write_json(folder / MANIFEST, {**manifest, "rows": dict(sorted(tally.items()))})
+    with room(folder, resume=resume, force=force):
+        run = name_of_run()
+        manifest = {
+            **manifest_head("sweep"),
+            "sweep": file.document.data,
+            "inputs": file.inputs(),
+            "n_points": len(values),
+        }
+        write_json(folder / MANIFEST, manifest)
+        job = Job(file, folder.absolute(), run, form, resume)
+        tally: Tally = Counter()
+        with closing(workers.map(job, chunks(run, list(enumerate(values)), workers.count), progress)) as done:
+            for part in done:
+                tally += part
+        frame = collect(folder, run, len(values), form, [*file.inputs(), *file.columns])
+        write_json(folder / MANIFEST, {**manifest, "rows": dict(sorted(tally.items()))})
     return Swept(frame, tally)
 
 
-def make_room(folder: Path, *, resume: bool, force: bool) -> None:
-    """Make the folder of a sweep or search, replace what is there if told to, or check that it can be gone on with.
+@contextmanager
+def room(folder: Path, *, resume: bool, force: bool, shared: bool = False) -> Iterator[None]:
+    """Make the folder of a sweep or search, replace what is there if told to, and hold it while the block writes.
+
+    Args:
+        folder: where results go.
+        resume: go on with what is there.
+        force: replace what is there.
+        shared: other processes may write there at the same time.
 
     Raises:
-        InputError: it is not free, cannot be made, or holds nothing that can be resumed.
+        InputError: the folder is not free, cannot be made, is being written by another process, or holds nothing to resume.
     """
     there = folder.is_dir() and any(folder.iterdir())
     if resume and there and not (folder / MANIFEST).is_file():
         raise InputError(f"--out {folder} holds no results of a sweep; nothing can be resumed there")
     if not resume:
         check_free(folder, force=force)
-        if there:
-            shutil.rmtree(folder)
     prepare(folder)
+    with nullcontext() if shared else only_writer(folder):
+        if there and not resume:
+            clear(folder)
+        yield
 
 
 def name_of_run() -> str:

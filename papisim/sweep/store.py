@@ -98,8 +98,18 @@ def prepare(folder: Path) -> None:
     """
     try:
         (folder / PARTS).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {folder} cannot be made: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"--out {folder} cannot be made: {getattr(error, 'strerror', None) or error}") from None
+
+
+def clear(folder: Path) -> None:
+    """Remove the results in a folder, and leave it as :func:`prepare` does."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    prepare(folder)
 
 
 class Memory:

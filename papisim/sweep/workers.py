@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
-import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from papisim import __version__
+from papisim.children import pool
 from papisim.errors import InputError, PapisimError
 from papisim.sweep.evaluate import Evaluator, Recall, forget
 from papisim.sweep.file import SweepFile
@@ -148,9 +148,8 @@ class Processes:
         self.count = count
 
     def __enter__(self) -> Self:
-        self._others = set(multiprocessing.active_children())
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(self.count, context, _leave_interrupts_to_the_parent)
+        self._block = ExitStack()
+        self._pool = self._block.enter_context(pool(self.count, "spawn"))
         return self
 
     def map(self, job: Job, chunks: Sequence[Chunk], progress: Progress) -> Generator[Tally, None, None]:
@@ -166,15 +165,8 @@ class Processes:
             ) from None
 
     def __exit__(self, *_: object) -> None:
-        """End the processes, whatever they are at."""
-        ours = set(multiprocessing.active_children()) - self._others
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in ours:
-            process.kill()
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """End the processes, whatever they are computing."""
+        self._block.close()
 
 
 def n_cpus() -> int:

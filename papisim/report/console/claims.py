@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from papisim.report.console.console import console
 
@@ -19,11 +20,10 @@ def print_claims(rows: list[dict[str, Any]]) -> None:
     for name in ("claimed", "simulated", "error"):
         next(column for column in table.columns if column.header == name).justify = "right"
     for row in rows:
-        style = STYLES[row["verdict"]]
         error = "" if row["relative_error"] is None else f"{100 * row['relative_error']:+.0f} %"
         cells = (row["claim"], shown(row["claimed"]), shown(row["simulated"]), error)
-        table.add_row(row["system"], *cells, f"[{style}]{row['verdict'].value}[/{style}]")
-        table.add_row("", f"[dim]{row['reason']}[/dim]", end_section=True)
+        table.add_row(row["system"], *cells, Text(row["verdict"].value, STYLES[row["verdict"]]))
+        table.add_row("", Text(row["reason"], "dim"), end_section=True)
     page.print(table)
     counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in STYLES}
     page.print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()), style="bold")

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
+from rich.text import Text
+
+from papisim.errors import printable
 
 #: columns when nobody's terminal says how many there are, as in a pipe or a file
 _PIPE_WIDTH = 120
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def console() -> Console:
-    """Return a console on stdout, as wide as the terminal."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+class PlainConsole(Console):
+    """A console that prints text as it is: brackets are no markup, and control characters are written as escapes.
+
+    Styles are given by arguments or by :class:`rich.text.Text`, never inside a text: names and descriptions come from files.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text as rich prints it."""
+        return super().render_str(printable(text), **options | {"markup": False, "emoji": False})
+
+    def on_broken_pipe(self) -> None:
+        """Leave a closed pipe to the command line; rich would end the process with status 1."""
+        raise BrokenPipeError
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console as wide as the terminal or as ``COLUMNS`` says; notes and progress go to ``stderr``."""
+    piped = not (sys.stderr if stderr else sys.stdout).isatty() and "COLUMNS" not in os.environ
+    return PlainConsole(highlight=False, stderr=stderr, width=_PIPE_WIDTH if piped else None)
 
 
 def bars(values: Sequence[float]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from papisim.report.console.console import console
 
@@ -39,12 +40,16 @@ def print_interpretation(
         if best is not None:
             differs = {choice: taken for choice, taken in best["reading"].items() if taken != physical[choice]}
             page.print(
-                f"\n[bold]{title}[/bold]: score {best['score']:.3f}, {best['read_off']:.3f} with numbers read off"
+                Text.assemble(
+                    "\n",
+                    (title, "bold"),
+                    f": score {best['score']:.3f}, {best['read_off']:.3f} with numbers read off",
+                )
             )
             page.print("  " + (", ".join(f"{choice} = {taken}" for choice, taken in differs.items()) or "physical"))
-    page.print("\n[bold]numbers that no reading reaches[/bold]")
+    page.print("\nnumbers that no reading reaches", style="bold")
     page.print(_unreached([each for each in ranges if not each["reached"]]))
-    page.print("\n[bold]what each alternative does, over the physical one, all else averaged[/bold]")
+    page.print("\nwhat each alternative does, over the physical one, all else averaged", style="bold")
     page.print(_effects(effects))
 
 

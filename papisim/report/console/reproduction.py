@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.table import Table
+from rich.text import Text
 
 from papisim.report.console.claims import STYLES, shown
 from papisim.report.console.console import console
@@ -37,9 +38,9 @@ def print_figures(stance: str, figures: Iterable[Shown], scores: Mapping[str, fl
     page = console()
     page.print(f"stance: {stance}", style="bold")
     for figure in figures:
-        page.print(f"\n[bold]{figure.name}[/bold]  {figure.title}")
+        page.print(Text.assemble("\n", (figure.name, "bold"), f"  {figure.title}"))
         page.print(_table(figure))
-        page.print(f"  [dim]assumed: {'; '.join(figure.assumed)}[/dim]")
+        page.print(f"  assumed: {'; '.join(figure.assumed)}", style="dim")
     page.print()
     for name, value in scores.items():
         page.print(
@@ -53,8 +54,7 @@ def _table(figure: Shown) -> Table:
     for column in table.columns[1:4]:
         column.justify = "right"
     for row in figure.rows:
-        style = STYLES[row["verdict"]]
-        cells = [row["claim"], *_numbers(row), f"[{style}]{row['verdict'].value}[/{style}]"]
+        cells = [row["claim"], *_numbers(row), Text(row["verdict"].value, STYLES[row["verdict"]])]
         table.add_row(*cells, *([figure.moved.get(row["claim"], "")] if figure.moved else []))
     return table
 

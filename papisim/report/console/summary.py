@@ -25,7 +25,8 @@ def print_run(run: Run) -> None:
     """Print a run's figures on stdout."""
     page = console()
     summary = summarise(run)
-    page.print(f"[bold]{summary['system']}[/bold] · {summary['trace']} · {summary['workload']}")
+    page.print(summary["system"], style="bold", end="")
+    page.print(f" · {summary['trace']} · {summary['workload']}")
     page.print(f"{run.experiment.system.spec.description}", style="dim")
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="cyan", no_wrap=True)

@@ -1,0 +1,51 @@
+"""Text of users on the console: printed as it is, whatever it holds."""
+
+import pytest
+from rich.table import Table
+
+from papisim.errors import InputError, printable
+from papisim.report.console.console import console
+
+
+@pytest.mark.parametrize("text", ["[/x]", "n[red].yaml", "[bold]loud[/bold]", ":boom:", "[link=http://x]y[/link]"])
+def test_brackets_are_no_markup(capsys, text):
+    table = Table(text, title=text, box=None)
+    table.add_row(text)
+    console().print(table)
+    console().print(text, style="bold")
+    assert capsys.readouterr().out.count(text) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("a\rb", "a\\rb"),
+        ("\u202edlrow", "\\u202edlrow"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\udcff", "\\udcff"),
+    ],
+)
+def test_control_characters_are_written_as_escapes(capsys, text, shown):
+    console().print(text)
+    assert capsys.readouterr().out == shown + "\n"
+    assert str(InputError(text, file=text, field=text)) == f"{shown}: {shown}: {shown}"
+
+
+def test_plain_text_in_any_language_stays():
+    for text in ("α = 28 · µs", "日本語", "two\nlines", "👩\u200d🔬"):
+        assert printable(text) == text
+
+
+def test_a_message_never_repeats_all_of_a_long_input():
+    message = InputError("found '" + "x" * 100_000 + "', expected a number").message
+    assert len(message) <= 700
+    assert message.startswith("found 'xxx")
+    assert message.endswith("x', expected a number")
+
+
+def test_a_console_is_as_wide_as_columns_says(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert console().width == 40
+    monkeypatch.delenv("COLUMNS")
+    assert console().width == 120
