@@ -18,15 +18,12 @@ from papisim.config.sections import SECTIONS
 from papisim.config.sources import bibliography
 from papisim.config.system import SystemSpec
 from papisim.config.yaml import load_yaml
+from papisim.kinds.families import family
 
 REFERENCE = Path(__file__).parent / "reference"
 
-#: packages whose kinds an experiment names, by the section of the file that names them
-KINDS = {
-    **{section: described.package for section, described in SECTIONS.items()},
-    "placement": "papisim.policies.placement",
-    "batching": "papisim.policies.batching",
-}
+#: families whose kinds an experiment names
+FAMILIES = sorted((*SECTIONS, "placement"))
 
 
 def write() -> None:
@@ -69,12 +66,12 @@ def files() -> Iterator[str]:
     yield "A field's suffix is its unit; values may be written with units (`3.35 TB/s`). Unknown fields are refused.\n"
     yield "## A system\n"
     yield from _fields(SystemSpec)
-    for section, package in sorted(KINDS.items()):
+    for section in FAMILIES:
         yield f"\n## `{section}`\n"
-        for kind in catalog.kinds(package):
-            module = catalog.load_kind(package, kind)
-            yield f"\n### kind `{kind}`\n\n{inspect.cleandoc(module.__doc__ or '').partition(chr(10))[0]}\n"
-            yield from _fields(module.Options)
+        for name in family(section).own():
+            kind = family(section).load(name)
+            yield f"\n### kind `{name}`\n\n{kind.summary}\n"
+            yield from _fields(kind.options)
 
 
 def _fields(spec: type[Spec]) -> Iterator[str]:

@@ -1,22 +1,16 @@
-"""The directory is the registry: which files and kinds there are, and how a name becomes one of them.
+"""The directory is the registry: which shipped files there are, and how a name becomes one of them.
 
 There is no list to keep. A system is a file in ``hwconfigs/``, a device part one in ``hwconfigs/devices/``, a
 kernel trace a folder in ``traces/kernels/``, a request trace a file in ``traces/requests/``, an acceptance
-process one in ``traces/acceptance/``, the signals it shows one in ``traces/signals/``, policies in ``hwconfigs/``; a kind of device or policy
-is a module in its package.
+process one in ``traces/acceptance/``, the signals it shows one in ``traces/signals/``, policies in
+``hwconfigs/policies/``. Kinds, which are code, are :mod:`papisim.kinds`.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import pkgutil
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from papisim.errors import InputError, did_you_mean
 
@@ -128,39 +122,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a name longer than file systems take is no file
         return False
-
-
-def kinds(package: str) -> list[str]:
-    """Return the kinds in a package: its modules that define ``Part`` (devices), ``detect`` (trace formats) or ``Options`` (all others)."""
-    module = importlib.import_module(package)
-    names = [info.name for info in pkgutil.iter_modules(module.__path__) if not info.name.startswith("_")]
-    return sorted(name for name in names if _is_kind(importlib.import_module(f"{package}.{name}")))
-
-
-@cache
-def is_kind(package: str, name: str) -> bool:
-    """Tell whether a package has a kind of that name, without importing its others."""
-    if not name.isidentifier() or importlib.util.find_spec(f"{package}.{name}") is None:
-        return False
-    return _is_kind(importlib.import_module(f"{package}.{name}"))
-
-
-def load_kind(package: str, kind: str) -> ModuleType:
-    """Import the module of a kind (``load_kind('papisim.policies.placement', 'papi')``).
-
-    Raises:
-        InputError: there is no such kind; the message has the nearest name.
-    """
-    if is_kind(package, kind):
-        return importlib.import_module(f"{package}.{kind}")
-    noun = package.rpartition(".")[2]
-    raise InputError(f"unknown kind '{kind}' of {noun}; {did_you_mean(kind, kinds(package))}")
-
-
-def build_kind(package: str, name: str, options: Any, *arguments: Any) -> Any:
-    """Make what a kind's module calls ``name`` from options that say the kind."""
-    return getattr(load_kind(package, options.kind), name)(options, *arguments)
-
-
-def _is_kind(module: ModuleType) -> bool:
-    return any(hasattr(module, name) for name in ("Part", "detect", "Options"))

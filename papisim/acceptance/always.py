@@ -6,6 +6,7 @@ from typing import Literal
 
 from papisim.acceptance.base import AcceptanceOptions, Outcome, Proposal, Tree
 from papisim.errors import InputError
+from papisim.kinds import Example
 
 
 class Options(AcceptanceOptions):
@@ -13,6 +14,9 @@ class Options(AcceptanceOptions):
 
     kind: Literal["always"]
     signals: None = None
+
+
+EXAMPLE = Example()
 
 
 class Acceptance:

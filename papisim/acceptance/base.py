@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from papisim.acceptance.signals import SignalOptions
+from papisim.catalog import Shelf
 from papisim.config.base import KindOptions
+from papisim.kinds.family import Family
 
 #: a static draft tree: each node as the ranks on its path from the root, ``(0,)`` the draft's first choice, ``(0, 1)`` the
 #: second choice after it; a node's parent is in the tree too
@@ -31,7 +33,6 @@ class AcceptanceOptions(KindOptions):
     """What every acceptance file says.
 
     Attributes:
-        kind: the process.
         signals: how the signals are drawn; without them a sequence has none (its tuples are empty).
     """
 
@@ -117,3 +118,17 @@ class AcceptanceProcess(Protocol):
 
     def start(self, request_id: int) -> Sequence:
         """Return a request's sequence, from its first round."""
+
+
+ACCEPTANCE: Family[AcceptanceOptions, AcceptanceProcess] = Family(
+    name="acceptance",
+    noun="acceptance process",
+    plural="acceptance kinds",
+    package="papisim.acceptance",
+    thing="Acceptance",
+    base=AcceptanceOptions,
+    contract=AcceptanceProcess,
+    arguments=("options", "seed"),
+    shelf=Shelf.ACCEPTANCE,
+    schema="papisim/acceptance/1",
+)

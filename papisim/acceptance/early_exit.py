@@ -27,6 +27,7 @@ from papisim.acceptance.chain import first_choices
 from papisim.acceptance.thresholds import threshold
 from papisim.config.base import NonNegative, Positive, Spec
 from papisim.errors import InputError
+from papisim.kinds import Example
 from papisim.streams import stream
 
 _WIDTH = 20  # positions of a round: more than any policy drafts
@@ -81,6 +82,11 @@ class Options(AcceptanceOptions):
         """Return logit α of layers 1 … n_layers − 1."""
         table = [math.log(alpha / (1 - alpha)) for alpha in self.acceptance]
         return np.interp(np.arange(1, self.n_layers), self.layers, table)
+
+
+EXAMPLE = Example(
+    "layerskip_llama3_8b", beside={"trace": "llama3-8b", "speculation": "layerskip", "drafting": "early_exit"}
+)
 
 
 class Acceptance:

@@ -25,6 +25,7 @@ from papisim.acceptance.base import AcceptanceOptions
 from papisim.acceptance.chain import ChainSequence
 from papisim.acceptance.draws import normals
 from papisim.config.base import Spec
+from papisim.kinds import Example
 from papisim.streams import stream
 
 _NORMAL = NormalDist()
@@ -74,6 +75,15 @@ class Options(AcceptanceOptions):
     conditional: Annotated[list[Conditional], Field(min_length=1)]
     level: Level
     state: State
+
+
+EXAMPLE = Example(
+    {
+        "conditional": [0.8, 0.6],
+        "level": {"probabilities": [0, 1], "log_odds": [-1, 1]},
+        "state": {"share": 0.5, "memory": 0.9},
+    }
+)
 
 
 class Acceptance:

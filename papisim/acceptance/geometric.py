@@ -13,6 +13,7 @@ from pydantic import Field
 from papisim.acceptance.base import AcceptanceOptions
 from papisim.acceptance.chain import ChainSequence
 from papisim.acceptance.draws import uniforms
+from papisim.kinds import Example
 
 
 class Options(AcceptanceOptions):
@@ -20,6 +21,9 @@ class Options(AcceptanceOptions):
 
     kind: Literal["geometric"]
     alpha: Annotated[float, Field(ge=0, le=1)]
+
+
+EXAMPLE = Example({"alpha": 0.7})
 
 
 class Acceptance:

@@ -13,6 +13,7 @@ from papisim.acceptance.base import AcceptanceOptions
 from papisim.acceptance.chain import ChainSequence
 from papisim.acceptance.draws import uniforms
 from papisim.config.base import Fraction
+from papisim.kinds import Example
 
 
 class Options(AcceptanceOptions):
@@ -25,6 +26,9 @@ class Options(AcceptanceOptions):
     def survival(self, position: int) -> float:
         """Return the probability that at least ``position`` tokens are accepted."""
         return float(self.c * (position**self.gamma - (position - 1) ** self.gamma))
+
+
+EXAMPLE = Example({"c": 0.9, "gamma": 0.548})
 
 
 class Acceptance:

@@ -21,6 +21,7 @@ from papisim.acceptance.chain import ChainSequence
 from papisim.acceptance.log import Turn, read_log
 from papisim.config.base import Count, Name
 from papisim.errors import InputError, did_you_mean
+from papisim.kinds import Example
 from papisim.streams import stream
 
 
@@ -44,6 +45,12 @@ class Options(AcceptanceOptions):
     max_steps: Annotated[Count, Field(strict=True)] | None = None
     order: Literal["listed", "shuffled"] = "shuffled"
     longer: Literal["cap", "refuse"] = "cap"
+
+
+EXAMPLE = Example(
+    {"log": "log.jsonl", "source": "chat"},
+    files={"log.jsonl": '{"source": "chat", "draft_len": 12, "accepted": [3, 0, 7, 2, 12, 1, 4, 0]}\n' * 4},
+)
 
 
 class Acceptance:

@@ -19,6 +19,7 @@ from papisim.acceptance.base import AcceptanceOptions, Outcome, Tree
 from papisim.acceptance.chain import ChainSequence
 from papisim.acceptance.draws import uniforms
 from papisim.errors import InputError
+from papisim.kinds import Example
 
 _WRONG = -1
 
@@ -51,6 +52,9 @@ class Options(AcceptanceOptions):
             ranks = self.hit[min(depth, len(self.hit) - 1)]
             product *= ranks[rank] if rank < len(ranks) else 0.0
         return product
+
+
+EXAMPLE = Example({"hit": [[0.6, 0.2, 0.1], [0.5, 0.3]]})
 
 
 class Acceptance:

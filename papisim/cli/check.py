@@ -15,6 +15,7 @@ from papisim.config.sections import SECTIONS, load_section
 from papisim.config.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
 from papisim.config.yaml import load_yaml
 from papisim.errors import DoesNotFit, InputError, InputErrors, did_you_mean, one_or_all
+from papisim.kinds.families import family
 from papisim.ops.trace import SCHEMA as TRACE_SCHEMA
 from papisim.ops.trace import read_trace
 from papisim.sweep.file import SCHEMA as SWEEP_SCHEMA
@@ -38,7 +39,7 @@ _READERS: dict[str, Callable[[str], object]] = {
     SIGNALS_SCHEMA: load_signals,
     PUBLIC_SCHEMA: load_public,
     SWEEP_SCHEMA: _check_sweep,
-    **{section.schema: partial(load_section, name) for name, section in SECTIONS.items()},
+    **{family(name).schema: partial(load_section, name) for name in SECTIONS},
 }
 
 

@@ -9,6 +9,7 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.cli._options import format_option, print_json
 from papisim.config.yaml import load_yaml
+from papisim.kinds.families import families
 from papisim.ops.trace import read_trace
 from papisim.report.console.console import console
 
@@ -23,17 +24,6 @@ _SHELVES = {
     "batching": Shelf.BATCHING,
     "speculation": Shelf.SPECULATION,
     "drafting": Shelf.DRAFTING,
-}
-_KINDS = {
-    "placement policies": "papisim.policies.placement",
-    "batching policies": "papisim.policies.batching",
-    "routing policies": "papisim.policies.routing",
-    "speculation policies": "papisim.policies.speculation",
-    "device kinds": "papisim.devices",
-    "workload kinds": "papisim.workloads",
-    "request trace formats": "papisim.workloads.formats",
-    "acceptance kinds": "papisim.acceptance",
-    "draft sources": "papisim.engine.drafting",
 }
 _CHOICES = [*_SHELVES, "kinds"]
 
@@ -64,7 +54,7 @@ def command(what: str | None, output: str) -> None:
 
 def _entries(what: str) -> dict[str, str]:
     if what == "kinds":
-        return {title: ", ".join(catalog.kinds(package)) for title, package in _KINDS.items()}
+        return {each.plural: ", ".join(each.names()) for each in families()}
     shelf = _SHELVES[what]
     if shelf is Shelf.TRACE:
         return {name: _describe_trace(name) for name in catalog.shipped(shelf)}

@@ -17,6 +17,7 @@ from papisim.config.sections import load_section
 from papisim.config.sources import bibliography
 from papisim.report.console.console import bars, console
 from papisim.workloads import replay
+from papisim.workloads.base import WORKLOAD
 from papisim.workloads.describe import describe, tabulate
 from papisim.workloads.traces.fetch import Fetched, Progress, cache_folder, fetch
 from papisim.workloads.traces.public import PublicTrace, load_public
@@ -59,7 +60,7 @@ def inspect(
     if isinstance(section.options, replay.Options):
         table = replay.select(section.options, seed)
     else:
-        source = catalog.load_kind("papisim.workloads", section.kind).Workload(section.options, seed)
+        source = WORKLOAD.build(section.options, seed)
         table = tabulate(source, section.kind)
     figures = describe(table, tpot_ms / 1000)
     if output == "json":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -43,13 +43,17 @@ class Spec(BaseModel):
 
 
 class KindOptions(Spec):
-    """The options of a kind of policy, workload or process.
+    """Options of a kind: of a policy, a device, a draft source.
 
     Attributes:
-        kind: the name of the kind.
+        kind: name of the kind, or reference to it (see :mod:`papisim.kinds`).
     """
 
     kind: str
+
+    def settled(self) -> tuple[Self, tuple[str, ...]]:
+        """Return the options with what only files that they name can tell, and notes on those files."""
+        return self, ()
 
 
 SpecT = TypeVar("SpecT", bound=BaseModel)

@@ -13,13 +13,15 @@ from pydantic import Field, PlainValidator, model_validator
 from papisim import catalog
 from papisim.catalog import Found, Shelf
 from papisim.config.base import Count, Fraction, KindOptions, Name, NonNegative, Positive, Spec, parse, shown
-from papisim.config.options import Choice, Option, present_names
+from papisim.config.kinds import outside_code, parse_options
+from papisim.config.options import Choice, Named, Option, present_names
 from papisim.config.quantisation import QuantisationSpec
-from papisim.config.sections import SECTIONS, SectionFile, kind_of, load_section, override_section, parse_kind
+from papisim.config.sections import SECTIONS, SectionFile, kind_of, load_section, override_section
 from papisim.config.sources import Source
 from papisim.config.system import System, load_system
 from papisim.config.yaml import Assignment, Document, Override, as_assignment
 from papisim.errors import InputError, did_you_mean
+from papisim.kinds.families import family
 
 
 class VerificationSpec(Spec):
@@ -194,7 +196,18 @@ class Experiment:
             "fold": self.fold,
             "fast_forward": self.fast_forward,
             "metrics": self.metrics,
+            **({"code": code} if (code := outside_code(self._kinds())) else {}),
         }
+
+    def _kinds(self) -> dict[str, tuple[str, str]]:
+        """Return the family and the kind of everything that is of one, by the place where the kind is named."""
+        sections = {name: (name, getattr(self, name).kind) for name in (*SECTIONS, "routing")}
+        parts = {
+            f"devices.{name}.part": ("device", self.system.parts[name].kind) for name in self.system.spec.devices
+        }
+        format_ = getattr(self.workload, "format", None)
+        formats = {"workload.format": ("format", format_)} if isinstance(format_, str) else {}
+        return {**sections, **parts, **formats, "placement": ("placement", self.system.placement.kind)}
 
 
 @cache
@@ -275,11 +288,11 @@ class RunOptions(Spec):
         ),
     ] = None
     replicas: Annotated[Count, Option("Equal machines side by side.")] = 1
-    router: Annotated[Name, Option("Routing policy over replicas: round_robin, least_loaded, kv_aware.", "KIND")] = (
+    router: Annotated[Named, Option("Routing policy over replicas: round_robin, least_loaded, kv_aware.", "KIND")] = (
         "round_robin"
     )
     placement: Annotated[
-        Name | None,
+        Named | None,
         Option("Placement of FC kernels: papi, cheapest, pinned:DEVICE.", "KIND[:DEVICE]", default="the machine's"),
     ] = None
     set: Annotated[
@@ -365,7 +378,7 @@ def _load_inline(name: str, options: RunOptions, overrides: Sequence[Override]) 
     """Read a section that assignments alone describe."""
     if name == "routing":
         chosen = {"kind": options.router, "replicas": options.replicas}
-        return parse_kind(_inline(name, chosen, overrides), "papisim.policies.routing")
+        return parse_options(_inline(name, chosen, overrides), "routing")
     return parse(section_types()[name], _inline(name, {}, overrides))
 
 
@@ -390,7 +403,7 @@ def _load_batching(options: RunOptions, workload: SectionFile, overrides: Sequen
 
 def _size_field(kind: str) -> str:
     """Return the field of a batching policy that has the number of requests in a batch."""
-    options = catalog.load_kind(SECTIONS["batching"].package, kind).Options
+    options = family("batching").load(kind).options
     return "batch_size" if "batch_size" in options.model_fields else "max_batch"
 
 

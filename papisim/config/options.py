@@ -9,12 +9,13 @@ from functools import wraps
 from inspect import signature
 from typing import Annotated, Any, ParamSpec, TypeVar
 
-from pydantic import PlainValidator
+from pydantic import BeforeValidator, PlainValidator
 from pydantic.fields import FieldInfo
 
 from papisim.catalog import Shelf
-from papisim.config.base import KindOptions, shown
+from papisim.config.base import KindOptions, Name, shown
 from papisim.errors import did_you_mean
+from papisim.kinds import outside
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,7 +53,12 @@ class Option:
         raise TypeError(f"a field {field!r} of options has no description")
 
 
+def _read_named(value: object) -> object:
+    return outside.reference_to(value) if isinstance(value, type) else value
+
+
 def _read_choice(value: object) -> object:
+    value = _read_named(value)
     if isinstance(value, KindOptions) or (isinstance(value, str) and value):
         return value
     if isinstance(value, Mapping):
@@ -62,7 +68,9 @@ def _read_choice(value: object) -> object:
     raise ValueError(f"found {shown(value)}, expected a name, a file, or a mapping with a 'kind'")
 
 
-#: a section of an experiment: a shipped name, a file, a kind, or the options themselves
+#: a kind by its name, by a reference to code from outside, or, in Python, as the class itself
+Named = Annotated[Name, BeforeValidator(_read_named)]
+#: a section of an experiment: a shipped name, a file, a kind as :data:`Named`, or the options themselves
 Choice = Annotated[str | Mapping[str, Any] | KindOptions, PlainValidator(_read_choice)]
 
 

@@ -11,9 +11,12 @@ from pydantic import BaseModel, Field, model_validator
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.base import Count, NonNegative, Positive, Spec, parse
+from papisim.config.kinds import load_kind, parse_kind
 from papisim.config.sources import Source, load_sourced
 from papisim.config.yaml import Assignment, Document, Override, apply_override, as_assignment, load_yaml
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
+from papisim.kinds import outside
+from papisim.kinds.families import family
 
 DEVICE_SCHEMA = "papisim/device/1"
 SYSTEM_SCHEMA = "papisim/system/1"
@@ -178,7 +181,7 @@ def load_system(name_or_path: str, overrides: Sequence[Override] = (), placement
     Args:
         name_or_path: a shipped name or a file.
         overrides: assignments such as ``devices.gpu.count=8``, applied before anything is checked.
-        placement: replaces the file's placement policy: a kind, or ``pinned:DEVICE``.
+        placement: replaces the file's placement policy: a kind, a reference to one from outside, or ``pinned:DEVICE``.
 
     Raises:
         InputError, InputErrors: everything that is wrong, with places.
@@ -256,16 +259,10 @@ def load_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Device:
 
 
 def part_class(document: Document) -> type[BaseModel]:
-    """Return the specification of the kind that a part's document names."""
-    kind = document.data.get("kind")
-    if kind is None:
-        raise document.error((), "field 'kind' is missing")
-    try:
-        module = catalog.load_kind("papisim.devices", str(kind))
-    except InputError as error:
-        raise document.error(("kind",), error.message) from None
-    specification: type[BaseModel] = module.Part
-    return specification
+    """Return the class of the kind of device or link that a part's document names."""
+    link = family("link")
+    is_link = isinstance(document.data, dict) and link.has_own(str(document.data.get("kind")))
+    return load_kind(document, link if is_link else family("device")).options
 
 
 def _names_a_part(assignment: Assignment) -> bool:
@@ -309,7 +306,7 @@ def _parse_parts(document: Document) -> dict[str, Any]:
                     raise document.error((section, name, "part"), "expected the name of a part, or its fields")
                 inner = document.subtree((section, name, "part"))
                 cls = part_class(inner)
-                if (cls.__module__ == "papisim.devices.link") != (section == "links"):
+                if issubclass(cls, family("link").base) != (section == "links"):
                     raise document.error(
                         (section, name, "part"), f"a {inner.data['kind']} cannot stand in '{section}'"
                     )
@@ -381,6 +378,8 @@ def _uneven_stages(document: Document, spec: SystemSpec) -> list[InputError]:
 
 def _choose_placement(document: Document, option: str) -> None:
     kind, _, device = option.partition(":")
+    if outside.is_reference(option) and not family("placement").has_own(kind):
+        kind, device = option, ""
     shipped = document.data.get("placement")
     if isinstance(shipped, dict) and shipped.get("kind") == kind and not device:
         return
@@ -390,14 +389,7 @@ def _choose_placement(document: Document, option: str) -> None:
 
 def _parse_placement(document: Document, spec: SystemSpec) -> Any:
     path = ("placement",)
-    kind = spec.placement.get("kind")
-    if kind is None:
-        raise document.error(path, "field 'kind' is missing")
-    try:
-        module = catalog.load_kind("papisim.policies.placement", str(kind))
-    except InputError as error:
-        raise document.error((*path, "kind"), error.message) from None
-    options = parse(module.Options, document.subtree(path))
+    options: Any = parse_kind(document, family("placement"), path)
     for field, device in options.devices().items():
         if device not in spec.roles.fc:
             hint = did_you_mean(device, spec.roles.fc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from papisim.config.kinds import absolute_kind
 from papisim.config.yaml import Document
 
 #: where a workload names a file: the trace it replays, the requests whose lengths it draws
@@ -12,6 +13,8 @@ _PATHS = (("path",), ("lengths", "path"))
 
 def resolve_workload(document: Document) -> None:
     """Seek a relative path that stands in a file next to that file; one given on the command line stays as it is."""
+    if isinstance(document.data, dict) and isinstance(document.data.get("format"), str):
+        document.data["format"] = absolute_kind(document, ("format",))
     for place in _PATHS:
         try:
             path = document.get(place)

@@ -17,7 +17,9 @@ import numpy as np
 from pydantic import Field
 
 from papisim.arrays import Floats, Ints
-from papisim.config.base import NonNegative, Positive, Spec
+from papisim.catalog import Shelf
+from papisim.config.base import KindOptions, NonNegative, Positive, Spec
+from papisim.kinds.family import Family
 from papisim.ops.cost import ENERGY_PARTS, Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KernelClass
 
@@ -34,11 +36,10 @@ class Charge(Spec):
     bytes_per_s: Positive | None = None
 
 
-class DevicePart(Spec):
+class DevicePart(KindOptions):
     """What every device part says, whatever its kind.
 
     Attributes:
-        kind: of device.
         description: in words.
         capacity_bytes: its memory.
         static_w: what it draws whether or not it works.
@@ -46,7 +47,6 @@ class DevicePart(Spec):
             charges, or what a host takes to have them run. Their energy follows from the device's own energy model.
     """
 
-    kind: str
     description: str
     capacity_bytes: NonNegative
     static_w: NonNegative
@@ -175,3 +175,18 @@ class DevicePool(Protocol):
         Raises:
             ValueError, NotModelled: as :meth:`price_caches`.
         """
+
+
+DEVICE: Family[DevicePart, DevicePool] = Family(
+    name="device",
+    noun="device kind",
+    plural="device kinds",
+    package="papisim.devices",
+    thing="Pool",
+    base=DevicePart,
+    contract=DevicePool,
+    arguments=("name", "part", "count"),
+    options="Part",
+    shelf=Shelf.DEVICE,
+    schema="papisim/device/1",
+)

@@ -7,8 +7,10 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from papisim.config.base import Count, Fraction, NonNegative, Positive, Spec
+from papisim.catalog import Shelf
+from papisim.config.base import Count, Fraction, KindOptions, NonNegative, Positive, Spec
 from papisim.errors import DoesNotFit, NotModelled
+from papisim.kinds.family import Example, Family
 from papisim.ops.cost import Cost, Energy
 
 
@@ -101,7 +103,7 @@ class Switch(Spec):
         return levels
 
 
-class Part(Spec):
+class Part(KindOptions):
     """One link.
 
     Attributes:
@@ -122,6 +124,9 @@ class Part(Spec):
     most_devices: Count | None = None
     switch: Switch | None = None
     collective: Collective | None = None
+
+
+EXAMPLE = Example("nvlink3")
 
 
 @dataclass(frozen=True)
@@ -243,3 +248,19 @@ class _Summing(NamedTuple):
 def _bound(time_s: float, latency_s: float) -> str:
     """Name the larger part of a message's time."""
     return "link_latency" if latency_s >= time_s - latency_s else "link_bandwidth"
+
+
+#: a further kind derives from :class:`Part` and :class:`Links`
+LINK: Family[Part, Links] = Family(
+    name="link",
+    noun="link kind",
+    plural="link kinds",
+    package="papisim.devices",
+    thing="Links",
+    base=Part,
+    contract=Links,
+    arguments=("name", "part", "count", "devices"),
+    options="Part",
+    shelf=Shelf.DEVICE,
+    schema="papisim/device/1",
+)

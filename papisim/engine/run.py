@@ -10,12 +10,12 @@ from functools import partial
 
 import simpy
 
-from papisim.catalog import build_kind
+from papisim.acceptance.base import ACCEPTANCE
 from papisim.config.experiment import Experiment
 from papisim.engine.arrivals import Arrivals, Progress
 from papisim.engine.build import build_batching, build_routing, build_workload
 from papisim.engine.disaggregation import Groups, HandOver
-from papisim.engine.drafting.base import DraftContext
+from papisim.engine.drafting.base import DRAFTING, DraftContext
 from papisim.engine.faults import bring
 from papisim.engine.overlap import Overlap
 from papisim.engine.probe import Probe
@@ -32,6 +32,7 @@ from papisim.plan.step import StepPlanner
 from papisim.policies.batching.base import BatchingPolicy
 from papisim.policies.batching.disaggregated import Options as DisaggregatedOptions
 from papisim.policies.batching.disaggregated import Prefill
+from papisim.policies.speculation.base import SPECULATION
 from papisim.record.ledger import Ledger
 from papisim.workloads.base import WorkloadSource
 
@@ -228,8 +229,8 @@ def build_server(
 def build_speculator(experiment: Experiment, context: DraftContext) -> Speculator:
     """Make the speculation policy, the acceptance process and the draft source that an experiment names."""
     return Speculator(
-        policy=build_kind("papisim.policies.speculation", "Speculation", experiment.speculation),
-        acceptance=build_kind("papisim.acceptance", "Acceptance", experiment.acceptance, experiment.seed),
-        source=build_kind("papisim.engine.drafting", "Source", experiment.drafting, context),
+        policy=SPECULATION.build(experiment.speculation),
+        acceptance=ACCEPTANCE.build(experiment.acceptance, experiment.seed),
+        source=DRAFTING.build(experiment.drafting, context),
         verification=experiment.verification,
     )

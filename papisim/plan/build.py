@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from papisim.catalog import build_kind
 from papisim.config.experiment import Experiment
 from papisim.ops.trace import KernelTrace
 from papisim.plan.machine import Machine
 from papisim.plan.pipeline import build_planner
 from papisim.plan.step import StepPlanner
-from papisim.policies.placement.base import PlacementPolicy
+from papisim.policies.placement.base import PLACEMENT, PlacementPolicy
 
 
 def build_placement(experiment: Experiment) -> PlacementPolicy:
     """Make the placement policy of an experiment's machine."""
-    policy: PlacementPolicy = build_kind("papisim.policies.placement", "Placement", experiment.system.placement)
-    return policy
+    return PLACEMENT.build(experiment.system.placement)
 
 
 def planner_of(experiment: Experiment, trace: KernelTrace, machine: Machine) -> StepPlanner:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from papisim import catalog
 from papisim.config.quantisation import AS_TRACED_BITS, QuantisationSpec
 from papisim.config.system import Roles, System
-from papisim.devices.base import DevicePool
+from papisim.devices.base import DEVICE, DevicePool
 from papisim.devices.link import Links
 from papisim.errors import DoesNotFit
 from papisim.ops.cost import Cost
@@ -78,8 +77,8 @@ def build_machine(system: System) -> Machine:
     roles = system.spec.roles
     stages = 1 if roles.pipeline is None else roles.pipeline.stages
     for name, group in system.spec.devices.items():
-        module = catalog.load_kind("papisim.devices", system.parts[name].kind)
-        pools[name] = module.Pool(name, system.parts[name], group.count // stages)
+        part = system.parts[name]
+        pools[name] = DEVICE.make(DEVICE.load(part.kind), name, part, group.count // stages)
     behind = {roles.attention_link: pools[roles.attention].count}
     links = {
         name: Links(name, system.parts[name], group.count // stages, behind.get(name, 0))

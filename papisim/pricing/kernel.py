@@ -13,6 +13,7 @@ from papisim.config.quantisation import AS_TRACED_BITS, QuantisationSpec
 from papisim.config.system import Device
 from papisim.config.yaml import Document
 from papisim.devices import gpu, pim
+from papisim.devices.base import DEVICE
 from papisim.devices.pim.commands import export
 from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.scheduler import Channel
@@ -50,13 +51,12 @@ def pool_of(device: Device, count: int) -> Any:
     Raises:
         InputError: the part computes nothing, as a link.
     """
-    module = catalog.load_kind("papisim.devices", device.part.kind)
-    if not hasattr(module, "Pool"):
+    if not isinstance(device.part, DEVICE.base):
         raise InputError(
             f"is a {device.part.kind}, which runs no kernels; expected a device such as attn_pim or a100",
             file=device.name,
         )
-    return module.Pool(device.name, device.part, count)
+    return DEVICE.make(DEVICE.load(device.part.kind), device.name, device.part, count)
 
 
 def kernel_of(op: str, sizes: Mapping[str, int | None], count: int) -> Linear | Attention:

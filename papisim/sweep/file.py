@@ -13,6 +13,7 @@ from papisim.config.experiment import RunOptions
 from papisim.config.sections import load_section
 from papisim.config.yaml import Document, Mark, Path_, check_schema, load_yaml, parse_yaml
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
+from papisim.kinds import outside
 from papisim.sweep.expression import Expression
 from papisim.sweep.grammar import (
     OPTIONS,
@@ -416,7 +417,9 @@ def _check_option(found: SweepFile, path: Path_, name: str, value: Any) -> None:
 
 
 def beside(found: SweepFile, value: Any) -> Any:
-    """Return a path to what stands beside the file of the sweep as one from anywhere; anything else as it is."""
+    """Return a path to what stands beside the file of the sweep as an absolute one, code included; anything else as it is."""
+    if isinstance(value, str) and outside.is_reference(value):
+        return outside.absolute(value, found.home)
     if isinstance(value, str) and (Path(value).suffix or "/" in value) and (found.home / value).exists():
         return str(found.home / value)
     return value

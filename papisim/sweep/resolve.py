@@ -116,7 +116,7 @@ class Resolver:
 
     def _assignment(self, name: str, value: Any) -> Assignment:
         mark = self.file.document.mark(self.file.place(name), at_key=True)
-        if name.endswith((".path", ".log")):
+        if name.endswith((".path", ".log", ".kind", ".format")):
             value = beside(self.file, value)
         document = Document(value, mark.file, {}, {(): mark})
         return Assignment(parse_path(name), document, mark, f"{name}={as_cell(value)}")

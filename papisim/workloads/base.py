@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from papisim.catalog import Shelf
 from papisim.config.base import KindOptions
+from papisim.kinds.family import Family
 
 
 class WorkloadOptions(KindOptions):
@@ -44,3 +46,17 @@ class ClosedLoop(WorkloadSource, Protocol):
 
         It depends on its arguments alone.
         """
+
+
+WORKLOAD: Family[WorkloadOptions, WorkloadSource] = Family(
+    name="workload",
+    noun="workload",
+    plural="workload kinds",
+    package="papisim.workloads",
+    thing="Workload",
+    base=WorkloadOptions,
+    contract=WorkloadSource,
+    arguments=("options", "seed"),
+    shelf=Shelf.REQUESTS,
+    schema="papisim/requests/1",
+)

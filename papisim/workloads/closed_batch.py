@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from papisim.config.base import Count
+from papisim.kinds import Example
 from papisim.streams import stream
 from papisim.workloads.base import Request, WorkloadOptions
 from papisim.workloads.lengths import Lengths
@@ -18,6 +19,9 @@ class Options(WorkloadOptions):
     kind: Literal["closed_batch"]
     n_requests: Count
     lengths: Lengths
+
+
+EXAMPLE = Example({"n_requests": 50, "lengths": {"kind": "fixed", "input_tokens": 100, "output_tokens": 20}})
 
 
 class Workload:

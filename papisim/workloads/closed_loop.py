@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from papisim.config.base import Count, NonNegative, Spec
+from papisim.kinds import Example
 from papisim.streams import stream
 from papisim.workloads.base import Request, WorkloadOptions
 from papisim.workloads.lengths import Lengths
@@ -49,6 +50,16 @@ class Options(WorkloadOptions):
     n_requests: Count
     think_time: ThinkTime = ThinkTime()
     lengths: Lengths
+
+
+EXAMPLE = Example(
+    {
+        "n_requests": 50,
+        "n_users": 8,
+        "think_time": {"mean_s": 2},
+        "lengths": {"kind": "fixed", "input_tokens": 100, "output_tokens": 20},
+    }
+)
 
 
 class Workload:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from papisim.config.base import Positive
+from papisim.kinds import Example
 from papisim.workloads.open_loop import OpenLoop, OpenLoopOptions
 
 
@@ -20,6 +21,16 @@ class Options(OpenLoopOptions):
     kind: Literal["gamma_burst"]
     rate_per_s: Positive
     gap_cv: Positive
+
+
+EXAMPLE = Example(
+    {
+        "n_requests": 50,
+        "rate_per_s": 4,
+        "gap_cv": 2,
+        "lengths": {"kind": "fixed", "input_tokens": 100, "output_tokens": 20},
+    }
+)
 
 
 class Workload(OpenLoop):

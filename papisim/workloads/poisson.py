@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from papisim.config.base import Positive
+from papisim.kinds import Example
 from papisim.workloads.open_loop import OpenLoop, OpenLoopOptions
 
 
@@ -17,6 +18,11 @@ class Options(OpenLoopOptions):
 
     kind: Literal["poisson"]
     rate_per_s: Positive
+
+
+EXAMPLE = Example(
+    {"n_requests": 50, "rate_per_s": 4, "lengths": {"kind": "fixed", "input_tokens": 100, "output_tokens": 20}}
+)
 
 
 class Workload(OpenLoop):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from papisim.config.base import Count, Fraction, NonNegative, Positive
 from papisim.errors import InputError
+from papisim.kinds import Example
 from papisim.streams import stream
 from papisim.workloads.base import Request, WorkloadOptions
 from papisim.workloads.traces.load import RequestTable, detect_format, load_requests
@@ -55,6 +56,30 @@ class Options(WorkloadOptions, TraceFile):
             raise ValueError(f"found 'end_s' {self.end_s}, expected more than 'start_s' {self.start_s}")
         return self
 
+    def settled(self) -> tuple[Self, tuple[str, ...]]:
+        """Fill in what only the file tells: its format, its checksum and the number of requests.
+
+        Returns:
+            The options, and what the user should know of the file.
+
+        Raises:
+            InputError, InputErrors: as :func:`select`.
+        """
+        update = {"format": detect_format(self), "sha256": self.sha256 or TextFile(self.path).sha256()}
+        pinned = self.model_copy(update=update)
+        whole, n_requests = load_requests(pinned), len(select(pinned, seed=0))
+        notes = (_story(pinned, whole, n_requests), *whole.notes)
+        return pinned.model_copy(update={"n_requests": n_requests}), notes
+
+
+EXAMPLE = Example(
+    {"path": "requests.csv", "n_requests": 50},
+    files={
+        "requests.csv": "arrival_s,input_tokens,output_tokens\n"
+        + "".join(f"{0.3 * index + 0.1 * (index % 7)},{index + 1},{index % 9 + 1}\n" for index in range(80))
+    },
+)
+
 
 class Workload:
     """The chosen requests of a file.
@@ -79,22 +104,6 @@ class Workload:
             chunk = [column[first : first + _CHUNK].tolist() for column in self._columns]
             for index, row in enumerate(zip(*chunk, strict=True), start=first):
                 yield Request(index, *row)
-
-
-def settle(options: Options) -> tuple[Options, tuple[str, ...]]:
-    """Fill in what only the file tells: its format, its checksum and the number of requests.
-
-    Returns:
-        The options, and what the user should know of the file.
-
-    Raises:
-        InputError, InputErrors: as :func:`select`.
-    """
-    pinned = options.model_copy(
-        update={"format": detect_format(options), "sha256": options.sha256 or TextFile(options.path).sha256()}
-    )
-    whole, n_requests = load_requests(pinned), len(select(pinned, seed=0))
-    return pinned.model_copy(update={"n_requests": n_requests}), (_story(pinned, whole, n_requests), *whole.notes)
 
 
 def _story(options: Options, whole: RequestTable, n_requests: int) -> str:

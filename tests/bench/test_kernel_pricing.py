@@ -4,8 +4,8 @@ from itertools import count
 
 import pytest
 
-from papisim import catalog
 from papisim.config.system import load_part
+from papisim.devices.base import DEVICE
 from papisim.ops.kernel import Attention, FcRole, Linear
 
 pytestmark = [pytest.mark.bench, pytest.mark.benchmark(group="kernel pricing")]
@@ -17,7 +17,7 @@ KERNELS = 500
 
 def pool(name):
     part = load_part(name).part
-    return catalog.load_kind("papisim.devices", part.kind).Pool(name, part, 6)
+    return DEVICE.load(part.kind).thing(name, part, 6)
 
 
 def attention(requests, kv, tlp=1, n_kv_heads=32):

@@ -10,6 +10,7 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.base import Spec
 from papisim.config.system import load_part
+from papisim.devices.base import DEVICE
 from papisim.ops.cost import ENERGY_PARTS
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
 
@@ -20,11 +21,7 @@ def physics(part):
 
 
 PARTS = {name: physics(load_part(name).part) for name in catalog.shipped(Shelf.DEVICE)}
-POOLS = {
-    name: module.Pool
-    for name, part in PARTS.items()
-    if hasattr(module := catalog.load_kind("papisim.devices", part.kind), "Pool")
-}
+POOLS = {name: DEVICE.load(part.kind).thing for name, part in PARTS.items() if DEVICE.has_own(part.kind)}
 
 
 def attention(requests, tlp, kv, *, n_heads=32, n_kv_heads=32, head_dim=128):

@@ -9,10 +9,9 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.sections import load_section
 from papisim.config.yaml import load_yaml
-from papisim.workloads.base import ClosedLoop
+from papisim.workloads.base import WORKLOAD, ClosedLoop
 from papisim.workloads.describe import describe, tabulate
 
-PACKAGE = "papisim.workloads"
 LENGTHS = {"kind": "fixed", "input_tokens": 100, "output_tokens": 20}
 #: kind → the fields of an example
 EXAMPLES = {
@@ -57,7 +56,7 @@ def build(choice, trace, seed=0, overrides=()):
         if "path" in choice:
             choice["path"] = trace
     options = load_section("workload", choice, overrides).options
-    return options, catalog.load_kind(PACKAGE, options.kind).Workload(options, seed)
+    return options, WORKLOAD.build(options, seed)
 
 
 def with_path(value, trace):
@@ -90,7 +89,7 @@ each_workload = pytest.mark.parametrize(
 
 
 def test_every_kind_has_an_example():
-    assert sorted(EXAMPLES) == catalog.kinds(PACKAGE)
+    assert sorted(EXAMPLES) == WORKLOAD.own()
 
 
 @each_workload
@@ -127,7 +126,7 @@ def test_its_options_survive_being_written_down_and_read_again(trace, choice):
     options, workload = build(choice, trace)
     again = type(options).model_validate_json(options.model_dump_json())
     assert again == options
-    assert everything(catalog.load_kind(PACKAGE, again.kind).Workload(again, 0)) == everything(workload)
+    assert everything(WORKLOAD.build(again, 0)) == everything(workload)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,7 @@ def test_a_shipped_rate_and_evenness_are_met_within_their_statistical_error(name
     n = 20_000
     options = load_section("workload", name, [f"workload.n_requests={n}"]).options
     cv = getattr(options, "gap_cv", 1.0)
-    workload = catalog.load_kind(PACKAGE, options.kind).Workload(options, 5)
+    workload = WORKLOAD.build(options, 5)
     arrivals = describe(tabulate(workload, options.kind), tpot_s=1.0)["arrivals"]
     assert arrivals["rate_per_s"] == pytest.approx(options.rate_per_s, rel=4 * cv / np.sqrt(n))
     # relative error of a gamma's sample coefficient of variation, from its fourth moment
@@ -149,7 +148,7 @@ def test_a_shipped_rate_and_evenness_are_met_within_their_statistical_error(name
 @pytest.mark.parametrize("name", SHIPPED)
 def test_another_seed_gives_other_lengths_of_the_same_kind(name, seed, other):
     options = load_section("workload", name, ["workload.n_requests=40"]).options
-    build_one = catalog.load_kind(PACKAGE, options.kind).Workload
+    build_one = WORKLOAD.build
     one, two = list(build_one(options, seed)), list(build_one(options, other))
     assert (one == two) == (seed == other)
     longest = options.lengths.input_tokens[-1]

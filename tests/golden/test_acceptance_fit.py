@@ -11,11 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from papisim.acceptance import replay
+from papisim.acceptance.base import ACCEPTANCE
 from papisim.acceptance.fitting.holdout import TOLERANCE
 from papisim.acceptance.fitting.statistics import hazards, measure
 from papisim.acceptance.fitting.steps import gather
 from papisim.acceptance.log import read_log
-from papisim.catalog import Shelf, build_kind, shipped
+from papisim.catalog import Shelf, shipped
 from papisim.cli import papisim
 from papisim.config.sections import load_section
 
@@ -97,7 +98,7 @@ def test_a_shipped_process_is_what_the_command_fits(source):
 @pytest.mark.parametrize("source", SMALL)
 def test_requests_of_a_shipped_process_decode_like_the_log(turns, source):
     """Stepped through request by request, with the answers' lengths of the log."""
-    process = build_kind("papisim.acceptance", "Acceptance", load_section("acceptance", source).options, 0)
+    process = ACCEPTANCE.build(load_section("acceptance", source).options, 0)
     logged = [turn for turn in turns if turn.source == source]
     tokens = steps = 0
     for request in range(10 * len(logged)):

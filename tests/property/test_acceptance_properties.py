@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from papisim import catalog
-from papisim.catalog import Shelf, build_kind
+from papisim.acceptance.base import ACCEPTANCE
+from papisim.catalog import Shelf
 from papisim.config.sections import load_section
 
 NAMES = sorted(catalog.shipped(Shelf.ACCEPTANCE))
@@ -23,9 +24,7 @@ def load(name):
 
 def start(name, seed, request):
     found = load(name)
-    return build_kind("papisim.acceptance", "Acceptance", found.options, seed).start(
-        request
-    ), 3 if found.kind == "early_exit" else None
+    return ACCEPTANCE.build(found.options, seed).start(request), 3 if found.kind == "early_exit" else None
 
 
 @every_process
@@ -62,7 +61,7 @@ def test_a_cut_draft_has_the_accepted_of_the_long_one_cut(name, drafts, seed, lo
 def test_the_same_seed_gives_the_same_rounds_in_any_order_of_requests(name, seed):
     def play(order):
         process, layer = (
-            build_kind("papisim.acceptance", "Acceptance", load(name).options, seed),
+            ACCEPTANCE.build(load(name).options, seed),
             3 if load(name).kind == "early_exit" else None,
         )
         sequences = {request: process.start(request) for request in order}

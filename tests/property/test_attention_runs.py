@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from papisim import catalog
 from papisim.config.system import load_part
+from papisim.devices.base import DEVICE
 from papisim.errors import NotModelled
 from papisim.ops.kernel import Attention
 
@@ -35,7 +35,7 @@ MATHEMATICALLY_EQUAL = 1e-12
 
 def pool(name, count=1):
     part = PARTS[name]
-    return catalog.load_kind("papisim.devices", part.kind).Pool(name, part, count)
+    return DEVICE.load(part.kind).thing(name, part, count)
 
 
 @st.composite

@@ -8,14 +8,6 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.errors import InputError
 
-KINDS = {
-    "papisim.devices": {"gpu", "link", "pim"},
-    "papisim.workloads": {"closed_batch"},
-    "papisim.policies.placement": {"papi", "pinned", "cheapest"},
-    "papisim.policies.batching": {"static"},
-    "papisim.policies.speculation": {"off", "fixed", "schedule"},
-}
-
 
 @pytest.mark.parametrize("shelf", Shelf)
 def test_every_shelf_has_something_and_each_name_finds_its_file(shelf):
@@ -70,20 +62,6 @@ def test_an_unknown_name_is_told_its_nearest(shelf, name, said):
 def test_a_folder_without_a_trace_is_no_trace(tmp_path):
     with pytest.raises(InputError, match="no kernel trace"):
         catalog.find(Shelf.TRACE, str(tmp_path))
-
-
-@pytest.mark.parametrize("package", KINDS)
-def test_a_kind_is_a_module_and_every_module_of_a_kind_is_found(package):
-    found = catalog.kinds(package)
-    assert set(found) >= KINDS[package]
-    for kind in found:
-        assert catalog.load_kind(package, kind).__name__ == f"{package}.{kind}"
-
-
-@pytest.mark.parametrize("kind", ["papy", "base", "", "os", "../papi", "papi.Options", "__init__", "1"])
-def test_what_is_no_kind_is_refused(kind):
-    with pytest.raises(InputError, match=r"unknown kind '.*' of placement"):
-        catalog.load_kind("papisim.policies.placement", kind)
 
 
 def test_inside_a_wheel_the_data_stands_in_the_package(tmp_path, monkeypatch):

@@ -6,5 +6,8 @@ measured; ``part`` holds the numbers, all of which come from files, and ``pool``
 
 from papisim.devices.gpu.part import FittedEnergy, GpuEnergy, Part
 from papisim.devices.gpu.pool import Pool
+from papisim.kinds import Example
 
-__all__ = ["FittedEnergy", "GpuEnergy", "Part", "Pool"]
+EXAMPLE = Example("a100")
+
+__all__ = ["EXAMPLE", "FittedEnergy", "GpuEnergy", "Part", "Pool"]

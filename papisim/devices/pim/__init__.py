@@ -4,5 +4,8 @@ FC-PIM, Attn-PIM, AttAcc and HBM-PIM are YAML files of this one kind.
 """
 
 from papisim.devices.pim.stack import Part, Pool
+from papisim.kinds import Example
 
-__all__ = ["Part", "Pool"]
+EXAMPLE = Example("attn_pim")
+
+__all__ = ["EXAMPLE", "Part", "Pool"]

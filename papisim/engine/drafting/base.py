@@ -14,7 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from papisim.arrays import Ints
+from papisim.catalog import Shelf
 from papisim.config.base import KindOptions
+from papisim.kinds.family import Family
 from papisim.ops.lower import Prompts, decode_shape, ragged_lengths
 from papisim.ops.trace import KernelTrace
 from papisim.plan.machine import Demand, Machine
@@ -72,6 +74,20 @@ class DraftSource(Protocol):
             rows: token-rows verified for each request, padding included, shape (RLP,).
             prompts: those that are computed in the same step, if any.
         """
+
+
+DRAFTING: Family[DraftingOptions, DraftSource] = Family(
+    name="drafting",
+    noun="draft source",
+    plural="draft sources",
+    package="papisim.engine.drafting",
+    thing="Source",
+    base=DraftingOptions,
+    contract=DraftSource,
+    arguments=("options", "context"),
+    shelf=Shelf.DRAFTING,
+    schema="papisim/drafting/1",
+)
 
 
 class WholeVerification:

@@ -16,6 +16,7 @@ import numpy as np
 from papisim.arrays import Ints
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, as_drafting, serial_steps
 from papisim.errors import InputError
+from papisim.kinds import Example
 from papisim.ops.lower import Prompts, StepShape, ragged_lengths
 from papisim.plan.machine import Demand
 from papisim.plan.phase import Phase
@@ -26,6 +27,9 @@ class Options(DraftingOptions):
     """Nothing to choose: the policy names the exit layer of each draft."""
 
     kind: Literal["early_exit"]
+
+
+EXAMPLE = Example(beside={"trace": "llama3-8b", "speculation": "layerskip", "acceptance": "layerskip_llama3_8b"})
 
 
 class Source:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from papisim.arrays import Ints
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification
+from papisim.kinds import Example
 from papisim.plan.phase import Phase
 from papisim.policies.speculation.base import Draft
 
@@ -15,6 +16,9 @@ class Options(DraftingOptions):
     """Nothing to choose."""
 
     kind: Literal["free"]
+
+
+EXAMPLE = Example()
 
 
 class Source(WholeVerification):

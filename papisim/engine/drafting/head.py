@@ -8,6 +8,7 @@ from typing import Literal
 from papisim.arrays import Ints
 from papisim.config.base import Positive
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification, as_drafting, serial_steps
+from papisim.kinds import Example
 from papisim.ops.kernel import FcRole, Linear
 from papisim.ops.lower import decode_shape, ragged_lengths
 from papisim.plan.phase import Category, Phase
@@ -24,6 +25,9 @@ class Options(DraftingOptions):
 
     kind: Literal["head"]
     step_time_ratio: Positive = 1.0
+
+
+EXAMPLE = Example({"step_time_ratio": 0.5})
 
 
 class Source(WholeVerification):

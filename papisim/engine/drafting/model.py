@@ -12,6 +12,7 @@ from papisim.config.base import Count
 from papisim.config.system import PrefillRoles
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification, as_drafting, serial_steps
 from papisim.errors import InputError, did_you_mean
+from papisim.kinds import Example
 from papisim.ops.lower import decode_shape, kv_bytes_per_token, ragged_lengths, weight_bytes
 from papisim.ops.trace import read_trace
 from papisim.plan.machine import Demand, Machine
@@ -35,6 +36,9 @@ class Options(DraftingOptions):
     trace: str
     device: str
     count: Count | None = None
+
+
+EXAMPLE = Example({"trace": "llama-68m", "device": "gpu", "count": 1})
 
 
 class Source(WholeVerification):

@@ -8,6 +8,7 @@ from typing import Literal
 from papisim.arrays import Ints
 from papisim.config.base import NonNegative
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification
+from papisim.kinds import Example
 from papisim.ops.cost import Energy
 from papisim.plan.machine import HOST
 from papisim.plan.phase import Category, Phase
@@ -25,6 +26,9 @@ class Options(DraftingOptions):
     kind: Literal["ngram"]
     iteration_s: NonNegative
     request_s: NonNegative
+
+
+EXAMPLE = Example({"iteration_s": 1e-3, "request_s": 1e-4})
 
 
 class Source(WholeVerification):

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from itertools import chain
 from statistics import fmean
 
+from papisim.acceptance.base import ACCEPTANCE
 from papisim.arrays import Ints
-from papisim.catalog import build_kind
 from papisim.config.experiment import VerificationSpec
 from papisim.config.sections import load_section
 from papisim.engine.batch import Batch
 from papisim.engine.speculation import Speculator
 from papisim.ops.lower import Prompts
 from papisim.plan.phase import Phase
-from papisim.policies.speculation.base import Draft, Round
+from papisim.policies.speculation.base import SPECULATION, Draft, Round
 from papisim.record.ledger import RequestRow
 
 
@@ -50,8 +50,8 @@ def play(
     policy = load_section("speculation", speculation, [o for o in overrides if o.startswith("speculation")])
     process = load_section("acceptance", acceptance, [o for o in overrides if o.startswith("acceptance")])
     speculator = Speculator(
-        policy=build_kind("papisim.policies.speculation", "Speculation", policy.options),
-        acceptance=build_kind("papisim.acceptance", "Acceptance", process.options, seed),
+        policy=SPECULATION.build(policy.options),
+        acceptance=ACCEPTANCE.build(process.options, seed),
         source=_NoMachine(),
         verification=VerificationSpec(),
     )

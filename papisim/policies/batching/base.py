@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar, Protocol
 
+from papisim.catalog import Shelf
 from papisim.config.base import KindOptions
+from papisim.kinds.family import Family
 
 
 class BatchingOptions(KindOptions):
@@ -113,3 +115,16 @@ class BatchingPolicy(Protocol):
 
     def plan(self, view: BatchingView) -> StepPlan:
         """Return what the step does that is about to start."""
+
+
+BATCHING: Family[BatchingOptions, BatchingPolicy] = Family(
+    name="batching",
+    noun="batching policy",
+    plural="batching policies",
+    package="papisim.policies.batching",
+    thing="Batching",
+    base=BatchingOptions,
+    contract=BatchingPolicy,
+    shelf=Shelf.BATCHING,
+    schema="papisim/batching/1",
+)

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Literal
 
 from papisim.config.base import Count
+from papisim.kinds import Example
 from papisim.policies.batching.base import BatchingView, StepPlan
 from papisim.policies.batching.limits import Joining, LimitedOptions, joining
 
@@ -23,6 +24,9 @@ class Options(LimitedOptions):
 
     kind: Literal["chunked_prefill"]
     chunk_tokens: Count
+
+
+EXAMPLE = Example({"max_batch": 8, "chunk_tokens": 512})
 
 
 class Batching(Joining[Options]):

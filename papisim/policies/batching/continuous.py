@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from papisim.kinds import Example
 from papisim.policies.batching.base import BatchingView, StepPlan, whole_prompts
 from papisim.policies.batching.limits import Joining, LimitedOptions, joining
 
@@ -16,6 +17,9 @@ class Options(LimitedOptions):
     """The limits of the batch."""
 
     kind: Literal["continuous"]
+
+
+EXAMPLE = Example({"max_batch": 8})
 
 
 class Batching(Joining[Options]):

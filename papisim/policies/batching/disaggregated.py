@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import ClassVar, Literal
 
 from papisim.config.base import Count
+from papisim.kinds import Example
 from papisim.policies.batching.base import BatchingView, StepPlan, whole_prompts
 from papisim.policies.batching.limits import Joining, LimitedOptions, joining
 
@@ -29,6 +30,11 @@ class Options(LimitedOptions):
     prefill_machines: Count
     decode_machines: Count
     link: str
+
+
+EXAMPLE = Example(
+    {"max_batch": 8, "prefill_tokens": 4096, "prefill_machines": 1, "decode_machines": 1, "link": "nvlink"}
+)
 
 
 class Batching(Joining[Options]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from papisim.config.base import Count, NonNegative
+from papisim.kinds import Example
 from papisim.policies.batching.base import DECODE, BatchingOptions, BatchingView, StepPlan, whole_prompts
 
 
@@ -22,6 +23,9 @@ class Options(BatchingOptions):
     kind: Literal["dynamic"]
     batch_size: Count
     timeout_s: NonNegative
+
+
+EXAMPLE = Example({"batch_size": 8, "timeout_s": 1.5})
 
 
 class Batching:

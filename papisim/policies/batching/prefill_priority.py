@@ -10,6 +10,7 @@ from itertools import accumulate, islice
 from typing import Literal
 
 from papisim.config.base import Count
+from papisim.kinds import Example
 from papisim.policies.batching.base import DECODE, BatchingView, StepPlan, whole_prompts
 from papisim.policies.batching.limits import Joining, LimitedOptions, joining
 
@@ -23,6 +24,9 @@ class Options(LimitedOptions):
 
     kind: Literal["prefill_priority"]
     prefill_tokens: Count
+
+
+EXAMPLE = Example({"max_batch": 8, "prefill_tokens": 4096})
 
 
 class Batching(Joining[Options]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from papisim.config.base import Count
+from papisim.kinds import Example
 from papisim.policies.batching.base import DECODE, BatchingOptions, BatchingView, StepPlan, whole_prompts
 
 
@@ -13,6 +14,9 @@ class Options(BatchingOptions):
 
     kind: Literal["static"]
     batch_size: Count
+
+
+EXAMPLE = Example({"batch_size": 8})
 
 
 class Batching:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from papisim.config.base import KindOptions
+from papisim.kinds.family import Family
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import Kernel, Linear
 
@@ -52,3 +53,14 @@ class PlacementPolicy(Protocol):
 
     def place(self, view: PlacementView) -> str:
         """Return one of the view's candidates."""
+
+
+PLACEMENT: Family[PlacementOptions, PlacementPolicy] = Family(
+    name="placement",
+    noun="placement policy",
+    plural="placement policies",
+    package="papisim.policies.placement",
+    thing="Placement",
+    base=PlacementOptions,
+    contract=PlacementPolicy,
+)

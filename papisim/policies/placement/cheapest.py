@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from papisim.kinds import Example
 from papisim.policies.placement.base import PlacementOptions, PlacementView
 
 
@@ -14,6 +15,9 @@ class Options(PlacementOptions):
     """The oracle has no options."""
 
     kind: Literal["cheapest"]
+
+
+EXAMPLE = Example()
 
 
 class Placement:

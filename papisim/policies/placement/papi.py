@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from papisim.config.base import NonNegative
+from papisim.kinds import Example
 from papisim.policies.placement.base import PlacementOptions, PlacementView
 
 
@@ -46,6 +47,9 @@ class Options(PlacementOptions):
     def threshold(self, name: str) -> float:
         """Return the threshold that holds for a model."""
         return self.alpha.get(name, self.alpha["default"]) if isinstance(self.alpha, dict) else self.alpha
+
+
+EXAMPLE = Example({"processing_unit": "gpu", "pim": "fc_pim", "alpha": 9})
 
 
 class Placement:

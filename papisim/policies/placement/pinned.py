@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from papisim.kinds import Example
 from papisim.policies.placement.base import PlacementOptions, PlacementView
 
 
@@ -16,6 +17,9 @@ class Options(PlacementOptions):
     def devices(self) -> dict[str, str]:
         """Return the device, which must run FC kernels."""
         return {"device": self.device}
+
+
+EXAMPLE = Example({"device": "gpu"})
 
 
 class Placement:

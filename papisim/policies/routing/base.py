@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from papisim.config.experiment import RoutingSpec
+from papisim.kinds.family import Family
 
 
 class RoutingOptions(RoutingSpec):
@@ -55,3 +56,14 @@ class RoutingPolicy(Protocol):
 
     def choose(self, view: RoutingView) -> int:
         """Return the index of one of the view's replicas."""
+
+
+ROUTING: Family[RoutingOptions, RoutingPolicy] = Family(
+    name="routing",
+    noun="routing policy",
+    plural="routing policies",
+    package="papisim.policies.routing",
+    thing="Routing",
+    base=RoutingOptions,
+    contract=RoutingPolicy,
+)

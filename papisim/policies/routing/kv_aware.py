@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from papisim.kinds import Example
 from papisim.policies.routing.base import RoutingOptions, RoutingView
 
 
@@ -15,6 +16,9 @@ class Options(RoutingOptions):
     """Nothing further to choose."""
 
     kind: Literal["kv_aware"]
+
+
+EXAMPLE = Example()
 
 
 class Routing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from papisim.kinds import Example
 from papisim.policies.routing.base import RoutingOptions, RoutingView
 
 
@@ -11,6 +12,9 @@ class Options(RoutingOptions):
     """Nothing further to choose."""
 
     kind: Literal["round_robin"]
+
+
+EXAMPLE = Example()
 
 
 class Routing:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from papisim.config.base import Count, Positive
+from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
 from papisim.policies.speculation.dynamic_stop import AdaptiveThreshold, ThresholdOptions, positions_kept
 
@@ -32,6 +33,9 @@ class Options(SpeculationOptions):
     max_length: Count
     entropy_factor: Positive
     threshold: ThresholdOptions
+
+
+EXAMPLE = Example("adaedl")
 
 
 class Speculation(PerRequest[AdaptiveThreshold]):

@@ -18,7 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from papisim.catalog import Shelf
 from papisim.config.base import KindOptions
+from papisim.kinds.family import Family
 
 
 class SpeculationOptions(KindOptions):
@@ -138,6 +140,19 @@ class SpeculationPolicy(Protocol):
 
     def leave(self, request_id: int) -> None:
         """Forget a request that has ended."""
+
+
+SPECULATION: Family[SpeculationOptions, SpeculationPolicy] = Family(
+    name="speculation",
+    noun="speculation policy",
+    plural="speculation policies",
+    package="papisim.policies.speculation",
+    thing="Speculation",
+    base=SpeculationOptions,
+    contract=SpeculationPolicy,
+    shelf=Shelf.SPECULATION,
+    schema="papisim/speculation/1",
+)
 
 
 class AsPlanned:

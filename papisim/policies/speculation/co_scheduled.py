@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from papisim.config.base import Count, Fraction, Positive
+from papisim.kinds import Example
 from papisim.policies.speculation.acceptance_estimate import AcceptanceEstimate, drafts_decided, expected_emitted
 from papisim.policies.speculation.base import NO_DRAFT, Draft, PerRequest, Round, SpeculationOptions, SpeculationView
 
@@ -42,6 +43,9 @@ class Options(SpeculationOptions):
     decay: Fraction
     prior_acceptance: Fraction
     prior_tokens: Positive
+
+
+EXAMPLE = Example("co_scheduled")
 
 
 class Gain(NamedTuple):

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import model_validator
 
 from papisim.config.base import Count, Fraction
+from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
 from papisim.policies.speculation.dynamic_stop import positions_kept
 from papisim.policies.speculation.layer_agreement import Agreement, tokens_per_layer
@@ -52,6 +53,9 @@ class Options(SpeculationOptions):
         if self.max_exit_layer is not None and self.max_exit_layer < self.min_exit_layer:
             raise ValueError(f"found max_exit_layer {self.max_exit_layer}, expected at least {self.min_exit_layer}")
         return self
+
+
+EXAMPLE = Example("del", beside={"trace": "llama3-8b", "drafting": "early_exit", "acceptance": "layerskip_llama3_8b"})
 
 
 class Speculation(PerRequest[Agreement]):

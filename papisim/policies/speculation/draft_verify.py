@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from papisim.config.base import Count
+from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
 from papisim.policies.speculation.dynamic_stop import AdaptiveThreshold, ThresholdOptions, positions_kept
 
@@ -22,6 +23,9 @@ class Options(SpeculationOptions):
     exit_layer: Count
     max_length: Count
     threshold: ThresholdOptions
+
+
+EXAMPLE = Example("draft_verify")
 
 
 class Drafting:

@@ -22,6 +22,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from papisim.config.base import Count, Fraction, NonNegative, Positive
+from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, PerRequest, Round, SpeculationOptions, SpeculationView
 from papisim.policies.speculation.kld_stability import predicted_length, variance_ratio
 
@@ -72,6 +73,9 @@ class Options(SpeculationOptions):
     def clip(self, length: float) -> float:
         """Return a length within the limits."""
         return max(self.min_length, min(self.max_length, length))
+
+
+EXAMPLE = Example("dsde")
 
 
 @dataclass

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from papisim.config.base import Count
+from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, PerRequest, Round, SpeculationOptions, SpeculationView
 
 
@@ -32,6 +33,9 @@ class Options(SpeculationOptions):
     min_length: Count
     max_length: Count
     exit_layer: Count | None = None
+
+
+EXAMPLE = Example("feedback_step")
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from papisim.config.base import Count
+from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
 
 
@@ -13,6 +14,9 @@ class Options(SpeculationOptions):
 
     kind: Literal["fixed"]
     tlp: Count
+
+
+EXAMPLE = Example({"tlp": 4})
 
 
 class Speculation(Stateless):

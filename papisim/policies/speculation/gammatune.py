@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from papisim.config.base import Count, Fraction
+from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
 from papisim.policies.speculation.dynamic_stop import cut_where_unsure
 
@@ -41,6 +42,9 @@ class Options(SpeculationOptions):
     min_length: Count
     max_length: Count
     threshold: Fraction | None = None
+
+
+EXAMPLE = Example("gammatune")
 
 
 @dataclass

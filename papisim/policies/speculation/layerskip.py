@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from papisim.config.base import Count
+from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
 
 
@@ -14,6 +15,11 @@ class Options(SpeculationOptions):
     kind: Literal["layerskip"]
     exit_layer: Count
     length: Count
+
+
+EXAMPLE = Example(
+    "layerskip", beside={"trace": "llama3-8b", "drafting": "early_exit", "acceptance": "layerskip_llama3_8b"}
+)
 
 
 class Speculation(Stateless):

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from papisim.config.base import Count
+from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
 from papisim.policies.speculation.batch_table import BatchRow, ascending, row_for
 
@@ -28,6 +29,9 @@ class Options(SpeculationOptions):
 
     kind: Literal["meta_eagle"]
     table: Annotated[list[TreeRow], Field(min_length=1), AfterValidator(ascending)]
+
+
+EXAMPLE = Example("meta_eagle")
 
 
 class Speculation(Stateless):

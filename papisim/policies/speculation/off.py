@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from papisim.kinds import Example
 from papisim.policies.speculation.base import NO_DRAFT, Draft, SpeculationOptions, SpeculationView, Stateless
 
 
@@ -11,6 +12,9 @@ class Options(SpeculationOptions):
     """Nothing to choose."""
 
     kind: Literal["off"]
+
+
+EXAMPLE = Example()
 
 
 class Speculation(Stateless):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from papisim.config.base import Count, Spec
+from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
 
 
@@ -32,6 +33,9 @@ class Options(SpeculationOptions):
         if starts != sorted(set(starts)):
             raise ValueError(f"found writes at iterations {starts}, expected them in ascending order")
         return self
+
+
+EXAMPLE = Example({"writes": [{"from_iteration": 0, "tlp": 4}, {"from_iteration": 10, "tlp": 2}]})
 
 
 class Speculation(Stateless):

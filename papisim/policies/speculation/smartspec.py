@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from papisim.config.base import Count, Fraction, NonNegative, Spec
+from papisim.kinds import Example
 from papisim.policies.speculation.acceptance_estimate import drafts_decided, expected_emitted
 from papisim.policies.speculation.base import AsPlanned, Draft, Round, SpeculationOptions, SpeculationView
 
@@ -53,6 +54,9 @@ class Options(SpeculationOptions):
     smoothing: Fraction
     initial_acceptance: Fraction
     time: LinearTime | None = None
+
+
+EXAMPLE = Example("smartspec")
 
 
 class Speculation(AsPlanned):

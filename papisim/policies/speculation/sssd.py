@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from papisim.config.base import Count, Fraction, Positive, Spec
+from papisim.kinds import Example
 from papisim.policies.speculation.base import NO_DRAFT, Draft, SpeculationOptions, SpeculationView, Stateless
 from papisim.policies.speculation.batch_table import BatchRow, ascending, row_for
 
@@ -59,6 +60,9 @@ class Options(SpeculationOptions):
     depths: Annotated[list[DepthLimit], Field(min_length=1)]
     max_children: Count
     continuation_share: Fraction
+
+
+EXAMPLE = Example("sssd")
 
 
 def rows_per_request(options: Options, batch: int) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+from papisim.kinds import Example
 from papisim.policies.speculation.batch_table import LengthByBatch, LengthOptions, LengthRow
 
 
@@ -19,6 +20,9 @@ class Options(LengthOptions):
     """The table; ``up_to_batch`` is a profiled batch, ``length`` its s*."""
 
     kind: Literal["synergy"]
+
+
+EXAMPLE = Example("synergy")
 
 
 class Speculation(LengthByBatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from papisim.kinds import Example
 from papisim.policies.speculation.batch_table import LengthByBatch, LengthOptions
 
 
@@ -15,6 +16,9 @@ class Options(LengthOptions):
     """The ranges."""
 
     kind: Literal["vllm_schedule"]
+
+
+EXAMPLE = Example("vllm_schedule")
 
 
 class Speculation(LengthByBatch):

@@ -7,11 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from papisim.kinds import Example
 from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
 from papisim.workloads.traces.reading import Reading, Row
 
-DESCRIPTION = "Azure LLM inference traces: CSV with TIMESTAMP, ContextTokens, GeneratedTokens (2025: and NumImages)"
 TAKES = frozenset({"where"})
+EXAMPLE = Example(
+    {"path": "requests.csv"},
+    files={
+        "requests.csv": (
+            "TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
+            "2023-11-16 23:59:59.5000000,374,44\r\n"
+            "2023-11-17 00:00:00.7512340,1,2\r\n"
+        )
+    },
+    beside={"requests": [(0, 374, 44), (1.251234, 1, 2)]},
+)
 _LAYOUT = CsvLayout("ContextTokens", "GeneratedTokens", "TIMESTAMP", "datetime", needs_arrival=True)
 
 

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from papisim.kinds import Example
 from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
 from papisim.workloads.traces.reading import Reading, Row
 
-DESCRIPTION = "BurstGPT: CSV with Timestamp (s), Model, Request tokens, Response tokens, Log Type"
 TAKES = frozenset({"where"})
+EXAMPLE = Example(
+    {"path": "requests.csv"},
+    files={
+        "requests.csv": (
+            "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+            "5,ChatGPT,472,18,490,Conversation log\n"
+            "45,GPT-4,30,0,30,API log\n"
+            "118,GPT-4,100,60,160,API log\n"
+        )
+    },
+    beside={"requests": [(0, 472, 18), (113, 100, 60)]},
+)
 _LAYOUT = CsvLayout("Request tokens", "Response tokens", "Timestamp", "s", needs_arrival=True)
 
 

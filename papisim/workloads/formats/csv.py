@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from papisim.kinds import Example
 from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
 from papisim.workloads.traces.reading import Reading, Row
 from papisim.workloads.traces.spec import Columns
 
-DESCRIPTION = "CSV with input_tokens, output_tokens and maybe arrival_s, or with the 'columns' that you name"
 TAKES = frozenset({"where", "columns", "time_unit"})
+EXAMPLE = Example(
+    {"path": "requests.csv"},
+    files={"requests.csv": ("arrival_s,input_tokens,output_tokens\n1.5,395,112\n2,1030,403\n")},
+    beside={"requests": [(0, 395, 112), (0.5, 1030, 403)]},
+)
 _ARRIVAL = "arrival_s"
 
 

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from papisim.kinds import Example
 from papisim.workloads.traces.json_values import has_keys, json_objects
 from papisim.workloads.traces.reading import Reading, Row
 from papisim.workloads.traces.tokens import token_counter
 
-DESCRIPTION = "databricks-dolly-15k: JSON lines with instruction, context, response, category; text"
 TAKES = frozenset({"where", "tokenizer", "chars_per_token"})
+EXAMPLE = Example(
+    {"path": "requests.json", "chars_per_token": 4},
+    files={
+        "requests.json": (
+            '{"instruction": "aaaa", "context": "", "response": "bbbbb", "category": "open_qa"}\n'
+            '{"instruction": "aaaa", "context": "ccc", "response": "b", "category": "closed_qa"}\n'
+        )
+    },
+    beside={"requests": [(None, 1, 2), (None, 2, 1)]},
+)
 _FIELDS = ("instruction", "context", "response")
 
 

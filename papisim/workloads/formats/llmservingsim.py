@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from papisim.kinds import Example
 from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
 from papisim.workloads.traces.json_values import has_keys, json_objects, read_fields
 from papisim.workloads.traces.reading import Reading, Row, seconds
 
-DESCRIPTION = "LLMServingSim: JSON lines or CSV with arrival_time_ns, input_toks, output_toks"
 TAKES = frozenset({"where"})
+EXAMPLE = Example(
+    {"path": "requests.json"},
+    files={
+        "requests.json": (
+            '{"input_toks": 9, "output_toks": 2, "arrival_time_ns": 10, "input_tok_ids": [0, 1, 2, 3, 4, 5, 6, 7, 8]}\n'
+            '{"input_toks": 8, "output_toks": 3, "arrival_time_ns": 2000000010}\n'
+        )
+    },
+    beside={"requests": [(0, 9, 2), (2, 8, 3)]},
+)
 _LENGTHS, _ARRIVAL = ("input_toks", "output_toks"), "arrival_time_ns"
 
 

@@ -8,12 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from papisim.kinds import Example
 from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
 from papisim.workloads.traces.json_values import has_keys, json_objects, read_fields
 from papisim.workloads.traces.reading import Reading, Row, seconds
 
-DESCRIPTION = "Mooncake: JSON lines with timestamp (ms), input_length, output_length; or CSV with timestamp_ms"
 TAKES = frozenset({"where"})
+EXAMPLE = Example(
+    {"path": "requests.json"},
+    files={
+        "requests.json": (
+            '{"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47]}\n'
+            '{"timestamp": 30535, "input_length": 6472, "output_length": 26, "hash_ids": [46]}\n'
+        )
+    },
+    beside={"requests": [(0, 6955, 52), (3.053, 6472, 26)]},
+)
 _CSV_TIMES = ("timestamp_ms", "timestamp")
 _LENGTHS = ("input_length", "output_length")
 

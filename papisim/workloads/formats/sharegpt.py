@@ -9,12 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from papisim.kinds import Example
 from papisim.workloads.traces.json_values import has_keys, json_objects
 from papisim.workloads.traces.reading import Reading, Row
 from papisim.workloads.traces.tokens import token_counter
 
-DESCRIPTION = "ShareGPT and the like: JSON with conversations (from, value) or messages (role, content); text"
 TAKES = frozenset({"where", "tokenizer", "chars_per_token", "turns"})
+EXAMPLE = Example(
+    {"path": "requests.json", "chars_per_token": 4},
+    files={
+        "requests.json": (
+            '[{"id": "x", "conversations": [{"from": "human", "value": "aaaaaaaa"}, {"from": "gpt", "value": "bbbbbbbbbbbb"}, {"from": "human", "value": "cccc"}, {"from": "gpt", "value": "dddddddddddddddddddd"}]}, {"id": "y", "conversations": [{"from": "human", "value": "aaaaaaaa"}]}]'
+        )
+    },
+    beside={"requests": [(None, 2, 3)]},
+)
 _SHAPES = (("conversations", "from", "value"), ("messages", "role", "content"))
 _ANSWERS = frozenset({"gpt", "assistant", "chatgpt", "bard", "bing"})
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from papisim.kinds import Example
 from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
 from papisim.workloads.traces.reading import Reading, Row
 
-DESCRIPTION = "Vidur: CSV with num_prefill_tokens, num_decode_tokens and, in traces, arrived_at (s)"
 TAKES = frozenset({"where"})
+EXAMPLE = Example(
+    {"path": "requests.csv"},
+    files={"requests.csv": ("arrived_at,num_prefill_tokens,num_decode_tokens\n1.0,10,20\n1.5,30,40\n")},
+    beside={"requests": [(0, 10, 20), (0.5, 30, 40)]},
+)
 _LAYOUT = CsvLayout("num_prefill_tokens", "num_decode_tokens", "arrived_at", "s")
 
 

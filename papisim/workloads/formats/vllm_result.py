@@ -9,11 +9,31 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
+from papisim.kinds import Example
 from papisim.workloads.traces.json_values import has_keys, json_documents, read_fields
 from papisim.workloads.traces.reading import Reading, Row
 
-DESCRIPTION = "vLLM benchmark results: JSON with input_lens, output_lens and, in newer ones, start_times (s)"
 TAKES: frozenset[str] = frozenset()
+EXAMPLE = Example(
+    {"path": "requests.json"},
+    files={
+        "requests.json": (
+            "{\n"
+            '  "date": "20260101",\n'
+            '  "request_rate": 2,\n'
+            '  "input_lens": [\n'
+            "    3,\n"
+            "    4\n"
+            "  ],\n"
+            '  "output_lens": [\n'
+            "    5,\n"
+            "    0\n"
+            "  ]\n"
+            "}"
+        )
+    },
+    beside={"requests": [(None, 3, 5)]},
+)
 _LENGTHS, _STARTS = ("input_lens", "output_lens"), "start_times"
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from papisim import catalog
 from papisim.errors import InputError
+from papisim.workloads.formats.base import FORMAT, Format
 from papisim.workloads.traces.reading import Reading
 from papisim.workloads.traces.spec import SOME_FORMATS_TAKE, TraceFile
 from papisim.workloads.traces.text import TextFile
-
-FORMATS = "papisim.workloads.formats"
 
 
 @dataclass(frozen=True)
@@ -86,15 +83,15 @@ def _load(options_json: str, changed: tuple[int, int]) -> RequestTable:
     reading = Reading(TraceFile.model_validate_json(options_json))
     _check_sum(reading)
     name = _format(reading)
-    module = catalog.load_kind(FORMATS, name)
-    _check_fields(reading, name, module)
-    return _in_order(_fill(reading, name, module))
+    format_ = FORMAT.load(name).thing()
+    _check_fields(reading, name, format_)
+    return _in_order(_fill(reading, name, format_))
 
 
-def _fill(reading: Reading, name: str, module: ModuleType) -> RequestTable:
+def _fill(reading: Reading, name: str, format_: Format) -> RequestTable:
     arrivals, inputs, outputs = array("d"), array("q"), array("q")
     zeros, becomes = 0, reading.options.zero_tokens
-    for number, (arrival_s, input_tokens, output_tokens) in enumerate(module.read(reading), start=1):
+    for number, (arrival_s, input_tokens, output_tokens) in enumerate(format_.read(reading), start=1):
         if not (input_tokens and output_tokens):
             zeros += 1
             if becomes == "refuse":
@@ -139,8 +136,8 @@ def _format(reading: Reading) -> str:
     head = reading.text.head()
     if not head.strip():
         raise reading.error("is empty, expected requests")
-    names = catalog.kinds(FORMATS)
-    found = [name for name in names if catalog.load_kind(FORMATS, name).detect(head)]
+    names = FORMAT.names()
+    found = [name for name in names if FORMAT.load(name).thing().detect(head)]
     if len(found) == 1:
         return found[0]
     choice = f"say 'format', one of {', '.join(found or names)}"
@@ -153,11 +150,11 @@ def _format(reading: Reading) -> str:
     )
 
 
-def _check_fields(reading: Reading, name: str, module: ModuleType) -> None:
+def _check_fields(reading: Reading, name: str, format_: Format) -> None:
     """Refuse fields that this format would ignore."""
     given = {name for name in SOME_FORMATS_TAKE if getattr(reading.options, name)}
-    for unused in sorted(given - module.TAKES):
-        takers = [other for other in catalog.kinds(FORMATS) if unused in catalog.load_kind(FORMATS, other).TAKES]
+    for unused in sorted(given - format_.TAKES):
+        takers = [other for other in FORMAT.names() if unused in FORMAT.load(other).thing().TAKES]
         raise InputError(
             f"'{unused}' says nothing about files of the format {name}; formats that use it: {', '.join(takers)}",
             file=str(reading.text),

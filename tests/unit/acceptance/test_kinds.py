@@ -5,7 +5,8 @@ import pytest
 
 from papisim import catalog
 from papisim.acceptance import always, early_exit, fitted, geometric, power_law, replay, tree
-from papisim.catalog import Shelf, build_kind
+from papisim.acceptance.base import ACCEPTANCE
+from papisim.catalog import Shelf
 from papisim.config.sections import load_section
 from papisim.errors import InputError, NotModelled
 
@@ -228,7 +229,7 @@ def test_a_layer_that_is_not_there_is_refused(layer):
 )
 def test_the_shipped_layerskip_models_emit_what_del_reports(name, layer, emitted):
     """Tokens per layer of the fixed setting (exit layer, draft of 6), times the layers loaded; DEL, poster table."""
-    process = build_kind("papisim.acceptance", "Acceptance", load_section("acceptance", name).options, 1)
+    process = ACCEPTANCE.build(load_section("acceptance", name).options, 1)
     mean = np.mean([process.start(r).round(6, layer).accepted + 1 for r in range(3000)])
     assert mean == pytest.approx(emitted, rel=0.05)
 
@@ -243,7 +244,7 @@ def test_the_shipped_eagle_heads_emit_what_meta_reports_of_a_chain_of_three(name
 def test_every_shipped_process_runs_and_every_number_has_a_source(name):
     found = load_section("acceptance", name)
     layer = 3 if found.kind == "early_exit" else None
-    sequence = build_kind("papisim.acceptance", "Acceptance", found.options, 0).start(0)
+    sequence = ACCEPTANCE.build(found.options, 0).start(0)
     outcome = sequence.round(5, layer)
     assert 0 <= outcome.accepted <= 5
     assert len(outcome.confidence) == len(outcome.entropy) == 5

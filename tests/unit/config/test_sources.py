@@ -9,6 +9,7 @@ from papisim.config.sources import ORIGINS, bibliography, take_sources
 from papisim.config.system import load_part, load_system
 from papisim.config.yaml import load_yaml, parse_path, parse_yaml
 from papisim.errors import InputError
+from papisim.kinds.families import family
 
 NUMBERS = "clock_hz: 666 MHz\nbanks: {n: 4, wide: true, name: x}\n"
 
@@ -105,7 +106,7 @@ def test_every_entry_of_the_bibliography_is_read():
 LOADERS = [
     *[(load_system, name) for name in catalog.shipped(Shelf.SYSTEM)],
     *[(load_part, name) for name in catalog.shipped(Shelf.DEVICE)],
-    *[(partial(load_section, kind), name) for kind, part in SECTIONS.items() for name in catalog.shipped(part.shelf)],
+    *[(partial(load_section, kind), name) for kind in SECTIONS for name in catalog.shipped(family(kind).shelf)],
 ]
 
 
@@ -116,7 +117,7 @@ def test_every_shipped_file_is_covered_by_works_that_exist(load, name):
     assert {source.origin for source in sources} <= {*bibliography(), *ORIGINS}
 
 
-@pytest.mark.parametrize("shelf", [Shelf.SYSTEM, Shelf.DEVICE, *(part.shelf for part in SECTIONS.values())])
+@pytest.mark.parametrize("shelf", [Shelf.SYSTEM, Shelf.DEVICE, *(family(name).shelf for name in SECTIONS)])
 def test_taking_any_source_away_from_a_shipped_file_uncovers_a_number(shelf):
     for path in catalog.shipped(shelf).values():
         declared = load_yaml(path).data.get("sources", {})

@@ -6,6 +6,7 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.system import load_part, load_system
 from papisim.errors import InputError, InputErrors, PapisimError
+from papisim.kinds.families import family
 
 SYSTEMS = sorted(catalog.shipped(Shelf.SYSTEM))
 
@@ -38,9 +39,10 @@ def test_every_shipped_system_loads_and_resolves_to_plain_values(name):
     tree = json.loads(json.dumps(system.resolved()))
     assert set(tree["devices"]) | set(tree["links"]) == set(system.parts)
     assert tree["placement"]["kind"] == system.placement.kind
-    for group in (*tree["devices"].values(), *tree["links"].values()):
-        assert group["count"] >= 1
-        assert group["part"]["kind"] in catalog.kinds("papisim.devices")
+    for section, kinds in (("devices", family("device").own()), ("links", family("link").own())):
+        for group in tree[section].values():
+            assert group["count"] >= 1
+            assert group["part"]["kind"] in kinds
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -99,7 +101,7 @@ def test_a_part_is_overridden_by_another_and_then_by_field_whatever_the_order():
     [
         ("devices.gpu.part=a10", "devices.gpu.part: no device 'a10'.*did you mean 'a100'"),
         ("devices.gpu.part=5", "devices.gpu.part: expected the name of a part, or its fields"),
-        ("devices.gpu.part.kind=gpuu", "kind: unknown kind 'gpuu' of devices; did you mean 'gpu'"),
+        ("devices.gpu.part.kind=gpuu", "kind: unknown device kind 'gpuu'; did you mean 'gpu'"),
         ("devices.gpu.part=nvlink3", "devices.gpu.part: a link cannot stand in 'devices'"),
         ("links.nvlink.part=a100", "links.nvlink.part: a gpu cannot stand in 'links'"),
         ("devices.gpu.count=0", "devices.gpu.count: found 0, expected greater than or equal to 1"),
@@ -112,7 +114,7 @@ def test_a_part_is_overridden_by_another_and_then_by_field_whatever_the_order():
         ("roles.tensor_parallel.link=nvlnik", "no link 'nvlnik' in this system; did you mean 'nvlink'"),
         ("roles.attention_link=gpu", "roles.attention_link: no link 'gpu'"),
         ("placement.device=gpuu", "'gpuu' runs no FC kernels in this system; did you mean 'gpu'"),
-        ("placement.kind=pined", "placement.kind: unknown kind 'pined' of placement; did you mean 'pinned'"),
+        ("placement.kind=pined", "placement.kind: unknown placement policy 'pined'; did you mean 'pinned'"),
         ("placement={device: gpu}", "placement: field 'kind' is missing"),
         ("device=5", "device: unknown field; did you mean 'devices'"),
     ],
@@ -183,7 +185,7 @@ def test_the_placement_option_keeps_the_files_options_of_the_same_kind():
         ("papi", "pinned:attn_pim", "placement.device: 'attn_pim' runs no FC kernels in this system"),
         ("papi", "pinned", "field 'device' is missing"),
         ("papi", "cheapest:gpu", "device: unknown field"),
-        ("papi", "papy", "placement.kind: unknown kind 'papy' of placement; did you mean 'papi'?"),
+        ("papi", "papy", "placement.kind: unknown placement policy 'papy'; did you mean 'papi'?"),
         ("gpu_only", "papi", "field 'alpha' is missing"),
     ],
 )

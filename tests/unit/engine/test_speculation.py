@@ -6,9 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from papisim.catalog import build_kind
 from papisim.config.experiment import RunOptions, load_experiment
-from papisim.engine.drafting.base import DraftContext, serial_steps
+from papisim.engine.drafting.base import DRAFTING, DraftContext, serial_steps
 from papisim.engine.run import Run
 from papisim.engine.speculation import tree_of
 from papisim.errors import DoesNotFit, InputError
@@ -34,7 +33,7 @@ def context(hw: str = "gpu_only", trace: str = "llama7b", **options: object) -> 
     model, machine = read_trace(experiment.trace.path), build_machine(experiment.system)
     planner = StepPlanner(model, machine, build_placement(experiment), seed=0, fold=True)
     made = DraftContext(machine, model, planner, 0, True)
-    return build_kind("papisim.engine.drafting", "Source", experiment.drafting, made), made
+    return DRAFTING.build(experiment.drafting, made), made
 
 
 def seconds(phases: list[Phase]) -> float:

@@ -6,11 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from papisim import catalog
 from papisim.config.sections import load_section
-from papisim.policies.batching.base import BatchingView, StepPlan
-
-PACKAGE = "papisim.policies.batching"
+from papisim.policies.batching.base import BATCHING, BatchingView, StepPlan
 
 
 @dataclass(frozen=True)
@@ -29,18 +26,16 @@ def see(waiting=(), *, prefilling=(), running=0, tlp=1, more=True, fitting=None,
 
 
 def policy(kind, **options):
-    module = catalog.load_kind(PACKAGE, kind)
-    return module.Batching(module.Options(kind=kind, **options))
+    return BATCHING.build(BATCHING.load(kind).options(kind=kind, **options))
 
 
 def sized(kind, size):
     """Return a policy with batches of a size, as shipped otherwise."""
-    fields = catalog.load_kind(PACKAGE, kind).Options.model_fields
+    fields = BATCHING.load(kind).options.model_fields
     size = {"batch_size" if "batch_size" in fields else "max_batch": size}
     if kind == "static":
         return policy(kind, **size)
-    module = catalog.load_kind(PACKAGE, kind)
-    return module.Batching(load_section("batching", kind, fields=size).options)
+    return BATCHING.build(load_section("batching", kind, fields=size).options)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +104,7 @@ def test_no_more_join_than_decode_together_within_the_target(kind):
     assert plan(lambda joining: 0.030) == 20
 
 
-@pytest.mark.parametrize("kind", catalog.kinds(PACKAGE))
+@pytest.mark.parametrize("kind", BATCHING.names())
 @settings(max_examples=60, deadline=None)
 @given(
     waiting=st.lists(st.integers(1, 3000), max_size=60),
@@ -136,7 +131,7 @@ def test_no_policy_asks_for_more_than_there_is_or_keeps_an_idle_machine_waiting_
         assert works
 
 
-@pytest.mark.parametrize("kind", catalog.kinds(PACKAGE))
+@pytest.mark.parametrize("kind", BATCHING.names())
 def test_a_decision_depends_on_the_view_alone(kind):
     chosen = sized(kind, 8)
     views = [see([50] * count, running=running) for count in range(12) for running in range(9)]

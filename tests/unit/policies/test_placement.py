@@ -11,7 +11,7 @@ from papisim.errors import PapisimError
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import FcRole, Linear
 from papisim.policies.placement import cheapest, papi, pinned
-from papisim.policies.placement.base import PlacementView
+from papisim.policies.placement.base import PLACEMENT, PlacementView
 
 
 def view(rlp=1, tlp=1, times=None):
@@ -103,12 +103,11 @@ def test_no_candidate_is_cheaper_than_the_oracles(times):
     assert times[chosen] == min(times.values())
 
 
-@pytest.mark.parametrize("kind", catalog.kinds("papisim.policies.placement"))
+@pytest.mark.parametrize("kind", PLACEMENT.names())
 @pytest.mark.parametrize("system", sorted(catalog.shipped(Shelf.SYSTEM)))
 def test_every_policy_chooses_one_of_the_candidates_of_every_shipped_system(kind, system):
     names = load_system(system).spec.roles.fc
     fields = {"pinned": {"device": names[0]}, "papi": {"processing_unit": names[0], "pim": names[-1], "alpha": 9}}
-    module = catalog.load_kind("papisim.policies.placement", kind)
-    policy = module.Placement(module.Options(kind=kind, **fields.get(kind, {})))
+    policy = PLACEMENT.build(PLACEMENT.load(kind).options(kind=kind, **fields.get(kind, {})))
     for rlp in (1, 9, 10, 512):
         assert policy.place(view(rlp, times=dict.fromkeys(names, 1.0))) in names

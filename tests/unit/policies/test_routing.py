@@ -4,11 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from papisim import catalog
-from papisim.policies.routing.base import ReplicaView, RoutingView
+from papisim.policies.routing.base import ROUTING, ReplicaView, RoutingView
 
-PACKAGE = "papisim.policies.routing"
-KINDS = catalog.kinds(PACKAGE)
+KINDS = ROUTING.names()
 
 replicas = st.lists(
     st.builds(ReplicaView, *[st.integers(0, 100)] * 2, *[st.integers(0, 10**6)] * 2), min_size=1, max_size=8
@@ -16,8 +14,8 @@ replicas = st.lists(
 
 
 def router(kind):
-    module = catalog.load_kind(PACKAGE, kind)
-    return module.Routing(module.Options(kind=kind))
+    chosen = ROUTING.load(kind)
+    return chosen.thing(chosen.options(kind=kind))
 
 
 def idle(count):

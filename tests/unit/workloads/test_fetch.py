@@ -11,8 +11,8 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.cli import papisim as command_line
 from papisim.errors import InputError, PapisimError
+from papisim.workloads.formats.base import FORMAT
 from papisim.workloads.traces.fetch import cache_folder, fetch
-from papisim.workloads.traces.load import FORMATS
 from papisim.workloads.traces.public import load_public
 
 TRACE = b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,4808,10\n2023-11-16 18:17:05,3180,8\n"
@@ -154,7 +154,7 @@ PUBLIC = catalog.shipped(Shelf.PUBLIC)
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_entry_of_the_catalogue_says_where_what_whose_and_how_it_is_known(name):
     trace = load_public(name)
-    assert trace.format in catalog.kinds(FORMATS)
+    assert trace.format in FORMAT.own()
     assert trace.url.endswith(trace.file)
     assert (trace.sha256 is None) == trace.sha256_from.startswith("nobody")
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from papisim.config.sections import load_section
 from papisim.errors import InputError, PapisimError
-from papisim.workloads.replay import Options, Workload, select, settle
+from papisim.workloads.replay import Options, Workload, select
 
 N = 2000
 ARRIVALS = np.cumsum(np.random.default_rng(7).exponential(0.5, N)).round(6)
@@ -103,7 +103,7 @@ def test_lengths_without_arrivals_are_not_replayed_and_the_way_out_is_shown(tmp_
     options = Options(kind="replay", path=str(file))
     with pytest.raises(InputError, match=r"no arrivals.*kind: empirical"):
         Workload(options, 0)
-    assert settle(options)[0].n_requests == len(select(options, 0)) == 2, "looking at them is fine"
+    assert options.settled()[0].n_requests == len(select(options, 0)) == 2, "looking at them is fine"
     with pytest.raises(InputError, match="rate_scale: has no arrivals"):
         select(Options(kind="replay", path=str(file), rate_scale=2), 0)
 
@@ -116,7 +116,7 @@ def test_a_trace_file_in_place_of_a_workload_is_replayed_and_said_to_be(path):
 
 
 def test_settled_options_name_the_file_by_content(path, tmp_path):
-    settled, _ = settle(Options(kind="replay", path=path))
+    settled, _ = Options(kind="replay", path=path).settled()
     assert settled.n_requests == N
     other = tmp_path / "other.csv"
     other.write_text("arrival_s,input_tokens,output_tokens\n0,1,2\n")

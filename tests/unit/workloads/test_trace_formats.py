@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from papisim import catalog
 from papisim.errors import PapisimError
-from papisim.workloads.traces.load import FORMATS, detect_format, load_requests
+from papisim.workloads.formats.base import FORMAT
+from papisim.workloads.traces.load import detect_format, load_requests
 from papisim.workloads.traces.spec import TraceFile
 
 
@@ -165,7 +165,7 @@ def rows(table):
 
 
 def test_every_format_has_a_sample():
-    assert sorted(SAMPLES) == catalog.kinds(FORMATS)
+    assert sorted(SAMPLES) == FORMAT.own()
 
 
 @each_sample
@@ -182,7 +182,7 @@ def test_a_file_is_read_plain_or_zipped_and_its_format_found(tmp_path, name, tex
 @each_sample
 def test_no_other_format_takes_the_file_for_its_own(name, text, fields, requests):
     del fields, requests
-    claims = [other for other in SAMPLES if catalog.load_kind(FORMATS, other).detect(text)]
+    claims = [other for other in SAMPLES if FORMAT.load(other).thing().detect(text)]
     assert set(claims) <= {name}
 
 
@@ -191,7 +191,7 @@ def test_no_other_format_takes_the_file_for_its_own(name, text, fields, requests
     "junk", ["", "\n", "[]", "{", "[[1, 2]]", "null", "hello, world\n1,2\n", '{"a": 1}', "\x00\x01"]
 )
 def test_no_format_takes_junk(name, junk):
-    assert not catalog.load_kind(FORMATS, name).detect(junk)
+    assert not FORMAT.load(name).thing().detect(junk)
 
 
 @each_sample

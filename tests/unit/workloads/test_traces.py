@@ -75,7 +75,7 @@ def test_all_that_is_wrong_is_said_at_once_up_to_a_number_that_people_read(load)
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"format": "azur"}, "unknown kind 'azur' of formats; did you mean 'azure'?"),
+        ({"format": "azur"}, "unknown request trace format 'azur'; did you mean 'azure'?"),
         ({"columns": {"input_tokens": "x"}}, "'columns' says nothing about files of the format azure; formats that use it: csv"),
         ({"chars_per_token": 4}, "formats that use it: dolly, sharegpt"),
         ({"where": {"Model": "x"}}, "where: no column 'Model'; known: ContextTokens"),

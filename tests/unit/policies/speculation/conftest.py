@@ -1,8 +1,7 @@
 import pytest
 
-from papisim import catalog
 from papisim.config.sections import load_section
-from papisim.policies.speculation.base import Draft, Proposal, Round, SpeculationView
+from papisim.policies.speculation.base import SPECULATION, Draft, Proposal, Round, SpeculationView
 
 
 @pytest.fixture(scope="session")
@@ -16,8 +15,7 @@ def policy(preset):
     """Return a function that builds the policy of a shipped preset."""
 
     def build(name, **fields):
-        options = preset(name, **fields)
-        return catalog.load_kind("papisim.policies.speculation", options.kind).Speculation(options)
+        return SPECULATION.build(preset(name, **fields))
 
     return build
 

@@ -11,7 +11,7 @@ from papisim import catalog
 from papisim.config.sections import load_section
 from papisim.config.sources import take_sources
 from papisim.config.yaml import load_yaml
-from papisim.policies.speculation.base import Proposal, Round
+from papisim.policies.speculation.base import SPECULATION, Proposal, Round
 
 FOLDER = catalog.data_folder() / "hwconfigs" / "policies" / "speculation"
 PRESETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -74,7 +74,7 @@ def iterate(rng, policy, view):
 
 def test_there_is_a_preset_for_every_policy_that_needs_options(preset):
     kinds = {preset(name).kind for name in PRESETS}
-    assert set(catalog.kinds("papisim.policies.speculation")) - kinds == {"off", "fixed", "schedule"}
+    assert set(SPECULATION.own()) - kinds == {"off", "fixed", "schedule"}
     assert len(PRESETS) == 17
 
 
