@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import inspect
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -28,7 +27,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        return _example_last(importlib.import_module(f"{__name__}.{cmd_name}").command)
+        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands with their first sentences, read from the files: importing all would take a second."""
@@ -61,16 +61,6 @@ def _first_paragraph(name: str) -> str:
     functions = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
     command = next(function for function in functions if function.name == "command")
     return (ast.get_docstring(command) or "").partition("\n\n")[0]
-
-
-def _example_last(command: click.Command) -> click.Command:
-    """Move the example that ends a command's docstring below its options, where help ends."""
-    for inner in command.commands.values() if isinstance(command, click.Group) else ():
-        _example_last(inner)
-    text, example, lines = inspect.cleandoc(command.help or "").partition("\b\nExample:")
-    if example:
-        command.help, command.epilog = text.rstrip(), example + lines
-    return command
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -15,6 +15,7 @@ from papisim.calibration.alpha import AlphaFit, fit, profile
 from papisim.calibration.speculation import Profile, speculator_of
 from papisim.calibration.speculation import profile as profile_speculation
 from papisim.catalog import Shelf
+from papisim.cli._command import Commands
 from papisim.cli._options import (
     PositiveInt,
     format_option,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 PAPER_MODELS = ("llama65b", "gpt3-66b", "gpt3-175b")
 
 
-@click.group(name="calibrate")
+@click.group(name="calibrate", cls=Commands)
 def command() -> None:
     """Find parameters of the simulated machine."""
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 
 from papisim.capture.models import ModelSource, require_torch, resolve
+from papisim.cli._command import Command
 from papisim.cli._options import PositiveInt, format_option, quiet_option
 from papisim.cli._silicon import Grid, WholeNumbers, profile_grid, show_import
 from papisim.errors import InputError
 
 
-@click.command(name="capture")
+@click.command(name="capture", cls=Command)
 @click.argument("model", required=False)
 @click.option(
     "--out",

@@ -10,6 +10,7 @@ import click
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.cli._command import Command
 from papisim.config.acceptance import SIGNALS_SCHEMA, load_signals
 from papisim.config.sections import SECTIONS, load_section
 from papisim.config.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
@@ -43,7 +44,7 @@ _READERS: dict[str, Callable[[str], object]] = {
 }
 
 
-@click.command(name="check")
+@click.command(name="check", cls=Command)
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 def command(files: tuple[str, ...]) -> None:
     """Check hardware, workload, trace and sweep files: fields, units, ranges, names, and a source for every number.

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from papisim.cli._command import Command
 from papisim.cli._options import (
     format_option,
     print_json,
@@ -26,7 +27,7 @@ from papisim.results.comparison import Comparison, distinct, label_of, split_pla
 from papisim.results.store import check_free
 
 
-@click.command(name="compare")
+@click.command(name="compare", cls=Command)
 @run_option(
     "hw",
     "--hw",

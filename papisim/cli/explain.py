@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from papisim.cli._command import Command
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options
 from papisim.config.experiment import options_of
 from papisim.errors import printable
@@ -16,7 +17,7 @@ from papisim.explain.scope import Scope
 from papisim.report.console.explanation import as_json, print_explanation
 
 
-@click.command(name="explain")
+@click.command(name="explain", cls=Command)
 @run_options()
 @click.option(
     "--of",

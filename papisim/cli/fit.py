@@ -17,6 +17,7 @@ from papisim.acceptance.fitting.statistics import Statistics
 from papisim.acceptance.fitting.steps import kept
 from papisim.acceptance.fitting.write import as_yaml, parameters
 from papisim.acceptance.log import Turn, read_log
+from papisim.cli._command import Commands
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, seed_option
 from papisim.config.acceptance import load_signals
 from papisim.errors import InputError, did_you_mean
@@ -39,7 +40,7 @@ class _Group:
         return sum(kept(turn, self.max_steps) for turn in self.turns)
 
 
-@click.group(name="fit")
+@click.group(name="fit", cls=Commands)
 def command() -> None:
     """Fit a process to a log."""
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.cli._command import Command
 from papisim.cli._options import format_option, print_json
 from papisim.config.yaml import load_yaml
 from papisim.kinds.families import families
@@ -28,7 +29,7 @@ _SHELVES = {
 _CHOICES = [*_SHELVES, "kinds"]
 
 
-@click.command(name="list")
+@click.command(name="list", cls=Command)
 @click.argument("what", type=click.Choice(_CHOICES), required=False)
 @format_option("table", "json")
 def command(what: str | None, output: str) -> None:

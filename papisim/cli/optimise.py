@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from papisim.cli._command import Command
 from papisim.cli._options import PositiveInt, format_option, quiet_option
 from papisim.cli._points import frame_option, point_progress, records, say_what_is_kept, show_points
 from papisim.cli._workers import computing, worker_options
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from papisim.sweep.optimise import Optimised
 
 
-@click.command(name="optimise")
+@click.command(name="optimise", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the frames, the figure, the study and the manifest."

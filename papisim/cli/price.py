@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from papisim import units
+from papisim.cli._command import Command
 from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option, show_notes
 from papisim.config.system import load_part
 from papisim.errors import InputError, did_you_mean
@@ -34,7 +35,7 @@ def _size(name: str, text: str) -> Callable[[F], F]:
     return click.option(f"--{name.replace('_', '-')}", type=PositiveInt(), help=text)
 
 
-@click.command(name="price")
+@click.command(name="price", cls=Command)
 @click.option("--hw", "device", required=True, metavar="NAME|FILE", help="Device part: a shipped name or a path.")
 @click.option("--op", type=click.Choice(_OPERATIONS), help="The kernel's operation, or a whole decode iteration.")
 @_size("heads_per_stack", "Attention: (request, KV head) pairs on each device.")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from papisim.cli._command import Command
 from papisim.cli._options import quiet_option
 from papisim.report.html.folder import page_of
 from papisim.results.folder import read_results
 from papisim.results.store import check_file, write_file
 
 
-@click.command(name="report")
+@click.command(name="report", cls=Command)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="Page to write.  [default: DIR/report.html]"

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from papisim.cli._command import Command
 from papisim.cli._figures import Asked, run
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option
 from papisim.cli._readings import run as study
@@ -23,7 +24,7 @@ from papisim.report.print.batch_by_policy import draw
 from papisim.results.store import check_free
 
 
-@click.command(name="reproduce")
+@click.command(name="reproduce", cls=Command)
 @click.argument("what", metavar="[FIGURE]...", nargs=-1)
 @click.option(
     "--stance",

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from papisim.cli._command import Command
 from papisim.cli._options import (
     format_option,
     print_json,
@@ -25,7 +26,7 @@ from papisim.results.metrics import summarise
 from papisim.results.store import check_free, write_run
 
 
-@click.command(name="run")
+@click.command(name="run", cls=Command)
 @run_options()
 @format_option("table", "json")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for frames, summary and manifest.")

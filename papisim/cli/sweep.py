@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
+from papisim.cli._command import Command
 from papisim.cli._options import format_option, quiet_option
 from papisim.cli._points import frame_option, point_progress, say_what_is_kept, show_points
 from papisim.cli._workers import computing, worker_options
 from papisim.errors import InputError
 
 
-@click.command(name="sweep")
+@click.command(name="sweep", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the frame and the manifest.")
 @worker_options

@@ -13,6 +13,7 @@ from rich.table import Table
 from papisim import catalog
 from papisim.calibration.gpu.tables import read_tables
 from papisim.catalog import Shelf
+from papisim.cli._command import Command
 from papisim.cli._options import format_option, print_json
 from papisim.config.system import load_part, load_system
 from papisim.errors import CheckFailed, InputError
@@ -27,7 +28,7 @@ _REGIMES = ("memory", "transition", "compute")
 _SUFFIXES = (".png", ".pdf", ".svg")
 
 
-@click.command(name="validate")
+@click.command(name="validate", cls=Command)
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from papisim import catalog, units
 from papisim.catalog import Shelf
+from papisim.cli._command import Commands
 from papisim.cli._options import format_option, overrides_option, print_json, quiet_option, seed_option, show_notes
 from papisim.config.sections import load_section
 from papisim.config.sources import bibliography
@@ -25,7 +26,7 @@ from papisim.workloads.traces.public import PublicTrace, load_public
 _TPOT_MS = 50.0
 
 
-@click.group(name="workload")
+@click.group(name="workload", cls=Commands)
 def command() -> None:
     """Look into request traces and workloads, and get the public ones."""
 

@@ -1,11 +1,14 @@
 """The options of a run have one declaration, one name and one default in every place."""
 
 import inspect
+from collections.abc import Iterator
 
 import click
 import pytest
 
 import papisim
+from papisim.cli import papisim as papisim_command
+from papisim.cli._command import Command
 from papisim.cli.compare import command as compare
 from papisim.cli.explain import command as explain
 from papisim.cli.run import command as run
@@ -68,3 +71,42 @@ def test_a_switch_is_a_bool_and_a_number_keeps_its_bound():
 def test_a_former_name_is_no_present_one():
     assert set(RunOptions.renamed).isdisjoint(RunOptions.model_fields)
     assert set(RunOptions.renamed.values()) <= set(RunOptions.model_fields)
+
+
+def every_command() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(papisim_command)
+    for name in papisim_command.list_commands(context):
+        command = papisim_command.get_command(context, name)
+        inner = command.commands if isinstance(command, click.Group) else {"": command}
+        yield from ((f"{name} {part}".strip(), each) for part, each in inner.items())
+
+
+COMMANDS = dict(every_command())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_refuses_an_option_of_one_value_that_is_given_twice(name):
+    command = COMMANDS[name]
+    assert isinstance(command, Command)
+    single = [each for each in command.params if isinstance(each, click.Option) and takes_one_value(each)]
+    for option in single:
+        twice = [option.opts[0], "1"] * 2
+        with pytest.raises(click.UsageError, match=f"{option.opts[0]} is given 2 times, expected once"):
+            command.make_context(name, twice)
+
+
+def takes_one_value(option: click.Option) -> bool:
+    return not (option.multiple or option.is_flag or option.count)
+
+
+def test_an_option_of_several_values_and_a_switch_may_be_repeated():
+    asked = ["--hw", "papi", "--trace", "llama7b", "--set", "a=1", "--set", "b=2", "-q", "-q"]
+    given = run.make_context("run", asked).params
+    assert given["set"] == ("a=1", "b=2")
+    assert given["quiet"] is True
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_example_of_a_command_is_below_its_options(name):
+    help_text = COMMANDS[name].get_help(click.Context(COMMANDS[name], info_name=name))
+    assert 0 < help_text.index("Options:") < help_text.index("Example:")
