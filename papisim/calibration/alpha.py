@@ -10,8 +10,8 @@ import numpy as np
 from papisim.config.system import System
 from papisim.ops.lower import decode_shape
 from papisim.ops.trace import KernelTrace
+from papisim.plan.build import build_planner
 from papisim.plan.machine import build_machine
-from papisim.plan.pipeline import build_planner
 from papisim.policies.placement.pinned import Options as PinnedOptions
 from papisim.policies.placement.pinned import Placement as Pinned
 
@@ -67,7 +67,7 @@ def profile(system: System, trace: KernelTrace, max_rows: int, *, seed: int = 0)
 
     def times(device: str) -> np.ndarray:
         pinned = Pinned(PinnedOptions(kind="pinned", device=device))
-        planner = build_planner(trace, machine, pinned, seed=seed, fold=True)
+        planner = build_planner(trace, machine, pinned, seed=seed)
         return np.array([planner.fc_time_s(decode_shape(rows, rows)) for rows in range(1, max_rows + 1)])
 
     return Profile(trace.name, times(system.placement.processing_unit), times(system.placement.pim))

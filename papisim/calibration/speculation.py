@@ -23,10 +23,9 @@ from papisim.engine.run import build_speculator
 from papisim.engine.speculation import Speculator, tree_of
 from papisim.ops.kernel import Elementwise, FcRole, KernelClass, Linear
 from papisim.ops.trace import read_trace
-from papisim.plan.build import build_placement
-from papisim.plan.machine import build_formats, build_machine
-from papisim.plan.phase import Category
-from papisim.plan.pipeline import build_planner
+from papisim.plan.build import build_formats, build_placement, build_planner
+from papisim.plan.machine import build_machine
+from papisim.plan.phase import Category, seconds
 from papisim.policies.speculation.base import NO_DRAFT, Draft
 from papisim.policies.speculation.batch_table import LengthRow
 from papisim.policies.speculation.synergy import optimal_table
@@ -112,8 +111,8 @@ def speculator_of(experiment: Experiment) -> Speculator:
     """Build an experiment's machine, model, draft source, acceptance process and policy, without a server."""
     trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
     machine = build_machine(experiment.system)
-    planner = build_planner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
-    return build_speculator(experiment, DraftContext(machine, trace, planner, experiment.seed, experiment.fold))
+    planner = build_planner(trace, machine, build_placement(experiment), seed=experiment.seed)
+    return build_speculator(experiment, DraftContext(machine, trace, planner, experiment.seed))
 
 
 def profile(
@@ -135,7 +134,7 @@ def profile(
         cached = np.full(batch, kv_tokens, dtype=np.int64)
         time_by = dict.fromkeys(Category, 0.0)
         for phase in speculator.phases([drafts[length]] * batch, cached):
-            time_by[phase.category] += phase.time_s * phase.repeats
+            time_by[phase.category] += phase.total_s
         return Point(batch, length, time_by, emitted[length])
 
     return Profile(tuple(point(batch, length) for batch in sorted(set(batches)) for length in drafts))
@@ -184,7 +183,7 @@ def steady(
         if number < warm_up:
             continue
         tokens, drafted = tokens + int(emitted.sum()), drafted + sum(draft.nodes for draft in iteration.drafts)
-        time_s += sum(phase.time_s * phase.repeats for phase in iteration.phases)
+        time_s += seconds(iteration.phases)
         for phase in iteration.phases:
             if phase.category is Category.FC:
                 flop[phase.resource] += phase.flop * phase.repeats

@@ -31,9 +31,10 @@ from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KvAppend, Linear
 from papisim.ops.lower import KvLengths, Prompts, StepShape, decode_lengths, decode_shape
 from papisim.ops.trace import ModelFacts
+from papisim.plan.layout import StepLayout, StepPart
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Message, Phase
-from papisim.plan.step import Layout, Part, StepPlanner
+from papisim.plan.planner import Planner
 
 #: layers that are simulated where layers are folded, and again twice as many
 _LAYERS = 6
@@ -62,7 +63,7 @@ class Overlapped(NamedTuple):
         time_s: what it takes.
     """
 
-    layout: Layout
+    layout: StepLayout
     phases: list[Phase]
     time_s: float
 
@@ -81,7 +82,7 @@ class Overlap:
         InputError: heads cannot be dealt out into so many pieces.
     """
 
-    def __init__(self, spec: OverlapSpec, planner: StepPlanner, machine: Machine, model: ModelFacts) -> None:
+    def __init__(self, spec: OverlapSpec, planner: Planner, machine: Machine, model: ModelFacts) -> None:
         if machine.stages > 1 and spec.kind != "off":
             raise NotModelled(f"overlap {spec.kind} in a pipeline of stages is not modelled")
         if spec.kind == "heads" and model.n_kv_heads % spec.pieces:
@@ -100,15 +101,15 @@ class Overlap:
         """Whether a decoding iteration without prompts overlaps with itself."""
         return self._spec.kind in ("sub_batches", "heads")
 
-    def step(self, batch: Batch, tlp: int, prompts: Prompts | None) -> Overlapped:
+    def step(self, batch: Batch, tlp: int, prompts: Prompts | None, *, fold: bool) -> Overlapped:
         """Lay out an iteration in which every request has as many tokens in flight, and prompts beside it."""
         streams = self._streams(batch, tlp, prompts)
-        layouts, phases = list[Part](), list[Phase]()
+        parts, phases = list[StepPart](), list[Phase]()
         for stream in streams:
-            layout, others = self._planner.work(*stream, in_order=False)
-            layouts += layout
-            phases += others
-        return Overlapped(Layout(layouts), phases, self._time_s(streams))
+            work = self._planner.work(*stream, fold=fold)
+            parts += work.layout.parts
+            phases += work.phases
+        return Overlapped(StepLayout(parts), phases, self._time_s(streams, fold=fold))
 
     def _streams(self, batch: Batch, tlp: int, prompts: Prompts | None) -> list[Stream]:
         if self._spec.kind == "heads":
@@ -121,8 +122,8 @@ class Overlap:
         streams = [_decoding(batch.cached[half], tlp) for half in halves if len(half)]
         return streams if prompts is None else [*streams, Stream(prompts.shape, None, prompts.lengths)]
 
-    def _time_s(self, streams: Sequence[Stream]) -> float:
-        if not self._planner.fold or self._n_layers <= 2 * _LAYERS:
+    def _time_s(self, streams: Sequence[Stream], *, fold: bool) -> float:
+        if not fold or self._n_layers <= 2 * _LAYERS:
             return self._simulated_s(streams, self._n_layers)
         few, twice = (self._simulated_s(streams, layers) for layers in (_LAYERS, 2 * _LAYERS))
         return few + (twice - few) / _LAYERS * (self._n_layers - _LAYERS)
@@ -166,12 +167,8 @@ class Overlap:
         return phase._replace(time_s=self._machine.price(phase.resource, part).time_s)
 
     def _unfolded(self, stream: Stream, n_layers: int) -> list[Phase]:
-        fold, self._planner.fold = self._planner.fold, False
         shape = replace(stream.shape, layers=None if n_layers == self._n_layers else (0, n_layers))
-        try:
-            return self._planner.work(shape, stream.decode, stream.prompts, in_order=True)[1]
-        finally:
-            self._planner.fold = fold
+        return self._planner.in_order(shape, stream.decode, stream.prompts, fold=False)
 
 
 def _decoding(cached: Any, tlp: int) -> Stream:
@@ -195,7 +192,7 @@ def together_s(streams: Sequence[Sequence[Item]]) -> float:
                 resource = resources.setdefault(item.resource, simpy.Resource(env))
                 with resource.request() as granted:
                     yield granted
-                    yield env.timeout(item.time_s * item.repeats)
+                    yield env.timeout(item.total_s)
             else:
                 yield simpy.AllOf(env, [env.process(chain(each)) for each in item])
 

@@ -16,7 +16,7 @@ import numpy as np
 from papisim.arrays import Ints
 from papisim.config.experiment import KvSpec
 from papisim.engine.batch import Batch
-from papisim.plan.machine import Memory
+from papisim.plan.memory import MemoryPlan
 from papisim.record.ledger import RequestRow
 
 
@@ -29,7 +29,7 @@ class KvPages:
         used: pages held.
     """
 
-    def __init__(self, spec: KvSpec, memory: Memory, *, reserves_whole: bool) -> None:
+    def __init__(self, spec: KvSpec, memory: MemoryPlan, *, reserves_whole: bool) -> None:
         self.page_tokens = spec.page_tokens
         self.total = int(memory.kv_capacity_bytes // (spec.page_tokens * memory.kv_token_bytes))
         self.used = 0

@@ -24,7 +24,8 @@ from papisim.config.experiment import KvSpec
 from papisim.engine.batch import Batch
 from papisim.engine.pages import KvPages
 from papisim.errors import DoesNotFit
-from papisim.plan.machine import Machine, Memory
+from papisim.plan.machine import Machine
+from papisim.plan.memory import MemoryPlan
 from papisim.plan.phase import Category, Phase
 from papisim.policies.batching.base import BatchingPolicy
 from papisim.record.ledger import RequestRow
@@ -52,7 +53,7 @@ class Residents:
         refused: who ended here, and why, since the server last asked.
     """
 
-    def __init__(self, machine: Machine, memory: Memory, spec: KvSpec, batching: BatchingPolicy) -> None:
+    def __init__(self, machine: Machine, memory: MemoryPlan, spec: KvSpec, batching: BatchingPolicy) -> None:
         self._machine, self._memory, self._spec = machine, memory, spec
         self._must_fit, self._joins_running = batching.must_fit, batching.joins_running
         self.pages = KvPages(spec, memory, reserves_whole=batching.reserves_whole)

@@ -26,9 +26,10 @@ from papisim.engine.server import Server
 from papisim.engine.speculation import Speculator
 from papisim.errors import InputError, PapisimError, did_you_mean
 from papisim.ops.trace import KernelTrace, read_trace
-from papisim.plan.build import planner_of
-from papisim.plan.machine import Machine, build_formats, build_machine, plan_memory
-from papisim.plan.step import StepPlanner
+from papisim.plan.build import build_formats, planner_of
+from papisim.plan.machine import Machine, build_machine
+from papisim.plan.memory import plan_memory
+from papisim.plan.planner import Planner
 from papisim.policies.batching.base import BatchingPolicy
 from papisim.policies.batching.disaggregated import Options as DisaggregatedOptions
 from papisim.policies.batching.disaggregated import Prefill
@@ -56,7 +57,7 @@ def simulate(
     probe: Probe | None = None,
     *,
     machine: Machine | None = None,
-    planner: StepPlanner | None = None,
+    planner: Planner | None = None,
     source: WorkloadSource | None = None,
 ) -> Run:
     """Simulate an experiment.
@@ -170,7 +171,7 @@ def build_server(
     arrivals: Arrivals,
     ledger: Ledger,
     probe: Probe | None,
-    planner: StepPlanner | None = None,
+    planner: Planner | None = None,
     batching: BatchingPolicy | None = None,
     may_come: Callable[[], bool] | None = None,
     hand_over: HandOver | None = None,
@@ -194,7 +195,7 @@ def build_server(
         hand_over: takes requests whose prompts are complete to where they decode; here, if None.
     """
     planner = planner or planner_of(experiment, trace, machine)
-    context = DraftContext(machine, trace, planner, experiment.seed, experiment.fold)
+    context = DraftContext(machine, trace, planner, experiment.seed)
     speculator = build_speculator(experiment, context)
     memory = plan_memory(machine, trace, speculator.source.demand, experiment.kv.utilisation_ratio)
     ledger.kv_capacity_bytes += memory.kv_capacity_bytes
@@ -212,6 +213,7 @@ def build_server(
         ledger=ledger,
         may_come=may_come or (lambda: arrivals.may_come),
         fast_forward=experiment.fast_forward,
+        fold=experiment.fold,
         probe=probe,
         hand_over=hand_over and partial(hand_over, memory.kv_token_bytes),
     )

@@ -18,9 +18,11 @@ from papisim.engine.queues import Chunk, Residents
 from papisim.engine.speculation import Iteration, Speculator
 from papisim.errors import NotModelled
 from papisim.ops.lower import KvLengths, Prompts, chunk_lengths, decode_lengths, decode_shape
-from papisim.plan.machine import Machine, Memory
-from papisim.plan.phase import Phase
-from papisim.plan.step import NOTHING, Layout, StepPlanner
+from papisim.plan.layout import StepLayout
+from papisim.plan.machine import Machine
+from papisim.plan.memory import MemoryPlan
+from papisim.plan.phase import Phase, seconds
+from papisim.plan.planner import Planner, StepWork
 from papisim.policies.speculation.base import Round
 from papisim.record.ledger import Ledger, RequestRow, Segment, StepKind
 
@@ -41,7 +43,7 @@ class _Decoding(NamedTuple):
     """
 
     rows: Ints | int
-    layout: Layout
+    layout: StepLayout
     phases: list[Phase]
     iteration: Iteration | None
     time_s: float | None = None
@@ -75,6 +77,7 @@ class Stepper:
         may_come: tells whether requests may still arrive.
         fast_forward: run many iterations at once where that is exact.
         probe: watches, if given.
+        fold: whether identical layers are multiplied.
         hand_over: takes requests whose prompts are complete to where they decode; they decode here, if None.
     """
 
@@ -84,21 +87,22 @@ class Stepper:
         name: str,
         *,
         machine: Machine,
-        memory: Memory,
+        memory: MemoryPlan,
         residents: Residents,
-        planner: StepPlanner,
+        planner: Planner,
         speculator: Speculator,
         overlap: Overlap,
         ledger: Ledger,
         may_come: Callable[[], bool],
         fast_forward: bool,
         probe: Probe | None,
+        fold: bool,
         hand_over: Callable[[RequestRow], None] | None = None,
     ) -> None:
         self._env, self._name, self._memory = env, name, memory
         self._residents, self._planner, self._speculator = residents, planner, speculator
         self._ledger, self._may_come, self._probe = ledger, may_come, probe
-        self._static_w, self._fold = machine.static_w, planner.fold
+        self._static_w, self._may_fold, self._fold = machine.static_w, fold, fold
         self._gaps = ledger.latencies["itl"]
         if overlap.is_on and (probe is not None or speculator.steady_tlp is None):
             raise NotModelled("overlap with drafts that may change, or watched phase by phase, is not modelled")
@@ -134,8 +138,7 @@ class Stepper:
         most = max([*longest, int((batch.cached + batch.remaining).max(initial=0))])
         rlp = len(batch) + len(others)
         lengths = KvLengths(rlp, rlp, total, most, total)
-        layout, phases = self._planner.work(decode_shape(rlp, rlp), lengths, None, in_order=False)
-        return layout.time_s + sum(phase.time_s * phase.repeats for phase in phases)
+        return self._planner.work(decode_shape(rlp, rlp), lengths, None, fold=self._fold).time_s
 
     def forget(self, row: RequestRow) -> None:
         """Forget a request that has ended."""
@@ -160,7 +163,7 @@ class Stepper:
         """
         if self._probe is not None:
             wanted = self._probe.layers(self._name, self._env.now, self._counts[StepKind.DECODE])
-            self._planner.fold = self._fold and not wanted
+            self._fold = self._may_fold and not wanted
         if decode and not chunks and self._many and not self._residents.moves:
             return (yield from self._many_iterations())
         iteration = None
@@ -192,19 +195,20 @@ class Stepper:
     def _decoding(self, prompts: Prompts | None) -> _Decoding:
         batch, tlp = self._residents.batch, self._speculator.steady_tlp
         if not self._steady or tlp is None:
-            iteration = self._speculator.prepare(self._counts[StepKind.DECODE], batch, prompts)
-            return _Decoding(iteration.rows, NOTHING, iteration.phases, iteration, prompts=prompts)
+            iteration = self._speculator.prepare(self._counts[StepKind.DECODE], batch, prompts, fold=self._fold)
+            return _Decoding(iteration.rows, StepLayout(), iteration.phases, iteration, prompts=prompts)
         rlp = len(batch)
         if self._overlap.of_decoding or (self._overlap.is_on and prompts is not None):
-            together = self._overlap.step(batch, tlp, prompts)
+            together = self._overlap.step(batch, tlp, prompts, fold=self._fold)
             host = self._speculator.host(rlp, tlp)
-            time_s = together.time_s + sum(phase.time_s * phase.repeats for phase in host)
+            time_s = together.time_s + seconds(host)
             return _Decoding(tlp, together.layout, together.phases + host, None, time_s, prompts)
         shape, lengths = decode_shape(rlp, rlp * tlp), self._decode_lengths(tlp)
         if prompts is None:
-            layout, phases = self._planner.work(shape, lengths, None, in_order=False)
+            layout, phases = self._planner.work(shape, lengths, None, fold=self._fold)
         else:
-            layout, phases = self._planner.work(shape.with_prompts(prompts), lengths, prompts.lengths, in_order=False)
+            whole = shape.with_prompts(prompts)
+            layout, phases = self._planner.work(whole, lengths, prompts.lengths, fold=self._fold)
         return _Decoding(tlp, layout, phases + self._speculator.host(rlp, tlp), None, prompts=prompts)
 
     def _decode_lengths(self, tlp: int) -> KvLengths:
@@ -218,15 +222,14 @@ class Stepper:
             rlp, layout, phases = len(self._residents.batch), decoding.layout, decoding.phases
             rows = decoding.total_rows(rlp)
         elif prompts is not None:
-            in_order = self._probe is not None
-            layout, phases = self._planner.work(prompts.shape, None, prompts.lengths, in_order=in_order)
+            layout, phases = self._prompt_work(prompts)
         phases = [*self._residents.moves, *phases]
         self._residents.moves.clear()
-        alone_s = layout.time_s + sum(phase.time_s * phase.repeats for phase in phases)
+        alone_s = layout.time_s + seconds(phases)
         overlapped_s = 0.0
         if decoding is not None and decoding.time_s is not None:
             overlapped_s = decoding.layout.time_s - decoding.time_s
-            overlapped_s += sum(phase.time_s * phase.repeats for phase in decoding.phases)
+            overlapped_s += seconds(decoding.phases)
         step = self._open(_kind(decoding, prompts), rlp + len(chunks), layout, np.array([alone_s - overlapped_s]))
         step.overlapped_s = overlapped_s
         step.decoding, step.phases = rlp, tuple(phases)
@@ -234,7 +237,12 @@ class Stepper:
         step.rows = rows + step.prompt_tokens
         return step, phases
 
-    def _open(self, kind: StepKind, rlp: int, layout: Layout, times_s: Floats) -> Segment:
+    def _prompt_work(self, prompts: Prompts) -> StepWork:
+        if self._probe is None:
+            return self._planner.work(prompts.shape, None, prompts.lengths, fold=self._fold)
+        return StepWork(StepLayout(), self._planner.prefill(prompts.shape, prompts.lengths, fold=self._fold))
+
+    def _open(self, kind: StepKind, rlp: int, layout: StepLayout, times_s: Floats) -> Segment:
         return Segment(
             kind=kind,
             server=self._name,
@@ -302,11 +310,11 @@ class Stepper:
         cuttable = self._may_come() and residents.may_be_joined
         most = -(-batch.least_remaining // tlp)
         n = residents.pages.iterations(batch, tlp, min(most, self._stretch) if cuttable else most)
-        layout = self._planner.layout(decode_shape(rlp, rlp * tlp))
+        layout = self._planner.layout(decode_shape(rlp, rlp * tlp), fold=self._fold)
         growing = self._planner.growing(layout, self._decode_lengths(tlp), n)
         host = self._speculator.host(rlp, tlp)
         times_s = sum((run.time_s * phase.repeats for phase, run in growing), np.zeros(n))
-        times_s += layout.time_s + sum(phase.time_s * phase.repeats for phase in host)
+        times_s += layout.time_s + seconds(host)
         step = self._open(StepKind.DECODE, rlp, layout, times_s)
         step.phases, step.growing = tuple(host), tuple(growing)
         yield from self._pass(step, cuttable=cuttable)
@@ -388,7 +396,7 @@ class Stepper:
             start_s = step.start_s
             for phase in phases:
                 self._probe.phase(self._name, start_s, row, phase)
-                start_s += phase.time_s * phase.repeats
+                start_s += phase.total_s
             self._probe.step(self._name, row)
 
 

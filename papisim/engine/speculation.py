@@ -20,7 +20,7 @@ from papisim.engine.drafting.free import Source as Free
 from papisim.ops.cost import Energy
 from papisim.ops.lower import Prompts
 from papisim.plan.machine import HOST
-from papisim.plan.phase import Category, Phase
+from papisim.plan.phase import Category, Phase, seconds
 from papisim.policies.speculation.base import Draft, Proposal, Round, SpeculationPolicy, SpeculationView
 
 _NOTHING_PROPOSED = Proposal((), ())
@@ -78,23 +78,24 @@ class Speculator:
             return []
         return self._host((), rlp, float(tlp))
 
-    def prepare(self, number: int, batch: Batch, prompts: Prompts | None = None) -> Iteration:
+    def prepare(self, number: int, batch: Batch, prompts: Prompts | None = None, *, fold: bool = True) -> Iteration:
         """Decide what is drafted in an iteration, and lay out its phases.
 
         Args:
             number: of the iteration.
             batch: who decodes.
-            prompts: those that are computed in the same step, if any.
+            prompts: prompts computed in the same step, if any.
+            fold: whether identical layers are multiplied.
         """
         view = SpeculationView(number, batch.request_ids, lambda drafts: self.price_s(drafts, batch.cached, prompts))
         drafts = self._cut(batch, self.policy.plan(view))
         rows = self._rows(drafts)
-        return Iteration(drafts, rows, self._phases(drafts, batch.cached, rows, prompts))
+        return Iteration(drafts, rows, self._phases(drafts, batch.cached, rows, prompts, fold=fold))
 
     def price_s(self, drafts: Sequence[Draft], cached: Ints, prompts: Prompts | None = None) -> float:
         """Return the seconds of an iteration with given drafts."""
         phases = self._phases(drafts, cached, self._rows(drafts), prompts)
-        return sum(phase.time_s * phase.repeats for phase in phases)
+        return seconds(phases)
 
     def phases(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
         """Return the phases of an iteration with given drafts; nothing is accepted and nobody learns.
@@ -153,9 +154,11 @@ class Speculator:
         rows = np.array([draft.rows for draft in drafts], dtype=np.int64)
         return np.full_like(rows, rows.max(initial=0)) if self.verification.padding else rows
 
-    def _phases(self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None) -> list[Phase]:
-        drafting = self.source.draft(drafts, cached)
-        verifying = self.source.verify(drafts, cached, rows, prompts)
+    def _phases(
+        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None, *, fold: bool = True
+    ) -> list[Phase]:
+        drafting = self.source.draft(drafts, cached, fold=fold)
+        verifying = self.source.verify(drafts, cached, rows, prompts, fold=fold)
         return [*drafting, *verifying, *self._host(drafting + verifying, len(rows), float(rows.mean()))]
 
     def _host(self, work: Sequence[Phase], rlp: int, mean_rows: float) -> list[Phase]:
@@ -166,7 +169,7 @@ class Speculator:
         spec = self.verification
         bookkeeping_s = spec.bookkeeping_s
         if spec.overlap_bookkeeping:
-            bookkeeping_s = max(0.0, bookkeeping_s - sum(phase.time_s * phase.repeats for phase in work))
+            bookkeeping_s = max(0.0, bookkeeping_s - seconds(work))
         sampled_rows = mean_rows * math.ceil(rlp / spec.sampling_ranks)
         time_s = bookkeeping_s + sampled_rows * spec.sampling_row_s
         return [Phase(HOST, Category.OTHER, time_s, Energy())] if time_s else []

@@ -73,7 +73,7 @@ class Recording:
             return
         priced_s = sum(work.time_s * work.times for work in phase.work)
         if not priced_s:
-            self.time_by[step.kind, phase.resource, "host", "fixed"] += phase.time_s * phase.repeats
+            self.time_by[step.kind, phase.resource, "host", "fixed"] += phase.total_s
             return
         scale = phase.repeats * phase.time_s / priced_s
         for work in phase.work:

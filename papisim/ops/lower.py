@@ -160,21 +160,21 @@ def chunk_lengths(chunks: Iterable[tuple[int, int]]) -> KvLengths:
     return KvLengths(requests, queries, keys, longest, pairs, causal=True)
 
 
-def lower(kernel: TraceKernel, trace: KernelTrace, shape: StepShape, expert_rows: int = 0) -> Kernel:
-    """Return a trace's kernel at a step's shape; attention has :func:`lower_attention`.
+def lower(kernel: TraceKernel, trace: KernelTrace, rows: int, expert_rows: int = 0) -> Kernel:
+    """Return a trace's kernel at a number of token-rows; attention has :func:`lower_attention`.
 
     Args:
         kernel: a kernel of the trace, of any class but attention.
         trace: the trace it is in.
-        shape: the step.
+        rows: token-rows that the kernel sees; for the LM head, those whose logits are computed.
         expert_rows: rows of the expert at hand, for a per-expert kernel.
     """
-    point = {"RLP": 1, "TLP": shape.rows, "KV": 0, EXPERT_ROWS: expert_rows}
+    point = {"RLP": 1, "TLP": rows, "KV": 0, EXPERT_ROWS: expert_rows}
     element_bytes = trace.model.element_bytes
     if kernel.fc is not None and kernel.role is not None:
-        rows = shape.logit_rows if kernel.role is FcRole.LM_HEAD else kernel.fc.m.at(point)
+        m = rows if kernel.role is FcRole.LM_HEAD else kernel.fc.m.at(point)
         formats = trace.formats if kernel.role in PACKABLE else AS_TRACED
-        return Linear(kernel.role, rows, kernel.fc.k, kernel.fc.n, element_bytes, formats.weights, formats.input_bits)
+        return Linear(kernel.role, m, kernel.fc.k, kernel.fc.n, element_bytes, formats.weights, formats.input_bits)
     if kernel.kernel_class is KernelClass.KV_APPEND:
         return _lower_append(kernel.write_bytes.at(point), trace)
     return Elementwise(

@@ -23,7 +23,7 @@ from papisim.paper.readings import Part, Protocol
 from papisim.plan.build import planner_of
 from papisim.plan.machine import Machine, build_machine
 from papisim.plan.phase import Category
-from papisim.plan.step import StepPlanner
+from papisim.plan.planner import Planner
 from papisim.plan.sums import Sums
 from papisim.record.ledger import Ledger, StepKind
 from papisim.streams import stream
@@ -130,7 +130,7 @@ def _typical(tables: Quantiles, batch: int) -> npt.NDArray[np.int64]:
 def run_jobs(jobs: Iterable[Job]) -> list[Record | None]:
     """Simulate jobs of one machine and model, which keep prices and layouts; None where memory does not hold one."""
     machine: Machine | None = None
-    planner: StepPlanner | None = None
+    planner: Planner | None = None
     records: list[Record | None] = []
     for job in jobs:
         experiment = _experiment(job)

@@ -1,20 +1,46 @@
-"""From an experiment to what plans its steps: the placement policy and the planner."""
+"""From an experiment to whatever plans its steps: the formats, the placement policy and the planner."""
 
 from __future__ import annotations
 
 from papisim.config.experiment import Experiment
+from papisim.config.quantisation import AS_TRACED_BITS, QuantisationSpec
+from papisim.ops.formats import Formats, Packed
 from papisim.ops.trace import KernelTrace
 from papisim.plan.machine import Machine
-from papisim.plan.pipeline import build_planner
+from papisim.plan.pipeline import PipelinePlanner
+from papisim.plan.planner import Planner
 from papisim.plan.step import StepPlanner
 from papisim.policies.placement.base import PLACEMENT, PlacementPolicy
 
 
+def build_formats(quantisation: QuantisationSpec) -> Formats:
+    """Return the formats in which an experiment stores its model."""
+
+    def packed(bits: int) -> Packed | None:
+        return None if bits == AS_TRACED_BITS else Packed(bits, quantisation.group, quantisation.scale_bits)
+
+    input_bits = None if quantisation.activation_bits == AS_TRACED_BITS else quantisation.activation_bits
+    return Formats(packed(quantisation.weight_bits), packed(quantisation.kv_bits), input_bits)
+
+
 def build_placement(experiment: Experiment) -> PlacementPolicy:
-    """Make the placement policy of an experiment's machine."""
+    """Build the placement policy of an experiment's machine."""
     return PLACEMENT.build(experiment.system.placement)
 
 
-def planner_of(experiment: Experiment, trace: KernelTrace, machine: Machine) -> StepPlanner:
-    """Make what turns steps of a model into phases on a machine, with the experiment's placement."""
-    return build_planner(trace, machine, build_placement(experiment), seed=experiment.seed, fold=experiment.fold)
+def build_planner(trace: KernelTrace, machine: Machine, placement: PlacementPolicy, *, seed: int) -> Planner:
+    """Build the planner of a model's steps on a machine, in a pipeline if the machine has one.
+
+    Args:
+        trace: the model.
+        machine: the hardware.
+        placement: the placement of FC kernels of decoding steps.
+        seed: seed of the experts' router.
+    """
+    pipeline, planner = machine.roles.pipeline, StepPlanner(trace, machine, placement, seed=seed)
+    return planner if pipeline is None else PipelinePlanner(planner, machine, trace.model, pipeline)
+
+
+def planner_of(experiment: Experiment, trace: KernelTrace, machine: Machine) -> Planner:
+    """Build the planner of a model's steps on a machine, with the experiment's placement."""
+    return build_planner(trace, machine, build_placement(experiment), seed=experiment.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -27,14 +28,14 @@ class Message(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What stands in a phase: a kernel or a message, so many times in a row.
+    """A priced kernel or message of a phase.
 
     Attributes:
-        item: what was priced.
+        item: the kernel or message.
         units: devices or links that share it.
-        time_s: how long it takes once.
-        bound: what limits it.
-        times: how often it stands there.
+        time_s: seconds of one execution.
+        bound: the resource that limits it.
+        times: executions in a row.
     """
 
     item: Kernel | Message
@@ -49,13 +50,12 @@ class Phase(NamedTuple):
 
     Attributes:
         resource: the device or link.
-        category: how its time is reported.
-        time_s: how long it takes once.
-        energy: what it takes once.
-        flop: what it computes.
-        repeats: how often it follows itself.
-        work: what was priced, for who wants to know why it takes so long; empty for what no device does. Where several
-            kernels were added up, one entry each.
+        category: the category its time is reported under.
+        time_s: seconds of one repetition.
+        energy: energy of one repetition, static energy excluded.
+        flop: operations of one repetition.
+        repeats: repetitions in a row.
+        work: the priced kernels and messages, one entry per kernel where several were added up; empty for the host.
     """
 
     resource: str
@@ -65,3 +65,13 @@ class Phase(NamedTuple):
     flop: float = 0.0
     repeats: int = 1
     work: tuple[Work, ...] = ()
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all repetitions."""
+        return self.time_s * self.repeats
+
+
+def seconds(phases: Iterable[Phase]) -> float:
+    """Return the seconds of phases that follow one another, repetitions included."""
+    return sum(phase.total_s for phase in phases)

@@ -22,55 +22,36 @@ from collections.abc import Hashable, Iterable, Iterator
 
 import numpy as np
 
+from papisim.bounded import BoundedDict
 from papisim.config.system import PipelineParallel
 from papisim.devices.base import AttentionRun
 from papisim.errors import NotModelled
 from papisim.ops.kernel import FcRole, Linear
 from papisim.ops.lower import KvLengths, StepShape
-from papisim.ops.trace import KernelTrace
+from papisim.ops.trace import ModelFacts
+from papisim.plan.layout import PARTS_KEPT, AttentionSlot, StepLayout, StepPart
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Phase
-from papisim.plan.step import AttentionSlot, Layout, Part, StepPlanner, message_phase
-from papisim.policies.placement.base import PlacementPolicy
+from papisim.plan.planner import Planner
+from papisim.plan.step import StepPlanner
 
 
-def build_planner(
-    trace: KernelTrace, machine: Machine, placement: PlacementPolicy, *, seed: int, fold: bool
-) -> StepPlanner:
-    """Return what turns a model's steps into phases on a machine, in a pipeline if it has one."""
-    pipeline = machine.roles.pipeline
-    if pipeline is None:
-        return StepPlanner(trace, machine, placement, seed=seed, fold=fold)
-    return PipelinePlanner(trace, machine, placement, pipeline, seed=seed, fold=fold)
-
-
-class PipelinePlanner(StepPlanner):
+class PipelinePlanner(Planner):
     """Turns steps into phases of the whole pipeline: those of a microbatch, stretched.
 
     Args:
-        trace: the model.
+        stage: plans the steps of a microbatch; its placement policy decides for a microbatch.
         machine: one stage of the hardware.
-        placement: where FC kernels of decoding steps run, as it decides for a microbatch.
-        pipeline: stages and the links between.
-        seed: the seed of the experts' router.
-        fold: price identical layers once and multiply.
+        model: the model.
+        pipeline: stages and the links between them.
     """
 
-    def __init__(
-        self,
-        trace: KernelTrace,
-        machine: Machine,
-        placement: PlacementPolicy,
-        pipeline: PipelineParallel,
-        *,
-        seed: int,
-        fold: bool,
-    ) -> None:
-        super().__init__(trace, machine, placement, seed=seed, fold=fold)
-        self._pipeline = pipeline
-        self._stretched: dict[Hashable, Part] = {}
+    def __init__(self, stage: StepPlanner, machine: Machine, model: ModelFacts, pipeline: PipelineParallel) -> None:
+        self._stage, self._machine, self._model, self._pipeline = stage, machine, model, pipeline
+        self._layouts = BoundedDict[tuple[StepShape, bool], StepLayout](PARTS_KEPT)
+        self._parts = BoundedDict[Hashable, StepPart](PARTS_KEPT)
 
-    def layout(self, shape: StepShape) -> Layout:
+    def layout(self, shape: StepShape, *, fold: bool = True) -> StepLayout:
         """Return all of a step but its attention.
 
         Raises:
@@ -78,54 +59,62 @@ class PipelinePlanner(StepPlanner):
         """
         if shape.layers is not None:
             raise NotModelled("drafting with some of the layers (early exit) in a pipeline is not modelled")
-        m = self._microbatches(shape.rlp)
-        micro = shape.microbatch(m)
-        parts = super().layout(micro)
-        return Layout([*(self._stretched_part(part, m) for part in parts), self._crossing(micro, m)])
+        layout = self._layouts.get((shape, fold))
+        if layout is None:
+            m = self._microbatches(shape.rlp)
+            micro = shape.microbatch(m)
+            parts = self._stage.layout(micro, fold=fold).parts
+            layout = StepLayout([*(self._stretched_part(part, m) for part in parts), self._crossing(micro.rows, m)])
+            self._layouts[shape, fold] = layout
+        return layout
 
-    def growing(self, layout: Layout, lengths: KvLengths, n: int) -> list[tuple[Phase, AttentionRun]]:
-        """Return the attention of ``n`` decoding iterations, in each of which every cache is longer by its new tokens."""
+    def attention(self, slot: AttentionSlot, decode: KvLengths | None, prompts: KvLengths | None) -> Iterator[Phase]:
+        """Yield the attention of a microbatch, stretched."""
+        m = self._microbatches(sum(lengths.n_requests for lengths in (decode, prompts) if lengths is not None))
+        micro = (None if lengths is None else lengths.microbatch(m) for lengths in (decode, prompts))
+        for phase in self._stage.attention(slot, *micro):
+            yield self._stretched(phase, m)
+
+    def growing(self, layout: StepLayout, lengths: KvLengths, n: int) -> list[tuple[Phase, AttentionRun]]:
+        """Return the attention of ``n`` decoding iterations, each of which lengthens every cache by its new tokens."""
         m = self._microbatches(lengths.n_requests)
         stretch = self._stretch(m)
         return [
             (phase._replace(flop=phase.flop * m), AttentionRun(run.time_s * stretch, np.asarray(run.energy_j * m)))
-            for phase, run in super().growing(layout, lengths.microbatch(m), n)
+            for phase, run in self._stage.growing(layout, lengths.microbatch(m), n)
         ]
 
-    def _attend(self, slot: AttentionSlot, decode: KvLengths | None, prompts: KvLengths | None) -> Iterator[Phase]:
-        m = self._microbatches(sum(lengths.n_requests for lengths in (decode, prompts) if lengths is not None))
-        micro = (None if lengths is None else lengths.microbatch(m) for lengths in (decode, prompts))
-        for phase in super()._attend(slot, *micro):
-            yield self._stretched_phase(phase, m)
+    def place(self, kernel: Linear, rlp: int, rows: int) -> str:
+        """Return the device on which the policy places an FC kernel of a decoding step."""
+        return self._stage.place(kernel, rlp, rows)
 
     def _microbatches(self, requests: int) -> int:
         return min(self._pipeline.stages, max(1, requests))
 
     def _stretch(self, m: int, *, head: bool = False) -> float:
         """Return the time of a round over that of one microbatch."""
-        stages, layers = self._pipeline.stages, self._trace.model.n_layers
+        stages, layers = self._pipeline.stages, self._model.n_layers
         if m < stages:
             return 1.0
         return float(stages) if head else stages * math.ceil(layers / stages) / layers
 
-    def _stretched_part(self, part: Part, m: int) -> Part:
-        items = (item if isinstance(item, AttentionSlot) else self._stretched_phase(item, m) for item in part.items)
-        return self._memoised((part, m), items)
+    def _stretched_part(self, part: StepPart, m: int) -> StepPart:
+        items = (item if isinstance(item, AttentionSlot) else self._stretched(item, m) for item in part.items)
+        return self._part((part, m), items)
 
-    def _crossing(self, micro: StepShape, m: int) -> Part:
+    def _crossing(self, rows: int, m: int) -> StepPart:
         """Return the messages from each stage to the next, the last one's to the first included."""
-        payload = micro.rows * self._trace.model.hidden_size * self._trace.model.element_bytes
-        message = message_phase(self._machine, self._pipeline.link, payload)
+        message = self._machine.send(self._pipeline.link, rows * self._model.hidden_size * self._model.element_bytes)
         crossing = message._replace(energy=message.energy * m, repeats=self._pipeline.stages)
-        return self._memoised((micro.rows, m), (crossing,))
+        return self._part((rows, m), (crossing,))
 
-    def _memoised(self, key: Hashable, items: Iterable[Phase | AttentionSlot]) -> Part:
-        part = self._stretched.get(key)
+    def _part(self, key: Hashable, items: Iterable[Phase | AttentionSlot]) -> StepPart:
+        part = self._parts.get(key)
         if part is None:
-            part = self._stretched[key] = Part(items)
+            part = self._parts[key] = StepPart(items)
         return part
 
-    def _stretched_phase(self, phase: Phase, m: int) -> Phase:
+    def _stretched(self, phase: Phase, m: int) -> Phase:
         stretch = self._stretch(m, head=_is_head(phase))
         work = tuple(each._replace(time_s=each.time_s * stretch) for each in phase.work)
         return phase._replace(time_s=phase.time_s * stretch, energy=phase.energy * m, flop=phase.flop * m, work=work)

@@ -10,10 +10,10 @@ from papisim.arrays import Floats
 from papisim.ops.cost import Energy
 from papisim.plan.phase import Category, Phase
 
-#: where time is spent: a device or link, and the category of its phases
-Key = tuple[str, Category]
+#: where time and energy are spent: a device or link, and the category of its phases
+WhereSpent = tuple[str, Category]
 
-#: what stands in a row before the joules by part
+#: columns of a row; the joules by part follow one another from the last
 _TIME, _FLOP, _ENERGY = 0, 1, 2
 
 
@@ -21,18 +21,19 @@ class Sums:
     """Sums over phases, by device or link and by category.
 
     Attributes:
-        rows: for each key seconds, FLOP, and joules by part in the order of :data:`papisim.ops.cost.ENERGY_PARTS`.
+        rows: seconds, FLOP, and joules by part in the order of :data:`papisim.ops.cost.ENERGY_PARTS`, by device or link
+            and category.
     """
 
     __slots__ = ("rows",)
 
     def __init__(self, phases: Iterable[Phase] = ()) -> None:
-        self.rows: dict[Key, Floats] = {}
+        self.rows: dict[WhereSpent, Floats] = {}
         for phase in phases:
             self.add(phase)
 
     def add(self, phase: Phase, times: int = 1) -> None:
-        """Add one phase, with its repetitions, so many times."""
+        """Add one phase, repetitions included, ``times`` times."""
         key = (phase.resource, phase.category)
         row = np.array((phase.time_s, phase.flop, *phase.energy))
         row *= phase.repeats * times
@@ -43,7 +44,7 @@ class Sums:
             known += row
 
     def add_cost(self, phase: Phase, time_s: float, energy_j: Floats) -> None:
-        """Add seconds, and joules by part, that were spent where a phase is; once for each of its repetitions."""
+        """Add seconds, and joules by part, to the device and category of a phase, once per repetition of the phase."""
         key = (phase.resource, phase.category)
         known = self.rows.get(key)
         if known is None:
@@ -51,23 +52,23 @@ class Sums:
         known[_TIME] += time_s * phase.repeats
         known[_ENERGY:] += energy_j * phase.repeats
 
-    def add_times(self, other: Sums, times: int = 1) -> None:
-        """Add other sums so many times."""
+    def add_scaled(self, other: Sums, factor: int = 1) -> None:
+        """Add other sums, multiplied by a factor."""
         for key, row in other.rows.items():
             known = self.rows.get(key)
             if known is None:
-                self.rows[key] = row * times
+                self.rows[key] = row * factor
             else:
-                known += row * times
+                known += row * factor
 
     @property
     def time_s(self) -> float:
-        """Seconds of all."""
+        """Seconds of all phases."""
         return sum(row.item(_TIME) for row in self.rows.values())
 
     @property
     def energy(self) -> Energy:
-        """Joules of all, by part."""
+        """Energy of all phases, by part."""
         return _energy(self.rows.values())
 
     @property
@@ -88,7 +89,7 @@ class Sums:
 
     @property
     def energy_by(self) -> dict[str, Energy]:
-        """Joules by device or link, by part."""
+        """Energy by device or link, by part."""
         rows: dict[str, list[Floats]] = {}
         for (resource, _), row in self.rows.items():
             rows.setdefault(resource, []).append(row)

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from papisim.engine.run import Run
 from papisim.ops.lower import decode_lengths, decode_shape, kv_bytes_per_token
-from papisim.plan.build import build_placement
-from papisim.plan.machine import plan_memory
-from papisim.plan.phase import Category
-from papisim.plan.pipeline import build_planner
-from papisim.plan.step import StepPlanner
+from papisim.plan.build import build_placement, build_planner
+from papisim.plan.memory import plan_memory
+from papisim.plan.phase import Category, seconds
+from papisim.plan.planner import Planner
 
 #: batches and token-rows per request at which machines are compared
 BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -46,7 +45,7 @@ def _mean_cache(run: Run) -> int:
 
 def _steps(label: str, run: Run, kv_tokens: int) -> Iterator[dict[str, object]]:
     experiment, memory = run.experiment, plan_memory(run.machine, run.trace)
-    planner = build_planner(run.trace, run.machine, build_placement(experiment), seed=experiment.seed, fold=True)
+    planner = build_planner(run.trace, run.machine, build_placement(experiment), seed=experiment.seed)
     for batch in BATCHES:
         for tlp in TLPS:
             grown_bytes = batch * (kv_tokens + tlp) * memory.kv_token_bytes
@@ -57,7 +56,7 @@ def _steps(label: str, run: Run, kv_tokens: int) -> Iterator[dict[str, object]]:
             }  # fmt: skip
 
 
-def _price(planner: StepPlanner, batch: int, tlp: int, kv_tokens: int) -> tuple[float, str]:
+def _price(planner: Planner, batch: int, tlp: int, kv_tokens: int) -> tuple[float, str]:
     """Return the seconds of a step, and the device that computes most of its FC."""
     lengths = decode_lengths(batch, tlp, batch * kv_tokens, kv_tokens)
     phases = planner.decode(decode_shape(batch, batch * tlp), lengths)
@@ -65,4 +64,4 @@ def _price(planner: StepPlanner, batch: int, tlp: int, kv_tokens: int) -> tuple[
     for phase in phases:
         if phase.category is Category.FC:
             fc_flop[phase.resource] += phase.flop * phase.repeats
-    return sum(phase.time_s * phase.repeats for phase in phases), max(fc_flop, key=fc_flop.__getitem__)
+    return seconds(phases), max(fc_flop, key=fc_flop.__getitem__)

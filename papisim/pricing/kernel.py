@@ -22,7 +22,7 @@ from papisim.ops.formats import Formats
 from papisim.ops.kernel import Attention, FcRole, Linear
 from papisim.ops.lower import KvLengths, prefill_lengths
 from papisim.ops.trace import Point, read_trace
-from papisim.plan.machine import build_formats
+from papisim.plan.build import build_formats
 from papisim.pricing.step import price_step
 
 #: the operation that is a whole decode iteration

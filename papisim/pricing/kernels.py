@@ -11,10 +11,9 @@ import numpy as np
 from papisim.engine.run import Run
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
 from papisim.ops.lower import decode_shape, prefill_lengths, prefill_shape, ragged_lengths
-from papisim.plan.build import build_placement
+from papisim.plan.build import build_placement, build_planner
 from papisim.plan.phase import Message, Phase
-from papisim.plan.pipeline import build_planner
-from papisim.plan.step import StepPlanner
+from papisim.plan.planner import Planner
 from papisim.record.ledger import StepRow
 
 #: placement changes whose steps on both sides are shown
@@ -32,9 +31,7 @@ def kernel_rows(run: Run) -> list[dict[str, Any]]:
         ``n_units`` that share it, ``n_times`` that it occurs in the step, ``time_s`` of one, its ``bound``, ``flop`` and
         ``moved_bytes`` over all units.
     """
-    planner = build_planner(
-        run.trace, run.machine, build_placement(run.experiment), seed=run.experiment.seed, fold=True
-    )
+    planner = build_planner(run.trace, run.machine, build_placement(run.experiment), seed=run.experiment.seed)
     return [
         {"kind": step.kind, "index": step.index, "rlp": step.rlp, "rows": step.rows, **row}
         for step in telling_steps(run.ledger.steps)
@@ -69,7 +66,7 @@ def device_rows(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _phases(planner: StepPlanner, step: StepRow) -> list[Phase]:
+def _phases(planner: Planner, step: StepRow) -> list[Phase]:
     tokens = _spread(step.rows, step.rlp)
     if step.kind == "prefill":
         return planner.prefill(prefill_shape(tokens.tolist()), prefill_lengths(tokens.tolist()))

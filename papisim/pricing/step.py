@@ -8,7 +8,7 @@ from papisim.devices.gpu import Pool
 from papisim.ops.cost import Cost
 from papisim.ops.dims import EXPERT_ROWS
 from papisim.ops.kernel import Elementwise, KernelClass
-from papisim.ops.lower import decode_lengths, decode_shape, lower, lower_attention
+from papisim.ops.lower import decode_lengths, lower, lower_attention
 from papisim.ops.trace import KernelTrace, Point, TraceKernel
 
 #: K and V are written by a kernel each
@@ -78,7 +78,7 @@ def _priced(pool: Pool, trace: KernelTrace, kernel: TraceKernel, point: Point) -
         attention = lower_attention(kernel, trace, decode_lengths(rlp, tlp, rlp * point.kv, point.kv))
         return 1, pool.price(attention), pool.outside(attention)
     if kernel.fc is not None:
-        linear = lower(kernel, trace, decode_shape(rlp, rlp * tlp))
+        linear = lower(kernel, trace, rlp * tlp)
         return 1, pool.price(linear), pool.outside(linear)
     at = point.symbols | {EXPERT_ROWS: 0}
     reads, writes = kernel.unfused_read_bytes.at(at), kernel.unfused_write_bytes.at(at)

@@ -19,8 +19,8 @@ from papisim.arrays import Floats
 from papisim.config.experiment import SloSpec
 from papisim.devices.base import AttentionRun
 from papisim.ops.cost import Energy
+from papisim.plan.layout import PARTS_KEPT, StepLayout, StepPart
 from papisim.plan.phase import Category, Phase
-from papisim.plan.step import Layout, Part
 from papisim.plan.sums import Sums
 from papisim.record.distribution import Distribution, Exact, Sketch
 
@@ -39,10 +39,6 @@ LATENCIES = ("ttft", "tpot", "itl", "e2e", "queueing")
 
 #: kinds of steps in which requests decode
 DECODING = (StepKind.DECODE, StepKind.MIXED)
-
-
-#: parts that steps share whose occurrences are counted before they are added up
-_PARTS_KEPT = 20_000
 
 
 class Outcome(StrEnum):
@@ -148,7 +144,7 @@ class Segment:
     rlp: int
     rows: int
     kv_tokens: int
-    layout: Layout
+    layout: StepLayout
     times_s: Floats
     time_s: float
     n_steps: int = 1
@@ -172,7 +168,7 @@ class Segment:
     def uses(self, resource: str) -> bool:
         """Tell whether a device or link has a part in each step."""
         others = (*self.phases, *(phase for phase, _ in self.growing))
-        shared = (key[0] for part in self.layout for key in part.sums.rows)
+        shared = (key[0] for part in self.layout.parts for key in part.sums.rows)
         return resource in shared or any(phase.resource == resource for phase in others)
 
     def end_early(self, n_steps: int) -> None:
@@ -192,7 +188,7 @@ class Segment:
     @property
     def fc_device(self) -> str:
         """The device that ran the FC kernels, or ``mixed`` where several did."""
-        devices = {device for part in self.layout for device in part.fc_devices}
+        devices = {device for part in self.layout.parts for device in part.fc_devices}
         devices.update(phase.resource for phase in self.phases if phase.category is Category.FC)
         return _only(devices)
 
@@ -205,8 +201,8 @@ class Segment:
     def _fixed(self) -> Sums:
         """Return what each step adds up to, its growing phases aside."""
         sums = Sums(self.phases)
-        for part in self.layout:
-            sums.add_times(part.sums)
+        for part in self.layout.parts:
+            sums.add_scaled(part.sums)
         return sums
 
     def steps(self, static_w: float) -> Iterator[StepRow]:
@@ -338,7 +334,7 @@ class Totals:
     time_s: float = 0.0
     stalled_s: float = 0.0
     overlapped_s: float = 0.0
-    parts: Counter[Part] = field(default_factory=Counter)
+    parts: Counter[StepPart] = field(default_factory=Counter)
     varying: Sums = field(default_factory=Sums)
 
     def add(self, segment: Segment) -> None:
@@ -354,9 +350,9 @@ class Totals:
         self.time_s += segment.time_s
         self.stalled_s += segment.stalled_s
         self.overlapped_s += n_steps * segment.overlapped_s
-        for part in segment.layout:
+        for part in segment.layout.parts:
             self.parts[part] += n_steps
-        if len(self.parts) > _PARTS_KEPT:
+        if len(self.parts) > PARTS_KEPT:
             self.varying, self.parts = self.sums(), Counter()
         for phase in segment.phases:
             self.varying.add(phase, n_steps)
@@ -366,9 +362,9 @@ class Totals:
     def sums(self) -> Sums:
         """Return what all phases of all steps add up to."""
         sums = Sums()
-        sums.add_times(self.varying)
+        sums.add_scaled(self.varying)
         for part, times in self.parts.items():
-            sums.add_times(part.sums, times)
+            sums.add_scaled(part.sums, times)
         return sums
 
 
@@ -520,9 +516,9 @@ class Ledger:
         """Return what the phases of all steps of some kinds add up to; if none is named, of every kind and all messages."""
         sums = Sums()
         if not kinds:
-            sums.add_times(self.between)
+            sums.add_scaled(self.between)
         for kind in kinds or StepKind:
-            sums.add_times(self.totals[kind].sums())
+            sums.add_scaled(self.totals[kind].sums())
         return sums
 
     @property

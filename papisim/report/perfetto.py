@@ -142,7 +142,7 @@ class Timeline:
         del step
         if self._wanted[server]:
             name, facts = _told(phase)
-            track, time_s = self._track(phase.resource, server), phase.time_s * phase.repeats
+            track, time_s = self._track(phase.resource, server), phase.total_s
             event = _slice(name, str(phase.category), track, facts, start_s=start_s, time_s=time_s)
             self._pending[server].append(event)
 

@@ -14,14 +14,14 @@ from papisim.plan.step import StepPlanner
 pytestmark = [pytest.mark.bench, pytest.mark.benchmark(group="step")]
 
 
-def planner(hw, trace, *, fold=True):
+def planner(hw, trace):
     experiment = load_experiment(RunOptions(hw, trace))
     machine, placement = build_machine(experiment.system), build_placement(experiment)
-    return StepPlanner(read_trace(experiment.trace.path), machine, placement, seed=0, fold=fold)
+    return StepPlanner(read_trace(experiment.trace.path), machine, placement, seed=0)
 
 
-def step(steps, rlp, kv=700):
-    return steps.decode(decode_shape(rlp, rlp), decode_lengths(rlp, 1, rlp * kv, kv))
+def step(steps, rlp, kv=700, *, fold=True):
+    return steps.decode(decode_shape(rlp, rlp), decode_lengths(rlp, 1, rlp * kv, kv), fold=fold)
 
 
 @pytest.mark.parametrize(("hw", "trace"), [("papi", "llama7b"), ("papi", "gpt3-175b"), ("gpu_only", "llama7b"), ("papi", "mixtral-8x7b")])  # fmt: skip
@@ -31,8 +31,8 @@ def test_a_step_of_a_new_shape(benchmark, hw, trace):
 
 
 def test_a_step_of_a_new_shape_layer_by_layer(benchmark):
-    steps, sizes = planner("papi", "gpt3-175b", fold=False), count(1)
-    benchmark.pedantic(lambda: step(steps, next(sizes)), rounds=10, warmup_rounds=1)
+    steps, sizes = planner("papi", "gpt3-175b"), count(1)
+    benchmark.pedantic(lambda: step(steps, next(sizes), fold=False), rounds=10, warmup_rounds=1)
 
 
 def test_a_step_whose_caches_have_grown(benchmark):

@@ -13,8 +13,7 @@ import pytest
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import Run, simulate
 from papisim.ops.lower import StepShape
-from papisim.plan.build import build_placement
-from papisim.plan.pipeline import build_planner
+from papisim.plan.build import build_placement, build_planner
 from papisim.results.metrics import summarise
 
 DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -67,7 +66,7 @@ def test_first_tokens_come_sooner_than_the_peers_though_its_own_kernels_take_as_
     table = pd.read_csv(PEER_LINEAR)
     rows = table[(table.gpu == "a100") & (table.model == "Llama-2-7b-hf") & (table.tp == 1) & (table.n_tokens == 512)]
     measured = rows[rows.op.isin(["qkv", "proj", "ff1", "ff2"])].groupby("op").time_s.median().sum() * 32
-    planner = build_planner(run.trace, run.machine, build_placement(run.experiment), seed=0, fold=True)
+    planner = build_planner(run.trace, run.machine, build_placement(run.experiment), seed=0)
     assert planner.fc_time_s(StepShape(12, 512, 0)) == pytest.approx(measured, rel=0.08), "as labs differ"
     chunks = sum(-(-row.input_tokens // 512) for row in run.ledger.requests) / len(run.ledger.requests)
     assert summary["ttft_mean_s"] > chunks * measured, "no prompt is faster than its FC kernels"

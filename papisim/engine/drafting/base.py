@@ -19,9 +19,10 @@ from papisim.config.base import KindOptions
 from papisim.kinds.family import Family
 from papisim.ops.lower import Prompts, decode_shape, ragged_lengths
 from papisim.ops.trace import KernelTrace
-from papisim.plan.machine import Demand, Machine
+from papisim.plan.machine import Machine
+from papisim.plan.memory import Demand
 from papisim.plan.phase import Category, Phase
-from papisim.plan.step import StepPlanner
+from papisim.plan.planner import Planner
 from papisim.policies.speculation.base import Draft
 
 
@@ -38,14 +39,12 @@ class DraftContext:
         trace: the target model.
         planner: turns steps of the target model into phases.
         seed: the run's seed.
-        fold: whether identical layers are folded.
     """
 
     machine: Machine
     trace: KernelTrace
-    planner: StepPlanner
+    planner: Planner
     seed: int
-    fold: bool
 
 
 class DraftSource(Protocol):
@@ -55,16 +54,17 @@ class DraftSource(Protocol):
     def demand(self) -> Demand | None:
         """Memory it needs; None where it needs none."""
 
-    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+    def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
         """Return the phases of drafting.
 
         Args:
             drafts: what each request drafts.
             cached: tokens in each request's cache, shape (RLP,).
+            fold: whether identical layers are multiplied.
         """
 
     def verify(
-        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None
+        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None, *, fold: bool = True
     ) -> list[Phase]:
         """Return the phases of verifying.
 
@@ -72,7 +72,8 @@ class DraftSource(Protocol):
             drafts: what each request drafted.
             cached: tokens in each request's cache, shape (RLP,).
             rows: token-rows verified for each request, padding included, shape (RLP,).
-            prompts: those that are computed in the same step, if any.
+            prompts: prompts computed in the same step, if any.
+            fold: whether identical layers are multiplied.
         """
 
 
@@ -99,12 +100,12 @@ class WholeVerification:
         self._context = context
 
     def verify(
-        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None
+        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None, *, fold: bool = True
     ) -> list[Phase]:
         """Return the phases of one step of the whole target model over all rows."""
         del drafts
         shape = decode_shape(len(rows), int(rows.sum()))
-        return self._context.planner.decode(shape, ragged_lengths(cached, rows), prompts)
+        return self._context.planner.decode(shape, ragged_lengths(cached, rows), prompts, fold=fold)
 
 
 def serial_steps(drafts: Sequence[Draft], cached: Ints) -> list[tuple[Ints, Ints]]:

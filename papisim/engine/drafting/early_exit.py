@@ -18,7 +18,7 @@ from papisim.engine.drafting.base import DraftContext, DraftingOptions, as_draft
 from papisim.errors import InputError
 from papisim.kinds import Example
 from papisim.ops.lower import Prompts, StepShape, ragged_lengths
-from papisim.plan.machine import Demand
+from papisim.plan.memory import Demand
 from papisim.plan.phase import Phase
 from papisim.policies.speculation.base import Draft
 
@@ -42,7 +42,7 @@ class Source:
         self._planner = context.planner
         self._n_layers = context.trace.model.n_layers
 
-    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+    def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
         """Return the phases of the serial draft steps, group by group."""
         exits = np.array([self._exit_of(draft) if draft.length else 0 for draft in drafts])
         phases: list[Phase] = []
@@ -52,11 +52,11 @@ class Source:
             for caches, rows in serial_steps(chosen, cached[group]):
                 total = int(rows.sum())
                 shape = StepShape(len(rows), total, total, (0, exit_layer))
-                phases += as_drafting(self._planner.decode(shape, ragged_lengths(caches, rows)))
+                phases += as_drafting(self._planner.decode(shape, ragged_lengths(caches, rows), fold=fold))
         return phases
 
     def verify(
-        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None
+        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None, *, fold: bool = True
     ) -> list[Phase]:
         """Return the phases of the layers that drafting has not computed."""
         exits = np.array([self._exit_of(draft) if draft.length else 0 for draft in drafts], dtype=np.int64)
@@ -66,7 +66,7 @@ class Source:
             needed = np.where(exits > first, 1, rows)  # before its exit layer a request lacks its last token alone
             total = int(needed.sum())
             shape = StepShape(len(needed), total, total if end == self._n_layers else 0, (first, end))
-            phases += self._planner.decode(shape, ragged_lengths(cached, needed), prompts)
+            phases += self._planner.decode(shape, ragged_lengths(cached, needed), prompts, fold=fold)
         return phases
 
     def _exit_of(self, draft: Draft) -> int:

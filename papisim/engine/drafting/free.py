@@ -28,7 +28,7 @@ class Source(WholeVerification):
         del options
         super().__init__(context)
 
-    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+    def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
         """Return nothing."""
-        del drafts, cached
+        del drafts, cached, fold
         return []

@@ -12,7 +12,6 @@ from papisim.kinds import Example
 from papisim.ops.kernel import FcRole, Linear
 from papisim.ops.lower import decode_shape, ragged_lengths
 from papisim.plan.phase import Category, Phase
-from papisim.plan.step import computing
 from papisim.policies.speculation.base import Draft
 
 
@@ -40,14 +39,14 @@ class Source(WholeVerification):
         super().__init__(context)
         self._ratio = options.step_time_ratio
 
-    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+    def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
         """Return the phases of the serial draft steps."""
         phases: list[Phase] = []
         for caches, rows in serial_steps(drafts, cached):
             total = int(rows.sum())
             shape = decode_shape(len(rows), total, layers=(0, 1))
             phases.append(self._fusion(len(rows), total))
-            phases += self._context.planner.decode(shape, ragged_lengths(caches, rows))
+            phases += self._context.planner.decode(shape, ragged_lengths(caches, rows), fold=fold)
         return [p._replace(time_s=p.time_s * self._ratio) for p in as_drafting(phases)]
 
     def _fusion(self, rlp: int, rows: int) -> Phase:
@@ -55,5 +54,4 @@ class Source(WholeVerification):
         machine, model = self._context.machine, self._context.trace.model
         kernel = Linear(FcRole.FEED_FORWARD_UP, rows, 2 * model.hidden_size, model.hidden_size, model.element_bytes)
         device = self._context.planner.place(kernel, rlp, rows)
-        cost = machine.price(device, kernel)
-        return computing(device, machine.pools[device].count, Category.DRAFT, kernel, cost)
+        return machine.compute(device, Category.DRAFT, kernel)

@@ -15,7 +15,8 @@ from papisim.errors import InputError, did_you_mean
 from papisim.kinds import Example
 from papisim.ops.lower import decode_shape, kv_bytes_per_token, ragged_lengths, weight_bytes
 from papisim.ops.trace import read_trace
-from papisim.plan.machine import Demand, Machine
+from papisim.plan.machine import Machine
+from papisim.plan.memory import Demand
 from papisim.plan.phase import Phase
 from papisim.plan.step import StepPlanner
 from papisim.policies.placement.pinned import Options as PinnedOptions
@@ -49,16 +50,15 @@ class Source(WholeVerification):
         trace = read_trace(catalog.find(Shelf.TRACE, options.trace).path)
         machine = _machine_of(options, context.machine)
         placement = Pinned(PinnedOptions(kind="pinned", device=options.device))
-        self._planner = StepPlanner(trace, machine, placement, seed=context.seed, fold=context.fold)
+        self._planner = StepPlanner(trace, machine, placement, seed=context.seed)
         self.demand = Demand(options.device, weight_bytes(trace), kv_bytes_per_token(trace))
 
-    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+    def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
         """Return the phases of the serial draft steps."""
         phases: list[Phase] = []
-        self._planner.fold = self._context.planner.fold
         for caches, rows in serial_steps(drafts, cached):
             shape = decode_shape(len(rows), int(rows.sum()))
-            phases += as_drafting(self._planner.decode(shape, ragged_lengths(caches, rows)))
+            phases += as_drafting(self._planner.decode(shape, ragged_lengths(caches, rows), fold=fold))
         return phases
 
 

@@ -38,9 +38,9 @@ class Source(WholeVerification):
         super().__init__(context)
         self._options = options
 
-    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
+    def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
         """Return one phase on the host, if anyone drafts."""
-        del cached
+        del cached, fold
         drafting = sum(draft.length > 0 for draft in drafts)
         if not drafting:
             return []

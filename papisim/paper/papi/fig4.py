@@ -7,7 +7,7 @@ from typing import Any
 from papisim.config.system import load_part
 from papisim.devices.base import DevicePool
 from papisim.ops.kernel import Linear
-from papisim.ops.lower import decode_shape, lower
+from papisim.ops.lower import lower
 from papisim.ops.trace import KernelTrace
 from papisim.paper.cell import Cell
 from papisim.paper.figure import Table, View
@@ -36,9 +36,7 @@ def cells(study: Study) -> list[Cell]:
 
 def fc_kernels(trace: KernelTrace, rows: int) -> list[tuple[Linear, int]]:
     """Return the FC kernels of a model's layers at so many token-rows, with how many layers have them."""
-    lowered = (
-        (lower(kernel, trace, decode_shape(rows, rows)), repeats) for kernel, repeats in trace.kernels() if kernel.fc
-    )
+    lowered = ((lower(kernel, trace, rows), repeats) for kernel, repeats in trace.kernels() if kernel.fc)
     return [(kernel, repeats) for kernel, repeats in lowered if isinstance(kernel, Linear) and repeats > 1]
 
 

@@ -23,14 +23,14 @@ class _NoMachine:
 
     demand = None
 
-    def draft(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
-        del drafts, cached
+    def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
+        del drafts, cached, fold
         return []
 
     def verify(
-        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None
+        self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None, *, fold: bool = True
     ) -> list[Phase]:
-        del drafts, cached, rows, prompts
+        del drafts, cached, rows, prompts, fold
         return []
 
 

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from papisim.config.experiment import KvSpec
 from papisim.engine.batch import Batch
 from papisim.engine.pages import KvPages
-from papisim.plan.machine import Memory
+from papisim.plan.memory import MemoryPlan
 from papisim.record.ledger import RequestRow
 
 
 def pages(total: int, *, reserves_whole: bool = False, **options: object) -> KvPages:
     spec = KvSpec(**{"watermark_ratio": 0.0, **options})  # type: ignore[arg-type]
-    return KvPages(spec, Memory("gpu", total * 16 * 10.0 + 5, 10), reserves_whole=reserves_whole)
+    return KvPages(spec, MemoryPlan("gpu", total * 16 * 10.0 + 5, 10), reserves_whole=reserves_whole)
 
 
 def decoding(cache: KvPages, *lengths: tuple[int, int]) -> Batch:

@@ -8,7 +8,9 @@ from papisim.errors import DoesNotFit, InputError, NotModelled
 from papisim.explain.recording import Recording
 from papisim.ops.lower import kv_bytes_per_token, weight_bytes
 from papisim.ops.trace import read_trace
-from papisim.plan.machine import build_formats, build_machine, plan_memory
+from papisim.plan.build import build_formats
+from papisim.plan.machine import build_machine
+from papisim.plan.memory import plan_memory
 from papisim.results.metrics import summarise
 
 SHORT = "workload.lengths={kind: fixed, input_tokens: 64, output_tokens: 32}"

@@ -10,7 +10,6 @@ from papisim.ops.formats import AS_TRACED, Formats, Packed
 from papisim.ops.kernel import PACKABLE, Attention, FcRole, KernelClass, KvAppend, Linear
 from papisim.ops.lower import (
     decode_lengths,
-    decode_shape,
     kv_bytes_per_token,
     lower,
     lower_attention,
@@ -69,13 +68,12 @@ def test_a_cache_in_four_bits_has_a_scale_for_each_tokens_head():
 @each_trace
 def test_a_trace_stored_as_it_was_captured_lowers_to_the_same_kernels(trace):
     again = trace.stored_as(AS_TRACED)
-    shape = decode_shape(4, 8)
     for (kernel, _), (other, _) in zip(trace.kernels(), again.kernels(), strict=True):
         if kernel.kernel_class is KernelClass.ATTENTION:
             lengths = decode_lengths(4, 2, 400, 100)
             assert lower_attention(kernel, trace, lengths) == lower_attention(other, again, lengths)
         else:
-            assert lower(kernel, trace, shape, 3) == lower(other, again, shape, 3)
+            assert lower(kernel, trace, 8, 3) == lower(other, again, 8, 3)
     assert (weight_bytes(again), kv_bytes_per_token(again)) == (weight_bytes(trace), kv_bytes_per_token(trace))
 
 
@@ -92,7 +90,7 @@ def test_only_the_matrices_of_the_decoder_layers_are_packed(trace):
     assert 0.2 < in_layers / trace.model.n_parameters < 1
     for kernel, _ in packed.kernels():
         if kernel.fc is not None:
-            lowered = lower(kernel, packed, decode_shape(2, 2), 1)
+            lowered = lower(kernel, packed, 2, 1)
             assert (lowered.weights == FP8) == (kernel.role not in (FcRole.LM_HEAD, FcRole.ROUTER))
 
 

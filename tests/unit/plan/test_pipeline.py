@@ -6,10 +6,9 @@ from papisim.config.experiment import RunOptions, load_experiment
 from papisim.errors import InputErrors, NotModelled
 from papisim.ops.lower import decode_lengths, decode_shape
 from papisim.ops.trace import read_trace
-from papisim.plan.build import build_placement
+from papisim.plan.build import build_placement, build_planner
 from papisim.plan.machine import build_machine
 from papisim.plan.phase import Category
-from papisim.plan.pipeline import build_planner
 from papisim.results.metrics import summarise
 
 STAGES, KV = 4, 1000
@@ -19,18 +18,18 @@ CUT = (*ALL, f"roles.pipeline={{stages: {STAGES}, link: nvlink}}")
 LENGTHS = "workload.lengths={kind: fixed, input_tokens: 64, output_tokens: 24}"
 
 
-def planner(overrides, fold=True):
+def planner(overrides):
     experiment = load_experiment(RunOptions(hw="gpu_only", trace="llama7b", overrides=overrides))
     machine, trace = build_machine(experiment.system), read_trace(experiment.trace.path)
-    return build_planner(trace, machine, build_placement(experiment), seed=0, fold=fold), machine, trace
+    return build_planner(trace, machine, build_placement(experiment), seed=0), machine, trace
 
 
 def phases(overrides, rlp, fold=True):
-    return planner(overrides, fold)[0].decode(decode_shape(rlp, rlp), decode_lengths(rlp, 1, rlp * KV, KV))
+    return planner(overrides)[0].decode(decode_shape(rlp, rlp), decode_lengths(rlp, 1, rlp * KV, KV), fold=fold)
 
 
 def time_s(phases):
-    return sum(phase.time_s * phase.repeats for phase in phases)
+    return sum(phase.total_s for phase in phases)
 
 
 def energy_j(phases):

@@ -12,22 +12,22 @@ from papisim.plan.phase import Category, Phase
 from papisim.plan.step import StepPlanner
 
 
-def planner(
-    hw: str, trace: str = "llama7b", *, fold: bool = True, **options: object
-) -> tuple[StepPlanner, KernelTrace]:
+def planner(hw: str, trace: str = "llama7b", **options: object) -> tuple[StepPlanner, KernelTrace]:
     experiment = load_experiment(RunOptions(hw=hw, trace=trace, **options))  # type: ignore[arg-type]
     model = read_trace(experiment.trace.path)
     placement = build_placement(experiment)
-    return StepPlanner(model, build_machine(experiment.system), placement, seed=0, fold=fold), model
+    return StepPlanner(model, build_machine(experiment.system), placement, seed=0), model
 
 
-def decode(hw: str, rlp: int = 4, tlp: int = 1, cached: int = 100, **options: object) -> list[Phase]:
+def decode(
+    hw: str, rlp: int = 4, tlp: int = 1, cached: int = 100, *, fold: bool = True, **options: object
+) -> list[Phase]:
     plan, _ = planner(hw, **options)  # type: ignore[arg-type]
-    return plan.decode(decode_shape(rlp, rlp * tlp), decode_lengths(rlp, tlp, rlp * cached, cached))
+    return plan.decode(decode_shape(rlp, rlp * tlp), decode_lengths(rlp, tlp, rlp * cached, cached), fold=fold)
 
 
 def seconds(phases: list[Phase], category: Category | None = None) -> float:
-    return sum(p.time_s * p.repeats for p in phases if category in (None, p.category))
+    return sum(p.total_s for p in phases if category in (None, p.category))
 
 
 @pytest.mark.parametrize("hw", ["papi", "gpu_only", "attacc_only", "a100_attacc"])
@@ -78,9 +78,9 @@ def test_a_machine_that_keeps_the_cache_with_the_gpus_sends_no_messages():
 
 
 def test_prefill_on_gpus_sends_the_cache_away_and_attends_at_home():
-    plan, _ = planner("papi", fold=False)
+    plan, _ = planner("papi")
     prompts = [7, 30]
-    phases = plan.prefill(prefill_shape(prompts), prefill_lengths(prompts))
+    phases = plan.prefill(prefill_shape(prompts), prefill_lengths(prompts), fold=False)
     messages = [p for p in phases if p.resource == "pcie"]
     assert len(messages) == 32
     attention = {p.resource for p in phases if p.category is Category.ATTENTION}

@@ -1,0 +1,260 @@
+"""From the key of a step's section to its phases.
+
+A step computes every block of the trace, layer after layer. Kernels follow one another, since each needs the last one's
+result; messages between devices are phases of their own (:mod:`papisim.plan.transfers`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple, NewType
+
+from papisim.ops.experts import tokens_per_expert
+from papisim.ops.kernel import ROW_PARALLEL, FcRole, Kernel, KernelClass, Linear
+from papisim.ops.lower import lower
+from papisim.ops.trace import AttentionShape, KernelTrace, TraceKernel
+from papisim.plan.layout import AttentionSlot, BodyKey, HeadKey, StepKey
+from papisim.plan.machine import Machine
+from papisim.plan.phase import Category, Phase
+from papisim.plan.transfers import Transfers
+
+#: number of a class of kernels that cost the same at every shape and are placed alike
+KernelClassId = NewType("KernelClassId", int)
+
+#: the device of an FC kernel, given RLP and the token-rows in flight
+Place = Callable[[Linear, int, int], str]
+
+
+class StepKernel(NamedTuple):
+    """A kernel of the model and the number of its class."""
+
+    kernel: TraceKernel
+    class_id: KernelClassId
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the kernel belongs to the LM head."""
+        return self.kernel.role is FcRole.LM_HEAD
+
+    @property
+    def is_fc(self) -> bool:
+        """Whether the kernel is fully connected."""
+        return self.kernel.role is not None and self.kernel.fc is not None
+
+
+class StepBlock(NamedTuple):
+    """A block of the model.
+
+    Attributes:
+        layers: the layers that the block stands for; empty for a block outside the layers.
+        is_last: whether the block comes after the layers.
+        kernels: the block's kernels in launch order.
+        attention: the shape of the block's attention; None without attention.
+    """
+
+    layers: range
+    is_last: bool
+    kernels: tuple[StepKernel, ...]
+    attention: AttentionShape | None
+
+
+class ModelKernels:
+    """A model's kernels, sorted into classes.
+
+    Attributes:
+        trace: the model.
+        blocks: its blocks in launch order.
+        body_fc: one kernel per class of FC kernels, neither an expert's nor of the LM head.
+        head_fc: one kernel per class of FC kernels of the LM head.
+        has_experts: whether some kernels are experts'.
+    """
+
+    def __init__(self, trace: KernelTrace) -> None:
+        self.trace = trace
+        classes: dict[Hashable, KernelClassId] = {}
+        blocks, reached = list[StepBlock](), False
+        for block in trace.blocks:
+            kernels = tuple(
+                StepKernel(kernel, classes.setdefault(_alike(kernel), KernelClassId(len(classes))))
+                for kernel in block.kernels
+            )
+            layers = block.layer_range or range(0)
+            reached = reached or bool(layers)
+            attention = next((each.kernel.attention for each in kernels if each.kernel.attention is not None), None)
+            blocks.append(StepBlock(layers, reached and not layers, kernels, attention))
+        self.blocks = tuple(blocks)
+        every = {each.class_id: each for block in blocks for each in block.kernels}.values()
+        self.has_experts = any(each.kernel.per_expert for each in every)
+        self.head_fc = tuple(each for each in every if each.is_fc and each.is_head)
+        self.body_fc = tuple(each for each in every if each.is_fc and not (each.is_head or each.kernel.per_expert))
+        self.place = {each.class_id: at for fc in (self.head_fc, self.body_fc) for at, each in enumerate(fc)}
+
+
+def _alike(kernel: TraceKernel) -> Hashable:
+    """Return what decides the cost of a kernel at every shape."""
+    return (
+        kernel.kernel_class,
+        kernel.role,
+        kernel.fc,
+        kernel.flop,
+        kernel.read_bytes,
+        kernel.write_bytes,
+        kernel.per_expert,
+    )
+
+
+@dataclass(frozen=True)
+class SectionPlanner:
+    """Lays out the sections of steps from their keys.
+
+    Attributes:
+        model: the model's kernels.
+        machine: the hardware.
+        place: the placement of experts, whose rows differ between layers.
+        seed: seed of the experts' router.
+    """
+
+    model: ModelKernels
+    machine: Machine
+    place: Place
+    seed: int
+
+    def body(self, key: BodyKey) -> Iterator[Phase | AttentionSlot]:
+        """Yield the phases of a body, with those of a block's layers multiplied."""
+        body = _Body(self, key)
+        for block, layers in body.blocks():
+            yield from body.block(block, layers)
+
+    def head(self, key: HeadKey) -> Iterator[Phase]:
+        """Yield the phases of the LM head."""
+        for block in self.model.blocks:
+            for kernel in block.kernels:
+                if kernel.is_head:
+                    yield self.head_phase(kernel, key)
+
+    def unfolded(self, key: StepKey) -> Iterator[Phase | AttentionSlot]:
+        """Yield the phases of a whole step, layer by layer."""
+        body = _Body(self, key.body, key.head)
+        for block, layers in body.blocks():
+            for layer in layers:
+                yield from body.block(block, range(layer, layer + 1))
+
+    def head_phase(self, kernel: StepKernel, key: HeadKey) -> Phase:
+        """Return the phase of a kernel of the LM head."""
+        device = key.devices[self.model.place[kernel.class_id]]
+        return self.machine.compute(device, Category.FC, lower(kernel.kernel, self.model.trace, key.rows))
+
+
+@dataclass(frozen=True)
+class _Body:
+    """A step's body as it is laid out from its key; with the LM head, if its key is given."""
+
+    planner: SectionPlanner
+    key: BodyKey
+    head: HeadKey | None = None
+    _priced: dict[tuple[KernelClassId, int], Phase] = field(default_factory=dict)
+
+    def blocks(self) -> Iterator[tuple[StepBlock, range]]:
+        """Yield the blocks that run, each with its layers; a block outside the layers has a range of one.
+
+        The blocks before the layers run with the first of them, those after only where logits are wanted.
+        """
+        first, end = self.key.layers or (0, self.planner.model.trace.model.n_layers)
+        for block in self.planner.model.blocks:
+            if block.layers:
+                layers = range(max(first, block.layers.start), min(end, block.layers.stop))
+                if layers:
+                    yield block, layers
+            elif self.key.wants_logits if block.is_last else first == 0:
+                yield block, range(1)
+
+    def block(self, block: StepBlock, layers: range) -> Iterator[Phase | AttentionSlot]:
+        """Yield the phases of a block in the given layers."""
+        experts: list[StepKernel] = []
+        for kernel in block.kernels:
+            if kernel.kernel.per_expert:
+                experts.append(kernel)
+                continue
+            yield from self._experts(experts, layers)
+            experts = []
+            for item in self._kernel(kernel, block):
+                yield item._replace(repeats=len(layers))
+        yield from self._experts(experts, layers)
+
+    def _kernel(self, kernel: StepKernel, block: StepBlock) -> Iterator[Phase | AttentionSlot]:
+        if kernel.is_head:
+            if self.head is not None:
+                yield self.planner.head_phase(kernel, self.head)
+        elif kernel.kernel.kernel_class is KernelClass.ATTENTION:
+            yield AttentionSlot(kernel.kernel)
+            yield from self._transfers.context(self.key.query_rows, block.attention)
+        elif kernel.kernel.kernel_class is KernelClass.KV_APPEND:
+            lowered = lower(kernel.kernel, self.planner.model.trace, self.key.rows)
+            yield from self._transfers.append(lowered, self.key.query_rows, block.attention)
+        else:
+            phase = self._local(kernel)
+            yield phase
+            if kernel.kernel.role in ROW_PARALLEL:
+                yield from self._transfers.reduce(kernel.kernel, self.key.rows, phase.resource)
+
+    @property
+    def _transfers(self) -> Transfers:
+        return Transfers(self.planner.machine, self.planner.model.trace.model.element_bytes)
+
+    def _local(self, kernel: StepKernel, expert_rows: int = 0) -> Phase:
+        """Return the phase of a kernel on its own device; kernels of one class are priced once per body."""
+        known = kernel.class_id, expert_rows
+        phase = self._priced.get(known)
+        if phase is None:
+            machine = self.planner.machine
+            lowered = lower(kernel.kernel, self.planner.model.trace, self.key.rows, expert_rows)
+            if isinstance(lowered, Linear):
+                phase = machine.compute(self._device(kernel, lowered), Category.FC, lowered)
+            else:
+                phase = machine.compute(machine.roles.elementwise, Category.OTHER, lowered)
+            self._priced[known] = phase
+        return phase
+
+    def _device(self, kernel: StepKernel, lowered: Linear) -> str:
+        if not kernel.kernel.per_expert:
+            return self.key.devices[self.planner.model.place[kernel.class_id]]
+        if self.key.expert_rlp is None:
+            return self.planner.machine.roles.prefill.fc
+        return self.planner.place(lowered, self.key.expert_rlp, self.key.rows)
+
+    def _experts(self, kernels: list[StepKernel], layers: range) -> Iterator[Phase]:
+        """Run the experts that got rows; equal loads cost the same, whatever the expert and the layer."""
+        if not kernels:
+            return
+        model = self.planner.model.trace.model
+        loads = Counter(
+            rows
+            for layer in layers
+            for rows in tokens_per_expert(
+                self.planner.seed, layer, self.key.rows, model.n_experts, model.n_experts_per_token
+            )
+        )
+        device = ""
+        for rows, count in sorted(loads.items()):
+            for kernel in kernels if rows else ():
+                phase = self._local(kernel, rows)
+                device = phase.resource
+                yield phase._replace(repeats=count)
+        for kernel in kernels:
+            if kernel.kernel.role is FcRole.FEED_FORWARD_DOWN:
+                for phase in self._transfers.reduce(kernel.kernel, self.key.rows, device):
+                    yield phase._replace(repeats=len(layers))
+
+
+def linear(kernel: StepKernel, trace: KernelTrace, rows: int) -> Linear:
+    """Return an FC kernel of the model at a number of token-rows.
+
+    Raises:
+        TypeError: the kernel is not fully connected.
+    """
+    lowered: Kernel = lower(kernel.kernel, trace, rows)
+    if not isinstance(lowered, Linear):
+        raise TypeError(f"kernel '{kernel.kernel.name}' is not fully connected")
+    return lowered

@@ -1,0 +1,134 @@
+"""The layout of a step: its phases but attention, in parts that steps of equal keys share.
+
+A part is laid out from its key and from nothing else: :mod:`papisim.plan.kernels` gets a :class:`BodyKey` or a
+:class:`HeadKey` and never sees the step. Whatever a part depends on is therefore a field of its key, and steps whose keys are
+equal have equal parts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from papisim.ops.cost import Energy
+from papisim.ops.trace import AttentionShape, TraceKernel
+from papisim.plan.phase import Phase, Work
+from papisim.plan.sums import Sums, WhereSpent
+
+#: parts of steps that are remembered, or counted, one by one
+PARTS_KEPT = 20_000
+
+
+class BodyKey(NamedTuple):
+    """All that a step's kernels depend on, those of attention and of the LM head aside.
+
+    Attributes:
+        rows: token-rows that every kernel sees.
+        layers: the layers that run, from first to before last; None for all.
+        wants_logits: whether the blocks after the layers run.
+        query_rows: token-rows whose attention is computed where the caches are; Q and context of these rows cross the link.
+        devices: device of each FC kernel class but the experts', in the order of :attr:`ModelKernels.body_fc`.
+        expert_rlp: RLP by which the policy places experts; None if there are none, or if the prefill role places them.
+    """
+
+    rows: int
+    layers: tuple[int, int] | None
+    wants_logits: bool
+    query_rows: int
+    devices: tuple[str, ...]
+    expert_rlp: int | None
+
+
+class HeadKey(NamedTuple):
+    """All that the kernels of the LM head depend on.
+
+    Attributes:
+        rows: token-rows whose logits are computed.
+        devices: device of each FC kernel class, in the order of :attr:`ModelKernels.head_fc`.
+    """
+
+    rows: int
+    devices: tuple[str, ...]
+
+
+class StepKey(NamedTuple):
+    """The keys of a step's two sections; no head where no logits are wanted."""
+
+    body: BodyKey
+    head: HeadKey | None
+
+
+class AttentionSlot(NamedTuple):
+    """The place of attention in a layer; its cost changes with every step, the cost of the layer's other kernels does not."""
+
+    kernel: TraceKernel
+    repeats: int = 1
+
+
+class StepPart:
+    """Phases that steps have in common, and the attention slots between them.
+
+    Attributes:
+        items: phases and attention slots, in the order they run.
+        slots: the attention slots among the items.
+        sums: sums of the phases among the items.
+        time_s: seconds of those phases.
+        fc_devices: devices that run FC kernels.
+    """
+
+    __slots__ = ("fc_devices", "items", "slots", "sums", "time_s")
+
+    def __init__(self, items: Iterable[Phase | AttentionSlot]) -> None:
+        self.items = tuple(items)
+        self.slots = tuple(item for item in self.items if isinstance(item, AttentionSlot))
+        self.sums = Sums(item for item in self.items if isinstance(item, Phase))
+        self.time_s = self.sums.time_s
+        self.fc_devices = tuple(self.sums.fc_flop_by)
+
+
+class StepLayout:
+    """The phases of a step but its attention: whatever does not depend on the lengths of caches.
+
+    Attributes:
+        parts: parts that the step shares with others.
+        slots: the attention slots of all parts.
+        time_s: seconds of all phases.
+    """
+
+    __slots__ = ("_items", "parts", "slots", "time_s")
+
+    def __init__(self, parts: Iterable[StepPart] = ()) -> None:
+        self.parts = tuple(parts)
+        self.slots = tuple(slot for part in self.parts for slot in part.slots)
+        self.time_s = sum(part.time_s for part in self.parts)
+        self._items: tuple[Phase | AttentionSlot, ...] | None = None
+
+    @property
+    def items(self) -> tuple[Phase | AttentionSlot, ...]:
+        """Phases and attention slots, those of several parts merged by resource and category."""
+        if self._items is None:
+            one = len(self.parts) == 1
+            self._items = self.parts[0].items if one else tuple(merge(i for part in self.parts for i in part.items))
+        return self._items
+
+
+def merge(items: Iterable[Phase | AttentionSlot]) -> Iterator[Phase | AttentionSlot]:
+    """Add up the phases of a step by resource and category: with one batch in flight their order does not matter."""
+    sums, work = Sums(), defaultdict[WhereSpent, list[Work]](list)
+    slots: dict[AttentionShape | None, AttentionSlot] = {}
+    for item in items:
+        if isinstance(item, AttentionSlot):
+            known = slots.get(item.kernel.attention)
+            slots[item.kernel.attention] = (
+                item if known is None else item._replace(repeats=item.repeats + known.repeats)
+            )
+            continue
+        sums.add(item)
+        work[item.resource, item.category] += [
+            each if item.repeats == 1 else each._replace(times=each.times * item.repeats) for each in item.work
+        ]
+    for where, row in sums.rows.items():
+        time_s, flop, *energy = row.tolist()
+        yield Phase(*where, time_s, Energy(*energy), flop, work=tuple(work[where]))
+    yield from slots.values()
