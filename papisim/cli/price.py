@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from papisim import units
+from papisim import catalog, units
+from papisim.catalog import Shelf
 from papisim.cli._command import Command
+from papisim.cli._kernel_sizes import OPERATIONS, SIZES, STEP, kernel_of, point_of
 from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option, show_notes
 from papisim.config.system import load_part
+from papisim.devices.base import DevicePool
 from papisim.errors import InputError, did_you_mean
-from papisim.pricing.kernel import (
-    OPERATIONS,
-    SIZES,
-    STEP,
-    kernel_of,
-    pool_of,
-    price,
-    step_of,
-    with_library,
-    write_commands,
-)
+from papisim.ops.kernel import Kernel
+from papisim.ops.trace import read_trace
+from papisim.pricing.kernel import pool_of, price
+from papisim.pricing.schema import KernelPrice, StepPrice
+from papisim.pricing.step import UnfusedPool, price_step
 
-_OPERATIONS = [*sorted(OPERATIONS), STEP]
-_STEP_SIZES = ("rlp", "tlp", "kv")
+_OPERATIONS = list(OPERATIONS)
+
+#: sizes and whether each was given, and the figures of a price by name
+Sizes = Mapping[str, int | None]
+Figures = dict[str, Any]
 
 
 def _size(name: str, text: str) -> Callable[[F], F]:
@@ -85,43 +87,61 @@ def command(
     show_notes(found.notes, quiet=quiet)
     pool = pool_of(found, count)
     if library is not None:
-        pool = with_library(pool, library)
+        pool = pool.with_library(library)
     if table is not None:
         _refuse_with_table(op, commands, sizes | {"trace": trace})
         _price_table(pool, table)
-        return
-    if op is None:
+    elif op is None:
         raise click.UsageError("give --op with its sizes, or --batch FILE.csv")
-    if op == STEP:
-        _print_step(found.name, pool, trace, sizes, output)
-        return
-    try:
-        kernel = kernel_of(op, sizes, count)
-    except InputError as error:
-        option = f"--{(error.place.field or '').replace('_', '-')}"
-        raise InputError(error.message, file=option) from None
-    if commands is not None:
-        _write_commands(pool, kernel, commands, quiet=quiet)
-    result = price(pool, kernel)
-    if output == "json":
-        shape = {name: size for name, size in sizes.items() if size is not None}
-        print_json({"schema": "papisim/price/1", "device": found.name, "count": count, "op": op, **shape, **result})
+    elif op == STEP:
+        with _naming_options():
+            step = _step(pool, trace, sizes)
+        _print_step(step, output)
     else:
-        _print(f"{op} on {count} × {found.name}", result)
+        with _naming_options():
+            kernel = kernel_of(op, sizes, count)
+        if commands is not None:
+            _write_commands(pool, kernel, commands, quiet=quiet)
+        given = {name: size for name, size in sizes.items() if size is not None}
+        what = {"device": found.name, "count": count, "op": op}
+        _print(KernelPrice.model_validate({**what, **given, **price(pool, kernel)}).as_json(), output)
 
 
-def _print_step(device: str, pool: Any, trace: str | None, sizes: Mapping[str, int | None], output: str) -> None:
+@contextmanager
+def _naming_options() -> Iterator[None]:
+    """Name the option in errors about a size."""
     try:
-        step = step_of(pool, trace, sizes)
+        yield
     except InputError as error:
         option = f"--{(error.place.field or '').replace('_', '-')}"
         raise InputError(error.message, file=option) from None
+
+
+def _step(pool: DevicePool, trace: str | None, sizes: Sizes) -> Figures:
+    """Price a decode iteration, by kernel class.
+
+    Raises:
+        InputError: the devices are no GPUs, there is no trace, or a size is missing or belongs to another operation.
+    """
+    if not isinstance(pool, UnfusedPool):
+        raise InputError(f"'{STEP}' is for GPUs; simulate other machines with papisim run", field="op")
+    if not trace:
+        raise InputError("is missing: op step takes a trace", field="trace")
+    step = price_step(pool, read_trace(catalog.find(Shelf.TRACE, trace).path), point_of(sizes))
+    return StepPrice.model_validate({
+        "device": pool.name, "count": pool.count, "trace": trace, "time_s": step.time_s, "energy_j": step.energy_j,
+        "n_kernels": step.n_kernels, "energy_model": pool.part.energy_model, "outside_fit": list(step.outside),
+        "classes": [asdict(each) for each in step.classes],
+    }).as_json()  # fmt: skip
+
+
+def _print_step(step: Figures, output: str) -> None:
     if output == "json":
-        print_json({"schema": "papisim/step-price/1", "device": device, "count": pool.count, "trace": trace} | step)
+        print_json(step)
         return
-    click.echo(f"decode iteration of {trace} on {pool.count} × {device}")
+    click.echo(f"decode iteration of {step['trace']} on {step['count']} × {step['device']}")
     for name, value in step.items():
-        if name != "classes" and value != []:
+        if name not in ("schema", "device", "count", "trace", "classes") and value != []:
             click.echo(f"  {name:<22} {_shown(name, value)}")
     for row in step["classes"]:
         shown = f"{row['n_kernels']:>6,} kernels  {units.format(row['time_s'], 's'):>12}"
@@ -138,10 +158,10 @@ def _refuse_with_table(op: str | None, commands: Path | None, sizes: Mapping[str
         )
 
 
-def _write_commands(pool: Any, kernel: Any, path: Path, *, quiet: bool) -> None:
+def _write_commands(pool: DevicePool, kernel: Kernel, path: Path, *, quiet: bool) -> None:
     try:
         with path.open("w", encoding="utf-8") as file:
-            count, cycles = write_commands(pool, kernel, file)
+            count, cycles = pool.write_commands(kernel, file)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=str(path)) from None
     if not quiet:
@@ -150,7 +170,7 @@ def _write_commands(pool: Any, kernel: Any, path: Path, *, quiet: bool) -> None:
         )
 
 
-def _price_table(pool: Any, path: Path) -> None:
+def _price_table(pool: DevicePool, path: Path) -> None:
     """Price each row of a CSV file and write the file back to stdout with the results added."""
     rows = _read_table(path)
     added = [_priced_row(pool, row, str(path), line) for line, row in rows]
@@ -176,22 +196,19 @@ def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     return rows
 
 
-def _priced_row(pool: Any, row: dict[str, str], file: str, line: int) -> dict[str, Any]:
+def _priced_row(pool: DevicePool, row: dict[str, str], file: str, line: int) -> dict[str, object]:
     try:
         op = (row["op"] or "").strip()
         if op not in _OPERATIONS:
             raise InputError(f"found '{op}'; {did_you_mean(op, _OPERATIONS)}", field="op")
         library = (row.get("library") or "").strip()
-        pool = with_library(pool, library) if library else pool
-        if op == STEP:
-            sizes = {name: _whole(name, row[name]) for name in _STEP_SIZES if (row.get(name) or "").strip()}
-            result = step_of(pool, row.get("trace"), sizes)
-        else:
-            sizes = {name: _whole(name, row[name]) for name in SIZES if (row.get(name) or "").strip()}
-            result = price(pool, kernel_of(op, sizes, pool.count))
+        pool = pool.with_library(library) if library else pool
+        names = OPERATIONS[STEP] if op == STEP else SIZES
+        sizes = {name: _whole(name, row[name]) for name in names if (row.get(name) or "").strip()}
+        priced = _step(pool, row.get("trace"), sizes) if op == STEP else price(pool, kernel_of(op, sizes, pool.count))
     except InputError as error:
         raise InputError(error.message, file=file, line=line, field=error.place.field) from None
-    return {**row, "time_s": result["time_s"], "cycles": result.get("cycles", ""), "energy_j": result["energy_j"]}
+    return {**row, "time_s": priced["time_s"], "cycles": priced.get("cycles", ""), "energy_j": priced["energy_j"]}
 
 
 def _whole(name: str, text: str) -> int:
@@ -201,20 +218,23 @@ def _whole(name: str, text: str) -> int:
         raise InputError(f"found '{text}', expected a whole number", field=name) from None
 
 
-def _print(title: str, result: dict[str, Any]) -> None:
-    click.echo(title)
-    for name, value in result.items():
-        if isinstance(value, dict):
+def _print(priced: dict[str, Any], output: str) -> None:
+    if output == "json":
+        print_json(priced)
+        return
+    click.echo(f"{priced['op']} on {priced['count']} × {priced['device']}")
+    for name, value in priced.items():
+        if name == "energy":
             for part, joules in value.items():
-                click.echo(
-                    f"    {part.removesuffix('_j'):<20} {units.format(joules, 'j')}  ({joules / result['energy_j']:.1%})"
-                )
-        else:
+                if joules:
+                    share = f"({joules / priced['energy_j']:.1%})"
+                    click.echo(f"    {part.removesuffix('_j'):<20} {units.format(joules, 'j')}  {share}")
+        elif value is not None and name not in ("schema", "device", "count", "op", *SIZES):
             click.echo(f"  {name:<22} {_shown(name, value)}")
 
 
-def _shown(name: str, value: Any) -> str:
+def _shown(name: str, value: object) -> str:
     unit = "w" if name.startswith("power_w") else units.unit_of(name)
-    if unit is not None and not isinstance(value, str):
+    if unit is not None and isinstance(value, int | float):
         return units.format(value, unit)
-    return f"{value:,.0f}" if isinstance(value, (int, float)) else str(value)
+    return f"{value:,.0f}" if isinstance(value, int | float) else str(value)

@@ -11,7 +11,7 @@ A device kind is one module (or package) of :mod:`papisim.devices` with two name
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, TextIO
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,7 @@ from pydantic import Field
 from papisim.arrays import Floats, Ints
 from papisim.catalog import Shelf
 from papisim.config.base import KindOptions, NonNegative, Positive, Spec
+from papisim.errors import InputError, NotModelled
 from papisim.kinds.family import Family
 from papisim.ops.cost import ENERGY_PARTS, Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KernelClass
@@ -119,6 +120,42 @@ def tokens_per_request(kernel: Attention) -> int:
     return tlp
 
 
+class Explains:
+    """What ``papisim price`` asks of a pool beside a kernel's cost: answers of a device kind that has nothing to add."""
+
+    name: str
+
+    def explain(self, kernel: Kernel) -> dict[str, object]:
+        """Return further facts about a kernel's price, by the names under which they are shown."""
+        del kernel
+        return {}
+
+    def metered(self, cost: Cost) -> Energy:
+        """Return the energy that a meter of the whole pool would count while a kernel runs.
+
+        That is the kernel's own, unless the device's energy model is fitted to a meter that counts idle power, too.
+        """
+        return cost.energy
+
+    def with_library(self, name: str) -> Self:
+        """Return the pool with another kernel library.
+
+        Raises:
+            InputError: these devices have no kernel libraries, or none of that name.
+        """
+        raise InputError(
+            f"found '{name}', but {self.name} has no kernel libraries; --library is for GPUs", field="library"
+        )
+
+    def write_commands(self, kernel: Kernel, file: TextIO) -> tuple[int, int]:
+        """Write the DRAM commands of a kernel; return the number of commands and the cycle at which they end.
+
+        Raises:
+            NotModelled: these devices have no command stream.
+        """
+        raise NotModelled(f"{self.name} has no DRAM command stream; --commands is for PIM stacks")
+
+
 class DevicePool(Protocol):
     """``count`` identical devices that share every kernel among them."""
 
@@ -175,6 +212,18 @@ class DevicePool(Protocol):
         Raises:
             ValueError, NotModelled: as :meth:`price_caches`.
         """
+
+    def explain(self, kernel: Kernel) -> dict[str, object]:
+        """See :meth:`Explains.explain`."""
+
+    def metered(self, cost: Cost) -> Energy:
+        """See :meth:`Explains.metered`."""
+
+    def with_library(self, name: str) -> Self:
+        """See :meth:`Explains.with_library`."""
+
+    def write_commands(self, kernel: Kernel, file: TextIO) -> tuple[int, int]:
+        """See :meth:`Explains.write_commands`."""
 
 
 DEVICE: Family[DevicePart, DevicePool] = Family(

@@ -1,13 +1,13 @@
-"""What a whole decode iteration costs on GPUs, each aten kernel by itself, as eager torch under a CUDA graph runs it."""
+"""The price of a whole decode iteration on GPUs, one kernel per aten operation, as eager torch under a CUDA graph runs it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from papisim.devices.gpu import Pool
 from papisim.ops.cost import Cost
 from papisim.ops.dims import EXPERT_ROWS
-from papisim.ops.kernel import Elementwise, KernelClass
+from papisim.ops.kernel import Elementwise, Kernel, KernelClass
 from papisim.ops.lower import decode_lengths, lower, lower_attention
 from papisim.ops.trace import KernelTrace, Point, TraceKernel
 
@@ -15,9 +15,47 @@ from papisim.ops.trace import KernelTrace, Point, TraceKernel
 _APPENDS = 2
 
 
+class UnfusedPart(Protocol):
+    """The part of an :class:`UnfusedPool`."""
+
+    @property
+    def between_kernels_s(self) -> float:
+        """Time between the end of a kernel and the start of the next."""
+
+    @property
+    def energy_model(self) -> str:
+        """``fitted`` to a meter of the board, or ``per_access``."""
+
+
+@runtime_checkable
+class UnfusedPool(Protocol):
+    """Devices that launch every aten operation as a kernel of its own, such as GPUs."""
+
+    @property
+    def part(self) -> UnfusedPart:
+        """Each of the devices."""
+
+    @property
+    def count(self) -> int:
+        """Number of devices."""
+
+    @property
+    def static_w(self) -> float:
+        """Idle power of all."""
+
+    def price(self, kernel: Kernel) -> Cost:
+        """Return the cost of a kernel."""
+
+    def price_unfused(self, kernel: Elementwise, n_kernels: int, rows: int) -> Cost:
+        """Return the cost of the single operations of a kernel."""
+
+    def outside(self, kernel: Kernel) -> str | None:
+        """Return which size of a kernel lies outside the range of the fit."""
+
+
 @dataclass(frozen=True)
 class ClassPrice:
-    """The kernels of one class in one iteration: how many, for how long, and their energy above idle."""
+    """The kernels of one class in one iteration: their number, time and energy above idle."""
 
     kernel_class: KernelClass
     n_kernels: int
@@ -31,8 +69,8 @@ class StepPrice:
 
     Attributes:
         classes: kernels by class, longest first.
-        time_s: of all of them, which follow one another, and what each waits after the one before.
-        energy_j: of all of them, and what the boards draw idle meanwhile.
+        time_s: time of all kernels, which follow one another, and of the gaps between them.
+        energy_j: energy of all kernels, and idle power over ``time_s``.
         outside: kernels outside the range of the fit, priced by physics alone.
     """
 
@@ -47,13 +85,13 @@ class StepPrice:
         return sum(each.n_kernels for each in self.classes)
 
 
-def price_step(pool: Pool, trace: KernelTrace, point: Point) -> StepPrice:
-    """Price one decode iteration; a mixture of experts is not unfused here.
+def price_step(pool: UnfusedPool, trace: KernelTrace, point: Point) -> StepPrice:
+    """Price one decode iteration; experts of a mixture are not unfused.
 
     Args:
         pool: the GPUs; all-reduces between them are not counted.
         trace: the model.
-        point: requests, new tokens of each, and tokens of each in the cache before the step.
+        point: requests, new tokens per request, and cached tokens per request before the step.
     """
     totals: dict[KernelClass, tuple[int, float, float]] = {}
     outside: dict[str, None] = {}
@@ -71,8 +109,8 @@ def price_step(pool: Pool, trace: KernelTrace, point: Point) -> StepPrice:
     return StepPrice(tuple(classes), step_s, energy_j, tuple(outside))
 
 
-def _priced(pool: Pool, trace: KernelTrace, kernel: TraceKernel, point: Point) -> tuple[int, Cost, str | None]:
-    """Return how many kernels a trace's kernel is, what they cost, and where they lie outside the fit."""
+def _priced(pool: UnfusedPool, trace: KernelTrace, kernel: TraceKernel, point: Point) -> tuple[int, Cost, str | None]:
+    """Return the number of kernels behind a trace's kernel, their cost, and which size lies outside the fit."""
     rlp, tlp = point.rlp, point.tlp
     if kernel.kernel_class is KernelClass.ATTENTION:
         attention = lower_attention(kernel, trace, decode_lengths(rlp, tlp, rlp * point.kv, point.kv))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from papisim.config.system import load_part
 from papisim.config.yaml import load_yaml
+from papisim.devices.base import DevicePool
 from papisim.devices.pim import Pool
 from papisim.devices.pim.energy import column_energy, fed_w
 from papisim.errors import InputError
@@ -172,7 +173,7 @@ def _samsung(figure: dict[str, Any]) -> Compared:
     return Compared(what, f"{figure['cycles']:,} cycles", f"{cycles:,} cycles", error, within, figure["source"])
 
 
-def _fc_s(pool: Any, rows: int, weights: list[list[int]]) -> float:
+def _fc_s(pool: DevicePool, rows: int, weights: list[list[int]]) -> float:
     return float(sum(pool.price(Linear(FcRole.QKV, rows, k, n)).time_s for k, n in weights))
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from papisim.arrays import Ints
-from papisim.devices.base import AttentionRun, growing_caches, with_caches
+from papisim.devices.base import AttentionRun, Explains, growing_caches, with_caches
 from papisim.devices.either import Either, as_column
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy, streaming_energy
 from papisim.devices.gpu.linear import Tiling, Widths, peak_flop_per_s, rows_times, tiling
-from papisim.devices.gpu.part import Packing, Part, Streaming
+from papisim.devices.gpu.part import AttentionLibrary, ElementwiseLibrary, LinearLibrary, Packing, Part, Streaming
 from papisim.devices.gpu.table import measured_attention_s, measured_linear_s, measured_unfused_s
+from papisim.errors import InputError, did_you_mean
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import ROW_PARALLEL, Attention, Elementwise, Kernel, KernelClass, KvAppend, Linear
 
@@ -47,7 +49,7 @@ class _Shard(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(Explains):
     """``count`` GPUs that split every kernel (tensor parallel); the largest shard sets the time, all the energy."""
 
     name: str
@@ -164,6 +166,44 @@ class Pool:
                 return self.part.attention.used.outside(kernel)
         return None
 
+    def explain(self, kernel: Kernel) -> dict[str, object]:
+        """Return the library and the energy model of a kernel's price, and whether the library's fit covers the kernel."""
+        part = self.part
+        return {
+            "library": _library_of(part, kernel).description,
+            "source": self._source(kernel),
+            "outside_fit": self.outside(kernel) or "no",
+            "energy_model": part.energy_model,
+        }
+
+    def _source(self, kernel: Kernel) -> str:
+        if self.measured(kernel):
+            return "measured table"
+        return "corrected model" if self.corrected(kernel) else "model"
+
+    def metered(self, cost: Cost) -> Energy:
+        """Return a kernel's energy; with a fitted energy model, which is the board's, idle power is counted, too."""
+        if self.part.energy_model != "fitted":
+            return cost.energy
+        return cost.energy + Energy(static_j=self.static_w * cost.time_s)
+
+    def with_library(self, name: str) -> Self:
+        """Return GPUs that use another kernel library, by its name in the part or in measured tables.
+
+        Raises:
+            InputError: the part has no such library.
+        """
+        part = self.part
+        linear, attention = _called(part.linear.libraries, name), _called(part.attention.libraries, name)
+        if linear is None and attention is None:
+            known = [*part.linear.libraries, *part.attention.libraries]
+            raise InputError(f"found '{name}'; {did_you_mean(name, known)}", field="library")
+        used = {
+            "linear": part.linear.model_copy(update={"use": linear or part.linear.use}),
+            "attention": part.attention.model_copy(update={"use": attention or part.attention.use}),
+        }
+        return replace(self, part=part.model_copy(update=used))
+
     def measured(self, kernel: Kernel) -> bool:
         """Tell whether a kernel's time is taken from a measured table."""
         match kernel:
@@ -270,6 +310,21 @@ class Pool:
         else:
             energy = streaming_energy(self.part, shard.streaming, *sizes, n_kernels=shard.n_kernels)
         return energy if self.count == 1 else energy * self.count
+
+
+def _library_of(part: Part, kernel: Kernel) -> LinearLibrary | AttentionLibrary | ElementwiseLibrary:
+    match kernel:
+        case Linear():
+            return part.linear.used
+        case Attention():
+            return part.attention.used
+    return part.elementwise
+
+
+def _called(libraries: Mapping[str, LinearLibrary] | Mapping[str, AttentionLibrary], name: str) -> str | None:
+    """Return the library that has a name, in the part or in measured tables."""
+    found = (known for known, library in libraries.items() if name == known or name in library.measured_as)
+    return next(found, None)
 
 
 def _is_packed(kernel: Linear | Attention) -> bool:

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from math import ceil
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, TextIO
 
 import numpy as np
 from pydantic import model_validator
 
 from papisim.arrays import Ints
 from papisim.config.base import Count
-from papisim.devices.base import AttentionRun, DevicePart, growing_caches, with_caches
+from papisim.devices.base import AttentionRun, DevicePart, Explains, growing_caches, with_caches
 from papisim.devices.pim.area import Area, check_area
-from papisim.devices.pim.commands import Command, stream
+from papisim.devices.pim.commands import Command, export, stream
 from papisim.devices.pim.energy import Activity, EnergyTable, energy_of, power_limited_gap
 from papisim.devices.pim.fast_path import time_program, time_programs, time_sections
 from papisim.devices.pim.mapping.attacc_released import Generator, released_plan, released_stream
@@ -23,7 +23,7 @@ from papisim.devices.pim.mapping.attention import Layout, held_tokens, lay_out, 
 from papisim.devices.pim.mapping.linear import place_linear
 from papisim.devices.pim.mapping.phases import Geometry, Phase, Placed
 from papisim.devices.pim.organisation import Buffers, Fpu, Logic, Organisation, Power
-from papisim.devices.pim.scheduler import PHYSICAL, Rules
+from papisim.devices.pim.scheduler import PHYSICAL, Channel, Rules
 from papisim.devices.pim.timing import Timing, refreshes, sustained, sweep_cycles
 from papisim.errors import NotModelled
 from papisim.ops.cost import Cost, Energy
@@ -104,7 +104,7 @@ class Priced(NamedTuple):
     activity: Activity
 
 
-class Pool:
+class Pool(Explains):
     """``count`` equal PIM stacks that share every kernel."""
 
     def __init__(self, name: str, part: Part, count: int) -> None:
@@ -224,11 +224,43 @@ class Pool:
             case Elementwise():
                 return self._stream(kernel)
 
+    def explain(self, kernel: Kernel) -> dict[str, object]:
+        """Return the cycles behind a kernel's price, the limits of its columns, and its traffic over all stacks."""
+        part, priced = self.part, self.priced(kernel)
+        return {
+            "cycles": priced.cycles,
+            "cycles_from_idle": priced.cycles_from_idle,
+            "refreshes_from_idle": priced.refreshes,
+            "tck_s": part.timing.tck_s,
+            "column_gap_cycles": self.column_gap(1),
+            "power_budget_w": part.power.budget_w,
+            "mapping": part.mapping,
+            "bank_bytes": priced.activity.columns * part.organisation.column_bytes,
+            "data_path_bytes": priced.activity.data_path_bytes,
+            "activations": priced.activity.activations,
+        }
+
     def place(self, kernel: Linear | Attention) -> Placed:
         """Return the program of a kernel's busiest channel, in the physical mapping, and what all channels do."""
         if isinstance(kernel, Linear):
             return place_linear(self.geometry, kernel)
         return place_attention(self.geometry, kernel)
+
+    def write_commands(self, kernel: Kernel, file: TextIO) -> tuple[int, int]:
+        """Issue the command stream of a kernel's busiest channel literally and write it, a line per command.
+
+        Returns:
+            The number of commands, and the cycle at which they end.
+
+        Raises:
+            NotModelled: the kernel has no command stream.
+        """
+        if not isinstance(kernel, Linear | Attention):
+            raise NotModelled(f"a command stream of {kernel.kernel_class.value} kernels")
+        commands, rules = self.commands(kernel)
+        channel = Channel(self.part.timing, rules)
+        cycles = channel.run(commands)
+        return export(sorted(channel.issued), file), cycles
 
     def commands(self, kernel: Linear | Attention) -> tuple[Iterator[Command], Rules]:
         """Return the command stream of a kernel's busiest channel, and the rules its controller follows."""

@@ -57,8 +57,8 @@ def test_heads_of_a_stack_take_the_same_time_on_any_number_of_stacks():
 
 def test_other_devices_are_priced_too():
     price = as_json("--hw", "a100", "--op", "linear", "--m", "1", "--k", "8192", "--n", "8192")
-    assert price["time_s"] > 0
-    assert "cycles" not in price
+    assert price["time_s"] > 8192 * 8192 * 2 / 2e12, "no faster than 2 TB/s deliver the weights"
+    assert price["cycles"] is None
 
 
 def test_a_table_of_kernels_comes_back_with_prices(tmp_path):

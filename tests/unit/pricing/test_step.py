@@ -1,0 +1,76 @@
+"""A decode iteration, one kernel per aten operation: the sum of its kernels, and what lies between them."""
+
+import pytest
+
+from papisim import catalog
+from papisim.catalog import Shelf
+from papisim.config.system import load_part
+from papisim.ops.kernel import FcRole, Linear
+from papisim.ops.trace import Point, read_trace
+from papisim.pricing.kernel import pool_of
+from papisim.pricing.step import UnfusedPool, price_step
+
+LLAMA7B = read_trace(catalog.find(Shelf.TRACE, "llama7b").path)
+
+
+def step(rlp=4, tlp=2, kv=512, count=1, overrides=()):
+    pool = pool_of(load_part("h200", overrides), count)
+    return pool, price_step(pool, LLAMA7B, Point(rlp=rlp, tlp=tlp, kv=kv))
+
+
+def test_a_step_is_its_kernels_and_a_gap_after_each():
+    pool, priced = step()
+    gaps_s = pool.part.between_kernels_s * priced.n_kernels
+    assert priced.time_s == pytest.approx(sum(each.time_s for each in priced.classes) + gaps_s, rel=1e-12)
+    assert [each.time_s for each in priced.classes] == sorted((each.time_s for each in priced.classes), reverse=True)
+
+
+def test_boards_draw_idle_power_for_the_whole_step():
+    _, priced = step(count=2)
+    kernels_j = sum(each.energy_j for each in priced.classes)
+    assert priced.energy_j - kernels_j == pytest.approx(2 * 79.2 * priced.time_s, rel=1e-9)
+
+
+def test_fc_kernels_are_those_of_the_model_at_so_many_token_rows():
+    """32 layers of QKV, projection, gate, up and down, and the head; 7 or more products per layer unfused."""
+    pool, priced = step(rlp=3, tlp=2)
+    (fc,) = [each for each in priced.classes if each.kernel_class == "fc"]
+    hidden, inner, vocabulary = 4096, 11008, 32000
+    qkv, out, head = ((hidden, 3 * hidden), (hidden, hidden), (hidden, vocabulary))
+    up, down = (hidden, inner), (inner, hidden)
+
+    def seconds(k, n):
+        return pool.price(Linear(FcRole.QKV, 6, k, n)).time_s
+
+    merged = 32 * (seconds(*qkv) + seconds(*out) + 2 * seconds(*up) + seconds(*down)) + seconds(*head)
+    apart = merged + 32 * (3 * seconds(hidden, hidden) - seconds(*qkv))
+    assert min(merged, apart) * 0.98 < fc.time_s < max(merged, apart) * 1.02
+    assert fc.n_kernels in (32 * 5 + 1, 32 * 7 + 1)
+
+
+def test_attention_alone_follows_the_cache():
+    short, long = (step(kv=kv)[1].classes for kv in (256, 4096))
+    times = [{each.kernel_class: each.time_s for each in classes} for classes in (short, long)]
+    assert times[1]["attention"] > 3 * times[0]["attention"]
+    assert {name: time for name, time in times[0].items() if name != "attention"} == pytest.approx(
+        {name: time for name, time in times[1].items() if name != "attention"}
+    )
+
+
+def test_keys_and_values_are_written_by_a_kernel_each_in_every_layer():
+    _, priced = step()
+    (append,) = [each for each in priced.classes if each.kernel_class == "kv_append"]
+    assert append.n_kernels == 2 * 32
+
+
+def test_kernels_beyond_the_fit_are_named_once():
+    _, priced = step(rlp=2000, tlp=1)
+    assert priced.outside
+    assert all("outside the fit" in each for each in priced.outside)
+    assert len(set(priced.outside)) == len(priced.outside)
+    assert step()[1].outside == ()
+
+
+def test_a_stack_launches_no_kernel_per_operation():
+    assert isinstance(pool_of(load_part("h200"), 1), UnfusedPool)
+    assert not isinstance(pool_of(load_part("fc_pim"), 1), UnfusedPool)
