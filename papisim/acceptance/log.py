@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from papisim import foreign
 from papisim.errors import InputError, did_you_mean, one_or_all
 
 FIELDS = ("source", "task", "category", "qid", "turn", "new_tokens", "draft_len", "accepted")
 _REQUIRED = ("source", "draft_len", "accepted")
 _MAX_ERRORS = 20
-_MAX_LENGTH = 2**15 - 1
+#: tokens: systems draft a dozen, and fitting takes time with the square of the longest draft
+_LONGEST_DRAFT = 1024
+_LONGEST_ANSWER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def read_log(path: Path | str) -> list[Turn]:
     """
     turns: list[Turn] = []
     errors: list[InputError] = []
-    for number, line in enumerate(_text(Path(path)).splitlines(), start=1):
+    for number, line in enumerate(foreign.read_text(Path(path), "log of steps").splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -67,26 +68,14 @@ def read_log(path: Path | str) -> list[Turn]:
     return turns
 
 
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
-    except FileNotFoundError:
-        raise InputError("no such file", file=str(path)) from None
-    except UnicodeDecodeError:
-        raise InputError("is not UTF-8 text", file=str(path)) from None
-    except (OSError, EOFError) as error:
-        raise InputError(f"may not be read ({error})", file=str(path)) from None
-
-
 def _turn(line: str, file: str, number: int) -> Turn:
     def wrong(message: str, field: str | None = None) -> InputError:
         return InputError(message, file=file, line=number, field=field)
 
     try:
-        data = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise wrong(f"is not JSON: {getattr(error, 'msg', 'nested too deep')}") from None
+        data = foreign.read_json(line)
+    except foreign.JSON_FAULTS as error:
+        raise wrong(foreign.json_fault(error)) from None
     if not isinstance(data, dict):
         raise wrong("expected a JSON object")
     for name in _REQUIRED:
@@ -97,11 +86,13 @@ def _turn(line: str, file: str, number: int) -> Turn:
     task = data.get("task") or ""
     for name, text in (("source", data["source"]), ("task", task)):
         if not isinstance(text, str) or (name == "source" and not text):
-            raise wrong(f"found {json.dumps(text)[:40]}, expected text", name)
+            raise wrong(f"found {foreign.found(text)}, expected text", name)
     try:
         accepted = _counts(data["accepted"], "accepted")
         drafted = _drafted(data["draft_len"], len(accepted))
-        new_tokens = None if data.get("new_tokens") is None else int(_count(data["new_tokens"], "new_tokens"))
+        new_tokens = (
+            None if data.get("new_tokens") is None else int(_count(data["new_tokens"], "new_tokens", _LONGEST_ANSWER))
+        )
     except InputError as error:
         raise wrong(error.message, error.place.field) from None
     over = np.flatnonzero((accepted > drafted) & (drafted >= 0))
@@ -109,7 +100,7 @@ def _turn(line: str, file: str, number: int) -> Turn:
         step = int(over[0])
         message = f"found {accepted[step]} accepted of {drafted[step]} drafted tokens"
         raise wrong(message, f"accepted[{step}]")
-    return Turn(data["source"], task, new_tokens, drafted, accepted)
+    return Turn(foreign.text(data["source"]), foreign.text(task), new_tokens, drafted, accepted)
 
 
 def _drafted(value: Any, steps: int) -> NDArray[np.int64]:
@@ -129,9 +120,10 @@ def _counts(value: Any, field: str) -> NDArray[np.int64]:
     return np.array([_count(entry, f"{field}[{index}]") for index, entry in enumerate(value)], dtype=np.int64)
 
 
-def _count(value: Any, field: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_LENGTH:
-        raise InputError(
-            f"found {json.dumps(value)[:40]}, expected a whole number from 0 to {_MAX_LENGTH}", field=field
-        )
-    return value
+def _count(value: object, field: str, most: int = _LONGEST_DRAFT) -> int:
+    try:
+        if isinstance(value, str):
+            raise ValueError(f"expected a whole number from 0 to {most:,}")
+        return foreign.whole(value, most=most)
+    except ValueError as error:
+        raise InputError(f"found {foreign.found(value)}, {error}", field=field) from None

@@ -77,6 +77,7 @@ def as_json(file: Path, trace: KinetoTrace, durations: Durations) -> dict[str, A
         "schema": "papisim/profiler-import/1",
         "file": str(file),
         "gpu": trace.gpu,
+        "n_gpus": trace.n_gpus,
         "has_shapes": trace.has_shapes,
         "n_kernels": len(trace.launches),
         "time_s": durations.time_s,

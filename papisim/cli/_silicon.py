@@ -91,6 +91,8 @@ def _print_table(trace: KinetoTrace, durations: Durations) -> None:
 
 
 def _notes(trace: KinetoTrace, durations: Durations) -> None:
+    if trace.n_gpus > 1:
+        click.echo(f"papisim: note: times are sums over {trace.n_gpus} GPUs or ranks in one file", err=True)
     if not trace.has_shapes:
         click.echo("papisim: note: recorded without record_shapes=True: kernels are classed by name alone", err=True)
     if any(of_class.kernel_class == UNCLASSED for of_class in durations.classes):

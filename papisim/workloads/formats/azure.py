@@ -11,7 +11,7 @@ from papisim.kinds import Example
 from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
 from papisim.workloads.traces.reading import Reading, Row
 
-TAKES = frozenset({"where"})
+TAKES = frozenset({"where", "time_unit"})
 EXAMPLE = Example(
     {"path": "requests.csv"},
     files={

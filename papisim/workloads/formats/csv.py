@@ -12,6 +12,7 @@ from papisim.kinds import Example
 from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
 from papisim.workloads.traces.reading import Reading, Row
 from papisim.workloads.traces.spec import Columns
+from papisim.workloads.traces.times import NO_ARRIVALS
 
 TAKES = frozenset({"where", "columns", "time_unit"})
 EXAMPLE = Example(
@@ -37,7 +38,7 @@ def read(reading: Reading) -> Iterator[Row]:
     columns, unit = reading.options.columns or Columns(), reading.options.time_unit
     if columns.arrival is None:
         if unit is not None:
-            raise reading.error("is given, and no column of arrivals that it could be of", field="time_unit")
+            raise reading.error(NO_ARRIVALS, field="time_unit")
         return read_csv(reading, CsvLayout(columns.input_tokens, columns.output_tokens, _ARRIVAL))
     if unit is None:
         raise reading.error(f"is missing: which unit is the column '{columns.arrival}' in?", field="time_unit")

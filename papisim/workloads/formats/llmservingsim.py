@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from papisim.kinds import Example
 from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
 from papisim.workloads.traces.json_values import has_keys, json_objects, read_fields
-from papisim.workloads.traces.reading import Reading, Row, seconds
+from papisim.workloads.traces.reading import Reading, Row
 
-TAKES = frozenset({"where"})
+TAKES = frozenset({"where", "time_unit"})
 EXAMPLE = Example(
     {"path": "requests.json"},
     files={
@@ -33,4 +32,4 @@ def read(reading: Reading) -> Iterator[Row]:
     """Yield the requests of the file."""
     if header(reading.text.head()):
         return read_csv(reading, CsvLayout(*_LENGTHS, _ARRIVAL, "ns", needs_arrival=True))
-    return read_fields(reading, json_objects(reading), _LENGTHS, _ARRIVAL, partial(seconds, scale=1e-9))
+    return read_fields(reading, json_objects(reading), _LENGTHS, _ARRIVAL, "ns")

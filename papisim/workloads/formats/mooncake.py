@@ -6,14 +6,13 @@ The hashes of 512-token blocks, which tell what prompts share, are not used: pro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from papisim.kinds import Example
 from papisim.workloads.traces.csv_rows import CsvLayout, header, read_csv
 from papisim.workloads.traces.json_values import has_keys, json_objects, read_fields
-from papisim.workloads.traces.reading import Reading, Row, seconds
+from papisim.workloads.traces.reading import Reading, Row
 
-TAKES = frozenset({"where"})
+TAKES = frozenset({"where", "time_unit"})
 EXAMPLE = Example(
     {"path": "requests.json"},
     files={
@@ -39,6 +38,6 @@ def read(reading: Reading) -> Iterator[Row]:
     """Yield the requests of the file."""
     names = header(reading.text.head())
     if not names:
-        return read_fields(reading, json_objects(reading), _LENGTHS, "timestamp", partial(seconds, scale=1e-3))
+        return read_fields(reading, json_objects(reading), _LENGTHS, "timestamp", "ms")
     arrival = next((name for name in _CSV_TIMES if name in names), _CSV_TIMES[0])
     return read_csv(reading, CsvLayout(*_LENGTHS, arrival, "ms", needs_arrival=True))

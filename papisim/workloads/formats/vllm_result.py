@@ -13,7 +13,7 @@ from papisim.kinds import Example
 from papisim.workloads.traces.json_values import has_keys, json_documents, read_fields
 from papisim.workloads.traces.reading import Reading, Row
 
-TAKES: frozenset[str] = frozenset()
+TAKES = frozenset({"time_unit"})
 EXAMPLE = Example(
     {"path": "requests.json"},
     files={

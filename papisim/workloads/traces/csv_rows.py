@@ -5,17 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from papisim.errors import did_you_mean
-from papisim.workloads.traces.reading import Reading, Row, count, seconds
+from papisim.workloads.traces.reading import Reading, Row, count
 from papisim.workloads.traces.spec import TimeUnit
-
-#: near enough to the traces that a float of s since then tells µs apart
-_EPOCH = datetime(2020, 1, 1)
-_EPOCH_UTC = _EPOCH.replace(tzinfo=UTC)
+from papisim.workloads.traces.times import NO_ARRIVALS, clock
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,9 @@ def _places(reading: Reading, layout: CsvLayout, names: list[str]) -> list[_Cell
             raise reading.error(f"where: no column '{name}'; {did_you_mean(name, names)}", line=1)
     wanted: list[tuple[str, Callable[[str], Any]]] = [(layout.input_tokens, count), (layout.output_tokens, count)]
     if layout.arrival is not None and (layout.needs_arrival or layout.arrival in names):
-        wanted.append((layout.arrival, _TIMES[layout.time_unit]))
+        wanted.append((layout.arrival, clock(reading.options.time_unit or layout.time_unit)))
+    elif reading.options.time_unit is not None:
+        raise reading.error(NO_ARRIVALS, field="time_unit")
     for name, _ in wanted:
         if name not in names:
             raise reading.error(f"no column '{name}'; {did_you_mean(name, names)}", line=1)
@@ -95,22 +92,3 @@ def _row(reading: Reading, places: list[_Cell], cells: list[str], line: int) -> 
             return None
     input_tokens, output_tokens, *arrival_s = values
     return (arrival_s[0] if arrival_s else None), input_tokens, output_tokens
-
-
-def _since_epoch(text: str) -> float:
-    """Return the s since :data:`_EPOCH` of an ISO 8601 date and time, in UTC unless it says otherwise; µs are its last digits."""
-    try:
-        time = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError("expected a date and time such as 2023-11-16 18:17:03.97") from None
-    return (time - (_EPOCH if time.tzinfo is None else _EPOCH_UTC)).total_seconds()
-
-
-#: unit → what reads a cell in it as s
-_TIMES: dict[TimeUnit, Callable[[str], float]] = {
-    "s": seconds,
-    "ms": partial(seconds, scale=1e-3),
-    "us": partial(seconds, scale=1e-6),
-    "ns": partial(seconds, scale=1e-9),
-    "datetime": _since_epoch,
-}

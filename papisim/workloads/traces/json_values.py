@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from papisim import foreign
 from papisim.errors import did_you_mean
-from papisim.workloads.traces.reading import Reading, Row, count, seconds
+from papisim.workloads.traces.reading import Reading, Row, count
+from papisim.workloads.traces.spec import TimeUnit
 from papisim.workloads.traces.text import PIECE
+from papisim.workloads.traces.times import NO_ARRIVALS, clock
 
 _SPACE = re.compile(r"\s*")
 
@@ -40,9 +43,9 @@ def _lines(reading: Reading) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(reading.text.lines(), start=1):
         if line.strip():
             try:
-                value = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                reading.wrong(number, None, f"is not JSON: {getattr(error, 'msg', 'nested too deep')}")
+                value = foreign.read_json(line)
+            except foreign.JSON_FAULTS as error:
+                reading.wrong(number, None, foreign.json_fault(error))
             else:
                 yield number, value
 
@@ -61,12 +64,12 @@ def _array(reading: Reading) -> Iterator[tuple[int, Any]]:
             after = _skip_space(window, end)
             if window[after : after + 1] not in (",", "]"):
                 raise json.JSONDecodeError("expected ',' or ']'", window, after)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except foreign.JSON_FAULTS as error:
             # the element may go on beyond the window, which doubles so that long elements are not tried too often
             more = "".join(islice(pieces, 1 + len(window) // PIECE))
             if not more:
                 line += window.count("\n", counted, getattr(error, "pos", start))
-                reading.wrong(line, None, f"is not JSON: {getattr(error, 'msg', 'nested too deep')}")
+                reading.wrong(line, None, foreign.json_fault(error))
                 return
             line += window.count("\n", counted, place)
             window, place, counted = window[place:] + more, 0, 0
@@ -90,9 +93,9 @@ def json_documents(reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
     while (place := _skip_space(text, place)) < len(text):
         try:
             value, end = decoder.raw_decode(text, place)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except foreign.JSON_FAULTS as error:
             line = 1 + text.count("\n", 0, getattr(error, "pos", place))
-            reading.wrong(line, None, f"is not JSON: {getattr(error, 'msg', 'nested too deep')}")
+            reading.wrong(line, None, foreign.json_fault(error))
             return
         line = 1 + text.count("\n", 0, place)
         if isinstance(value, dict):
@@ -107,7 +110,7 @@ def read_fields(
     records: Iterable[tuple[int, dict[str, Any]]],
     lengths: tuple[str, str],
     arrival: str | None = None,
-    time: Callable[[Any], float] = seconds,
+    unit: TimeUnit = "s",
 ) -> Iterator[Row]:
     """Yield the requests of JSON objects that have their figures as fields.
 
@@ -116,11 +119,14 @@ def read_fields(
         records: its objects, each with its line.
         lengths: fields of the prompt's length and the answer's.
         arrival: field of the arrival, if there is one.
-        time: turns that into s; raises ValueError where it cannot.
+        unit: of the arrival, unless the user says another.
 
     Raises:
         InputErrors: too many are wrong.
     """
+    if arrival is None and reading.options.time_unit is not None:
+        raise reading.error(NO_ARRIVALS, field="time_unit")
+    time = clock(reading.options.time_unit or unit)
     fields = lengths if arrival is None else (*lengths, arrival)
     for line, record in records:
         missing = next((field for field in fields if field not in record), None)

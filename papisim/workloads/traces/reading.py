@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from papisim import foreign
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
 from papisim.workloads.traces.spec import TraceFile
 from papisim.workloads.traces.text import TextFile
@@ -17,9 +16,6 @@ Row = tuple[float | None, int, int]
 
 _MAX_ERRORS = 20
 _MAX_VALUES = 1000
-#: token counts beyond this are no lengths of requests
-_MAX_TOKENS = 2**31 - 1
-_COUNT = f"expected a whole number from 0 to {_MAX_TOKENS:,}"
 
 
 class Reading:
@@ -58,7 +54,7 @@ class Reading:
         try:
             return convert(value)
         except ValueError as error:
-            self.wrong(line, field, f"found {json.dumps(value)[:40]}, {error}")
+            self.wrong(line, field, f"found {foreign.found(value)}, {error}")
             return None
 
     def check(self, n_requests: int) -> None:
@@ -88,35 +84,10 @@ class Reading:
         return keep
 
 
-def count(value: Any) -> int:
+def count(value: object) -> int:
     """Return a count of tokens, of a cell's text or of a JSON number.
 
     Raises:
         ValueError: not a whole number of at least 0 that a request could have; says what was expected.
     """
-    if isinstance(value, str):
-        value = value.strip().removesuffix(".0")  # spreadsheets write 12 as 12.0
-    try:
-        number = int(value)
-        if isinstance(value, bool) or number != float(value):
-            raise ValueError
-    except (ValueError, TypeError, OverflowError):
-        raise ValueError(_COUNT) from None
-    if not 0 <= number <= _MAX_TOKENS:
-        raise ValueError(_COUNT)
-    return number
-
-
-def seconds(value: Any, scale: float = 1.0) -> float:
-    """Return a time in s, of a cell's text or of a JSON number, given in units of ``scale`` s.
-
-    Raises:
-        ValueError: not a finite number; says what was expected.
-    """
-    try:
-        number = float(value) * scale
-    except (ValueError, TypeError, OverflowError):
-        number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise ValueError("expected a number")
-    return number
+    return foreign.whole(value)

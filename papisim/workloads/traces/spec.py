@@ -37,7 +37,8 @@ class TraceFile(Spec):
         zero_tokens: what becomes of requests without a single input or output token, which are failures in the traces that have
             them (BurstGPT; Wang et al., KDD 2025): ``drop`` leaves them out, ``one`` gives them one token, ``refuse`` makes them errors.
         columns: of the format ``csv``: which column holds what.
-        time_unit: of the format ``csv``: unit of the arrival column.
+        time_unit: unit of the arrivals, where it is not the format's own; of the format ``csv`` with ``columns.arrival``, which
+            has none, it is needed.
         tokenizer: of formats with text: a ``tokenizer.json`` (Hugging Face) that counts its tokens.
         chars_per_token: of formats with text: or how many characters make a token, rounded up.
         turns: of conversations: ``first``, the first prompt and its answer alone, as vLLM's benchmark does; ``all``, a request an

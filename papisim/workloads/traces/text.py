@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from papisim import foreign
 from papisim.config.yaml import while_unchanged
-from papisim.errors import InputError
 
 _HEAD = 1 << 16
 PIECE = 1 << 20
@@ -53,28 +51,11 @@ class TextFile:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file's bytes, as they are on disk."""
-        with self._refusing():
+        with foreign.refusing(self.path, "file of requests"):
             return _sha256(self.path)
 
     @contextmanager
     def _open(self) -> Iterator[io.TextIOWrapper]:
-        with self._refusing(), self.path.open("rb") as raw:
-            zipped = raw.peek(2)[:2] == b"\x1f\x8b"
-            inner = gzip.GzipFile(fileobj=raw) if zipped else raw
+        with foreign.refusing(self.path, "file of requests"), foreign.open_bytes(self.path) as inner:
             # utf-8-sig: spreadsheets begin their CSV with a byte order mark
             yield io.TextIOWrapper(inner, encoding="utf-8-sig", newline="")
-
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError:
-            raise InputError("no such file", file=str(self)) from None
-        except IsADirectoryError:
-            raise InputError("is a folder, expected a file of requests", file=str(self)) from None
-        except UnicodeDecodeError:
-            raise InputError("is not UTF-8 text", file=str(self)) from None
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(
-                f"may not be read ({getattr(error, 'strerror', None) or error})", file=str(self)
-            ) from None

@@ -49,7 +49,9 @@ def test_task_and_tokens_may_be_missing(write_log):
         (GOOD | {"accepted": [1, 0, 5]}, "accepted[2]", "found 5 accepted of 4 drafted"),
         (GOOD | {"draft_len": [4, 4]}, "draft_len", "found 2 draft lengths for 3 steps"),
         (GOOD | {"draft_len": "4"}, "draft_len", 'found "4", expected a whole number'),
-        (GOOD | {"draft_len": 10**9}, "draft_len", "expected a whole number from 0 to 32767"),
+        (GOOD | {"draft_len": 10**9}, "draft_len", "expected a whole number from 0 to 1,024"),
+        (GOOD | {"draft_len": 1025}, "draft_len", "expected a whole number from 0 to 1,024"),
+        (GOOD | {"new_tokens": float("nan")}, "new_tokens", "found NaN, expected a whole number"),
         (GOOD | {"new_tokens": "many"}, "new_tokens", 'found "many"'),
     ],
 )
@@ -89,5 +91,5 @@ def test_a_file_that_is_no_log_is_refused(tmp_path, content, message):
 
 
 def test_a_folder_is_no_log(tmp_path):
-    with pytest.raises(InputError, match="may not be read"):
+    with pytest.raises(InputError, match="is a folder, expected a log"):
         read_log(tmp_path)

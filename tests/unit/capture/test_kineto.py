@@ -126,7 +126,7 @@ def test_compressed_and_bare_lists_are_read_too(tmp_path: Path) -> None:
         ("{}", "no list 'traceEvents'"),
         ("3", "no list 'traceEvents'"),
         ('{"traceEvents": [{"ph": "X", "cat": "cpu_op", "ts": 1, "dur": 1}]}', "nothing in it ran on a GPU"),
-        ("\x1f\x8b", "is not JSON"),
+        ("\x1f\x8b", "may not be read"),
     ],
 )
 def test_what_is_no_trace_is_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -137,8 +137,78 @@ def test_what_is_no_trace_is_refused(tmp_path: Path, content: str, message: str)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="no such file"):
         read_kineto(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(
+            (field, value)
+            for field in ("ts", "dur")
+            for value in ("fifty", None, [], {}, True, float("nan"), float("inf"), 10**400)
+        ),
+        ("dur", -5),
+        ("dur", "1_000"),
+        ("name", 5),
+        ("args", {"correlation": []}),
+        ("args", {"correlation": {}}),
+        ("args", {"Input Dims": 5}),
+        ("args", {"Input Dims": [[1]], "Input type": 5}),
+        ("args", {"Input Dims": [[1]], "Input type": [5]}),
+        ("args", {"Input Dims": [[1]], "Input type": [["a"]]}),
+        ("args", {"Input Dims": [["a"]], "Input type": ["float"]}),
+        ("args", {"Input Dims": [[-1]], "Input type": ["float"]}),
+        ("args", {"Input Dims": [[[1], 2]], "Input type": ["float"]}),
+    ],
+)
+def test_a_wrong_field_of_an_event_is_named(tmp_path: Path, field: str, value: Any) -> None:
+    path = write(tmp_path, [kernel("good", 1, 0), kernel("bad", 2, 9) | {field: value}])
+    with pytest.raises(InputError, match=r"found .*, expected") as caught:
+        read_kineto(path)
+    inner = next(iter(reversed(value))) if field == "args" else None
+    named = {"correlation": ".args.correlation"}.get(inner, ".args.Input Dims") if inner else f".{field}"
+    assert caught.value.place.field == f"traceEvents[1]{named}"
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_kernel_without_a_duration_is_refused(tmp_path: Path) -> None:
+    event = kernel("k", 1, 0)
+    del event["dur"]
+    with pytest.raises(InputError, match=r"traceEvents\[0\].dur: found null, expected a number of at least 0"):
+        read_kineto(write(tmp_path, [event]))
+
+
+def test_kernels_that_take_no_time_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="took 0 s"):
+        read_kineto(write(tmp_path, [kernel("k", 1, 0, duration=0)]))
+
+
+def test_events_of_no_category_that_matters_may_be_anything(tmp_path: Path) -> None:
+    odd = [{"ph": "X", "cat": [1], "ts": "x"}, {"ph": "X", "cat": "user", "dur": []}, 5, None, {"ph": {}}]
+    assert read_kineto(write(tmp_path, [*odd, kernel("k", 1, 0)])).time_s == pytest.approx(5e-6)
+
+
+@pytest.mark.parametrize("gpus", [5, {"name": "x"}, [5], [{"name": 5}], "H200"])
+def test_devices_that_are_no_list_of_devices_are_refused(tmp_path: Path, gpus: Any) -> None:
+    with pytest.raises(InputError, match=r"deviceProperties: found .*, expected a list of GPUs"):
+        read_kineto(write(tmp_path, [kernel("k", 1, 0)], deviceProperties=gpus))
+
+
+def test_a_file_that_holds_an_event_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"traceEvents\[2\]: repeats traceEvents\[0\]"):
+        read_kineto(write(tmp_path, [kernel("a", 1, 0), kernel("b", 2, 9), kernel("a", 1, 0)]))
+
+
+def test_the_gpus_of_a_file_are_counted(tmp_path: Path) -> None:
+    assert read_kineto(write(tmp_path, [kernel("a", 1, 0), kernel("a", 1, 0) | {"pid": 1}])).n_gpus == 2
+
+
+def test_pairs_of_begin_and_end_are_named(tmp_path: Path) -> None:
+    pair = [kernel("a", 1, 0) | {"ph": "B"}, kernel("a", 1, 5) | {"ph": "E"}]
+    with pytest.raises(InputError, match="pairs of begin and end"):
+        read_kineto(write(tmp_path, pair))
 
 
 # ---- classes

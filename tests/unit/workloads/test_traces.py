@@ -83,7 +83,7 @@ def test_all_that_is_wrong_is_said_at_once_up_to_a_number_that_people_read(load)
         ({"sha256": "0" * 64}, "found the SHA-256 "),
         ({"format": "csv", "columns": {"input_tokens": "ContextToken", "output_tokens": "GeneratedTokens"}}, "did you mean 'ContextTokens'?"),
         ({"format": "csv", "columns": {"arrival": "TIMESTAMP"}}, "time_unit: is missing: which unit is the column 'TIMESTAMP' in?"),
-        ({"format": "csv", "time_unit": "s"}, "time_unit: is given, and no column of arrivals"),
+        ({"format": "csv", "time_unit": "s"}, "time_unit: is given, and the file has no arrivals"),
     ],
 )  # fmt: skip
 def test_what_the_user_says_of_a_file_has_to_fit_it(load, fields, said):
@@ -96,6 +96,48 @@ def test_what_the_user_says_of_a_file_has_to_fit_it(load, fields, said):
 def test_lines_may_end_as_on_any_machine_and_begin_with_a_byte_order_mark(load, end):
     table = load(b"\xef\xbb\xbf" + end.join(["input_tokens,output_tokens", "1,2", "3,4.0", ""]).encode())
     assert (table.input_tokens.tolist(), table.output_tokens.tolist()) == ([1, 3], [2, 4])
+
+
+MOONCAKE = '{"timestamp": 0, "input_length": 1, "output_length": 2}\n{"timestamp": 400, "input_length": 1, "output_length": 2}\n'
+
+
+@pytest.mark.parametrize(("unit", "last_s"), [(None, 0.4), ("s", 400.0), ("us", 4e-4), ("ns", 4e-7)])
+def test_every_format_with_arrivals_takes_another_unit(load, unit, last_s):
+    assert load(MOONCAKE, time_unit=unit).arrival_s.tolist() == pytest.approx([0, last_s])
+    results = '{"input_lens": [1, 1], "output_lens": [2, 2], "start_times": [0, 400]}'
+    assert load(results, time_unit=unit or "ms").arrival_s.tolist() == pytest.approx([0, last_s])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MOONCAKE.replace("400", "-5"), "t.any:2: timestamp: found -5, expected a number of at least 0"),
+        (MOONCAKE.replace("400", "1" * 5000), "t.any:2: holds a number of too many digits"),
+        (MOONCAKE.replace("400", "1" * 400), "t.any:2: timestamp: found 111111"),
+        (MOONCAKE.replace("400", "NaN"), "t.any:2: timestamp: found NaN, expected a number"),
+        (MOONCAKE.replace("400", "true"), "t.any:2: timestamp: found true, expected a number"),
+        (MOONCAKE.replace("400", "[" * 3000), "t.any:2: is not JSON: nested too deep"),
+        (MOONCAKE.replace('"input_length": 1', '"input_length": "1_0"', 1), "t.any:1: input_length: found"),
+        (MOONCAKE.replace('"input_length": 1', '"input_length": "١"', 1), "t.any:1: input_length: found"),
+        ('{"input_lens": [' + "1" * 5000 + '], "output_lens": [2]}', "t.any:1: holds a number of too many digits"),
+        (
+            AZURE + "2023-11-16 18:17:04Z,1,2\n",
+            "t.any:3: TIMESTAMP: found '2023-11-16 18:17:04Z', expected a time without",
+        ),
+        (AZURE.replace("03,", "03+02:00,") + "2023-11-16 18:17:04,1,2\n", "expected a time with a time zone"),
+        ("arrival_s,input_tokens,output_tokens\n1700000000000,1,2\n", "another 'time_unit' may be meant"),
+    ],
+)
+def test_numbers_and_times_of_strangers_are_checked(load, text, said):
+    with pytest.raises(PapisimError) as caught:
+        load(text)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_times_with_different_zones_are_put_on_one_clock(load):
+    text = AZURE.replace("03,", "03Z,") + "2023-11-16 20:17:04+02:00,1,2\n"
+    assert load(text).arrival_s.tolist() == [0.0, 1.0]
 
 
 def test_the_users_own_columns_may_hold_dates(load):
