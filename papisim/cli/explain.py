@@ -1,4 +1,4 @@
-"""``papisim explain``: why does a run take as long as it does, and what would change it?"""
+"""``papisim explain``: why does a run take as long as it does, and which changes would shorten it?"""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from papisim.cli._options import PositiveInt, format_option, print_json, quiet_o
 from papisim.config.experiment import options_of
 from papisim.errors import printable
 from papisim.explain.explanation import explain
+from papisim.explain.schema import ExplanationRecord
 from papisim.explain.scope import Scope
-from papisim.report.console.explanation import as_json, print_explanation
+from papisim.report.console.explanation import print_explanation
 
 
 @click.command(name="explain", cls=Command)
@@ -25,7 +26,7 @@ from papisim.report.console.explanation import as_json, print_explanation
     type=click.Choice([scope.value for scope in Scope]),
     default="run",
     show_default=True,
-    help="Explain all of it, or the steps of one kind.",
+    help="Explain the whole run, or its steps of one kind.",
 )
 @click.option("--top", type=PositiveInt(), default=12, show_default=True, help="Rows of each table.")
 @click.option(
@@ -34,7 +35,7 @@ from papisim.report.console.explanation import as_json, print_explanation
     type=PositiveInt(),
     default=3,
     show_default=True,
-    help="Better numbers, and other choices, to look for.",
+    help="Improved numbers, and other choices, to find.",
 )
 @click.option(
     "--step",
@@ -42,18 +43,17 @@ from papisim.report.console.explanation import as_json, print_explanation
     type=click.FloatRange(0.01, 10),
     default=0.2,
     show_default=True,
-    help="By how much numbers are made better: 0.2 is 20 %.",
+    help="Relative improvement of numbers: 0.2 is 20 %.",
 )
 @format_option("table", "json")
 @quiet_option
 def command(
     *, output: str, quiet: bool, scope: str, top: int, wanted: int, step_ratio: float, **options: Any
 ) -> None:
-    """Explain a run: where its time goes, which numbers of the hardware it hangs on, and what would help most.
+    """Explain a run: where its time goes, how sensitive it is to each number of the hardware, and which changes help most.
 
-    Time is split by device, class of kernels and what binds them. What-if derivatives are elasticities, percent of
-    throughput for each percent of a number, from pricing the run's work again. Changes are simulated; each is written as
-    the options that make it.
+    Time is split by device, class of kernels and bound. Sensitivities are elasticities, percent of throughput per percent of
+    a number, from pricing the run's work again. Changes are simulated; each is printed as options of papisim run.
 
     \b
     Example:
@@ -63,14 +63,14 @@ def command(
     with _watching(quiet=quiet) as trying:
         explanation = explain(asked, scope=Scope(scope), wanted=wanted, top=top, step_ratio=step_ratio, trying=trying)
     if output == "json":
-        print_json(as_json(explanation))
+        print_json(ExplanationRecord.of(explanation).as_json())
     else:
         print_explanation(explanation, top)
 
 
 @contextmanager
 def _watching(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Show on stderr what is being simulated, when a person is looking."""
+    """Show the current simulation on stderr, if it is a terminal."""
     from rich.text import Text  # noqa: PLC0415 - start-up time
 
     from papisim.report.console.console import console  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What a designer could change, and what it would yield: each change is simulated, and written as options of ``papisim run``."""
+"""Changes that a designer could make, and their yield: each is simulated, and written as options of ``papisim run``."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from papisim.plan.machine import Machine
 
 @dataclass(frozen=True)
 class Change:
-    """One thing done otherwise.
+    """One change of a machine.
 
     Attributes:
         kind: ``number`` (a field of the hardware), ``count``, ``placement``, or the kind of the part that is replaced.
-        was: what is there now.
-        overrides: what to pass to ``--set``.
-        placement: what to pass to ``--placement``.
-        expected_s: seconds that the run would take by pricing the same work again; None where work would move.
+        was: what the machine has now.
+        overrides: assignments for ``--set``.
+        placement: value for ``--placement``.
+        expected_s: seconds of the run by pricing the same work again; None if work would move.
     """
 
     kind: str
@@ -47,13 +47,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Yield:
-    """What a change yields.
+    """The effect of a change.
 
     Attributes:
         change: the change.
-        throughput_tokens_per_s: with it, simulated; None where it is refused.
-        speed_up_ratio: over the throughput without it.
-        refused: why it cannot be.
+        throughput_tokens_per_s: throughput with the change, simulated; None if the machine is refused.
+        speed_up_ratio: throughput with the change over throughput without; None if the machine is refused.
+        refused: why the machine is refused.
     """
 
     change: Change
@@ -61,10 +61,15 @@ class Yield:
     speed_up_ratio: float | None
     refused: str | None = None
 
+    @property
+    def gain_ratio(self) -> float:
+        """Throughput gained, as a share; −1 if the machine is refused."""
+        return (self.speed_up_ratio or 0.0) - 1.0
+
 
 @dataclass(frozen=True)
 class Explored:
-    """A run and what prices its work again: where changes are looked for."""
+    """A run, and the means to price its work again."""
 
     options: RunOptions
     run: Run
@@ -72,12 +77,12 @@ class Explored:
     scope: Scope = Scope.RUN
 
     def expected_s(self, resource: str, variant: Variant) -> float:
-        """Return the seconds of what is explained if one resource differed and everything ran where it did."""
+        """Return the seconds of the explained steps with one resource changed and all work where it ran."""
         return self.scope.machine_s(self.run) + self.repricing.added_s(resource, variant)
 
 
 def numbers(explored: Explored, found: Sequence[Elasticity], step_ratio: float) -> Iterator[Change]:
-    """Yield each number of the hardware made better by a step: rates and counts raised, latencies lowered by as much."""
+    """Yield each number of the hardware improved by a step: rates and counts raised, latencies lowered by the same factor."""
     for each in found:
         parameter = each.parameter
         if parameter.software or parameter.path == RANKS:
@@ -93,10 +98,10 @@ def numbers(explored: Explored, found: Sequence[Elasticity], step_ratio: float) 
 
 
 def _with_it(explored: Explored, parameter: Parameter, value: float) -> Iterator[str]:
-    """Yield assignments of what must go with a number for the machine to make sense."""
+    """Yield further assignments without which the machine would be inconsistent."""
     name, machine = parameter.resource, explored.run.machine
     if not parameter.field:
-        # a further GPU is a further rank and has lanes of its own
+        # a further GPU is a further rank with lanes of its own
         if name in machine.pools and machine.roles.tensor_parallel.ranks == parameter.value == _gpus(machine, name):
             yield f"{RANKS}={value!r}"
             alike = [link for link, links in machine.links.items() if links.count == parameter.value]
@@ -116,7 +121,7 @@ def _gpus(machine: Machine, name: str) -> int | None:
 
 
 def choices(explored: Explored) -> Iterator[Change]:
-    """Yield other parts and links in the place of those that had work, and other placements of FC kernels."""
+    """Yield other parts and links for those that had work, and other placements of FC kernels."""
     for resource in explored.repricing.resources:
         yield from _parts(explored, resource)
     machine, placement = explored.run.machine, explored.run.experiment.system.placement
@@ -144,32 +149,32 @@ def _parts(explored: Explored, resource: str) -> Iterator[Change]:
 
 
 def best(explored: Explored, changes: Iterable[Change], wanted: int, trying: Callable[[str], None]) -> list[Yield]:
-    """Simulate the changes that promise most, and those nobody can foresee, until so many have held.
+    """Simulate the changes whose yield cannot be predicted, then the most promising, until ``wanted`` of these are not refused.
 
     Args:
         explored: the run.
-        changes: what could be done.
-        wanted: how many are to be found.
-        trying: told what is simulated next.
+        changes: changes to consider.
+        wanted: number of predicted changes to find.
+        trying: called with the name of the next simulation.
 
     Returns:
-        What was tried, the greatest yield first, refusals last.
+        The changes that were simulated, the greatest yield first, refused machines last.
     """
     as_it_is_s = explored.scope.machine_s(explored.run)
-    unforeseen, foreseen = [], []
+    unpredicted, predicted = [], []
     for change in changes:
         if change.expected_s is None:
-            unforeseen.append(change)
+            unpredicted.append(change)
         elif change.expected_s < as_it_is_s:
-            foreseen.append((change.expected_s, change))
-    found = [_try(explored, change, trying) for change in unforeseen]
-    held = 0
-    for _, change in sorted(foreseen, key=lambda pair: pair[0]):
-        if held == wanted:
+            predicted.append((change.expected_s, change))
+    found = [_try(explored, change, trying) for change in unpredicted]
+    n_accepted = 0
+    for _, change in sorted(predicted, key=lambda pair: pair[0]):
+        if n_accepted == wanted:
             break
         found.append(_try(explored, change, trying))
-        held += found[-1].refused is None
-    return sorted(found, key=lambda each: -(each.speed_up_ratio or 0.0))
+        n_accepted += found[-1].refused is None
+    return sorted(found, key=lambda each: -each.gain_ratio)
 
 
 def _try(explored: Explored, change: Change, trying: Callable[[str], None]) -> Yield:

@@ -1,4 +1,4 @@
-"""Why a run takes as long as it does: where its time goes, what it hangs on, and what would help."""
+"""Why a run takes as long as it does: where its time goes, which numbers it is sensitive to, and which changes help."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ class Explanation:
 
     Attributes:
         run: the run.
-        scope: what of it is explained.
-        rows: its seconds by what they were spent on, most first.
-        other_s: seconds of that, over all replicas, less those of its phases: positive where nothing worked, negative where
+        scope: the steps that are explained.
+        rows: time by what it was spent on, most first.
+        other_s: explained time, over all replicas, less that of its phases: positive where nothing worked, negative where
             several worked at once.
-        method: ``repricing`` where elasticities come from pricing the run's work again, ``simulation`` where steps depend on
-            time, so that runs were repeated.
-        elasticities: how throughput follows the hardware's numbers.
-        step_ratio: by how much numbers were made better.
-        numbers: what single numbers made better would yield, choices: what other parts, links and placements would.
+        method: ``repricing`` if elasticities come from pricing the run's work again; ``simulation`` if steps depend on time,
+            so that the run was repeated.
+        elasticities: sensitivity of throughput to the hardware's numbers.
+        step_ratio: by how much numbers were improved.
+        numbers: yields of single numbers improved.
+        choices: yields of other parts, links and placements.
     """
 
     run: Run
@@ -58,7 +59,7 @@ class Explanation:
 
     @property
     def machine_s(self) -> float:
-        """Seconds of what is explained, summed over replicas: what the parts are shares of."""
+        """Seconds of what is explained, summed over replicas: the whole that shares of time are of."""
         return self.scope.machine_s(self.run)
 
     @property
@@ -72,9 +73,14 @@ class Explanation:
 
     @property
     def best(self) -> list[Yield]:
-        """Everything tried that helps, most first."""
-        tried = [each for each in (*self.numbers, *self.choices) if (each.speed_up_ratio or 0.0) > 1.0]
-        return sorted(tried, key=lambda each: -(each.speed_up_ratio or 0.0))
+        """The changes that raise throughput, most first."""
+        helpful = [each for each in (*self.numbers, *self.choices) if each.gain_ratio > 0]
+        return sorted(helpful, key=lambda each: -each.gain_ratio)
+
+    @property
+    def rejected(self) -> list[Yield]:
+        """The changes that do not raise throughput, or whose machine is refused."""
+        return [each for each in (*self.numbers, *self.choices) if each.gain_ratio <= 0]
 
 
 def explain(
@@ -85,11 +91,11 @@ def explain(
 
     Args:
         options: what to run.
-        scope: what of it to explain.
-        wanted: how many changes of numbers and how many other choices to find.
-        top: for how many numbers a run is repeated, where repricing will not do.
-        step_ratio: by how much numbers are made better.
-        trying: told what is simulated next.
+        scope: the steps to explain.
+        wanted: number of changes of numbers, and of other choices, to find.
+        top: number of numbers for which the run is repeated, if repricing does not apply.
+        step_ratio: by how much numbers are improved.
+        trying: called with the name of the next simulation.
 
     Raises:
         InputError, InputErrors, DoesNotFit: as the run itself; no step is of the scope's kind.
@@ -123,7 +129,7 @@ def explain(
 
 
 def by_repricing(repricing: Repricing, total_s: float) -> TimeWith:
-    """Return the time of the run's work as it was placed; where work would move to what is cheaper, it is an upper bound."""
+    """Return a function for the time of the run's work where it was placed; an upper bound if work would move elsewhere."""
 
     def time_with(parameter: Parameter, value: float) -> float:
         if value == parameter.value:
@@ -135,7 +141,7 @@ def by_repricing(repricing: Repricing, total_s: float) -> TimeWith:
 
 
 def by_simulation(experiment: Experiment, trying: Callable[[str], None], scope: Scope = Scope.RUN) -> TimeWith:
-    """Return the time of the run, or of its steps of one kind, simulated again."""
+    """Return a function for the time of the run, or of its steps of one kind, simulated again."""
 
     def time_with(parameter: Parameter, value: float) -> float:
         trying(f"{parameter.path} = {value:.4g}")

@@ -18,12 +18,12 @@ def call(*arguments: str) -> Result:
     return result
 
 
-def test_the_page_says_where_time_goes_what_it_hangs_on_and_what_would_help():
+def test_the_page_says_where_time_goes_what_it_is_sensitive_to_and_which_changes_help():
     page = call("explain", *ASKED, "--top", "5").stdout
     headings = (
         "Where the time goes",
-        "What throughput hangs on",
-        "What would help most (numbers made better by 20%, whole ones by one at least)",
+        "Sensitivity of throughput",
+        "Best changes (numbers improved by 20%, whole numbers by at least one)",
     )
     assert [page.index(heading) for heading in headings] == sorted(page.index(heading) for heading in headings)
     for shown in ("critical resource:", "all_reduce", "link latency", "% per %", "--set ", "others"):

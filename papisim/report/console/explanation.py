@@ -1,9 +1,8 @@
-"""An explained run on the console, and as plain values."""
+"""An explained run on the console."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table
 
@@ -13,68 +12,9 @@ from papisim.explain.explanation import Explanation
 from papisim.explain.sensitivity import WIDE, Elasticity
 from papisim.report.console.console import console
 
-EXPLANATION_SCHEMA = "papisim/explanation/1"
-
-
-def as_json(explanation: Explanation) -> dict[str, Any]:
-    """Return everything that is known, units in the names."""
-    run, (critical, busy_ratio) = explanation.run, explanation.critical
-    return {
-        "schema": EXPLANATION_SCHEMA,
-        "system": run.experiment.system.name,
-        "trace": run.experiment.trace.name,
-        "workload": run.experiment.workload_name,
-        "of": explanation.scope.value,
-        "throughput_tokens_per_s": explanation.throughput_tokens_per_s,
-        "time_s": explanation.time_s,
-        "critical_resource": critical,
-        "critical_busy_ratio": busy_ratio,
-        "spent": [row._asdict() | {"time_ratio": row.time_s / explanation.machine_s} for row in explanation.rows],
-        "other_s": explanation.other_s,
-        "elasticity_method": explanation.method,
-        "elasticities": [_elasticity(each) for each in explanation.elasticities],
-        "step_ratio": explanation.step_ratio,
-        "changes": [_yield(each) for each in explanation.best],
-        "changes_of_no_use": [
-            _yield(each)
-            for each in (*explanation.numbers, *explanation.choices)
-            if (each.speed_up_ratio or 0.0) <= 1.0
-        ],
-        "overrides": list(run.experiment.overrides),
-    }
-
-
-def _elasticity(each: Elasticity) -> dict[str, Any]:
-    parameter = each.parameter
-    return {
-        "parameter": parameter.path,
-        "value": parameter.value,
-        "software": parameter.software,
-        "elasticity": each.elasticity,
-        "step_ratio": each.step_ratio,
-        "smooth": each.smooth,
-        "lower": each.lower,
-        "throughput_if_lower_ratio": 1 + each.lowered_ratio,
-        "higher": each.higher,
-        "throughput_if_higher_ratio": 1 + each.raised_ratio,
-    }
-
-
-def _yield(each: Yield) -> dict[str, Any]:
-    change = each.change
-    return {
-        "kind": change.kind,
-        "set": list(change.overrides),
-        "placement": change.placement,
-        "was": change.was,
-        "throughput_tokens_per_s": each.throughput_tokens_per_s,
-        "speed_up_ratio": each.speed_up_ratio,
-        "refused": each.refused,
-    }
-
 
 def print_explanation(explanation: Explanation, top: int) -> None:
-    """Print an explained run on stdout, so many rows of each table."""
+    """Print an explained run on stdout, at most ``top`` rows of each table."""
     page, run = console(), explanation.run
     critical, busy_ratio = explanation.critical
     page.print(
@@ -84,11 +24,11 @@ def print_explanation(explanation: Explanation, top: int) -> None:
     )
     page.print("\nWhere the time goes", style="bold")
     page.print(_times(explanation, top))
-    page.print("\nWhat throughput hangs on", style="bold")
+    page.print("\nSensitivity of throughput", style="bold")
     page.print(_slopes(explanation.elasticities[:top]))
     page.print(_how(explanation), style="dim", soft_wrap=True)
     page.print(
-        f"\nWhat would help most (numbers made better by {explanation.step_ratio:.0%}, whole ones by one at least)",
+        f"\nBest changes (numbers improved by {explanation.step_ratio:.0%}, whole numbers by at least one)",
         style="bold",
     )
     page.print(_changes(explanation.best))
@@ -131,18 +71,18 @@ def _slopes(found: Sequence[Elasticity]) -> Table:
 
 
 def _side(of_value: float, gain_ratio: float) -> str:
-    """Write what a value that is so many times the number's yields: ``+10 %: +2.3 %``."""
+    """Write the gain from a value, given as a multiple of the number: ``+10 %: +2.3 %``."""
     return f"{100 * (of_value - 1):+.0f} %: {100 * gain_ratio:+.1f} %"
 
 
 def _how(explanation: Explanation) -> str:
     how = {
         "repricing": "by pricing the run's work again, where it ran",
-        "simulation": "by repeating the run, since its steps depend on time",
+        "simulation": "by repeating the run, whose steps depend on time",
     }[explanation.method]
     return (
-        f"% of throughput per % of the number, {how}; raised and lowered by {WIDE:.0%} or, whole numbers, by one at least. "
-        "In steps: cycles, waves, columns or stacks are rounded, or the bound changes there."
+        f"% of throughput per % of the number, {how}; raised and lowered by {WIDE:.0%}, whole numbers by at least one. "
+        "In steps: the model rounds cycles, waves, columns or stacks there, or another bound takes over."
     )
 
 
