@@ -32,8 +32,6 @@ KV_APPEND = "kv_append"
 _IMPLEMENTATION = "sdpa"
 #: what every configuration must say
 _FACTS = ("num_hidden_layers", "hidden_size", "vocab_size")
-#: element type of the weights and the cache
-DTYPE = torch.float16
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,13 @@ def experts_of(config: Any) -> Experts:
     return Experts(int(n_experts), int(n_per_token)) if n_experts else Experts(0, 0)
 
 
-def build(config: Any, name: str) -> Any:
+def build(config: Any, name: str, dtype: str) -> Any:
     """Make the model on the meta device: modules and shapes, no weights.
+
+    Args:
+        config: transformers' configuration object.
+        name: the model's name, for messages.
+        dtype: torch's name of the element type of the weights and the cache.
 
     Raises:
         NotModelled: transformers has no decoder of this architecture, or it cannot be built.
@@ -66,7 +69,9 @@ def build(config: Any, name: str) -> Any:
         raise NotModelled(f"{name}: the configuration of '{config.model_type}' has no {' and no '.join(missing)}")
     config._experts_implementation = "eager"
     with _explained(name, "cannot be built on the meta device"), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=DTYPE, attn_implementation=_IMPLEMENTATION)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=getattr(torch, dtype), attn_implementation=_IMPLEMENTATION
+        )
     return model.eval()
 
 

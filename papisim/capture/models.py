@@ -40,8 +40,11 @@ class ModelSource:
         Raises:
             InputError: not a JSON object, no known ``model_type``, or fields that its class refuses.
         """
-        fields = self._fields()
+        fields = self.fields
         model_type = fields.pop("model_type", None)
+        fields.pop(
+            "quantization_config", None
+        )  # read by papisim.capture.published; transformers would look for kernels
         known = _config_classes()
         if model_type not in known:
             hint = did_you_mean(str(model_type), known)
@@ -53,7 +56,13 @@ class ModelSource:
             reason = " ".join(str(error).split())
             raise InputError(f"transformers refuses the configuration: {reason}", file=self.file) from None
 
-    def _fields(self) -> dict[str, Any]:
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Fields of the configuration.
+
+        Raises:
+            InputError: not a JSON object, or one that asks for code of its own.
+        """
         try:
             fields = json.loads(self.config_json)
         except (ValueError, RecursionError) as error:

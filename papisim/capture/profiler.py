@@ -18,8 +18,8 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils import logging as transformers_logging
 
-from papisim.capture.decode import DTYPE
 from papisim.capture.models import ModelSource
+from papisim.capture.published import DEFAULT_DTYPE, dtype_of
 from papisim.errors import InputError, NotModelled
 from papisim.ops.trace import Point
 
@@ -104,10 +104,11 @@ def _load(source: ModelSource, device: str, n_layers: int | None) -> Any:
         raise NotModelled(
             f"{source.name}: transformers has no causal decoder of the architecture '{config.model_type}'"
         )
+    dtype = getattr(torch, dtype_of(source.fields, source.file) or DEFAULT_DTYPE)
     torch.manual_seed(0)
     try:
         with torch.device(device):
-            return AutoModelForCausalLM.from_config(config, dtype=DTYPE, attn_implementation="sdpa").eval()
+            return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa").eval()
     except torch.OutOfMemoryError:
         raise NotModelled(f"{source.name} does not fit into the memory of {device}; --layers runs a slice") from None
 
@@ -138,7 +139,7 @@ def _inputs(model: Any, point: Point) -> dict[str, Any]:
     shape = (point.rlp, n_kv_heads, point.kv, head_dim)
     cache = DynamicCache(config=config)
     for layer in range(config.num_hidden_layers):
-        keys, values = (torch.randn(shape, dtype=DTYPE, device=device) for _ in range(2))
+        keys, values = (torch.randn(shape, dtype=model.dtype, device=device) for _ in range(2))
         cache.update(keys, values, layer)
     tokens = torch.randint(0, config.vocab_size, (point.rlp, point.tlp), device=device)
     return {"input_ids": tokens, "past_key_values": cache, "use_cache": True}

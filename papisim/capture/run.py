@@ -11,9 +11,10 @@ import torch
 import transformers
 
 from papisim.capture.classify import Layout, PlacedKernel, classify
-from papisim.capture.decode import DTYPE, build, experts_of, record_decode
+from papisim.capture.decode import build, experts_of, record_decode
 from papisim.capture.lift import CHECKS, GRID, fold, lift, verify
 from papisim.capture.models import ModelSource
+from papisim.capture.published import DEFAULT_DTYPE, dtype_of, packed_weights
 from papisim.errors import NotModelled
 from papisim.ops.trace import KernelTrace, ModelFacts, Point, Provenance, TraceKernel
 
@@ -37,8 +38,12 @@ def capture(source: ModelSource, command: str, progress: Progress = lambda _: No
         CheckFailed: the lifted kernels are not the captured ones at a further point.
     """
     config = source.config()
+    dtype = dtype_of(source.fields, source.file)
+    if dtype is None:
+        dtype = DEFAULT_DTYPE
+        progress(f"{source.file} names no torch_dtype: weights and caches are captured in {dtype}")
     progress(f"building {source.name} on the meta device")
-    model = build(config, source.name)
+    model = build(config, source.name, dtype)
     layout = Layout(_layers_path(model, source.name))
 
     def captured(point: Point) -> list[PlacedKernel]:
@@ -49,9 +54,11 @@ def capture(source: ModelSource, command: str, progress: Progress = lambda _: No
     for point in CHECKS:
         verify(lifted, captured(point), point)
     blocks = fold(lifted)
-    facts = _facts(model, [kernel.kernel for kernel in lifted])
-    provenance = _provenance(source, command)
-    return KernelTrace(name=source.name, provenance=provenance, model=facts, blocks=blocks)
+    packed = packed_weights(source.fields, config.num_hidden_layers, source.file)
+    facts = _facts(model, [kernel.kernel for kernel in lifted], dtype).model_copy(update={"packed": packed})
+    trace = KernelTrace(name=source.name, provenance=_provenance(source, command), model=facts, blocks=blocks)
+    provenance = trace.provenance.model_copy(update={"structure_sha256": trace.structure_sha256})
+    return trace.model_copy(update={"provenance": provenance})
 
 
 def _layers_path(model: Any, name: str) -> str:
@@ -67,7 +74,7 @@ def _layers_path(model: Any, name: str) -> str:
     return min(paths, key=len)
 
 
-def _facts(model: Any, kernels: list[TraceKernel]) -> ModelFacts:
+def _facts(model: Any, kernels: list[TraceKernel], dtype: str) -> ModelFacts:
     config, experts = model.config, experts_of(model.config)
     heads = {kernel.attention for kernel in kernels if kernel.attention}
     if len(heads) != 1:
@@ -83,12 +90,20 @@ def _facts(model: Any, kernels: list[TraceKernel]) -> ModelFacts:
         head_dim=shape.head_dim,
         vocab_size=config.vocab_size,
         intermediate_size=_intermediate_size(config),
-        dtype=str(DTYPE).removeprefix("torch."),
+        dtype=dtype,
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
         tied_embeddings=output is not None and output.weight is embedding.weight,
         n_experts=experts.n_experts,
         n_experts_per_token=experts.n_per_token,
+        max_positions=getattr(config, "max_position_embeddings", None),
+        learned_positions=_has_learned_positions(model),
     )
+
+
+def _has_learned_positions(model: Any) -> bool:
+    """Tell whether positions are looked up in a table of the model (GPT-2's ``wpe``, OPT's ``embed_positions``)."""
+    tables = (name for name, module in model.named_modules() if isinstance(module, torch.nn.Embedding))
+    return any("position" in name or name.endswith("wpe") for name in tables)
 
 
 def _intermediate_size(config: Any) -> int:

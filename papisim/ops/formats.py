@@ -15,27 +15,27 @@ class Packed:
     Attributes:
         bits: of a number.
         group: numbers that share a scale.
-        scale_bits: of a scale.
+        scale_bits: bits of a scale.
+        rows: vectors that share their scales; more than 1 where scales belong to blocks of a matrix.
     """
 
     bits: int
     group: int
     scale_bits: int
+    rows: int = 1
 
     def n_bytes(self, vectors: int, length: int) -> int:
-        """Return the bytes of so many vectors of a length, scales included; vectors may be an array."""
-        return -(-vectors * self._bits(length) // 8)
+        """Bytes of ``vectors`` vectors of one length, scales included; ``vectors`` may be an array."""
+        scales = -(-vectors // self.rows) * -(-length // self.group)
+        return -(-(vectors * length * self.bits + scales * self.scale_bits) // 8)
 
     def scale_ratio(self, length: int) -> float:
-        """Return the bits of scales over those of the numbers, in a vector of a length."""
-        return self._bits(length) / (length * self.bits) - 1
-
-    def _bits(self, length: int) -> int:
-        return length * self.bits + -(-length // self.group) * self.scale_bits
+        """Bits of the scales over the bits of the numbers, in a vector of a length."""
+        return -(-length // self.group) * self.scale_bits / (self.rows * length * self.bits)
 
 
 class Formats(NamedTuple):
-    """What a model's weights, caches and FC inputs are stored in; None is as the trace has them.
+    """Storage of a model's weights, caches and FC inputs; None is as the trace has them.
 
     Attributes:
         weights: the matrices of the decoder layers. Embeddings, the LM head, routers and norms stay as they are.

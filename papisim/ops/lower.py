@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from papisim.ops.dims import EXPERT_ROWS
-from papisim.ops.formats import AS_TRACED
+from papisim.ops.formats import Packed
 from papisim.ops.kernel import PACKABLE, Attention, Elementwise, FcRole, Kernel, KernelClass, KvAppend, Linear
 from papisim.ops.trace import KernelTrace, TraceKernel
 
@@ -173,13 +173,28 @@ def lower(kernel: TraceKernel, trace: KernelTrace, rows: int, expert_rows: int =
     element_bytes = trace.model.element_bytes
     if kernel.fc is not None and kernel.role is not None:
         m = rows if kernel.role is FcRole.LM_HEAD else kernel.fc.m.at(point)
-        formats = trace.formats if kernel.role in PACKABLE else AS_TRACED
-        return Linear(kernel.role, m, kernel.fc.k, kernel.fc.n, element_bytes, formats.weights, formats.input_bits)
+        weights, input_bits = stored_weights(kernel, trace)
+        return Linear(kernel.role, m, kernel.fc.k, kernel.fc.n, element_bytes, weights, input_bits)
     if kernel.kernel_class is KernelClass.KV_APPEND:
         return _lower_append(kernel.write_bytes.at(point), trace)
     return Elementwise(
         kernel.kernel_class, kernel.flop.at(point), kernel.read_bytes.at(point), kernel.write_bytes.at(point)
     )
+
+
+def stored_weights(kernel: TraceKernel, trace: KernelTrace) -> tuple[Packed | None, int | None]:
+    """Storage of the weights of an FC kernel, and the bits of its inputs; None is as traced.
+
+    Formats that the user asked for win over those in which the model was published.
+    """
+    published = trace.model.packed
+    if kernel.role not in PACKABLE:
+        return None, None
+    if trace.formats.weights is not None or trace.formats.input_bits is not None:
+        return trace.formats.weights, trace.formats.input_bits
+    if published is None or not published.packs(kernel.name):
+        return None, None
+    return published.format, published.input_bits
 
 
 def _lower_append(computed_bytes: int, trace: KernelTrace) -> KvAppend:
@@ -222,13 +237,10 @@ def kv_bytes_per_token(trace: KernelTrace) -> int:
 
 def weight_bytes(trace: KernelTrace) -> int:
     """Return the bytes of all parameters of the model, scales included."""
-    model, packed = trace.model, trace.formats.weights
-    as_traced = model.n_parameters * model.element_bytes
-    if packed is None:
-        return as_traced
-    saved = 0
+    model, saved = trace.model, 0
     for kernel, repeats in trace.kernels():
-        if kernel.fc is not None and kernel.role in PACKABLE:
+        packed = None if kernel.fc is None else stored_weights(kernel, trace)[0]
+        if kernel.fc is not None and packed is not None:
             k, n, copies = kernel.fc.k, kernel.fc.n, repeats * (model.n_experts if kernel.per_expert else 1)
             saved += copies * (k * n * model.element_bytes - packed.n_bytes(n, k))
-    return as_traced - saved
+    return model.n_parameters * model.element_bytes - saved

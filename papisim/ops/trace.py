@@ -19,6 +19,8 @@ Reading needs neither torch nor trust: a trace is plain YAML, its dimensions a g
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -42,7 +44,7 @@ from papisim.config.base import Count, Name, Spec, parse
 from papisim.config.yaml import load_yaml, while_unchanged
 from papisim.errors import did_you_mean
 from papisim.ops.dims import EXPERT_ROWS, SYMBOLS, Dim, parse_dim, product, total, whole
-from papisim.ops.formats import AS_TRACED, Formats
+from papisim.ops.formats import AS_TRACED, Formats, Packed
 from papisim.ops.kernel import FcRole, KernelClass
 
 SCHEMA: Final = "papisim/kernel-trace/1"
@@ -385,6 +387,37 @@ class Block(_TraceSpec):
         return len(self.layer_range) or 1
 
 
+class PackedWeights(_TraceSpec):
+    """How a model's published weights are stored: ``quantization_config`` of its ``config.json``.
+
+    Attributes:
+        method: name of the scheme, such as ``fp8`` or ``awq``.
+        bits: bits of a weight.
+        group: weights of one output that share a scale.
+        scale_bits: bits of a scale, its zero point included.
+        rows: outputs that share a scale; more than 1 for scales of blocks.
+        input_bits: bits of the inputs that FC kernels multiply; None as traced.
+        kept: path prefixes, within a layer, of modules whose weights are not packed.
+    """
+
+    method: Name
+    bits: Literal[4, 8]
+    group: Count
+    scale_bits: Annotated[int, Field(ge=0)]
+    rows: Count = 1
+    input_bits: Literal[8, 16] | None = None
+    kept: tuple[str, ...] = ()
+
+    @property
+    def format(self) -> Packed:
+        """The storage format of a packed matrix."""
+        return Packed(self.bits, self.group, self.scale_bits, self.rows)
+
+    def packs(self, kernel: str) -> bool:
+        """Tell whether the weights of a kernel, given by its name within the layer, are packed."""
+        return not any(kernel == name or kernel.startswith(f"{name}.") for name in self.kept)
+
+
 class ModelFacts(_TraceSpec):
     """What the model is; counts are of the whole model.
 
@@ -402,6 +435,10 @@ class ModelFacts(_TraceSpec):
         tied_embeddings: the LM head's weight is the token embedding.
         n_experts: experts of a layer; 0 for a dense model.
         n_experts_per_token: experts that each token is sent to; 0 for a dense model.
+        max_positions: longest context that the model is configured for, in tokens; None if its configuration does not say.
+        learned_positions: positions are rows of a learned table, so that none beyond ``max_positions`` exists; otherwise
+            (rotary, ALiBi) longer contexts run, outside what the model was trained for.
+        packed: how the published weights are stored, where that is not ``dtype``.
     """
 
     model_type: Name
@@ -417,6 +454,9 @@ class ModelFacts(_TraceSpec):
     tied_embeddings: bool
     n_experts: Annotated[int, Field(ge=0)] = 0
     n_experts_per_token: Annotated[int, Field(ge=0)] = 0
+    max_positions: Count | None = None
+    learned_positions: bool = False
+    packed: PackedWeights | None = None
 
     @field_validator("dtype")
     @classmethod
@@ -458,6 +498,8 @@ class Provenance(_TraceSpec):
         torch: version of torch.
         transformers: version of transformers.
         config_sha256: SHA-256 of the bytes of the ``config.json`` beside the trace.
+        structure_sha256: SHA-256 of the captured model facts and blocks (:meth:`KernelTrace.structure_sha256`), so that a
+            trace that was edited by hand is refused; None in traces written before 0.2.0.
         captured_at: the points whose shapes were lifted to symbols.
         verified_at: further points at which the lifted kernels equal the captured ones exactly.
     """
@@ -467,6 +509,7 @@ class Provenance(_TraceSpec):
     torch: Name
     transformers: Name
     config_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    structure_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     captured_at: tuple[Point, ...]
     verified_at: Annotated[tuple[Point, ...], AfterValidator(_not_empty)]
 
@@ -522,7 +565,15 @@ class KernelTrace(_TraceSpec):
             )
         if not self.model.n_experts and any(kernel.per_expert for block in self.blocks for kernel in block.kernels):
             raise ValueError("found per_expert kernels in a model with n_experts 0")
+        for problem in filter(None, (rule(self) for rule in _TRACE_RULES)):
+            raise ValueError(problem)
         return self
+
+    @property
+    def structure_sha256(self) -> str:
+        """SHA-256 of what a step is priced from: the model facts and the blocks, in hexadecimal."""
+        fields = self.model_dump(mode="json", include={"model", "blocks"}, exclude_defaults=True)
+        return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def kernels(self) -> Iterator[tuple[TraceKernel, int]]:
         """Yield each kernel with how often it runs in one iteration, experts of one layer not counted."""
@@ -539,6 +590,57 @@ class KernelTrace(_TraceSpec):
             for kernel, repeats in self.kernels()
             if kernel.fc is not None
         )
+
+
+def _rule_attention_is_the_models(trace: KernelTrace) -> str | None:
+    model = trace.model
+    for block in trace.blocks:
+        attention = [kernel for kernel in block.kernels if kernel.attention is not None]
+        appends = sum(kernel.kernel_class is KernelClass.KV_APPEND for kernel in block.kernels)
+        if block.layers is not None and (len(attention) != 1 or appends != 1):
+            return (
+                f"block '{block.name}' has {len(attention)} attention and {appends} KV append kernels, expected one of each "
+                "in a layer"
+            )
+        for kernel in attention:
+            shape, facts = kernel.attention, (model.n_heads, model.n_kv_heads, model.head_dim)
+            if shape is not None and (shape.n_heads, shape.n_kv_heads, shape.head_dim) != facts:
+                return (
+                    f"kernel '{kernel.name}' has (n_heads, n_kv_heads, head_dim) = "
+                    f"({shape.n_heads}, {shape.n_kv_heads}, {shape.head_dim}), but the model {facts}"
+                )
+    return None
+
+
+def _rule_parameters_add_up(trace: KernelTrace) -> str | None:
+    """Every parameter is read by one kernel, but a token embedding tied to the LM head by two."""
+    model = trace.model
+    found = sum(
+        parameter.tensor.elements.constant * repeats * (model.n_experts if kernel.per_expert else 1)
+        for kernel, repeats in trace.kernels()
+        for parameter in (*kernel.weights, *kernel.tables)
+    )
+    found -= model.vocab_size * model.hidden_size if model.tied_embeddings else 0
+    if found != model.n_parameters:
+        return f"has kernels with {found} parameters in all, but the model has n_parameters {model.n_parameters}"
+    return None
+
+
+def _rule_structure_is_the_captured_one(trace: KernelTrace) -> str | None:
+    expected = trace.provenance.structure_sha256
+    if expected is not None and expected != trace.structure_sha256:
+        return (
+            "was edited after its capture: its model facts and kernels are not those of provenance.structure_sha256; "
+            "capture the model again"
+        )
+    return None
+
+
+_TRACE_RULES: tuple[Callable[[KernelTrace], str | None], ...] = (
+    _rule_attention_is_the_models,
+    _rule_parameters_add_up,
+    _rule_structure_is_the_captured_one,
+)
 
 
 @while_unchanged

@@ -122,7 +122,9 @@ def test_experts_are_folded_into_one_with_rows_of_its_own(config_file: ConfigFil
 
 def test_every_row_that_a_router_sends_reaches_an_expert(config_file: ConfigFile) -> None:
     source = resolve(str(config_file("mixtral")))
-    recording = record_decode(build(source.config(), source.name), Point(rlp=5, tlp=3, kv=7), 0, source.name)
+    recording = record_decode(
+        build(source.config(), source.name, "float16"), Point(rlp=5, tlp=3, kv=7), 0, source.name
+    )
     rows = {(c.module.split(".")[2], c.expert): c.expert_rows for c in recording.calls if c.expert is not None}
     for layer in ("0", "1"):
         assert sum(n for (where, _), n in rows.items() if where == layer and n) == 5 * 3 * 2

@@ -36,8 +36,8 @@ model:
   vocab_size: 128
   intermediate_size: 96
   dtype: float16
-  n_parameters: 8192
-  tied_embeddings: true
+  n_parameters: 4160
+  tied_embeddings: false
 blocks:
 - name: layer
   layers: 0-1
@@ -52,6 +52,10 @@ blocks:
     matmul_flop: 4096*RLP*TLP
     aten:
     - {op: aten.mm.default, inputs: ["float16[RLP*TLP, 64]", "float16[64, 32]"], flop: 4096*RLP*TLP}
+  - name: attn.kv_append
+    kernel_class: kv_append
+    reads: ["float16[RLP, 2, TLP, 16]", "float16[RLP, 2, TLP, 16]"]
+    writes: ["float16[RLP, 2, TLP, 16]", "float16[RLP, 2, TLP, 16]"]
   - name: attn.attention
     kernel_class: attention
     attention: {n_heads: 4, n_kv_heads: 2, head_dim: 16}
@@ -84,6 +88,7 @@ def test_a_trace_has_its_blocks_in_order_with_their_repeats(trace: KernelTrace) 
     ]
     assert [(kernel.name, repeats) for kernel, repeats in trace.kernels()] == [
         ("attn.q_proj", 2),
+        ("attn.kv_append", 2),
         ("attn.attention", 2),
         ("norm", 1),
     ]
@@ -99,7 +104,7 @@ def test_an_fc_kernel_reads_its_weight_and_input_and_writes_its_output(trace: Ke
 
 
 def test_attention_reads_k_and_v_at_the_heads_of_the_cache(trace: KernelTrace) -> None:
-    kernel = trace.blocks[0].kernels[1]
+    kernel = trace.blocks[0].kernels[2]
     assert kernel.read_bytes.at(POINT) == (4 * 4 * 2 * 16 + 2 * 4 * 2 * 102 * 16) * 2
 
 
@@ -122,8 +127,8 @@ def test_the_weight_bytes_of_fc_kernels_count_every_layer(trace: KernelTrace) ->
         ),
         ("float16[RLP, TLP, 64]", "float16[-4, TLP, 64]", "'-4', which is negative"),
         ("float16[RLP, TLP, 64]", "float61[RLP, TLP, 64]", "element type 'float61'; did you mean 'float"),
-        ('reads: ["float16[RLP, TLP, 64]"]', "reads: [4096]", r":49:13: .*found 4096, expected a tensor"),
-        ("kernel_class: normalisation", "kernel_class: normalization", r":47:19: .*found 'normalization'"),
+        ('reads: ["float16[RLP, TLP, 64]"]', "reads: [4096]", r":53:13: .*found 4096, expected a tensor"),
+        ("kernel_class: normalisation", "kernel_class: normalization", r":51:19: .*found 'normalization'"),
         ("role: qkv", "role: qvk", "found 'qvk'"),
         ("layers: 0-1", "layers: 0-2", "found blocks for the layers 0-2, expected each of the model's 2 layers"),
         ("layers: 0-1", "layers: 1-0", "expected a layer such as 7 or a range"),
