@@ -133,7 +133,9 @@ class TestCaptured:
         from papisim.capture.write import write_trace  # noqa: PLC0415 - torch
 
         source = resolve(str(path))
-        return read_trace(write_trace(capture(source, "papisim capture"), source.config_json, path.parent / "out", force=True))
+        return read_trace(
+            write_trace(capture(source, "papisim capture"), source.config_json, path.parent / "out", force=True)
+        )
 
     def test_float32_takes_twice_the_bytes_of_float16(self, config_file: ConfigFile):
         half = self.trace(config_file("llama", torch_dtype="float16"))
