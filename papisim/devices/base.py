@@ -1,17 +1,22 @@
 """The contract of every device kind.
 
-A device kind is one module (or package) of :mod:`papisim.devices` with two names:
+A device kind is one module (or package) of :mod:`papisim.devices` with three names:
 
 ``Part``
-    a :class:`papisim.config.base.Spec` with the numbers of one device, read from ``hwconfigs/devices/*.yaml``;
+    a :class:`DevicePart` with the numbers of one device, read from ``hwconfigs/devices/*.yaml``;
 ``Pool``
-    ``count`` identical devices that work together on every kernel, and what a kernel costs on them.
+    a :class:`DevicePool`: ``count`` identical devices that work together on every kernel, and the cost of a kernel on
+    them;
+``EXAMPLE``
+    a :class:`papisim.kinds.Example` of the part's fields.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, TextIO
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self, TextIO
 
 import numpy as np
 from pydantic import Field
@@ -21,8 +26,9 @@ from papisim.catalog import Shelf
 from papisim.config.base import KindOptions, NonNegative, Positive, Spec
 from papisim.errors import InputError, NotModelled
 from papisim.kinds.family import Family
+from papisim.ops.caches import AttentionOverCaches
 from papisim.ops.cost import ENERGY_PARTS, Cost, Energy
-from papisim.ops.kernel import Attention, Elementwise, Kernel, KernelClass
+from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KernelClass, Linear
 
 
 class Charge(Spec):
@@ -84,56 +90,128 @@ class AttentionRun:
                 row[:] = part_j
         return cls(time_s, energy_j)
 
+    @classmethod
+    def of_costs(cls, costs: list[Cost]) -> AttentionRun:
+        """Return a run from the cost of each kernel."""
+        energies = [list(cost.energy) for cost in costs]
+        return cls(np.array([cost.time_s for cost in costs]), np.array(energies).reshape(-1, len(ENERGY_PARTS)).T)
+
     def first(self, n: int) -> AttentionRun:
-        """Return the first ``n``."""
+        """Return the costs over the first ``n`` caches."""
         return AttentionRun(self.time_s[:n], self.energy_j[:, :n])
 
 
-def growing_caches(kernel: Attention, n: int) -> tuple[Ints, Ints]:
-    """Return cached tokens in all and in the longest cache, over ``n`` iterations that each keep all query tokens.
+class DevicePool(ABC):
+    """``count`` identical devices that share every kernel among them.
 
-    Raises:
-        ValueError: requests have different numbers of query tokens, so which cache grows how is not known.
+    A device kind derives from this class and
+
+    - must define :meth:`price`, a pure function: the cost depends on the pool and the kernel alone, static energy is left
+      out, and a kernel that the device cannot run raises :class:`~papisim.errors.NotModelled`;
+    - may override every other member. The defaults follow from :meth:`price` and the part; they are right for every
+      kind, and slow. :meth:`price_caches` and :meth:`price_growing` decide how fast a simulation is: a version for arrays
+      must return what the default returns;
+    - keeps the constructor's parameters and calls this class's constructor;
+    - must not change ``name``, ``part`` or ``count`` after construction.
+
+    Attributes:
+        name: name of the group of devices in the system.
+        part: numbers of one device.
+        count: number of devices.
     """
-    iterations = np.arange(n, dtype=np.int64)
-    return (
-        kernel.kv_tokens + kernel.query_tokens * iterations,
-        kernel.longest_kv + tokens_per_request(kernel) * iterations,
-    )
-
-
-def with_caches(kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> Attention:
-    """Return a kernel whose sizes are arrays: all its sums over pairs, bytes and operations are arrays, then."""
-    lengths: dict[str, Any] = {"kv_tokens": kv_tokens, "longest_kv": longest_kv}
-    return replace(kernel, **lengths, pairs=tokens_per_request(kernel) * lengths["kv_tokens"])
-
-
-def tokens_per_request(kernel: Attention) -> int:
-    """Return the query tokens of each request of a decoding kernel (TLP).
-
-    Raises:
-        ValueError: it is not the same for all, or the kernel does not score each query against its whole cache.
-    """
-    tlp, rest = divmod(kernel.query_tokens, kernel.n_requests)
-    if rest or kernel.pairs != tlp * kernel.kv_tokens:
-        raise ValueError("expected decoding attention with as many query tokens in each request")
-    return tlp
-
-
-class Explains:
-    """What ``papisim price`` asks of a pool beside a kernel's cost: answers of a device kind that has nothing to add."""
 
     name: str
+    part: Any  # of the kind's own class, which callers of one kind rely on
+    count: int
+
+    def __init__(self, name: str, part: DevicePart, count: int) -> None:
+        self.name, self.part, self.count = name, part, count
+
+    @property
+    def capacity_bytes(self) -> float:
+        """Memory of the whole pool."""
+        return self.count * float(self.part.capacity_bytes)
+
+    @property
+    def static_w(self) -> float:
+        """Power that the whole pool draws with or without work."""
+        return self.count * float(self.part.static_w)
+
+    @property
+    def peak_flop_per_s(self) -> float:
+        """Peak arithmetic of the whole pool; by default, the highest rate among large kernels.
+
+        Raises:
+            NotModelled: the kind prices neither FC kernels nor attention.
+        """
+        return self._highest_rate(lambda kernel: kernel.flop)
+
+    @property
+    def bandwidth_bytes_per_s(self) -> float:
+        """Peak bandwidth of the memory that the pool computes from; by default, the highest rate among large kernels.
+
+        Raises:
+            NotModelled: the kind prices neither FC kernels nor attention.
+        """
+        return self._highest_rate(lambda kernel: kernel.read_bytes + kernel.write_bytes)
+
+    def _highest_rate(self, size: Callable[[Kernel], float]) -> float:
+        rates = []
+        for kernel in _LARGE_KERNELS:
+            try:
+                rates.append(size(kernel) / self.price(kernel).time_s)
+            except NotModelled:
+                continue
+        if not rates:
+            raise NotModelled(f"peaks of {self.name}, whose kind prices neither FC kernels nor attention")
+        return max(rates)
+
+    @abstractmethod
+    def price(self, kernel: Kernel) -> Cost:
+        """Return the time and energy of one kernel shared among all devices of the pool.
+
+        Raises:
+            NotModelled: this kind of device does not run this kind of kernel.
+        """
+
+    def price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> AttentionRun:
+        """Return the costs of a decoding kernel over caches of many lengths.
+
+        Args:
+            kernel: decoding attention with equally many query tokens in each request; its own cache lengths are not used.
+            kv_tokens: cached tokens of all requests, the new ones included, shape (n,).
+            longest_kv: tokens of the longest cache, shape (n,).
+
+        Raises:
+            ValueError: requests have different numbers of query tokens.
+            NotModelled: as :meth:`price`.
+        """
+        return AttentionRun.of_costs([self.price(one) for one in AttentionOverCaches(kernel, kv_tokens, longest_kv)])
+
+    def price_growing(self, kernel: Attention, n: int) -> AttentionRun:
+        """Return the costs of ``n`` successive decoding iterations, between which every cache grows by its query tokens.
+
+        Args:
+            kernel: attention of the first iteration; equally many query tokens in each request.
+            n: number of iterations.
+
+        Raises:
+            ValueError: requests have different numbers of query tokens.
+            NotModelled: as :meth:`price`.
+        """
+        grown = AttentionOverCaches.growing(kernel, n)
+        return self.price_caches(kernel, grown.kv_tokens, grown.longest_kv)
 
     def explain(self, kernel: Kernel) -> dict[str, object]:
-        """Return further facts about a kernel's price, by the names under which they are shown."""
+        """Return further facts about a kernel's price, by the names under which ``papisim price`` shows them."""
         del kernel
         return {}
 
     def metered(self, cost: Cost) -> Energy:
         """Return the energy that a meter of the whole pool would count while a kernel runs.
 
-        That is the kernel's own, unless the device's energy model is fitted to a meter that counts idle power, too.
+        By default that is the kernel's own energy. A kind whose energy model is fitted to a meter that counts idle power
+        adds the static energy.
         """
         return cost.energy
 
@@ -156,74 +234,13 @@ class Explains:
         raise NotModelled(f"{self.name} has no DRAM command stream; --commands is for PIM stacks")
 
 
-class DevicePool(Protocol):
-    """``count`` identical devices that share every kernel among them."""
-
-    name: str
-    part: Any
-    count: int
-
-    def __init__(self, name: str, part: Any, count: int) -> None:
-        """Take ``count`` devices, each as the part says."""
-
-    @property
-    def capacity_bytes(self) -> float:
-        """Memory of the whole pool."""
-
-    @property
-    def static_w(self) -> float:
-        """Power that the whole pool draws whether or not it works."""
-
-    @property
-    def peak_flop_per_s(self) -> float:
-        """Arithmetic of the whole pool at best."""
-
-    @property
-    def bandwidth_bytes_per_s(self) -> float:
-        """What the memory that the pool computes from delivers at best."""
-
-    def price(self, kernel: Kernel) -> Cost:
-        """Return the time and energy of one kernel shared among all devices of the pool.
-
-        Raises:
-            NotModelled: this kind of device does not run this kind of kernel.
-        """
-
-    def price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> AttentionRun:
-        """Return what :meth:`price` does for a decoding kernel over caches of many lengths, at once.
-
-        Args:
-            kernel: decoding attention with as many query tokens in each request; its own lengths are not used.
-            kv_tokens: cached tokens of all requests, the new ones included, shape (n,).
-            longest_kv: the longest cache, shape (n,).
-
-        Raises:
-            ValueError: requests have different numbers of query tokens.
-            NotModelled: as :meth:`price`.
-        """
-
-    def price_growing(self, kernel: Attention, n: int) -> AttentionRun:
-        """Return the costs of ``n`` successive decoding iterations, every cache longer by the query tokens in each.
-
-        Args:
-            kernel: attention of the first; as many query tokens in each request.
-            n: iterations.
-
-        Raises:
-            ValueError, NotModelled: as :meth:`price_caches`.
-        """
-
-    def explain(self, kernel: Kernel) -> dict[str, object]:
-        """See :meth:`Explains.explain`."""
-
-    def metered(self, cost: Cost) -> Energy:
-        """See :meth:`Explains.metered`."""
-
-    def with_library(self, name: str) -> Self:
-        """See :meth:`Explains.with_library`."""
-
-    def write_commands(self, kernel: Kernel, file: TextIO) -> tuple[int, int]:
-        """See :meth:`Explains.write_commands`."""
+_LARGE = 1 << 14
+#: kernels so large that their rates are a device's highest: a GEMV, a square matrix product, decoding attention
+_LARGE_KERNELS: tuple[Kernel, ...] = (
+    Linear(FcRole.QKV, 1, _LARGE, _LARGE),
+    Linear(FcRole.QKV, _LARGE, _LARGE, _LARGE),
+    Attention(64, 64, 64 * _LARGE, _LARGE, 64 * _LARGE, 128, 128, 128),
+)
 
 
 DEVICE: Family[DevicePart, DevicePool] = Family(

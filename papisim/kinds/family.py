@@ -295,7 +295,7 @@ def _problems(thing: object, contract: type) -> Iterator[tuple[str, str]]:
         if not inspect.isfunction(declared):
             if not hasattr(thing, name) and (not isinstance(thing, type) or _is_of_class(declared)):
                 yield f"no '{name}'", hint
-        elif found is None or (found is declared and is_protocol):  # whose methods do nothing
+        elif found is None or (found is declared and (is_protocol or _is_abstract(declared))):
             yield f"no method '{name}{_parameters(declared, thing)}'", hint
         elif not callable(found):
             yield f"'{name}' is no method", ""
@@ -303,8 +303,13 @@ def _problems(thing: object, contract: type) -> Iterator[tuple[str, str]]:
             yield f"found '{name}{inspect.signature(found)}', expected '{name}{_parameters(declared, thing)}'", ""
 
 
+def _is_abstract(declared: object) -> bool:
+    return bool(getattr(declared, "__isabstractmethod__", False))
+
+
 def _public(thing: object) -> list[str]:
-    return [name for name in dir(thing) if not name.startswith("_")]
+    names = [name for name in dir(thing) if not name.startswith("_")]
+    return [name for name in names if not _is_abstract(inspect.getattr_static(thing, name))]
 
 
 def _is_of_class(declared: object) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from papisim.arrays import IntOrArray
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -24,8 +26,8 @@ class Packed:
     scale_bits: int
     rows: int = 1
 
-    def n_bytes(self, vectors: int, length: int) -> int:
-        """Bytes of ``vectors`` vectors of one length, scales included; ``vectors`` may be an array."""
+    def n_bytes(self, vectors: IntOrArray, length: int) -> IntOrArray:
+        """Bytes of ``vectors`` vectors of one length, scales included; ``vectors`` is a number of them, or an array."""
         scales = -(-vectors // self.rows) * -(-length // self.group)
         return -(-(vectors * length * self.bits + scales * self.scale_bits) // 8)
 

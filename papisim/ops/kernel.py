@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from papisim.arrays import IntOrArray
 from papisim.ops.formats import Packed
 
 
@@ -154,14 +155,23 @@ class Attention:
     @property
     def flop(self) -> int:
         """``2·head_dim`` per pair for score and for context, and the softmax of each score, for each query head."""
-        return self.pairs * (self.n_heads * (4 * self.head_dim + self.SOFTMAX_FLOP))
+        return self.pairs * self.flop_per_pair
+
+    @property
+    def flop_per_pair(self) -> int:
+        """Operations per (query, key) pair, all query heads together."""
+        return self.n_heads * (4 * self.head_dim + self.SOFTMAX_FLOP)
 
     @property
     def kv_bytes(self) -> int:
         """Bytes of K and V, scales included; query heads of one group read them once."""
+        return self.bytes_of_tokens(self.kv_tokens)
+
+    def bytes_of_tokens(self, kv_tokens: IntOrArray) -> IntOrArray:
+        """Return the bytes of K and V of cached tokens, scales included; a number or an array."""
         if self.kv is not None:
-            return self.kv.n_bytes(2 * self.kv_tokens * self.n_kv_heads, self.head_dim)
-        return self.kv_tokens * (2 * self.n_kv_heads * self.head_dim * self.element_bytes)
+            return self.kv.n_bytes(2 * self.n_kv_heads * kv_tokens, self.head_dim)
+        return kv_tokens * (2 * self.n_kv_heads * self.head_dim * self.element_bytes)
 
     @property
     def query_bytes(self) -> int:

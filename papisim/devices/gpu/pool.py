@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from papisim.arrays import Ints
-from papisim.devices.base import AttentionRun, Explains, growing_caches, with_caches
+from papisim.devices.base import AttentionRun, DevicePool
 from papisim.devices.either import Either, as_column
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
@@ -19,6 +19,7 @@ from papisim.devices.gpu.linear import Tiling, Widths, peak_flop_per_s, rows_tim
 from papisim.devices.gpu.part import AttentionLibrary, ElementwiseLibrary, LinearLibrary, Packing, Part, Streaming
 from papisim.devices.gpu.table import measured_attention_s, measured_linear_s, measured_unfused_s
 from papisim.errors import InputError, did_you_mean
+from papisim.ops.caches import AttentionOverCaches
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import ROW_PARALLEL, Attention, Elementwise, Kernel, KernelClass, KvAppend, Linear
 
@@ -48,27 +49,15 @@ class _Shard(NamedTuple):
     n_kernels: int = 1
 
 
-@dataclass(frozen=True)
-class Pool(Explains):
+class Pool(DevicePool):
     """``count`` GPUs that split every kernel (tensor parallel); the largest shard sets the time, all the energy."""
 
-    name: str
     part: Part
-    count: int
-    _tilings: dict[_Weight, Tiling] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _linear_s: dict[tuple[_Weight, int], list[float]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
 
-    @property
-    def capacity_bytes(self) -> float:
-        """Memory of all GPUs."""
-        return self.part.capacity_bytes * self.count
-
-    @property
-    def static_w(self) -> float:
-        """Idle power of all GPUs."""
-        return self.part.static_w * self.count
+    def __init__(self, name: str, part: Part, count: int) -> None:
+        super().__init__(name, part, count)
+        self._tilings: dict[_Weight, Tiling] = {}
+        self._linear_s: dict[tuple[_Weight, int], list[float]] = {}
 
     @property
     def peak_flop_per_s(self) -> float:
@@ -107,24 +96,24 @@ class Pool(Explains):
 
         The model takes all at once; measured tables, where the part uses them, are looked up one by one.
         """
-        return self._price_caches(kernel, kv_tokens, longest_kv, growing=False)
+        return self._price_caches(AttentionOverCaches(kernel, kv_tokens, longest_kv), growing=False)
 
-    def _price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints, *, growing: bool) -> AttentionRun:
-        kernels = with_caches(kernel, kv_tokens, longest_kv)
-        library, heads = self.part.attention.used, self._heads(kernel)
-        mean_kv = kv_tokens / kernel.n_requests
-        shapes = AttentionShapes.of(kernel, *heads)._replace(kv=mean_kv, longest_kv=longest_kv)
+    def price_growing(self, kernel: Attention, n: int) -> AttentionRun:
+        """Return the costs of ``n`` successive decoding iterations."""
+        return self._price_caches(AttentionOverCaches.growing(kernel, n), growing=True)
+
+    def _price_caches(self, caches: AttentionOverCaches, *, growing: bool) -> AttentionRun:
+        kernel, library = caches.kernel, self.part.attention.used
+        heads, mean_kv = self._heads(kernel), caches.kv_tokens / kernel.n_requests
+        shapes = AttentionShapes.of(kernel, *heads)._replace(kv=mean_kv, longest_kv=caches.longest_kv)
         times = decode_times_over(self.part, library, shapes, growing=growing)
         if self.part.mode == "table":
             measured = [self._table_attention_s(kernel, *heads, kv) for kv in mean_kv.tolist()]
             times = np.asarray(
                 [model if found is None else found for model, found in zip(times, measured, strict=True)]
             )
-        return AttentionRun.of(times, self._energy(self._attention_shard(kernels, times)))
-
-    def price_growing(self, kernel: Attention, n: int) -> AttentionRun:
-        """Return the costs of ``n`` successive decoding iterations."""
-        return self._price_caches(kernel, *growing_caches(kernel, n), growing=True)
+        shard = self._attention_shard(kernel, caches.flop, caches.moved_bytes, times)
+        return AttentionRun.of(times, self._energy(shard))
 
     def price_unfused(self, kernel: Elementwise, n_kernels: int, rows: int) -> Cost:
         """Return the cost of the single operations of a kernel as eager torch launches them.
@@ -202,7 +191,7 @@ class Pool(Explains):
             "linear": part.linear.model_copy(update={"use": linear or part.linear.use}),
             "attention": part.attention.model_copy(update={"use": attention or part.attention.use}),
         }
-        return replace(self, part=part.model_copy(update=used))
+        return type(self)(self.name, part.model_copy(update=used), self.count)
 
     def measured(self, kernel: Kernel) -> bool:
         """Tell whether a kernel's time is taken from a measured table."""
@@ -272,13 +261,13 @@ class Pool(Explains):
         if time_s is None:
             times = prefill_times if _is_causal(kernel) else decode_times
             time_s = float(times(self.part, self.part.attention.used, AttentionShapes.of(kernel, *heads)))
-        return self._attention_shard(kernel, time_s)
+        return self._attention_shard(kernel, kernel.flop, kernel.read_bytes + kernel.write_bytes, time_s)
 
-    def _attention_shard(self, kernel: Attention, time_s: Either) -> _Shard:
+    def _attention_shard(self, kernel: Attention, flop: Either, moved_bytes: Either, time_s: Either) -> _Shard:
+        """Return the shard of the fullest rank from the work and traffic of all ranks; each may be an array."""
         library, share = self.part.attention.used, self._heads(kernel)[1] / kernel.n_kv_heads
-        moved = (kernel.read_bytes + kernel.write_bytes) * share
-        flop, launch_s = kernel.flop * share, library.launch_s
-        return _Shard(flop, moved, time_s, launch_s, library.bandwidth_ratio, library.prefill.tensor_ratio)
+        ratios = library.bandwidth_ratio, library.prefill.tensor_ratio
+        return _Shard(flop * share, moved_bytes * share, time_s, library.launch_s, *ratios)
 
     def _table_attention_s(self, kernel: Attention, n_heads: int, n_kv_heads: int, kv: float) -> float | None:
         tlp, rest = divmod(kernel.query_tokens, kernel.n_requests)

@@ -13,7 +13,7 @@ from pydantic import model_validator
 
 from papisim.arrays import Ints
 from papisim.config.base import Count
-from papisim.devices.base import AttentionRun, DevicePart, Explains, growing_caches, with_caches
+from papisim.devices.base import AttentionRun, DevicePart, DevicePool
 from papisim.devices.pim.area import Area, check_area
 from papisim.devices.pim.commands import Command, export, stream
 from papisim.devices.pim.energy import Activity, EnergyTable, energy_of, power_limited_gap
@@ -26,6 +26,7 @@ from papisim.devices.pim.organisation import Buffers, Fpu, Logic, Organisation, 
 from papisim.devices.pim.scheduler import PHYSICAL, Channel, Rules
 from papisim.devices.pim.timing import Timing, refreshes, sustained, sweep_cycles
 from papisim.errors import NotModelled
+from papisim.ops.caches import AttentionOverCaches
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
 
@@ -104,23 +105,15 @@ class Priced(NamedTuple):
     activity: Activity
 
 
-class Pool(Explains):
+class Pool(DevicePool):
     """``count`` equal PIM stacks that share every kernel."""
 
+    part: Part
+
     def __init__(self, name: str, part: Part, count: int) -> None:
-        self.name, self.part, self.count = name, part, count
+        super().__init__(name, part, count)
         self._occupancy: dict[int, int] = {}
         self._blocks: dict[tuple[Layout, int], AttentionRun] = {}
-
-    @property
-    def capacity_bytes(self) -> float:
-        """Memory of all stacks."""
-        return self.count * self.part.capacity_bytes
-
-    @property
-    def static_w(self) -> float:
-        """Power of all stacks whether or not they work."""
-        return self.count * self.part.static_w
 
     @property
     def peak_flop_per_s(self) -> float:
@@ -157,10 +150,10 @@ class Pool(Explains):
         """
         if self.part.mapping == "attacc_released":
             return self._released_caches(kernel, longest_kv)
-        kernels = with_caches(kernel, kv_tokens, longest_kv)
+        caches = AttentionOverCaches(kernel, kv_tokens, longest_kv)
         layout, rounds, channels = lay_out(self.geometry, kernel)
         mean, busiest = held_tokens(kv_tokens, longest_kv, kernel.n_requests, rounds)
-        logic = self._energy(Activity(logic_flop=softmax_flop(kernels)))
+        logic = self._energy(Activity(logic_flop=softmax_flop(kernel, caches.pairs)))
         run = AttentionRun.of(self._of_tokens(layout, busiest).time_s, logic)
         return AttentionRun(run.time_s, run.energy_j + channels * self._of_tokens(layout, mean).energy_j)
 
@@ -201,10 +194,6 @@ class Pool(Explains):
         time_s = np.array([cost.time_s for cost in costs])
         energy_j = np.array([[part_j for _, part_j in cost.energy.items()] for cost in costs]).T
         return AttentionRun(time_s[which], energy_j[:, which])
-
-    def price_growing(self, kernel: Attention, n: int) -> AttentionRun:
-        """Return the costs of ``n`` successive decoding iterations."""
-        return self.price_caches(kernel, *growing_caches(kernel, n))
 
     def priced(self, kernel: Kernel) -> Priced:
         """Return the cycles of one kernel shared among all stacks, and what it makes them do."""

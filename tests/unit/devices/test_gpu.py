@@ -469,12 +469,12 @@ def test_measured_operations_are_interpolated_over_rows_and_bytes(tables):
 
 
 def test_a_pool_with_another_library_does_not_remember_the_old_one():
-    one = gpus()
+    libraries = {"ideal": library(), "slow": library(launch_s=1.0), "tiny": library(tile_fixed_s=1.0)}
+    one = gpus(linear=PART.linear.model_copy(update={"libraries": libraries}))
     before = one.price(FC).time_s
-    slow = replace(one, part=with_linear(launch_s=1.0).part)
-    assert slow.price(FC).time_s > 1 > before
-    tiny_tiles = replace(one, part=with_linear(tile_fixed_s=1.0).part)
-    assert tiny_tiles.price(FC).time_s == with_linear(tile_fixed_s=1.0).price(FC).time_s > 1
+    assert one.with_library("slow").price(FC).time_s > 1 > before
+    assert one.with_library("tiny").price(FC).time_s == with_linear(tile_fixed_s=1.0).price(FC).time_s > 1
+    assert one.price(FC).time_s == before
 
 
 @settings(max_examples=60, deadline=None)

@@ -125,9 +125,9 @@ def held_tokens(kv_tokens: Whole, longest_kv: Whole, n_requests: int, rounds: in
     return mean, larger(mean, -(-longest_kv // rounds))
 
 
-def softmax_flop(kernel: Attention) -> Whole:
-    """Return the work of the logic dies."""
-    return kernel.pairs * (kernel.n_heads * Attention.SOFTMAX_FLOP)
+def softmax_flop(kernel: Attention, pairs: Whole) -> Whole:
+    """Return the operations of the logic dies over (query, key) pairs."""
+    return pairs * (kernel.n_heads * Attention.SOFTMAX_FLOP)
 
 
 def place_attention(geometry: Geometry, kernel: Attention) -> Placed:
@@ -137,7 +137,7 @@ def place_attention(geometry: Geometry, kernel: Attention) -> Placed:
     program = layout.program(geometry, busiest)
     typical = program if busiest == mean else layout.program(geometry, mean)
     activity = layout.activity(geometry, typical, channels)
-    return Placed(program, activity._replace(logic_flop=softmax_flop(kernel)))
+    return Placed(program, activity._replace(logic_flop=softmax_flop(kernel, kernel.pairs)))
 
 
 def rows_of_a_visit(geometry: Geometry, kernel: Attention, elements: int) -> tuple[int, int]:
