@@ -1,22 +1,24 @@
 """papisim: LLM decoding on heterogeneous machines of GPUs and processing-in-memory.
 
-``papisim.run``, ``papisim.compare`` and ``papisim.load`` are :mod:`papisim.api`, imported when they are first used.
+The public functions are those of :mod:`papisim.api`; each is imported when it is first used.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from papisim.api import compare, load, run
+    from papisim.api.runs import compare, explain, load, run
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "compare", "load", "run"]
+__all__ = ["__version__", "compare", "explain", "load", "run"]
+
+#: the module of papisim.api that has each public name
+_HOMES = {"compare": "runs", "explain": "runs", "load": "runs", "run": "runs"}
 
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
-        from papisim import api  # noqa: PLC0415 - commands should start without all that an API needs
-
-        return getattr(api, name)
+    if name in _HOMES:  # commands should start without all that the API needs
+        return getattr(import_module(f"papisim.api.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'papisim' has no attribute '{name}'")
 
 

@@ -18,6 +18,7 @@ EXAMPLES = {
     "closed_batch": {"n_requests": 50, "lengths": LENGTHS},
     "closed_loop": {"n_requests": 50, "n_users": 8, "think_time": {"mean_s": 2}, "lengths": LENGTHS},
     "gamma_burst": {"n_requests": 50, "rate_per_s": 4, "gap_cv": 2, "lengths": LENGTHS},
+    "listed": {"requests": [[index // 3 * 0.5, index + 1, index % 9 + 1] for index in range(50)]},
     "poisson": {"n_requests": 50, "rate_per_s": 4, "lengths": LENGTHS},
     "replay": {"path": None, "n_requests": 50},
 }

@@ -1,14 +1,7 @@
-"""papisim in a notebook: ``papisim.load``, ``papisim.run``, ``papisim.compare``, and results that show themselves.
-
->>> import papisim
->>> result = papisim.run(hw="papi", trace="llama7b", batch=4)
->>> result.frames["steps"]["rlp"].iloc[0]
-4
-"""
+"""Results as the functions of :mod:`papisim.api` return them; in a notebook they show themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -16,27 +9,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
-from papisim.config.base import KindOptions
-from papisim.config.experiment import Metrics, RunOptions, load_experiment, options_of, read_assignments
-from papisim.config.options import Choice, accepts_former_names
-from papisim.config.system import System, load_system
-from papisim.config.yaml import as_assignment
+from papisim.config.system import System
 from papisim.engine.run import Run, simulate
+from papisim.explain.explanation import Explanation
 from papisim.pricing.frames import comparison_frames, run_frames
+from papisim.report.console.explanation import as_json
 from papisim.report.console.summary import figures
 from papisim.report.html.folder import page_of
 from papisim.report.html.page import Table, rows_frame
 from papisim.report.perfetto import parse_window, timeline
-from papisim.results.comparison import Comparison, distinct, label_of, split_placement
+from papisim.results.comparison import Comparison
 from papisim.results.folder import Results, read_results
 from papisim.results.metrics import summarise
-from papisim.results.store import MANIFEST, check_file, write_file, write_run
+from papisim.results.store import check_file, write_file, write_run
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: fields to change: a mapping of paths to values, or texts such as ``devices.gpu.count=8``
-Overrides = Mapping[str, object] | Sequence[str]
 
 
 @dataclass(frozen=True, repr=False)
@@ -186,6 +174,41 @@ class ComparisonResult(Fresh):
 
 
 @dataclass(frozen=True, repr=False)
+class ExplainedRun:
+    """A run explained: where its time goes, the numbers that it depends on, and the changes that would help most.
+
+    Attributes:
+        explanation: everything that is known.
+    """
+
+    explanation: Explanation
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The values that ``papisim explain --format json`` prints, units in their names."""
+        return as_json(self.explanation)
+
+    @property
+    def result(self) -> Result:
+        """The run itself."""
+        return Result(self.explanation.run)
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """``spent`` (time by device, kernel class and bound), ``elasticities`` and ``changes``, the largest first."""
+        import pandas as pd  # noqa: PLC0415 - slow to import
+
+        return {name: pd.DataFrame(self.summary[name]) for name in ("spent", "elasticities", "changes")}
+
+    def __repr__(self) -> str:
+        name, share = self.explanation.critical
+        return f"<explanation: {name} busy for {share:.0%} of {self.explanation.time_s:.4g} s>"
+
+    def _repr_html_(self) -> str:
+        return _html("Where the time goes", self.frames["spent"])
+
+
+@dataclass(frozen=True, repr=False)
 class Saved:
     """Results that a command wrote to a folder."""
 
@@ -221,163 +244,6 @@ class Saved:
         ]
         title = f"{self.results.kind} of {self.results.manifest['written']} in {self.results.folder}"
         return _html(title, rows_frame(rows, "frame", "size", "columns"))
-
-
-@accepts_former_names(RunOptions.renamed)
-def load(name_or_path: str | Path, *, placement: str | None = None, set: Overrides = ()) -> Machine | Saved:
-    """Read results that a command wrote to a folder, or a machine by its name or file.
-
-    Args:
-        name_or_path: a folder with a manifest; or a shipped machine's name, or its file.
-        placement: of a machine: replaces its placement policy.
-        set: of a machine: fields to change, ``{"devices.gpu.count": 8}`` or ``["devices.gpu.count=8"]``.
-
-    Raises:
-        InputError, InputErrors: what is wrong, with places and the nearest name.
-    """
-    path = Path(name_or_path)
-    if (path / MANIFEST).is_file():
-        return Saved(read_results(path))
-    assignments = [as_assignment(each) for each in read_assignments(set)]
-    system = load_system(str(name_or_path), assignments, placement)
-    return Machine(str(name_or_path), placement, tuple(each.text for each in assignments), system)
-
-
-@accepts_former_names(RunOptions.renamed)
-def run(
-    hw: str | Machine,
-    trace: str,
-    *,
-    workload: Choice = "creative_writing",
-    batch: int | None = None,
-    requests: int | None = None,
-    tlp: int = 1,
-    speculation: Choice | None = None,
-    acceptance: Choice = "always",
-    draft: Choice = "free",
-    batching: Choice | None = None,
-    replicas: int = 1,
-    router: str = "round_robin",
-    placement: str | None = None,
-    set: Overrides = (),
-    seed: int = 0,
-    fold: bool = True,
-    fast_forward: bool = True,
-    metrics: Metrics = "exact",
-) -> Result:
-    """Simulate one machine serving one stream of requests, as ``papisim run`` does.
-
-    Args:
-        hw: a machine that :func:`load` read, or its name or file.
-        trace: a kernel trace's name or file.
-        workload: the requests: a shipped name, a file, or the options of a kind of workload.
-        batch: batch size; the maximum under continuous batching. If None, all requests.
-        requests: number of requests. If None, ``batch``, or the workload's.
-        tlp: tokens per request and iteration, where no speculation policy is named.
-        speculation: speculation policy: a shipped name, a file, a kind, or its options. If None, from ``tlp``.
-        acceptance: acceptance process of drafts: likewise.
-        draft: draft source: likewise.
-        batching: batching policy: likewise. If None, ``static`` for a closed batch, else ``chunked_prefill``.
-        replicas: equal machines side by side.
-        router: routing policy over replicas: a kind.
-        placement: placement of FC kernels, in place of the machine's: ``papi``, ``cheapest``, ``pinned:DEVICE``.
-        set: fields to change, ``{"workload.n_requests": 8}`` or ``["workload.n_requests=8"]``.
-        seed: the seed of all random streams.
-        fold: price identical layers once.
-        fast_forward: run steady iterations at once.
-        metrics: ``exact`` keeps a row per step and request, ``streaming`` none.
-
-    Raises:
-        InputError, InputErrors: what is wrong with the arguments, with the nearest name.
-        DoesNotFit: weights or KV caches are larger than the memory they belong in.
-    """
-    return Result(simulate(load_experiment(_options(hw, trace, _given(locals())))))
-
-
-@accepts_former_names(RunOptions.renamed)
-def compare(
-    hw: Sequence[str | Machine],
-    trace: str,
-    *,
-    workload: Choice = "creative_writing",
-    batch: int | None = None,
-    requests: int | None = None,
-    tlp: int = 1,
-    speculation: Sequence[Choice] | Choice | None = None,
-    acceptance: Choice = "always",
-    draft: Choice = "free",
-    batching: Choice | None = None,
-    replicas: int = 1,
-    router: str = "round_robin",
-    placement: str | None = None,
-    set: Overrides = (),
-    seed: int = 0,
-    fold: bool = True,
-    fast_forward: bool = True,
-    metrics: Metrics = "exact",
-) -> ComparisonResult:
-    """Simulate the same requests on several machines, as ``papisim compare`` does; ratios are to the first.
-
-    Args:
-        hw: machines, each a name or file, with ``@PLACEMENT`` to replace its own placement, or one that :func:`load` read.
-        trace: a kernel trace's name or file.
-        workload: as in :func:`run`, as are all that follow.
-        batch: batch size.
-        requests: number of requests.
-        tlp: tokens per request and iteration, where no speculation policy is named.
-        speculation: one speculation policy or several; every machine runs with each.
-        acceptance: acceptance process of drafts.
-        draft: draft source.
-        batching: batching policy.
-        replicas: equal machines side by side.
-        router: routing policy over replicas.
-        placement: placement of FC kernels on the machines without ``@PLACEMENT``.
-        set: fields to change on all machines.
-        seed: the seed of all random streams.
-        fold: price identical layers once.
-        fast_forward: run steady iterations at once.
-        metrics: ``exact`` or ``streaming``.
-
-    Raises:
-        InputError, InputErrors: what is wrong with the arguments, with the nearest name.
-        DoesNotFit: weights or KV caches are larger than the memory they belong in.
-    """
-    given = _given(locals())
-    labels, runs = [], []
-    for machine in hw:
-        for policy in _several(speculation):
-            name, own = split_placement(machine) if isinstance(machine, str) else (machine, None)
-            labels.append(label_of(machine if isinstance(machine, str) else machine.hw, _policy_name(policy)))
-            chosen = given | {"speculation": policy, "placement": own or placement}
-            runs.append(simulate(load_experiment(_options(name, trace, chosen))))
-    return ComparisonResult(Comparison(distinct(labels), tuple(runs)))
-
-
-def _given(arguments: Mapping[str, object]) -> dict[str, object]:
-    """Return the arguments of a function that are options of a run, ``hw`` and ``trace`` apart."""
-    return {
-        name: arguments[name] for name in RunOptions.model_fields if name in arguments and name not in ("hw", "trace")
-    }
-
-
-def _several(policies: Sequence[Choice] | Choice | None) -> Sequence[Choice | None]:
-    if policies is None or isinstance(policies, str | Mapping | KindOptions):
-        return [policies]
-    return policies
-
-
-def _policy_name(policy: Choice | None) -> str | None:
-    if policy is None or isinstance(policy, str):
-        return policy
-    return str(policy["kind"]) if isinstance(policy, Mapping) else policy.kind
-
-
-def _options(hw: str | Machine, trace: str, given: dict[str, object]) -> RunOptions:
-    options = options_of(hw=hw.hw if isinstance(hw, Machine) else hw, trace=trace, **given)
-    if not isinstance(hw, Machine):
-        return options
-    changed = {"placement": options.placement or hw.placement, "set": (*hw.overrides, *options.set)}
-    return options.model_copy(update=changed)
 
 
 def _plain(value: Any) -> str:
