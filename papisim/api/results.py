@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from papisim.config.system import System
+from papisim.diagnosis.explanation import Explanation
+from papisim.diagnosis.schema import ExplanationRecord
 from papisim.engine.run import Run, simulate
-from papisim.explain.explanation import Explanation
 from papisim.pricing.frames import comparison_frames, run_frames
-from papisim.report.console.explanation import as_json
 from papisim.report.console.summary import figures
 from papisim.report.html.folder import page_of
 from papisim.report.html.page import Table, rows_frame
@@ -186,7 +186,7 @@ class ExplainedRun:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The values that ``papisim explain --format json`` prints, units in their names."""
-        return as_json(self.explanation)
+        return ExplanationRecord.of(self.explanation).as_json()
 
     @property
     def result(self) -> Result:

@@ -13,9 +13,9 @@ from papisim.config.experiment import Metrics, RunOptions, load_experiment, opti
 from papisim.config.options import accepts_former_names
 from papisim.config.system import load_system
 from papisim.config.yaml import as_assignment
+from papisim.diagnosis.explanation import explain as explain_run
+from papisim.diagnosis.scope import Scope
 from papisim.engine.run import simulate
-from papisim.explain.explanation import explain as explain_run
-from papisim.explain.scope import Scope
 from papisim.results.comparison import Comparison, distinct, label_of, split_placement
 from papisim.results.folder import read_results
 from papisim.results.store import MANIFEST

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import click
 
-from papisim.capture.durations import (
+from papisim.cli._options import print_json
+from papisim.errors import InputError
+from papisim.ops.trace import Point
+from papisim.tracing.durations import (
     Durations,
     as_json,
     durations_of,
@@ -20,12 +23,9 @@ from papisim.capture.durations import (
     longest_unclassed,
     write_durations,
 )
-from papisim.capture.kineto import KinetoTrace, read_kineto
-from papisim.capture.launches import UNCLASSED
-from papisim.capture.models import ModelSource
-from papisim.cli._options import print_json
-from papisim.errors import InputError
-from papisim.ops.trace import Point
+from papisim.tracing.kineto import KinetoTrace, read_kineto
+from papisim.tracing.launches import UNCLASSED
+from papisim.tracing.models import ModelSource
 
 Progress = Callable[[str], None]
 _NAME_WIDTH = 88
@@ -122,7 +122,7 @@ def profile_grid(
     Returns:
         The table.
     """
-    from papisim.capture.profiler import gpu_name, record, require_gpu  # noqa: PLC0415 - torch takes seconds
+    from papisim.tracing.profiler import gpu_name, record, require_gpu  # noqa: PLC0415 - torch takes seconds
 
     require_gpu()
     folder = out or Path("kernels/measured") / gpu_name()

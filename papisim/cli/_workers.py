@@ -49,8 +49,8 @@ def computing(
     quiet: bool,
 ) -> Iterator[Any]:
     """Yield who computes: this process, several, or a cluster."""
-    from papisim.sweep.cluster import Tls, cluster, is_in_the_open  # noqa: PLC0415 - only when something is computed
-    from papisim.sweep.workers import Here, Processes, n_cpus  # noqa: PLC0415
+    from papisim.exploration.cluster import Tls, cluster, is_in_the_open  # noqa: PLC0415 - only when something is computed
+    from papisim.exploration.workers import Here, Processes, n_cpus  # noqa: PLC0415
 
     given = [path for path in (tls_ca, tls_cert, tls_key) if path is not None]
     if given and (tls_ca is None or tls_cert is None or tls_key is None):

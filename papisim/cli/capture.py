@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from papisim.capture.models import ModelSource, require_torch, resolve
 from papisim.cli._command import Command
 from papisim.cli._options import PositiveInt, format_option, quiet_option
 from papisim.cli._silicon import Grid, WholeNumbers, profile_grid, show_import
 from papisim.errors import InputError
+from papisim.tracing.models import ModelSource, require_torch, resolve
 
 
 @click.command(name="capture", cls=Command)
@@ -90,8 +90,8 @@ def _write_trace(
     if (folder / "trace.yaml").exists() and not force:
         raise InputError("exists already; --force overwrites it", file=str(folder / "trace.yaml"))
     # these import torch, which takes seconds: not before MODEL and --out are known to be good
-    from papisim.capture.run import capture  # noqa: PLC0415
-    from papisim.capture.write import write_trace  # noqa: PLC0415
+    from papisim.tracing.run import capture  # noqa: PLC0415
+    from papisim.tracing.write import write_trace  # noqa: PLC0415
 
     trace = capture(source, shlex.join(["papisim", "capture", model]), progress)
     return write_trace(trace, source.config_json, folder, force=force)

@@ -16,18 +16,18 @@ from papisim.config.sections import SECTIONS, load_section
 from papisim.config.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
 from papisim.config.yaml import load_yaml
 from papisim.errors import DoesNotFit, InputError, InputErrors, did_you_mean, one_or_all
+from papisim.exploration.file import SCHEMA as SWEEP_SCHEMA
+from papisim.exploration.file import load_sweep
 from papisim.kinds.families import family
 from papisim.ops.trace import SCHEMA as TRACE_SCHEMA
 from papisim.ops.trace import read_trace
-from papisim.sweep.file import SCHEMA as SWEEP_SCHEMA
-from papisim.sweep.file import load_sweep
 from papisim.workloads.traces.public import SCHEMA as PUBLIC_SCHEMA
 from papisim.workloads.traces.public import load_public
 
 
 def _check_sweep(path: str) -> None:
-    from papisim.sweep.preflight import check_space  # noqa: PLC0415 - only for these files; it loads the engine
-    from papisim.sweep.run import points  # noqa: PLC0415
+    from papisim.exploration.preflight import check_space  # noqa: PLC0415 - only for these files; it loads the engine
+    from papisim.exploration.run import points  # noqa: PLC0415
 
     found = load_sweep(path)
     check_space(found, points(found))

@@ -11,10 +11,10 @@ import click
 from papisim.cli._command import Command
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options
 from papisim.config.experiment import options_of
+from papisim.diagnosis.explanation import explain
+from papisim.diagnosis.schema import ExplanationRecord
+from papisim.diagnosis.scope import Scope
 from papisim.errors import printable
-from papisim.explain.explanation import explain
-from papisim.explain.schema import ExplanationRecord
-from papisim.explain.scope import Scope
 from papisim.report.console.explanation import print_explanation
 
 

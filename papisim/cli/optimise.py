@@ -16,7 +16,7 @@ from papisim.cli._workers import computing, worker_options
 from papisim.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
-    from papisim.sweep.optimise import Optimised
+    from papisim.exploration.optimise import Optimised
 
 
 @click.command(name="optimise", cls=Command)
@@ -52,8 +52,8 @@ def command(*, file: Path, out: Path | None, resume: bool, output: str, quiet: b
     Example:
       papisim optimise scripts/dse/pim_counts.yaml --trials 100 --out results/pim_counts
     """
-    from papisim.sweep.file import load_sweep  # noqa: PLC0415 - a word of help should not wait for the engine
-    from papisim.sweep.optimise import check_search, optimise  # noqa: PLC0415
+    from papisim.exploration.file import load_sweep  # noqa: PLC0415 - a word of help should not wait for the engine
+    from papisim.exploration.optimise import check_search, optimise  # noqa: PLC0415
 
     if resume and out is None:
         raise InputError("--resume needs --out, the folder of the study that is to go on")

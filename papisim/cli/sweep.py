@@ -37,9 +37,9 @@ def command(
     Example:
       papisim sweep scripts/dse/fpu_banks.yaml --out results/fpu_banks
     """
-    from papisim.sweep.file import load_sweep  # noqa: PLC0415 - a word of help should not wait for the engine
-    from papisim.sweep.preflight import check_space  # noqa: PLC0415
-    from papisim.sweep.run import points, sweep  # noqa: PLC0415
+    from papisim.exploration.file import load_sweep  # noqa: PLC0415 - a word of help should not wait for the engine
+    from papisim.exploration.preflight import check_space  # noqa: PLC0415
+    from papisim.exploration.run import points, sweep  # noqa: PLC0415
 
     if resume and out is None:
         raise InputError("--resume needs --out, the folder of the sweep that is to go on")

@@ -83,10 +83,10 @@ def present_names(values: Mapping[str, T], renamed: Mapping[str, str], *, stackl
         stacklevel: as in :func:`warnings.warn`; 2 is the caller.
 
     Warns:
-        DeprecationWarning: for each former name; the next release refuses it.
+        DeprecationWarning: for each former name.
     """
     for former in values.keys() & renamed.keys():
-        message = f"'{former}' is now called '{renamed[former]}'; the next release refuses the former name"
+        message = f"'{former}' is now called '{renamed[former]}'; the former name is refused from 0.4.0 on"
         warnings.warn(message, DeprecationWarning, stacklevel=stacklevel + 1)
     return {renamed.get(name, name): value for name, value in values.items()}
 

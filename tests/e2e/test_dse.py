@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from papisim.sweep.evaluate import Evaluator
-from papisim.sweep.file import load_sweep
-from papisim.sweep.run import points
-from papisim.sweep.space import as_cell
+from papisim.exploration.evaluate import Evaluator
+from papisim.exploration.file import load_sweep
+from papisim.exploration.run import points
+from papisim.exploration.space import as_cell
 
 TOP = Path(__file__).parents[2]
 FILES = {path.stem: path for path in sorted((TOP / "scripts" / "dse").glob("*.yaml"))}

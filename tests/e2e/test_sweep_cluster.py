@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from papisim.errors import InputError, PapisimError
-from papisim.sweep.cluster import Tls, check_address, cluster, is_in_the_open
-from papisim.sweep.file import load_sweep
-from papisim.sweep.run import sweep
-from papisim.sweep.store import read_frame
-from papisim.sweep.workers import Here
+from papisim.exploration.cluster import Tls, check_address, cluster, is_in_the_open
+from papisim.exploration.file import load_sweep
+from papisim.exploration.run import sweep
+from papisim.exploration.store import read_frame
+from papisim.exploration.workers import Here
 
 pytest.importorskip("distributed", reason="needs the extra [sweep]")
 

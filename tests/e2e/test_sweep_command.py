@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from papisim.cli import papisim
-from papisim.sweep.store import read_frame
+from papisim.exploration.store import read_frame
 
 SMALL = """\
 schema: papisim/sweep/1

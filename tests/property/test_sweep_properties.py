@@ -6,8 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from papisim.sweep.expression import Expression
-from papisim.sweep.space import Axis, Choices, Interval, Sampling, grid, multiplied, sampled, spread, stepped
+from papisim.exploration.expression import Expression
+from papisim.exploration.space import Axis, Choices, Interval, Sampling, grid, multiplied, sampled, spread, stepped
 
 small = st.integers(1, 4)
 sizes = st.lists(small, max_size=5)

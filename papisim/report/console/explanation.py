@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from papisim import units
-from papisim.explain.changes import Yield
-from papisim.explain.explanation import Explanation
-from papisim.explain.sensitivity import WIDE, Elasticity
+from papisim.diagnosis.changes import Yield
+from papisim.diagnosis.explanation import Explanation
+from papisim.diagnosis.sensitivity import WIDE, Elasticity
 from papisim.report.console.console import console
 
 

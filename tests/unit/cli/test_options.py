@@ -14,7 +14,7 @@ from papisim.cli.explain import command as explain
 from papisim.cli.run import command as run
 from papisim.config.experiment import RunOptions
 from papisim.config.options import Option
-from papisim.sweep.grammar import OPTIONS, Sections
+from papisim.exploration.grammar import OPTIONS, Sections
 
 FIELDS = sorted(RunOptions.model_fields)
 

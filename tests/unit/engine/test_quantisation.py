@@ -3,9 +3,9 @@
 import pytest
 
 from papisim.config.experiment import RunOptions, load_experiment
+from papisim.diagnosis.recording import Recording
 from papisim.engine.run import simulate
 from papisim.errors import DoesNotFit, InputError, NotModelled
-from papisim.explain.recording import Recording
 from papisim.ops.lower import kv_bytes_per_token, weight_bytes
 from papisim.ops.trace import read_trace
 from papisim.plan.build import build_formats

@@ -1,0 +1,243 @@
+"""What a run priced: every kernel and message, how often it ran, and what that took."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from papisim.arrays import Floats, Ints
+from papisim.diagnosis.scope import Scope
+from papisim.ops.cost import Cost
+from papisim.ops.kernel import Attention, Kernel
+from papisim.plan.machine import Machine
+from papisim.plan.phase import Message, Phase, Work
+from papisim.record.ledger import StepRow
+
+#: tells kernels and messages that something may concern
+Sees = Callable[["Kernel | Message"], bool]
+
+
+class Row(NamedTuple):
+    """Seconds of a run by what they were spent on.
+
+    Attributes:
+        step: ``prefill`` or ``decode``.
+        resource: device or link.
+        work: class of the kernels, ``message`` or ``all_reduce`` on a link, ``host`` for what no device does.
+        bound: what limited them.
+        time_s: how long they took in all.
+    """
+
+    step: str
+    resource: str
+    work: str
+    bound: str
+    time_s: float
+
+
+class Item(NamedTuple):
+    """Something that was priced: on which resource, what, and how many units of the resource shared it."""
+
+    resource: str
+    what: Kernel | Message
+    units: int
+
+
+@dataclass
+class Recording:
+    """A probe (:class:`papisim.engine.probe.Probe`) that adds up what a run priced.
+
+    Attributes:
+        scope: the steps that it takes.
+        times: how often each thing ran; not whole where a draft source scales a price.
+        time_by: seconds by (step, resource, work, bound).
+    """
+
+    scope: Scope = Scope.RUN
+    times: dict[Item, float] = field(default_factory=lambda: defaultdict(float))
+    time_by: dict[tuple[str, str, str, str], float] = field(default_factory=lambda: defaultdict(float))
+
+    def layers(self, server: str, start_s: float, iteration: int) -> bool:
+        """Want no step layer by layer: sums do."""
+        del server, start_s, iteration
+        return False
+
+    def phase(self, server: str, start_s: float, step: StepRow, phase: Phase) -> None:
+        """Add a phase."""
+        del server, start_s
+        if not self.scope.holds(step):
+            return
+        priced_s = sum(work.time_s * work.times for work in phase.work)
+        if not priced_s:
+            self.time_by[step.kind, phase.resource, "host", "fixed"] += phase.total_s
+            return
+        scale = phase.repeats * phase.time_s / priced_s
+        for work in phase.work:
+            times = work.times * scale
+            self.times[Item(phase.resource, work.item, work.units)] += times
+            self.time_by[step.kind, phase.resource, _class(work), work.bound] += times * work.time_s
+
+    def step(self, server: str, step: StepRow) -> None:
+        """Take a step; its phases have said everything."""
+
+    @property
+    def time_s(self) -> float:
+        """Seconds of all phases."""
+        return sum(self.time_by.values())
+
+    def rows(self) -> list[Row]:
+        """Return the seconds by what they were spent on, most first."""
+        rows = [Row(*key, time_s) for key, time_s in self.time_by.items() if time_s]
+        return sorted(rows, key=lambda row: -row.time_s)
+
+
+def _class(work: Work) -> str:
+    if isinstance(work.item, Message):
+        return "all_reduce" if work.item.ranks > 1 else "message"
+    return work.item.kernel_class.value
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How one resource differs from the machine's: another part, another number of them, other ranks; None is as it is."""
+
+    part: Any = None
+    count: int | None = None
+    ranks: int | None = None
+
+
+AS_IT_IS = Variant()
+
+
+class Repricing:
+    """Prices a recording's work again on hardware that differs in one resource, holding what ran where as it was.
+
+    Args:
+        recording: the work.
+        machine: the hardware that it ran on.
+    """
+
+    def __init__(self, recording: Recording, machine: Machine) -> None:
+        self._machine = machine
+        self._work: dict[str, list[_Caches | _Alone]] = defaultdict(list)
+        caches: dict[tuple[str, Attention, int], list[tuple[Attention, float]]] = defaultdict(list)
+        for item, times in recording.times.items():
+            if isinstance(item.what, Attention) and _is_regular(item.what):
+                like = replace(item.what, kv_tokens=0, longest_kv=0, pairs=0)
+                caches[item.resource, like, item.units].append((item.what, times))
+            else:
+                self._work[item.resource].append(_Alone(item.what, item.units, times))
+        for (resource, _, units), kernels in caches.items():
+            self._work[resource].append(_Caches.of(kernels, units))
+        self._as_it_is_s = {name: self.resource_s(name, AS_IT_IS) for name in self._work}
+
+    @property
+    def resources(self) -> list[str]:
+        """Devices and links that had work."""
+        return list(self._work)
+
+    def unit(self, resource: str) -> Any:
+        """Return a pool or a group of links as the machine has it."""
+        return self._machine.pools.get(resource) or self._machine.links[resource]
+
+    @property
+    def ranks(self) -> int:
+        """Tensor-parallel ranks of the machine."""
+        return self._machine.roles.tensor_parallel.ranks
+
+    def added_s(self, resource: str, variant: Variant, of: Sees | None = None) -> float:
+        """Return by how much the run would be longer.
+
+        Args:
+            resource: device or link.
+            variant: how it differs.
+            of: tells the work that may depend on the difference, to price no other; all of it, if None.
+        """
+        as_it_is_s = self._as_it_is_s[resource] if of is None else self.resource_s(resource, AS_IT_IS, of)
+        return self.resource_s(resource, variant, of) - as_it_is_s
+
+    def resource_s(self, resource: str, variant: Variant, of: Sees | None = None) -> float:
+        """Return the seconds of the work on one resource, of that alone which ``of`` tells."""
+        there = self.unit(resource)
+        part = there.part if variant.part is None else variant.part
+        units: dict[int, Any] = {}
+        total = 0.0
+        for work in self._work[resource]:
+            if of is not None and not of(work.what):
+                continue
+            # work that is kept on some of the devices, as a draft model's, stays on as many
+            count = variant.count if variant.count is not None and work.units == there.count else work.units
+            if count not in units:
+                units[count] = type(there)(resource, part, count)
+            total += work.time_s(units[count], self._ranks_of(work.what, variant))
+        return total
+
+    def _ranks_of(self, what: Kernel | Message, variant: Variant) -> int:
+        """Return over how many ranks a message is summed; a draft model's has fewer than the machine's and keeps them."""
+        if not isinstance(what, Message):
+            return 1
+        return variant.ranks if variant.ranks is not None and what.ranks == self.ranks else what.ranks
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """One kernel or message, so many times."""
+
+    what: Kernel | Message
+    units: int
+    times: float
+
+    def time_s(self, unit: Any, ranks: int) -> float:
+        """Return the seconds it takes in all on a pool or a group of links."""
+        cost: Cost
+        if not isinstance(self.what, Message):
+            cost = unit.price(self.what)
+        elif ranks == 1:
+            cost = unit.transfer(self.what.payload_bytes)
+        else:
+            cost = unit.all_reduce(self.what.payload_bytes, ranks)
+        return self.times * cost.time_s
+
+
+@dataclass(frozen=True)
+class _Caches:
+    """Attention of as many requests with as many query tokens each, over caches of many lengths; priced at once.
+
+    Attributes:
+        what: one of the kernels.
+        units: devices that share it.
+        kv_tokens, longest_kv: lengths of the caches, shape (n,).
+        times: how often each runs, shape (n,).
+    """
+
+    what: Attention
+    units: int
+    kv_tokens: Ints
+    longest_kv: Ints
+    times: Floats
+
+    @classmethod
+    def of(cls, kernels: Sequence[tuple[Attention, float]], units: int) -> _Caches:
+        """Return kernels that differ in their caches alone, each with how often it runs."""
+        return cls(
+            kernels[0][0],
+            units,
+            np.array([kernel.kv_tokens for kernel, _ in kernels], dtype=np.int64),
+            np.array([kernel.longest_kv for kernel, _ in kernels], dtype=np.int64),
+            np.array([times for _, times in kernels]),
+        )
+
+    def time_s(self, unit: Any, ranks: int) -> float:
+        """Return the seconds of all on a pool."""
+        del ranks
+        return float(self.times @ unit.price_caches(self.what, self.kv_tokens, self.longest_kv).time_s)
+
+
+def _is_regular(kernel: Attention) -> bool:
+    """Tell attention in which every request has as many query tokens, and each sees the whole cache."""
+    tlp, rest = divmod(kernel.query_tokens, kernel.n_requests)
+    return not rest and kernel.pairs == tlp * kernel.kv_tokens

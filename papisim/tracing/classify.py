@@ -1,0 +1,393 @@
+"""From recorded calls to classed, fused kernels.
+
+1. **Group** what one launch would be: an FC, attention or KV-append call by itself; else a run of consecutive calls of one
+   module (an RMSNorm's eight aten kernels are one kernel).
+2. **Class** each group, by what it computes and where its operands come from, never by what a model calls its modules:
+   a group with ``rsqrt`` normalises, one that reads what a group with ``cos`` and ``sin`` wrote is rotary.
+3. **Join** an activation with the elementwise kernel that alone reads it (``silu(gate) * up`` is one launch).
+4. **Role** of each FC from dataflow: what reaches attention or the cache is ``qkv``, what attention reaches is the
+   ``projection``, and an activation stands between ``feed_forward_up`` and ``feed_forward_down``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
+from math import prod
+from typing import Final
+
+from papisim.errors import NotModelled
+from papisim.ops.dims import whole
+from papisim.ops.kernel import Attention, FcRole, KernelClass
+from papisim.ops.trace import AtenKernel, AttentionShape, FcShape, Parameter, Tensor, TraceKernel
+from papisim.tracing.aten import MATMUL
+from papisim.tracing.decode import ATTENTION, KV_APPEND
+from papisim.tracing.record import Access, Call, Recording
+
+#: operators that tell what a group is, most telling first
+_EVIDENCE: Final[tuple[tuple[KernelClass, frozenset[str]], ...]] = (
+    (KernelClass.EMBEDDING, frozenset({"embedding"})),
+    (KernelClass.NORMALISATION, frozenset({"native_layer_norm", "_fused_rms_norm", "rsqrt", "var_mean"})),
+    (KernelClass.ROTARY, frozenset({"cos", "sin", "polar", "view_as_complex"})),
+    (KernelClass.OTHER, frozenset({"topk", "nonzero", "sort"})),
+    (KernelClass.ACTIVATION, frozenset({
+        "silu", "silu_", "gelu", "relu", "relu_", "sigmoid", "sigmoid_", "tanh", "mish", "elu", "leaky_relu", "hardswish",
+    })),
+)  # fmt: skip
+_SCOPE_CLASS: Final = {ATTENTION: KernelClass.ATTENTION, KV_APPEND: KernelClass.KV_APPEND}
+#: kernels that a search for the source or the use of an activation does not look beyond
+_OPAQUE: Final = frozenset({KernelClass.FC, KernelClass.ATTENTION, KernelClass.KV_APPEND, KernelClass.RESIDUAL})
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedKernel:
+    """A fused kernel of one capture, all dimensions numbers, and where it ran.
+
+    Attributes:
+        layer: index of the decoder layer; None outside the layers.
+        expert: index of the expert whose rows it works on; None outside an expert loop.
+        expert_rows: number of those rows.
+        kernel: what it is.
+    """
+
+    layer: int | None
+    expert: int | None
+    expert_rows: int | None
+    kernel: TraceKernel
+
+
+@dataclass(eq=False, slots=True)
+class _Group:
+    """Calls that are one launch; ``sources`` wrote what it reads, ``users`` read what it writes."""
+
+    calls: list[Call]
+    module: str
+    layer: int | None
+    kernel_class: KernelClass = KernelClass.OTHER
+    role: FcRole | None = None
+    sources: set[_Group] = field(default_factory=set)
+    users: set[_Group] = field(default_factory=set)
+
+    @property
+    def operators(self) -> frozenset[str]:
+        """The names of its operators, without namespace and overload."""
+        return frozenset(_operator(call) for call in self.calls)
+
+    @property
+    def expert(self) -> int | None:
+        """The expert it works for."""
+        return self.calls[0].expert
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How module paths tell layers: the path of the list of layers, ``model.layers`` for many models."""
+
+    layers: str
+
+    def layer_of(self, path: str) -> int | None:
+        """Return the index of the layer that a module belongs to."""
+        if not path.startswith(self.layers + "."):
+            return None
+        return int(path[len(self.layers) + 1 :].partition(".")[0])
+
+    def relative(self, path: str) -> str:
+        """Return the path within its layer, or within what holds the layers."""
+        if self.layer_of(path) is not None:
+            return path[len(self.layers) + 1 :].partition(".")[2]
+        holder = self.layers.rpartition(".")[0]
+        return path[len(holder) + 1 :] if holder and path.startswith(holder + ".") else path if path != holder else ""
+
+
+def classify(recording: Recording, layout: Layout) -> list[PlacedKernel]:
+    """Turn a recording into fused kernels, in launch order.
+
+    Raises:
+        NotModelled: a kernel whose part in the model cannot be told.
+    """
+    groups = _grouped(recording.calls, layout)
+    _link(groups)
+    for group in groups:
+        group.kernel_class = _class_of(group)
+    groups = _join_activations(groups)
+    for group in groups:
+        if group.kernel_class is KernelClass.FC:
+            group.role = _role_of(group, recording.outputs)
+    return [_placed(group, recording.outputs, layout) for group in groups]
+
+
+# ---- groups
+
+
+def _operator(call: Call) -> str:
+    return call.op if call.scope else call.op.split(".")[1]
+
+
+def is_fc(call: Call) -> bool:
+    """Whether a call multiplies activations with a parameter."""
+    return call.scope is None and _operator(call) in MATMUL and _weight(call) is not None
+
+
+def _grouped(calls: list[Call], layout: Layout) -> list[_Group]:
+    def launch(indexed: tuple[int, Call]) -> tuple[object, ...]:
+        index, call = indexed
+        alone = index if call.scope or is_fc(call) else None
+        return alone, call.module, call.expert
+
+    runs = ([call for _, call in run] for _, run in groupby(enumerate(calls), key=launch))
+    return [_Group(run, run[0].module, layout.layer_of(run[0].module)) for run in runs]
+
+
+def _link(groups: list[_Group]) -> None:
+    """Find who reads what whom wrote; the last writer of a storage is its source."""
+    writer: dict[int, _Group] = {}
+    for group in groups:
+        for call in group.calls:
+            for access in call.reads:
+                source = writer.get(access.storage)
+                if source is not None and source is not group:
+                    group.sources.add(source)
+                    source.users.add(group)
+            writer.update({access.storage: group for access in call.writes})
+
+
+def _class_of(group: _Group) -> KernelClass:
+    """Class a group; its sources are classed already, as they come earlier."""
+    first = group.calls[0]
+    if first.scope:
+        return _SCOPE_CLASS[first.scope]
+    if is_fc(first):
+        return KernelClass.FC
+    for kernel_class, operators in _EVIDENCE:
+        if group.operators & operators:
+            return kernel_class
+    return _class_by_origin(group)
+
+
+def _class_by_origin(group: _Group) -> KernelClass:
+    origins = {source.kernel_class for source in group.sources}
+    if origins == {KernelClass.EMBEDDING}:
+        return KernelClass.EMBEDDING
+    for kernel_class in (KernelClass.ROTARY, KernelClass.ACTIVATION):
+        if kernel_class in origins:
+            return kernel_class
+    return KernelClass.RESIDUAL if _is_residual(group) else KernelClass.OTHER
+
+
+def _is_residual(group: _Group) -> bool:
+    """Whether it only adds two activations of one shape."""
+    return all(
+        _operator(call) in ("add", "add_") and len(call.inputs) > 1 and len(set(call.inputs)) == 1
+        for call in group.calls
+    )  # fmt: skip
+
+
+def _join_activations(groups: list[_Group]) -> list[_Group]:
+    gone: set[_Group] = set()
+    for group in groups:
+        only_user = next(iter(group.users)) if len(group.users) == 1 else None
+        if only_user is not None and _joins(group, only_user):
+            only_user.calls = [*group.calls, *only_user.calls]
+            only_user.sources = (only_user.sources | group.sources) - {group}
+            for source in group.sources:
+                source.users = (source.users - {group}) | {only_user}
+            gone.add(group)
+    return [group for group in groups if group not in gone]
+
+
+def _joins(group: _Group, user: _Group) -> bool:
+    same_place = (group.layer, group.expert) == (user.layer, user.expert)
+    return same_place and group.kernel_class is user.kernel_class is KernelClass.ACTIVATION
+
+
+# ---- roles of FC kernels
+
+
+def _role_of(group: _Group, final_storages: frozenset[int]) -> FcRole:
+    written = {access.storage for call in group.calls for access in call.writes}
+    if written & final_storages:
+        return FcRole.LM_HEAD
+    behind, ahead = _reach(group, lambda g: g.sources), _reach(group, lambda g: g.users)
+    if any("topk" in other.operators for other in ahead):
+        return FcRole.ROUTER
+    classes_behind, classes_ahead = ({g.kernel_class for g in found} for found in (behind, ahead))
+    if classes_ahead & {KernelClass.ATTENTION, KernelClass.KV_APPEND}:
+        return FcRole.QKV
+    if KernelClass.ATTENTION in classes_behind or group.layer is None:
+        return FcRole.PROJECTION
+    if KernelClass.ACTIVATION in classes_behind:
+        return FcRole.FEED_FORWARD_DOWN
+    if KernelClass.ACTIVATION in classes_ahead:
+        return FcRole.FEED_FORWARD_UP
+    raise NotModelled(f"the part of the FC kernel {group.module} in its layer cannot be told from its dataflow")
+
+
+def _reach(group: _Group, step: Callable[[_Group], Iterable[_Group]]) -> set[_Group]:
+    """Return the groups reached in one direction, not going beyond opaque ones."""
+    found: set[_Group] = set()
+    todo = list(step(group))
+    while todo:
+        other = todo.pop()
+        if other not in found:
+            found.add(other)
+            if other.kernel_class not in _OPAQUE:
+                todo += step(other)
+    return found
+
+
+# ---- kernels
+
+
+def _placed(group: _Group, final_storages: frozenset[int], layout: Layout) -> PlacedKernel:
+    first = group.calls[0]
+    kernel = _kernel(
+        name=_name(group, layout),
+        kernel_class=group.kernel_class,
+        role=group.role,
+        fc=_fc_shape(first) if group.kernel_class is KernelClass.FC else None,
+        attention=_attention_shape(first) if group.kernel_class is KernelClass.ATTENTION else None,
+        per_expert=first.expert is not None,
+        weights=tuple(_parameters(group, layout, in_full=True)),
+        tables=tuple(_parameters(group, layout, in_full=False)),
+        reads=tuple(access.tensor for access in _external_reads(group)),
+        writes=tuple(access.tensor for access in _external_writes(group, final_storages)),
+        matmul_flop=whole(sum(call.matmul_flop for call in group.calls)),
+        elementwise_flop=whole(sum(_elementwise_flop(call) for call in group.calls)),
+        aten=tuple(_aten(call) for call in group.calls if not call.scope),
+        replaces=first.replaces,
+    )
+    return PlacedKernel(group.layer, first.expert, first.expert_rows, kernel)
+
+
+@lru_cache(maxsize=100_000)
+def _kernel(**fields: object) -> TraceKernel:
+    """Make a kernel; the layers of a model share theirs."""
+    return TraceKernel(**fields)
+
+
+@lru_cache(maxsize=100_000)
+def _aten_kernel(**fields: object) -> AtenKernel:
+    return AtenKernel(**fields)
+
+
+def _aten(call: Call) -> AtenKernel:
+    read, write = ([access.tensor for access in accesses] for accesses in (call.reads, call.writes))
+    return _aten_kernel(
+        op=call.op,
+        inputs=call.inputs,
+        outputs=call.outputs,
+        flop=whole(call.matmul_flop + call.elementwise_flop),
+        reads_bytes=_bytes_unless(read, call.inputs),
+        writes_bytes=_bytes_unless(write, call.outputs),
+    )
+
+
+def _bytes_unless(touched: list[Tensor], operands: tuple[Tensor, ...]) -> object:
+    if sorted(map(str, touched)) == sorted(map(str, operands)):
+        return None
+    return whole(sum(tensor.n_bytes.constant for tensor in touched))
+
+
+def _elementwise_flop(call: Call) -> int:
+    if call.scope != ATTENTION:
+        return call.elementwise_flop
+    query, key = (_sizes(tensor) for tensor in call.inputs[:2])
+    return Attention.SOFTMAX_FLOP * prod(query[:3]) * key[2]
+
+
+def _sizes(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(dim.constant for dim in tensor.shape)
+
+
+def _name(group: _Group, layout: Layout) -> str:
+    path = layout.relative(group.module)
+    if group.kernel_class is KernelClass.FC:
+        return _parameter_name(_fc_weight(group.calls[0]), group.module, layout).removesuffix(".weight")
+    if path and group.kernel_class in (KernelClass.NORMALISATION, KernelClass.EMBEDDING):
+        return path
+    return ".".join(filter(None, (path, group.kernel_class.value)))
+
+
+def _fc_shape(call: Call) -> FcShape:
+    position = MATMUL[_operator(call)]
+    left, right = (_sizes(call.inputs[index]) for index in position)
+    weight_is_right = call.reads[position[1]].parameter != ()
+    batch, k = prod(left[:-2]), left[-1]
+    if batch != 1:
+        raise NotModelled(f"{call.module} multiplies a batch of {batch} weights in one kernel")
+    m, n = (left[-2], right[-1]) if weight_is_right else (right[-1], left[-2])
+    return FcShape(m=whole(m), k=k, n=n)
+
+
+def _attention_shape(call: Call) -> AttentionShape:
+    query, key, value = (_sizes(tensor) for tensor in call.inputs)
+    if key[3] != value[3] or query[3] != key[3]:
+        raise NotModelled(f"{call.module} has heads of {query[3]} for Q, {key[3]} for K and {value[3]} for V")
+    return AttentionShape(n_heads=query[1], n_kv_heads=key[1], head_dim=key[3])
+
+
+def _weight(call: Call) -> Access | None:
+    """Return the parameter that a matrix product multiplies with, the right operand first."""
+    positions = MATMUL[_operator(call)]
+    return next((call.reads[i] for i in reversed(positions) if call.reads[i].parameter), None)
+
+
+def _fc_weight(call: Call) -> Access:
+    weight = _weight(call)
+    assert weight is not None, "only called on FC kernels"
+    return weight
+
+
+def _parameters(group: _Group, layout: Layout, *, in_full: bool) -> Iterator[Parameter]:
+    seen: set[tuple[int, bool]] = set()
+    for call in group.calls:
+        for access in call.reads:
+            if access.parameter and access.in_full == in_full and (access.storage, in_full) not in seen:
+                seen.add((access.storage, in_full))
+                yield Parameter(_parameter_name(access, group.module, layout), _as_stored(access, call))
+
+
+def _parameter_name(access: Access, module: str, layout: Layout) -> str:
+    """Choose among the names of a shared parameter the one in the module that uses it."""
+    own = [name for name in access.parameter if name.startswith(module + ".")]
+    return layout.relative((own or list(access.parameter))[0])
+
+
+def _as_stored(access: Access, call: Call) -> Tensor:
+    tensor = access.tensor if access.in_full else call.inputs[0]
+    return Tensor(tensor.dtype, tensor.shape[::-1]) if access.transposed else tensor
+
+
+def _external_reads(group: _Group) -> list[Access]:
+    """Return what it reads that it did not write itself, each element once; parameters read in full stand apart."""
+    written: set[int] = set()
+    reads: list[Access] = []
+    for call in group.calls:
+        for access in call.reads:
+            if access.storage not in written and not (access.parameter and access.in_full):
+                reads.append(access)
+        written |= {access.storage for access in call.writes if access.in_full}
+    return _without_covered(reads)
+
+
+def _external_writes(group: _Group, final_storages: frozenset[int]) -> list[Access]:
+    """Return what it writes that another kernel, or the caller, reads."""
+    needed = final_storages | {
+        access.storage for user in group.users for call in user.calls for access in call.reads
+    }  # fmt: skip
+    writes = [access for call in group.calls for access in call.writes if access.storage in needed]
+    return _without_covered(writes)
+
+
+def _without_covered(accesses: list[Access]) -> list[Access]:
+    """Drop what another access touches too: views within it, and rows picked from memory that is touched in full."""
+    in_full: list[Access] = []
+    for access in accesses:
+        if access.in_full and not any(other.covers(access) for other in in_full):
+            in_full = [other for other in in_full if not access.covers(other)] + [access]
+    whole_storages = {access.storage for access in in_full}
+    return [
+        a for a in accesses if any(a is kept for kept in in_full) or not (a.in_full or a.storage in whole_storages)
+    ]

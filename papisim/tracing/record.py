@@ -1,0 +1,340 @@
+"""Record every aten kernel that a model dispatches, with the memory it touches and the module it runs in.
+
+The model runs on meta tensors: shapes and storages are real, contents are not, and nothing is allocated. Tensors are
+told apart by their storage, which a view shares with what it views; every tensor seen is kept alive for as long as the
+recording, so that no identity is ever used twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from papisim.ops.dims import whole
+from papisim.ops.trace import Tensor
+from papisim.tracing import aten
+from papisim.tracing.routing import draw_experts
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Memory that a kernel reads or writes.
+
+    Attributes:
+        tensor: the elements touched.
+        storage: identity of the memory.
+        span: first and one past the last element within the storage.
+        parameter: all names of the parameter that lives there; empty for activations.
+        in_full: the whole operand is touched, not rows picked from it.
+        transposed: the operand is a matrix whose columns, not rows, are contiguous (as a weight is dispatched).
+    """
+
+    tensor: Tensor
+    storage: int
+    span: tuple[int, int]
+    parameter: tuple[str, ...] = ()
+    in_full: bool = True
+    transposed: bool = False
+
+    def covers(self, other: Access) -> bool:
+        """Whether everything the other touches is touched by this one (up to gaps of strided views)."""
+        return (
+            self.storage == other.storage
+            and self.span[0] <= other.span[0]
+            and other.span[1] <= self.span[1]
+            and self.tensor.elements.constant >= other.tensor.elements.constant
+        )
+
+
+@dataclass(slots=True)
+class Call:
+    """One kernel as recorded: a dispatched aten kernel, or a scope that stands for one fused kernel."""
+
+    op: str
+    module: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    reads: tuple[Access, ...]
+    writes: tuple[Access, ...]
+    matmul_flop: int = 0
+    elementwise_flop: int = 0
+    scope: str | None = None
+    replaces: tuple[str, ...] = ()
+    expert: int | None = None
+    expert_rows: int | None = None
+
+
+@dataclass
+class Recording:
+    """What one decode iteration dispatched, in order, and the storages of its final outputs."""
+
+    calls: list[Call] = field(default_factory=list)
+    outputs: frozenset[int] = frozenset()
+
+
+@dataclass
+class _Segment:
+    """The part of an expert loop that works on one expert's rows."""
+
+    first_call: int
+    rows: int
+    module: str
+    expert: int | None = None
+
+
+class Recorder:
+    """Turns dispatched operators into :class:`Call` values.
+
+    Args:
+        model: the module that will run, on the meta device.
+        n_experts: experts of a layer; 0 for a dense model.
+        n_experts_per_token: experts of each token.
+        seed: seed of the router, a sequence of whole numbers.
+    """
+
+    def __init__(self, model: Any, n_experts: int, n_experts_per_token: int, seed: Sequence[int]) -> None:
+        self.recording = Recording()
+        self._n_experts, self._n_per_token, self._seed = n_experts, n_experts_per_token, seed
+        self._n_routed = 0
+        self._modules: list[str] = [""]
+        self._scope: list[tuple[str, int]] | None = None
+        self._segment: _Segment | None = None
+        self._same: dict[int, int] = {}
+        self._alive: list[Any] = []
+        self._parameters: dict[int, tuple[str, ...]] = {}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            key = storage_of(parameter)
+            self._parameters[key] = (*self._parameters.get(key, ()), name)
+
+    # ---- what the model does, in terms of modules and scopes
+
+    @contextmanager
+    def modules_of(self, model: Any) -> Iterator[None]:
+        """Follow the model's modules: inside, each call knows the path of the innermost one running."""
+        handles = []
+        for name, module in model.named_modules():
+            handles.append(module.register_forward_pre_hook(lambda *_, name=name: self._modules.append(name)))
+            handles.append(module.register_forward_hook(lambda *_: self._leave_module()))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _leave_module(self) -> None:
+        left = self._modules.pop()
+        if self._segment is not None and self._segment.module == left:
+            self._segment = None
+
+    @contextmanager
+    def scope(self, name: str, reads: Sequence[Any], writes: list[Any]) -> Iterator[None]:
+        """Record everything dispatched inside as one fused kernel.
+
+        Args:
+            name: what the kernel is.
+            reads: the tensors that it reads.
+            writes: filled by the body with (tensor whose storage is written, tensor whose elements are written).
+        """
+        inner: list[tuple[str, int]] = []
+        self._scope = inner
+        try:
+            yield
+        finally:
+            self._scope = None
+        read_accesses = tuple(self._access(tensor) for tensor in reads)
+        write_accesses = tuple(self._access(target, touched=tuple(new.shape)) for target, new in writes)
+        self._alive += [*reads, *(target for target, _ in writes)]
+        self.recording.calls.append(
+            Call(
+                op=name,
+                module=self._modules[-1],
+                inputs=tuple(access.tensor for access in read_accesses),
+                outputs=tuple(access.tensor for access in write_accesses),
+                reads=read_accesses,
+                writes=write_accesses,
+                matmul_flop=sum(flop for _, flop in inner),
+                scope=name,
+                replaces=tuple(sorted({op for op, _ in inner})),
+            )
+        )
+
+    def forget(self) -> None:
+        """Drop what was recorded so far."""
+        self.recording.calls.clear()
+        self._n_routed = 0
+        self._segment = None
+
+    # ---- what torch dispatches
+
+    def dispatched(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Run one operator and record it where it is a kernel."""
+        inputs = _tensors((args, kwargs))
+        result = func(*_on_one_device(args, inputs), **_on_one_device(kwargs, inputs))
+        result = self._routed(func, inputs, result)
+        outputs = _tensors(result)
+        self._alive += [*inputs, *outputs]
+        if aten.is_kernel(func):
+            self._record(func, args, inputs, outputs)
+        else:
+            self._follow_view(func, args, inputs, outputs)
+        return result
+
+    def _record(self, func: Any, args: Sequence[Any], inputs: list[Any], outputs: list[Any]) -> None:
+        if self._scope is not None:
+            self._scope.append((str(func), aten.matmul_flop(func, args)))
+            return
+        if _is_host_work(inputs, outputs):
+            return
+        if aten.operator_name(func) == "nonzero":
+            self._begin_segment(outputs)
+        self.recording.calls.append(
+            Call(
+                op=str(func),
+                module=self._modules[-1],
+                inputs=tuple(_tensor(tensor) for tensor in inputs),
+                outputs=tuple(_tensor(tensor) for tensor in outputs),
+                reads=self._reads(func, inputs, outputs),
+                writes=self._writes(func, inputs, outputs),
+                matmul_flop=aten.matmul_flop(func, args),
+                elementwise_flop=aten.elementwise_flop(func, inputs, outputs),
+            )
+        )
+        if self._segment is not None and self._segment.expert is not None:
+            self._mark(self.recording.calls[-1:], self._segment)
+
+    def _reads(self, func: Any, inputs: list[Any], outputs: list[Any]) -> tuple[Access, ...]:
+        name = aten.operator_name(func)
+        if name in aten.PICKS:
+            picked = self._access(inputs[0], touched=tuple(outputs[0].shape), in_full=False)
+            return (picked, *(self._access(tensor) for tensor in inputs[1:]))
+        if name == "index_add_":
+            rows = self._access(inputs[0], touched=tuple(inputs[-1].shape), in_full=False)
+            return (rows, *(self._access(tensor) for tensor in inputs[1:]))
+        if name in aten.CREATES:
+            return ()
+        read = inputs[1:] if name in aten.OVERWRITES else inputs
+        return tuple(self._access(tensor) for tensor in read)
+
+    def _writes(self, func: Any, inputs: list[Any], outputs: list[Any]) -> tuple[Access, ...]:
+        name = aten.operator_name(func)
+        if name in ("index_add_", "scatter_", "index_put_"):
+            touched = inputs[1] if name == "scatter_" else inputs[-1]
+            return (self._access(inputs[0], touched=tuple(touched.shape), in_full=False),)
+        return tuple(self._access(tensor) for tensor in outputs)
+
+    def _access(self, tensor: Any, *, touched: tuple[int, ...] | None = None, in_full: bool = True) -> Access:
+        storage = self._storage(tensor)
+        shape = aten.touched_shape(tensor) if touched is None else touched
+        return Access(
+            tensor=_typed(tensor, shape),
+            storage=storage,
+            span=_span(tensor),
+            parameter=self._parameters.get(storage, ()),
+            in_full=in_full,
+            transposed=tensor.dim() == 2 and tensor.stride(0) == 1 != tensor.stride(1),  # noqa: PLR2004 - a matrix
+        )
+
+    def _storage(self, tensor: Any) -> int:
+        key = storage_of(tensor)
+        while key in self._same:
+            key = self._same[key]
+        return key
+
+    def storages(self, *tensors: Any) -> frozenset[int]:
+        """Return the identities of the memory of tensors."""
+        return frozenset(self._storage(tensor) for tensor in tensors)
+
+    # ---- views and experts
+
+    def _follow_view(self, func: Any, args: Sequence[Any], inputs: list[Any], outputs: list[Any]) -> None:
+        for output in outputs:
+            if inputs and storage_of(output) != storage_of(inputs[0]):
+                self._same[storage_of(output)] = self._storage(inputs[0])
+        if aten.operator_name(func) == "select" and self._is_expert_weight(inputs[0], args):
+            self._name_segment(int(args[2]))
+
+    def _is_expert_weight(self, tensor: Any, args: Sequence[Any]) -> bool:
+        stacked = tensor.dim() >= 2 and args[1] == 0 and tensor.shape[0] == self._n_experts  # noqa: PLR2004 - (expert, …)
+        return bool(self._n_experts and stacked and self._storage(tensor) in self._parameters)
+
+    def _begin_segment(self, outputs: list[Any]) -> None:
+        """Note that an expert loop asked for the rows of an expert: the kernels that follow have that many."""
+        rows = int(outputs[0].shape[0])
+        self._segment = _Segment(len(self.recording.calls), rows, self._modules[-1])
+
+    def _name_segment(self, expert: int) -> None:
+        """Note that the loop took an expert's weight: the segment, from its beginning, is that expert's."""
+        if self._segment is None:
+            return
+        self._segment.expert = expert
+        self._mark(self.recording.calls[self._segment.first_call :], self._segment)
+
+    @staticmethod
+    def _mark(calls: list[Call], segment: _Segment) -> None:
+        for call in calls:
+            call.expert, call.expert_rows = segment.expert, segment.rows
+
+    def _routed(self, func: Any, inputs: list[Any], result: Any) -> Any:
+        """Let a seeded draw answer where a router picks experts; values stay symbolic, indices become real."""
+        if not self._n_experts or aten.operator_name(func) != "topk":
+            return result
+        values, indices = result
+        if inputs[0].shape[-1] != self._n_experts or indices.shape[-1] != self._n_per_token:
+            return result
+        n_tokens = indices.numel() // self._n_per_token
+        drawn = draw_experts(n_tokens, self._n_experts, self._n_per_token, (*self._seed, self._n_routed))
+        self._n_routed += 1
+        return values, drawn.reshape(indices.shape)
+
+
+class RecordingMode(TorchDispatchMode):  # type: ignore[misc] # Any where torch is not installed
+    """Hands every dispatched operator to a :class:`Recorder`."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._recorder.dispatched(func, args, kwargs or {})
+
+
+def storage_of(tensor: Any) -> int:
+    """Return the identity of a tensor's memory, shared by its views; unique while a tensor on it is alive."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _tensors(tree: Any) -> list[Any]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def _on_one_device(tree: Any, tensors: list[Any]) -> Any:
+    """Move real index tensors to meta where they meet meta tensors, as torch refuses to mix devices."""
+    if not any(t.is_meta for t in tensors) or all(t.is_meta for t in tensors):
+        return tree
+    return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, torch.Tensor) else leaf, tree)
+
+
+def _is_host_work(inputs: list[Any], outputs: list[Any]) -> bool:
+    """Whether an operator only handles real single numbers, as loop control on the host does."""
+    tensors = [*inputs, *outputs]
+    return all(not tensor.is_meta and tensor.dim() == 0 for tensor in tensors)
+
+
+def _typed(tensor: Any, shape: Sequence[int]) -> Tensor:
+    return Tensor(str(tensor.dtype).removeprefix("torch."), tuple(whole(int(size)) for size in shape))
+
+
+def _tensor(tensor: Any) -> Tensor:
+    return _typed(tensor, tensor.shape)
+
+
+def _span(tensor: Any) -> tuple[int, int]:
+    first = int(tensor.storage_offset())
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return first, first + int(reach) + 1
