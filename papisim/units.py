@@ -53,7 +53,8 @@ UNITS: dict[str, dict[str, float]] = {
     "mm2": {"mm2": 1.0, "mm²": 1.0},
     "ratio": {"%": 0.01},
 }
-_NUMBER = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S.*?)?\s*$")
+_NUMBER = re.compile(r"\s*([-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S.*)?$", re.ASCII)
+_LONGEST = 400  # characters
 
 #: suffix → what to write as an example in a message
 _EXAMPLES = {
@@ -88,7 +89,7 @@ def parse(text: str | float, unit: str) -> float:
         raise InputError(f"found {text!r}, expected a quantity such as {_EXAMPLES[unit]}")
     if not isinstance(text, str):
         return _finite(text, unit)
-    match = _NUMBER.match(text)
+    match = _NUMBER.match(text.rstrip()) if len(text) <= _LONGEST else None
     if match is None:
         raise InputError(f"found '{text}', expected a quantity such as {_EXAMPLES[unit]}")
     number, symbol = float(match[1].replace("_", "")), match[2]

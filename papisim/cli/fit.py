@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ from papisim.cli._options import PositiveInt, format_option, print_json, quiet_o
 from papisim.config.acceptance import load_signals
 from papisim.errors import InputError, did_you_mean
 from papisim.report.console.console import console
+from papisim.results.store import write_file
 
 _MIN_TURNS = 4
+_LONGEST_NAME = 100  # characters
 _MIN_STEPS = 4000
 
 
@@ -126,7 +129,7 @@ def acceptance(
     fits = {group.name: fit(group.turns, seed, group.max_steps) for group in groups}
     for group in groups if paths else ():
         text = as_yaml(group.name, fits[group.name], log.name, signals, group.max_steps)
-        paths[group.name].write_text(text, encoding="utf-8")
+        write_file(paths[group.name], text, force=force)
     _show_fits(fits, output, {"log": log.name, "seed": seed})
 
 
@@ -183,7 +186,9 @@ def _targets(out: Path, groups: list[_Group], *, force: bool) -> dict[str, Path]
             )
         paths = {groups[0].name: out}
     else:
-        paths = {group.name: out / f"{group.name}.yaml" for group in groups}
+        paths = {group.name: out / f"{_file_name(group.name)}.yaml" for group in groups}
+        if len(set(paths.values())) < len(paths):
+            raise InputError("several processes would be written into one file; choose a --source", file=str(out))
     for path in paths.values():
         if path.exists() and not force:
             raise InputError("exists; --force overwrites it", file=str(path))
@@ -192,6 +197,11 @@ def _targets(out: Path, groups: list[_Group], *, force: bool) -> dict[str, Path]
         except OSError as error:
             raise InputError(f"may not be made ({error.strerror})", file=str(path.parent)) from None
     return paths
+
+
+def _file_name(source: str) -> str:
+    """Return a source's name as that of a file in a folder: letters, digits, dots inside, and dashes for all else."""
+    return re.sub(r"[^\w.]+|^\.+", "-", source)[:_LONGEST_NAME].strip("-.") or "process"
 
 
 def _plain(found: Statistics) -> dict[str, Any]:

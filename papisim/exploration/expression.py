@@ -11,19 +11,23 @@ import ast
 import math
 import operator
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from papisim import units
 from papisim.errors import InputError, did_you_mean
 
 #: returns the value of a name; raises UnknownName where there is none
 Lookup = Callable[[str], Any]
+Result = TypeVar("Result")
 
 _MOST_CHARACTERS = 2000
 _LARGEST_EXPONENT = 1024
+_MOST_DIGITS = 300  # of a float
+_DEEPEST = 100
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -48,10 +52,19 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.In: lambda left, right: left in right,
     ast.NotIn: lambda left, right: left not in right,
 }
+
+
+def _rounded(value: float, n_digits: int = 0) -> float:
+    """Round as Python does, which would raise 10 to any power of digits."""
+    if abs(n_digits) > _MOST_DIGITS:
+        raise ValueError(f"{n_digits} digits are beyond ±{_MOST_DIGITS}")
+    return round(value, n_digits) if n_digits else round(value)
+
+
 #: arithmetic functions that every expression may call
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs, "ceil": math.ceil, "exp": math.exp, "floor": math.floor, "log10": math.log10, "log2": math.log2,
-    "max": max, "min": min, "round": round, "sqrt": math.sqrt,
+    "max": max, "min": min, "round": _rounded, "sqrt": math.sqrt,
 }  # fmt: skip
 
 #: unit symbol → the unit it belongs to and its factor to SI; ``%`` is Python's remainder here
@@ -59,7 +72,7 @@ _SYMBOLS = {
     symbol: (unit, factor) for unit, known in units.UNITS.items() for symbol, factor in known.items() if symbol != "%"
 }
 _TOKEN = re.compile(
-    r"""(?P<text>'[^']*'|"[^"]*")|(?<![\w.])(?P<number>(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<symbol>"""
+    r"""(?P<text>'[^']*'|"[^"]*")|(?<![\w.])(?P<number>(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<symbol>"""
     + "|".join(sorted(map(re.escape, _SYMBOLS), key=len, reverse=True))
     + r")(?![\w²µ])"
 )
@@ -116,6 +129,12 @@ class Expression:
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise InputError(f"found '{self.text}', which is no expression") from None
 
+    def _value(self, compute: Callable[[ast.expr], Result]) -> Result:
+        try:
+            return compute(self.tree)
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise InputError(f"'{self.text}' has no value: {error}") from None
+
     def evaluate(self, lookup: Lookup, functions: Mapping[str, Function] | None = None) -> Any:
         """Return the value.
 
@@ -127,10 +146,7 @@ class Expression:
             UnknownName: a name or function has no value.
             InputError: the arithmetic fails, such as a division by zero, or a unit of another dimension.
         """
-        try:
-            return _Walk(lookup, functions or {}).value(self.tree)
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise InputError(f"'{self.text}' has no value: {error}") from None
+        return self._value(_Walk(lookup, functions or {}).value)
 
     def excess(self, lookup: Lookup, functions: Mapping[str, Function] | None = None) -> Excess:
         """Return by how much a condition is missed.
@@ -138,10 +154,7 @@ class Expression:
         Raises:
             UnknownName, InputError: as :meth:`evaluate` does.
         """
-        try:
-            return _Walk(lookup, functions or {}).excess(self.tree)
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise InputError(f"'{self.text}' has no value: {error}") from None
+        return self._value(_Walk(lookup, functions or {}).excess)
 
 
 class Excess(NamedTuple):
@@ -175,9 +188,11 @@ class _Walk:
             case ast.Name() | ast.Attribute() | ast.Subscript():
                 return self._lookup(name_of(node))
             case ast.BinOp(op=ast.Pow()):
-                return _power(_number(self.value(node.left)), _number(self.value(node.right)))
+                return _finite(_power(_number(self.value(node.left)), _number(self.value(node.right))))
             case ast.BinOp():
-                return _BINARY[type(node.op)](_number(self.value(node.left)), _number(self.value(node.right)))
+                return _finite(
+                    _BINARY[type(node.op)](_number(self.value(node.left)), _number(self.value(node.right)))
+                )
             case ast.UnaryOp():
                 return _UNARY[type(node.op)](self.value(node.operand))
             case ast.BoolOp():
@@ -253,8 +268,12 @@ def name_of(node: ast.expr) -> str:
 
 def _check(tree: ast.expr) -> None:
     """Refuse what an expression may not contain."""
+    if _depth(tree) > _DEEPEST:
+        raise InputError(f"is nested deeper than {_DEEPEST} levels")
     for node in ast.walk(tree):
         match node:
+            case ast.Constant(value=int() | float() as number) if not _is_finite(number):
+                raise InputError("holds a number that is not finite")
             case ast.Constant(value=int() | float() | str()) | ast.Name() | ast.IfExp() | ast.Tuple() | ast.List():
                 pass
             case ast.BoolOp() | ast.Compare() if all(type(op) in _COMPARISONS for op in getattr(node, "ops", [])):
@@ -271,6 +290,24 @@ def _check(tree: ast.expr) -> None:
                 pass
             case _:
                 raise InputError(f"found '{ast.unparse(node)}', which an expression may not contain")
+
+
+def _depth(tree: ast.expr) -> int:
+    """Return how many levels a tree has."""
+    depth, level = 0, [cast(ast.AST, tree)]
+    while level:
+        depth, level = depth + 1, [inner for node in level for inner in ast.iter_child_nodes(node)]
+    return depth
+
+
+def _is_finite(number: float) -> bool:
+    return abs(number) <= sys.float_info.max  # also of whole numbers that no float holds
+
+
+def _finite(number: float) -> float:
+    if not _is_finite(number):
+        raise ValueError("a number on the way to it is not finite")
+    return number
 
 
 def _pairs(node: ast.Compare) -> list[tuple[ast.expr, ast.cmpop, ast.expr]]:

@@ -95,6 +95,20 @@ def test_every_chart_has_drawn_its_data(opened, pages, kind):
         assert height > 80, label
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_offers_no_upload(opened, pages, kind):
+    tab = opened(pages[kind])
+    tools = tab.page.evaluate("[...document.querySelectorAll('.modebar-btn')].map(tool => tool.dataset.title)")
+    assert "Zoom" in tools
+    assert not [tool for tool in tools if any(word in tool.lower() for word in ("share", "cloud", "studio", "edit"))]
+    tab.page.evaluate(
+        "() => { const form = document.createElement('form'); form.action = 'http://127.0.0.1:9/';"
+        " document.body.append(form); form.submit(); }"
+    )
+    tab.page.wait_for_timeout(300)
+    assert tab.page.url == pages[kind].as_uri()
+
+
 def test_the_theme_button_changes_the_colours_of_page_and_charts_and_is_remembered(opened, run_page):
     tab = opened(run_page)
     look = "[getComputedStyle(document.body).backgroundColor, document.querySelector('.plot')._fullLayout.font.color]"

@@ -94,3 +94,25 @@ def test_bad_lines_end_with_status_2_and_their_places(tmp_path):
     assert f"{path}:1: accepted[0]: found 3 accepted of 2 drafted tokens" in result.stderr
     assert f"{path}:2: is not JSON" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "source", ["../evil", "../../evil", "/abs/evil", "..", ".", "a\x1b[31m/b", "meta/model", "x" * 300]
+)
+def test_a_log_does_not_decide_where_files_go(tmp_path, source):
+    turn = {"source": source, "draft_len": 4, "accepted": [4, 0, 2, 1] * 8}
+    (tmp_path / "l.jsonl").write_text("\n".join([json.dumps(turn)] * 20), encoding="utf-8")
+    done = fit(tmp_path / "l.jsonl", "--min-steps", "20", "--out", tmp_path / "o" / "d")
+    (written,) = (tmp_path / "o" / "d").iterdir()
+    assert written.suffix == ".yaml"
+    assert {path.name for path in tmp_path.rglob("*")} == {"l.jsonl", "o", "d", written.name}
+    assert CliRunner().invoke(papisim, ["check", str(written)]).exit_code == 0
+    assert "\x1b" not in done.output
+
+
+def test_sources_that_would_share_a_file_are_refused(tmp_path):
+    turns = [{"source": source, "draft_len": 4, "accepted": [4, 0, 2, 1] * 8} for source in ("a/b", "a b")]
+    (tmp_path / "l.jsonl").write_text("\n".join(json.dumps(turn) for turn in turns * 20), encoding="utf-8")
+    refused = fit(tmp_path / "l.jsonl", "--min-steps", "20", "--out", tmp_path / "d", status=2)
+    assert "several processes would be written into one file" in str(refused.exception)
+    assert not (tmp_path / "d").exists()

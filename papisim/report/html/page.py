@@ -11,6 +11,7 @@ import base64
 import gzip
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -196,19 +197,25 @@ class Page:
         return document
 
 
+#: plotly takes tags in texts, links among them; those that our own texts have are these
+_FOREIGN_TAG = re.compile(r"<(?!/?(?:b|br|extra|i|sub|sup)>)")
+
+
 def _packed(script: str) -> str:
     """Compress a script; the page unpacks it. It makes the page less than half as large."""
     return base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode()
 
 
 def _rounded(value: Any) -> Any:
-    """Return a figure with numbers of so many digits that nobody sees the difference, and null for what is no number."""
+    """Return a figure with numbers rounded below what a chart can show, null for what is no number, and no tags but ours."""
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_rounded(inner) for inner in value]
     if hasattr(value, "tolist"):
         return _rounded(value.tolist())
+    if isinstance(value, str):
+        return _FOREIGN_TAG.sub("&lt;", value)
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
     return value

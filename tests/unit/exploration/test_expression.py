@@ -113,3 +113,44 @@ def test_a_strict_bound_that_is_just_met_is_missed_by_something():
 def test_a_function_of_a_device_takes_its_name_as_it_stands():
     functions = {"power_w": Function(lambda device, reuse: f"{device} at {reuse}", of_device=True)}
     assert Expression.read("power_w(fc_pim, tlp + 1)").evaluate(lookup, functions) == "fc_pim at 4"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("round(5, -10**8)", "digits are beyond ±300"),
+        ("round(5, 10**8)", "digits are beyond ±300"),
+        ("9**9**9", "is beyond ±1024"),
+        ("1024**1024", "is not finite"),
+        ("10**300 * 10**300", "is not finite"),
+        ("exp(10**6)", "has no value"),
+        ("ceil(10**308 * 17.0)", "is not finite"),
+    ],
+)
+def test_numbers_beyond_a_float_have_no_value(text, said):
+    with pytest.raises(InputError, match="has no value") as caught:
+        Expression.read(text).evaluate(lookup)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("-" * 1990 + "1", "no expression|nested deeper"),
+        ("(" * 150 + "1" + ")" * 150 + "+1" * 150, "nested deeper than 100"),
+        ("not " * 400 + "1", "nested deeper than 100"),
+        ("1" * 400, "not finite"),
+        ("1e999", "not finite"),
+        ("1" * 1990, "not finite|no expression"),
+    ],
+)
+def test_expressions_out_of_all_proportion_are_refused_when_read(text, said):
+    with pytest.raises(InputError, match=said) as caught:
+        Expression.read(text)
+    assert len(str(caught.value)) < 1000
+
+
+def test_functions_round_as_python_does():
+    assert Expression.read("round(2.567, 1)").evaluate(lookup) == 2.6
+    assert Expression.read("round(1234, -2)").evaluate(lookup) == 1200
+    assert isinstance(Expression.read("round(2.5)").evaluate(lookup), int)

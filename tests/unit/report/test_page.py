@@ -60,6 +60,33 @@ def test_text_from_outside_is_shown_and_never_run():
     assert html.count("&lt;script&gt;alert") >= 4
 
 
+def test_a_page_can_neither_send_forms_nor_ask_a_network():
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', small_page().html())
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert {rules[name] for name in ("default-src", "form-action", "base-uri")} == {"'none'"}
+    assert set(rules) == {"default-src", "form-action", "base-uri", "style-src", "script-src", "img-src"}
+    assert not any("http" in rule for rule in rules.values())
+
+
+def test_a_chart_has_the_tools_that_we_name_and_no_other():
+    script = (files("papisim.report.html") / "templates" / "page.js").read_text(encoding="utf-8")
+    assert "modeBarButtons: TOOLS" in script
+    tools = re.findall(r'"(\w+)"', re.search(r"const TOOLS = (.*);", script)[1])
+    assert tools == ["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "resetScale2d"]
+    assert re.search(r'showSendToCloud: false, showEditInChartStudio: false, plotlyServerURL: ""', script)
+
+
+@pytest.mark.parametrize("name", ['<a href="http://x">n</a>', "<span style='font-size:99px'>n", "a < b", "<script>"])
+def test_tags_in_a_name_are_no_tags_in_a_chart(name):
+    figure = {
+        "data": [{"type": "bar", "x": [name], "y": [1], "hovertemplate": "%{x}<br><extra></extra>"}],
+        "layout": {},
+    }
+    drawn = json.loads(small_chart(figure=figure).json)["data"][0]
+    assert drawn["x"] == [name.replace("<", "&lt;")]
+    assert drawn["hovertemplate"] == "%{x}<br><extra></extra>"
+
+
 def test_every_chart_says_in_words_what_it_shows_and_has_its_numbers_in_a_table():
     html = small_page().html()
     assert 'role="img" tabindex="0" aria-label="A chart. It rises."' in html

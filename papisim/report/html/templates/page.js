@@ -2,6 +2,8 @@
 const root = document.documentElement;
 const themeButton = document.getElementById("theme");
 const figures = [];
+// all that a chart's toolbar has: by default it would also offer to upload the chart
+const TOOLS = [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "autoScale2d", "resetScale2d"]];
 
 function remembered() {
   try { return localStorage.getItem("papisim-theme"); } catch { return null; }  // a file's page may have no storage
@@ -53,7 +55,8 @@ function draw(entry) {
     texttemplate: narrow ? undefined : trace.texttemplate,  // no room for letters in the cells of a map
     visible: !entry.hidden.has(trace.legendgroup || trace.name) }));
   return Plotly.react(entry.plot, painted(data, style), painted(layoutOf(entry.figure, narrow), style),
-    { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+    { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover", modeBarButtons: TOOLS,
+      showSendToCloud: false, showEditInChartStudio: false, plotlyServerURL: "" });
 }
 
 function colourOf(trace) {
@@ -78,7 +81,7 @@ function fillLegend(entry) {
     const swatch = document.createElement("i");
     swatch.style.background = "var(--" + colourOf(trace).slice(1).split("/")[0] + ")";
     swatch.setAttribute("aria-hidden", "true");
-    button.append(swatch, trace.legendgroup || trace.name);
+    button.append(swatch, key.replaceAll("&lt;", "<"));
     button.addEventListener("click", () => {
       if (entry.hidden.has(key)) entry.hidden.delete(key); else entry.hidden.add(key);
       button.setAttribute("aria-pressed", String(!entry.hidden.has(key)));
