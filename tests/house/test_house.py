@@ -47,7 +47,7 @@ def public(nodes):
 
 
 def test_the_house_is_found():
-    assert {"errors.py", "engine/run.py", "devices/pim/stack.py"} <= set(MODULES)
+    assert {"errors.py", "engine/run.py", "devices/pim/pool.py"} <= set(MODULES)
     assert len(DATA) > 20
 
 

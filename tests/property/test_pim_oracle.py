@@ -7,7 +7,7 @@ from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.devices.pim.commands import stream
 from papisim.devices.pim.fast_path import time_program
-from papisim.devices.pim.mapping.phases import Moves, Phase, Run
+from papisim.devices.pim.mapping.phases import ChannelPhase, Moves, Repeat
 from papisim.devices.pim.scheduler import Channel
 from papisim.devices.pim.timing import Sweep, Timing
 from papisim.ops.kernel import Attention, FcRole, Linear
@@ -32,8 +32,8 @@ bursts = st.integers(0, 20)
 moves = st.builds(Moves, bursts, bursts, st.integers(0, 300), bursts, st.integers(0, 40)).map(
     lambda some: some if any(some[:4]) else Moves()
 )
-phases = st.builds(Phase, sweeps, moves)
-programs = st.lists(st.one_of(phases, st.builds(Run, st.lists(phases, max_size=2), st.integers(0, 4))), max_size=4)
+phases = st.builds(ChannelPhase, sweeps, moves)
+programs = st.lists(st.one_of(phases, st.builds(Repeat, st.lists(phases, max_size=2), st.integers(0, 4))), max_size=4)
 
 
 @settings(max_examples=100, deadline=None)

@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from papisim.arrays import Ints
+from papisim.bounded import BoundedDict
 from papisim.devices.base import AttentionRun, DevicePool
 from papisim.devices.either import Either, as_column
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
@@ -28,6 +29,8 @@ _SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY})
 
 #: token-rows of a weight that are priced at once, up to as many as an iteration has; prompts are longer and seldom alike
 _ROWS, _MOST_ROWS = 32, 4096
+#: tilings, and blocks of token-rows of a weight, that are kept
+_WEIGHTS_KEPT, _BLOCKS_KEPT = 1_000, 10_000
 
 #: inputs and outputs of a weight, and the bytes of an element
 _Weight = tuple[int, int, Widths]
@@ -56,8 +59,8 @@ class Pool(DevicePool):
 
     def __init__(self, name: str, part: Part, count: int) -> None:
         super().__init__(name, part, count)
-        self._tilings: dict[_Weight, Tiling] = {}
-        self._linear_s: dict[tuple[_Weight, int], list[float]] = {}
+        self._tilings: BoundedDict[_Weight, Tiling] = BoundedDict(_WEIGHTS_KEPT)
+        self._linear_s: BoundedDict[tuple[_Weight, int], list[float]] = BoundedDict(_BLOCKS_KEPT)
 
     @property
     def peak_flop_per_s(self) -> float:

@@ -3,7 +3,8 @@
 FC-PIM, Attn-PIM, AttAcc and HBM-PIM are YAML files of this one kind.
 """
 
-from papisim.devices.pim.stack import Part, Pool
+from papisim.devices.pim.part import Part
+from papisim.devices.pim.pool import Pool
 from papisim.kinds import Example
 
 EXAMPLE = Example("attn_pim")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple, TextIO
 
-from papisim.devices.pim.mapping.phases import Moves, Phase, Program, Run
+from papisim.devices.pim.mapping.phases import ChannelPhase, Moves, Program, Repeat
 from papisim.devices.pim.timing import Sweep, Timing
 
 
@@ -52,10 +52,10 @@ class Issued(NamedTuple):
     command: Command
 
 
-def phases_of(program: Program) -> Iterator[Phase]:
+def phases_of(program: Program) -> Iterator[ChannelPhase]:
     """Yield a program's phases one by one, runs unrolled."""
     for item in program:
-        if isinstance(item, Run):
+        if isinstance(item, Repeat):
             for _ in range(item.times):
                 yield from phases_of(item.items)
         else:

@@ -18,13 +18,13 @@ from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.mapping.phases import (
     NO_MOVES,
     NO_SWEEP,
+    ChannelPhase,
     Columns,
     Geometry,
     Moves,
-    Phase,
     Placed,
     Program,
-    Run,
+    Repeat,
     in_turns,
 )
 from papisim.devices.pim.timing import Sweep, Whole
@@ -80,7 +80,7 @@ def _cache_columns(geometry: Geometry, head_dim: int, tokens: Whole, columns: Co
     return -(-head_dim // across) * -(-tokens // together)
 
 
-class Layout(NamedTuple):
+class AttentionPlacement(NamedTuple):
     """How the attention of a batch lies on a pool; what its programs depend on, tokens aside.
 
     Attributes:
@@ -105,14 +105,14 @@ class Layout(NamedTuple):
         return geometry.activity(program, channels, geometry.uses(self.rows, self.columns.stored))
 
 
-def lay_out(geometry: Geometry, kernel: Attention) -> tuple[Layout, int, float]:
+def lay_out(geometry: Geometry, kernel: Attention) -> tuple[AttentionPlacement, int, float]:
     """Return how a batch lies on a pool, in how many rounds, and how many channels have work in each on average."""
     columns = geometry.columns(kernel.element_bytes, kernel.kv, kernel.head_dim)
     rows, n_visits = rows_of_a_visit(geometry, kernel, columns.elements)
     n_pairs = kernel.n_requests * kernel.n_kv_heads
     rounds = -(-n_pairs // max(1, geometry.count * geometry.channels // geometry.channels_per_head))
-    layout = Layout(kernel.head_dim, columns, rows, rounds * n_visits)
-    return layout, rounds, n_pairs / rounds * geometry.channels_per_head
+    placement = AttentionPlacement(kernel.head_dim, columns, rows, rounds * n_visits)
+    return placement, rounds, n_pairs / rounds * geometry.channels_per_head
 
 
 def held_tokens(kv_tokens: Whole, longest_kv: Whole, n_requests: int, rounds: int) -> tuple[Whole, Whole]:
@@ -132,11 +132,11 @@ def softmax_flop(kernel: Attention, pairs: Whole) -> Whole:
 
 def place_attention(geometry: Geometry, kernel: Attention) -> Placed:
     """Place the attention of a batch on the pool."""
-    layout, rounds, channels = lay_out(geometry, kernel)
+    placement, rounds, channels = lay_out(geometry, kernel)
     mean, busiest = held_tokens(kernel.kv_tokens, kernel.longest_kv, kernel.n_requests, rounds)
-    program = layout.program(geometry, busiest)
-    typical = program if busiest == mean else layout.program(geometry, mean)
-    activity = layout.activity(geometry, typical, channels)
+    program = placement.program(geometry, busiest)
+    typical = program if busiest == mean else placement.program(geometry, mean)
+    activity = placement.activity(geometry, typical, channels)
     return Placed(program, activity._replace(logic_flop=softmax_flop(kernel, kernel.pairs)))
 
 
@@ -158,17 +158,17 @@ def pipeline(one: Visit, times: int) -> Program:
     """
     query, context = Moves(operands_in=one.query), Moves(results_out=one.context)
     softmax = Moves(softmax=one.softmax, scores_in=one.scores)
-    opening, closing = Phase(NO_SWEEP, query), Phase(NO_SWEEP, context)
+    opening, closing = ChannelPhase(NO_SWEEP, query), ChannelPhase(NO_SWEEP, context)
     if times == 1:
-        score, last = Phase(one.sweep, Moves(results_out=one.scores)), Phase(one.sweep, NO_MOVES)
-        return [opening, score, Phase(NO_SWEEP, softmax), last, closing]
-    program: list[Phase | Run] = [
+        score, last = ChannelPhase(one.sweep, Moves(results_out=one.scores)), ChannelPhase(one.sweep, NO_MOVES)
+        return [opening, score, ChannelPhase(NO_SWEEP, softmax), last, closing]
+    program: list[ChannelPhase | Repeat] = [
         opening,
-        Phase(one.sweep, Moves(results_out=one.scores, operands_in=one.query)),
-        Phase(one.sweep, softmax._replace(results_out=one.scores)),
+        ChannelPhase(one.sweep, Moves(results_out=one.scores, operands_in=one.query)),
+        ChannelPhase(one.sweep, softmax._replace(results_out=one.scores)),
     ]
     if times > 2:  # noqa: PLR2004
-        before = Phase(one.sweep, softmax._replace(operands_in=one.query))
-        after = Phase(one.sweep, Moves(results_out=one.scores + one.context))
-        program.append(Run((before, after), times - 2))
-    return [*program, Phase(one.sweep, softmax), Phase(one.sweep, context), closing]
+        before = ChannelPhase(one.sweep, softmax._replace(operands_in=one.query))
+        after = ChannelPhase(one.sweep, Moves(results_out=one.scores + one.context))
+        program.append(Repeat((before, after), times - 2))
+    return [*program, ChannelPhase(one.sweep, softmax), ChannelPhase(one.sweep, context), closing]

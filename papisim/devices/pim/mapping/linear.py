@@ -18,13 +18,13 @@ from typing import NamedTuple
 from papisim.devices.pim.mapping.phases import (
     NO_MOVES,
     NO_SWEEP,
+    ChannelPhase,
     Columns,
     Geometry,
     Moves,
-    Phase,
     Placed,
     Program,
-    Run,
+    Repeat,
 )
 from papisim.devices.pim.timing import Sweep
 from papisim.ops.kernel import Linear
@@ -121,31 +121,35 @@ class _Passes:
         """Return the sweep over columns of weights for token-rows."""
         return self._geometry.sweep(columns, rows, self._columns)
 
-    def _pass(self, rows: int, leaving: int, arriving: int) -> tuple[Phase, Phase]:
+    def _pass(self, rows: int, leaving: int, arriving: int) -> tuple[ChannelPhase, ChannelPhase]:
         """Return one pass; the last input column, which starts a row of its own, hides the first of the next pass."""
         cut = self._cut
         later = self._sweep((cut.deep - 1) * cut.outputs, rows)
         final = self._sweep(cut.outputs, rows)
-        return Phase(later, Moves(leaving, (cut.deep - 1) * self._column_in(rows))), Phase(final, Moves(0, arriving))
+        return ChannelPhase(later, Moves(leaving, (cut.deep - 1) * self._column_in(rows))), ChannelPhase(
+            final, Moves(0, arriving)
+        )
 
     def overlapped(self, full: int, held: int, rest: int) -> Program:
         """Return all passes, with the inputs of the next and the results of the last moving beside the banks' sweep."""
-        program: list[Phase | Run] = [Phase(NO_SWEEP, Moves(operands_in=self._column_in(held if full else rest)))]
+        program: list[ChannelPhase | Repeat] = [
+            ChannelPhase(NO_SWEEP, Moves(operands_in=self._column_in(held if full else rest)))
+        ]
         leaving, remainder = 0, self._column_in(rest)
         if full:
             program += self._pass(held, 0, self._column_in(held) if full > 1 else remainder)
             leaving = self._results(held)
         if full > 2:  # noqa: PLR2004
-            program.append(Run(self._pass(held, leaving, self._column_in(held)), full - 2))
+            program.append(Repeat(self._pass(held, leaving, self._column_in(held)), full - 2))
         if full > 1:
             program += self._pass(held, leaving, remainder)
         if rest:
             program += self._pass(rest, leaving, 0)
-        return [*program, Phase(NO_SWEEP, Moves(self._results(rest or held)))]
+        return [*program, ChannelPhase(NO_SWEEP, Moves(self._results(rest or held)))]
 
     def in_turns(self, full: int, held: int, rest: int) -> Program:
         """Return all passes where moves and MACs share a bus."""
-        program: list[Phase | Run] = [Run(self._turns(held), full)] if full else []
+        program: list[ChannelPhase | Repeat] = [Repeat(self._turns(held), full)] if full else []
         return [*program, *(self._turns(rest) if rest else ())]
 
     def _turns(self, rows: int) -> Program:
@@ -154,9 +158,9 @@ class _Passes:
         at_once = max(1, min(cut.deep, geometry.operand_columns // (rows * self._columns.inputs)))
         whole, rest = divmod(cut.deep, at_once)
 
-        def step(columns: int) -> tuple[Phase, Phase]:
+        def step(columns: int) -> tuple[ChannelPhase, ChannelPhase]:
             moves = Moves(operands_in=columns * self._column_in(rows), turnaround=geometry.turnaround)
-            return Phase(NO_SWEEP, moves), Phase(self._sweep(columns * cut.outputs, rows), NO_MOVES)
+            return ChannelPhase(NO_SWEEP, moves), ChannelPhase(self._sweep(columns * cut.outputs, rows), NO_MOVES)
 
-        results = Phase(NO_SWEEP, Moves(self._results(rows)))
-        return [Run(step(at_once), whole), *(step(rest) if rest else ()), results]
+        results = ChannelPhase(NO_SWEEP, Moves(self._results(rows)))
+        return [Repeat(step(at_once), whole), *(step(rest) if rest else ()), results]

@@ -33,21 +33,21 @@ class Moves(NamedTuple):
         return (self.results_out + self.operands_in + self.scores_in) * burst + self.softmax + self.turnaround
 
 
-class Phase(NamedTuple):
+class ChannelPhase(NamedTuple):
     """What happens between two barriers of a channel: the banks' sweep beside the moves."""
 
     sweep: Sweep
     moves: Moves
 
 
-class Run(NamedTuple):
+class Repeat(NamedTuple):
     """Phases, or runs of them, that follow one another, ``times`` times over."""
 
-    items: Sequence[Phase | Run]
+    items: Sequence[ChannelPhase | Repeat]
     times: int
 
 
-Program = Sequence[Phase | Run]
+Program = Sequence[ChannelPhase | Repeat]
 
 
 class Placed(NamedTuple):
@@ -97,6 +97,7 @@ class Geometry:
         column_bytes: width of a column access.
         columns_per_row: columns of a row of one bank.
         column_gap: least cycles between column commands, power aside.
+        paced_gap: least cycles between column commands that are used once, power included.
         operand_columns: columns' worth of inputs in a bank's operand buffer.
         split_inputs: whether stacks may split the inputs of an FC kernel.
         overlap: whether moves go on beside MACs.
@@ -122,6 +123,7 @@ class Geometry:
     column_bytes: int
     columns_per_row: int
     column_gap: int
+    paced_gap: int
     operand_columns: int
     split_inputs: bool
     overlap: bool
@@ -200,10 +202,10 @@ def _counts(program: Program) -> tuple[Whole, Whole, Whole, Whole]:
     return columns, rows, shared, own
 
 
-def _phases(program: Program, times: int = 1) -> Iterator[tuple[Phase, int]]:
+def _phases(program: Program, times: int = 1) -> Iterator[tuple[ChannelPhase, int]]:
     """Yield each phase with how often it runs."""
     for item in program:
-        if isinstance(item, Run):
+        if isinstance(item, Repeat):
             yield from _phases(item.items, times * item.times)
         else:
             yield item, times
@@ -211,12 +213,15 @@ def _phases(program: Program, times: int = 1) -> Iterator[tuple[Phase, int]]:
 
 def in_turns(program: Program, turnaround: int) -> Program:
     """Return a program whose moves and sweeps take turns on one bus, moves first."""
-    turns: list[Phase | Run] = []
+    turns: list[ChannelPhase | Repeat] = []
     for item in program:
-        if isinstance(item, Run):
-            turns.append(Run(in_turns(item.items, turnaround), item.times))
+        if isinstance(item, Repeat):
+            turns.append(Repeat(in_turns(item.items, turnaround), item.times))
         elif item.sweep is not NO_SWEEP and item.moves is not NO_MOVES:
-            turns += [Phase(NO_SWEEP, item.moves._replace(turnaround=turnaround)), Phase(item.sweep, NO_MOVES)]
+            turns += [
+                ChannelPhase(NO_SWEEP, item.moves._replace(turnaround=turnaround)),
+                ChannelPhase(item.sweep, NO_MOVES),
+            ]
         else:
             turns.append(item)
     return turns

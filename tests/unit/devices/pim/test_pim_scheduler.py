@@ -7,7 +7,7 @@ import pytest
 from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.devices.pim.commands import Command, Op, export, stream
-from papisim.devices.pim.mapping.phases import Moves, Phase, Run
+from papisim.devices.pim.mapping.phases import ChannelPhase, Moves, Repeat
 from papisim.devices.pim.scheduler import Channel, Rules, constraints
 from papisim.devices.pim.timing import Sweep, Timing
 from papisim.ops.kernel import FcRole, Linear
@@ -26,7 +26,7 @@ def at(program, timing=TIMING):
 
 
 def row(columns, gap=6):
-    return Phase(Sweep(columns, 32, gap), Moves())
+    return ChannelPhase(Sweep(columns, 32, gap), Moves())
 
 
 def test_a_row_is_activated_read_and_closed_as_early_as_its_timing_allows():
@@ -72,7 +72,7 @@ def test_every_row_of_the_table_is_obeyed_from_both_sides(pair):
 
 
 def test_moves_keep_their_distance_and_run_beside_macs():
-    issued = at([Phase(Sweep(32, 32, 6), Moves(results_out=3, operands_in=4, softmax=5, scores_in=2))])
+    issued = at([ChannelPhase(Sweep(32, 32, 6), Moves(results_out=3, operands_in=4, softmax=5, scores_in=2))])
     assert issued[Op.MOVE_RESULTS] == [0, 2, 4]
     assert issued[Op.WRITE_OPERANDS] == [6, 8, 10, 12]
     assert issued[Op.SOFTMAX] == [14]
@@ -80,14 +80,14 @@ def test_moves_keep_their_distance_and_run_beside_macs():
 
 
 def test_a_barrier_holds_until_rows_are_closed_and_data_has_moved():
-    issued = at([Phase(Sweep(1, 32, 4), Moves()), Phase(Sweep(0, 1, 1), Moves(operands_in=2)), row(1)])
+    issued = at([ChannelPhase(Sweep(1, 32, 4), Moves()), ChannelPhase(Sweep(0, 1, 1), Moves(operands_in=2)), row(1)])
     assert issued[Op.WRITE_OPERANDS] == [45 + 19, 45 + 19 + 2]
     assert issued[Op.ACTIVATE][1] == 45 + 19 + 4
 
 
 @pytest.mark.parametrize(("start", "served"), [(5069, 0), (5070, 1), (5071, 1)])
 def test_a_refresh_is_served_at_the_first_activation_from_its_due_cycle_on(start, served):
-    wait = Phase(Sweep(0, 1, 1), Moves(softmax=start))
+    wait = ChannelPhase(Sweep(0, 1, 1), Moves(softmax=start))
     channel = Channel(TIMING)
     cycles = channel.run(stream([wait, row(1)], TIMING))
     assert channel.refreshes == served
@@ -96,12 +96,12 @@ def test_a_refresh_is_served_at_the_first_activation_from_its_due_cycle_on(start
 
 def test_postponed_refreshes_are_all_made_up_for():
     channel = Channel(TIMING)
-    channel.run(stream([Phase(Sweep(0, 1, 1), Moves(softmax=3 * 5070)), row(1)], TIMING))
+    channel.run(stream([ChannelPhase(Sweep(0, 1, 1), Moves(softmax=3 * 5070)), row(1)], TIMING))
     assert channel.refreshes == 3
 
 
 def test_runs_are_unrolled():
-    once, thrice = at([row(5)]), at([Run((row(5),), 3)])
+    once, thrice = at([row(5)]), at([Repeat((row(5),), 3)])
     assert len(thrice[Op.MAC]) == 3 * len(once[Op.MAC])
 
 

@@ -135,8 +135,10 @@ def released_plan(geometry: Geometry, generator: Generator, kernel: Attention) -
     """Lay a batch out as the generator does; all requests are taken to be as long as the longest.
 
     Raises:
-        NotModelled: several query tokens a request, which the generator does not know.
+        NotModelled: packed caches or several query tokens per request, which the generator does not know.
     """
+    if kernel.kv is not None:
+        raise NotModelled("packed caches with mapping attacc_released; mapping physical has them")
     if kernel.query_tokens != kernel.n_requests:
         raise NotModelled(
             "mapping attacc_released has one query token a request; use mapping=physical for TLP > 1 or prefill"
@@ -220,7 +222,7 @@ def _dealt(moves: int, valid: int, parts: int, start: int, op: Op = Op.WRITE_OPE
     return dealt
 
 
-def released_stream(plan: Iterator[Section], geometry: Geometry, gap: int) -> Iterator[Command]:
+def released_stream(plan: Iterator[Section], geometry: Geometry) -> Iterator[Command]:
     """Yield every command of the sections; rows are closed and opened where the next column lies in another."""
     open_row = -1
     for section, (before, first_column, columns, behind) in enumerate(plan):
@@ -232,7 +234,7 @@ def released_stream(plan: Iterator[Section], geometry: Geometry, gap: int) -> It
                     yield Command(Op.PRECHARGE, section, 1, open_row)
                 yield Command(Op.ACTIVATE, section, 1, row)
                 open_row = row
-            yield Command(Op.MAC, section, gap, row)
+            yield Command(Op.MAC, section, geometry.paced_gap, row)
         yield from _moves(behind, section, geometry)
 
 
