@@ -83,7 +83,7 @@ def _fields(spec: type[Spec]) -> Iterator[str]:
 
 
 def _attributes(spec: type[BaseModel]) -> dict[str, str]:
-    """Return what the docstrings of a specification and its bases say of each field."""
+    """Return the description of each field from the docstrings of a specification and its bases."""
     said: dict[str, str] = {}
     for cls in reversed(spec.__mro__):
         text = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2]

@@ -149,7 +149,7 @@ def tested(package: Package) -> list[str]:
 
 
 def baseline_s(package: Package) -> float:
-    """Return how long a package's tests take in seconds.
+    """Return the duration of a package's tests in seconds.
 
     Raises:
         SystemExit: they fail without any mutation.
@@ -191,7 +191,7 @@ def judge(package: Package, sample: int, seed: int) -> Verdict:
 
 
 def verdict(package: Package, session: Path) -> Verdict:
-    """Return what a finished session says."""
+    """Return the verdict of a finished session."""
     survivors, sampled = [], 0
     with use_db(str(session), WorkDB.Mode.open) as database:
         for item, result in database.completed_work_items:
