@@ -18,8 +18,9 @@ from papisim.acceptance.base import AcceptanceProcess
 from papisim.config.experiment import Experiment
 from papisim.devices.base import DevicePool
 from papisim.engine.batch import Batch
+from papisim.engine.build import build_speculator
 from papisim.engine.drafting.base import DraftContext
-from papisim.engine.run import build_speculator
+from papisim.engine.request import Request
 from papisim.engine.speculation import Speculator, tree_of
 from papisim.ops.kernel import Elementwise, FcRole, KernelClass, Linear
 from papisim.ops.trace import read_trace
@@ -29,7 +30,6 @@ from papisim.plan.phase import Category, seconds
 from papisim.policies.speculation.base import NO_DRAFT, Draft
 from papisim.policies.speculation.batch_table import LengthRow
 from papisim.policies.speculation.synergy import optimal_table
-from papisim.record.ledger import RequestRow
 
 #: what a draft of a given length is: a chain, unless told otherwise
 DraftOf = Callable[[int], Draft]
@@ -173,12 +173,12 @@ def steady(
         warm_up: how many run before, while the policy learns.
     """
     batch = Batch()
-    batch.join([RequestRow(request, 0.0, kv_tokens, _ENDLESS) for request in requests])
+    batch.join([Request(request, 0.0, kv_tokens, _ENDLESS) for request in requests])
     time_s, tokens, drafted = 0.0, 0, 0
     flop: dict[str, float] = defaultdict(float)
     for number in range(warm_up + iterations):
         iteration = speculator.prepare(number, batch)
-        emitted, _ = speculator.settle(batch, iteration)
+        emitted, _ = speculator.settle(batch, iteration.drafts)
         batch.emit(emitted)
         if number < warm_up:
             continue

@@ -15,7 +15,7 @@ from papisim.ops.cost import Cost
 from papisim.ops.kernel import Attention, Kernel
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Message, Phase, Work
-from papisim.record.ledger import StepRow
+from papisim.record.steps import StepRow
 
 #: tells kernels and messages that something may concern
 Sees = Callable[["Kernel | Message"], bool]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from papisim.engine.run import Run
-from papisim.record.ledger import StepRow
+from papisim.record.steps import StepRow
 
 
 class Scope(StrEnum):

@@ -1,46 +1,47 @@
-"""Requests from their source to whoever serves them, one at a time, as time goes by."""
+"""Requests from their source to the server that will have them, one at a time, as time passes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable
 
 import simpy
 from simpy.events import URGENT
 
-from papisim.record.ledger import Ledger, Outcome, RequestRow
-from papisim.workloads.base import ClosedLoop, Request, WorkloadSource
+from papisim.engine.process import Process
+from papisim.engine.request import Request
+from papisim.record.ledger import Ledger
+from papisim.record.requests import RequestOutcome
+from papisim.workloads import base as workloads
 
-Process = Generator[simpy.Event, Any, None]
-
-#: called after each request that has ended, with how many have and the seconds simulated
+#: called after each request that has ended, with the number of ended requests and the simulated seconds
 Progress = Callable[[int, float], None]
 
 
 class Arrivals:
-    """Hands each request over when it arrives, and asks a closed-loop source for the next when one has ended.
+    """Delivers each request when it arrives, and asks a closed-loop source for the next when one has ended.
 
     A source is read one request ahead and no further, so it may be endless or as long as a trace of a month.
 
     Args:
         env: the simulation's clock.
-        source: who asks.
-        ledger: where requests are written down.
-        progress: told when requests end.
-
+        source: the workload.
+        ledger: records arrivals and ends.
+        progress: called when requests end.
     """
 
-    def __init__(self, env: simpy.Environment, source: WorkloadSource, ledger: Ledger, progress: Progress) -> None:
+    def __init__(
+        self, env: simpy.Environment, source: workloads.WorkloadSource, ledger: Ledger, progress: Progress
+    ) -> None:
         self._env, self._source, self._ledger, self._progress = env, source, ledger, progress
-        self._follow = source.follow if isinstance(source, ClosedLoop) else None
-        self._pending = 1  # the source itself, and requests that a source has said will follow
+        self._follow = source.follow if isinstance(source, workloads.ClosedLoop) else None
+        self._pending = 1  # the source itself, and requests that a source has announced
         self._ended = 0
-        self._deliver: Callable[[RequestRow], None] = _nobody
-        self._closed: Callable[[], None] = _nothing
+        self._deliver: Callable[[Request], None] = _undeliverable
+        self._closed: Callable[[], None] = _ignore
 
     @property
     def open(self) -> bool:
-        """Whether requests are known to be still to come."""
+        """Whether further requests are known to arrive."""
         return self._pending > 0
 
     @property
@@ -48,44 +49,45 @@ class Arrivals:
         """Whether requests may arrive; in a closed loop one may follow whenever another ends."""
         return self.open or self._follow is not None
 
-    def to(self, deliver: Callable[[RequestRow], None], closed: Callable[[], None]) -> None:
-        """Start.
+    def start(self, deliver: Callable[[Request], None], closed: Callable[[], None]) -> None:
+        """Start reading the source.
 
         Args:
             deliver: called with each request when it arrives.
-            closed: called when none will come any more, as far as is known.
+            closed: called when no further request is known to arrive.
         """
         self._deliver, self._closed = deliver, closed
         self._env.process(self._read())
 
-    def ended(self, row: RequestRow, outcome: Outcome, reason: str = "") -> None:
-        """Write down that a request has ended, and how."""
-        self._ledger.ended(row, outcome, reason, self._env.now)
+    def end(self, request: Request, outcome: RequestOutcome, reason: str = "") -> None:
+        """End a request and record it; in a closed loop, ask for the one that follows."""
+        self._ledger.ended(request.number, request.end(outcome, reason, self._env.now))
         self._ended += 1
         self._progress(self._ended, self._env.now)
         if self._follow is not None:
-            asked = Request(row.request_id, row.arrival_s, row.input_tokens, row.output_tokens)
+            asked = workloads.Request(
+                request.request_id, request.arrival_s, request.input_tokens, request.output_tokens
+            )
             following = self._follow(asked, self._env.now)
             if following is not None:
                 self._pending += 1
                 self._env.process(self._wait_for(following))
 
     def _read(self) -> Process:
-        for request in self._source:
-            if request.arrival_s > self._env.now:
-                yield _first_of_its_time(self._env, request.arrival_s - self._env.now)
-            self._arrive(request)
+        for asked in self._source:
+            if asked.arrival_s > self._env.now:
+                yield _first_of_its_time(self._env, asked.arrival_s - self._env.now)
+            self._arrive(asked)
         self._close_one()
 
-    def _wait_for(self, request: Request) -> Process:
-        yield _first_of_its_time(self._env, max(0.0, request.arrival_s - self._env.now))
-        self._arrive(request)
+    def _wait_for(self, asked: workloads.Request) -> Process:
+        yield _first_of_its_time(self._env, max(0.0, asked.arrival_s - self._env.now))
+        self._arrive(asked)
         self._close_one()
 
-    def _arrive(self, request: Request) -> None:
-        row = RequestRow(request.request_id, request.arrival_s, request.input_tokens, request.output_tokens)
-        self._ledger.arrived(row)
-        self._deliver(row)
+    def _arrive(self, asked: workloads.Request) -> None:
+        number = self._ledger.arrived(asked.arrival_s, asked.input_tokens, asked.output_tokens)
+        self._deliver(Request(asked.request_id, asked.arrival_s, asked.input_tokens, asked.output_tokens, number))
 
     def _close_one(self) -> None:
         self._pending -= 1
@@ -101,9 +103,9 @@ def _first_of_its_time(env: simpy.Environment, delay_s: float) -> simpy.Event:
     return event
 
 
-def _nobody(row: RequestRow) -> None:
-    raise AssertionError(f"request {row.request_id} arrived before anyone was there to serve it")
+def _undeliverable(request: Request) -> None:
+    raise AssertionError(f"request {request.request_id} arrived before a server was there")
 
 
-def _nothing() -> None:
+def _ignore() -> None:
     """Do nothing."""

@@ -1,30 +1,32 @@
-"""The requests that decode together, as arrays: how long their caches are and how much they still have to say."""
+"""The requests that decode together, as arrays: the lengths of their caches and the tokens left to emit."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from papisim.arrays import Floats, Ints
-from papisim.record.ledger import RequestRow
+from papisim.engine.request import Request, RequestState
 
 
 class Batch:
     """Requests decoded together; all lengths in tokens.
 
-    What an iteration changes is kept in arrays; a request's own row is brought up to date when it leaves.
+    Whatever an iteration changes is kept in arrays; a request's own fields are brought up to date when it leaves.
 
     Attributes:
-        rows: the requests, in the order in which they began to decode.
+        requests: the requests, in the order in which they began to decode.
         cached: tokens in each request's cache, shape (RLP,).
-        remaining: tokens that each has still to emit, shape (RLP,).
-        pages: pages of the KV cache that each holds, shape (RLP,).
-        since_s: when each got its last tokens, shape (RLP,).
+        remaining: tokens left to emit of each request, shape (RLP,).
+        pages: pages of the KV cache that each request holds, shape (RLP,).
+        since_s: last emission of each request, shape (RLP,).
         cached_tokens: tokens in the caches of all requests.
-        changes: how often any of this has changed, pages aside.
+        changes: number of changes so far, those of pages aside.
     """
 
     def __init__(self) -> None:
-        self.rows: list[RequestRow] = []
+        self.requests: list[Request] = []
         self.cached: Ints = np.zeros(0, dtype=np.int64)
         self.remaining: Ints = np.zeros(0, dtype=np.int64)
         self.pages: Ints = np.zeros(0, dtype=np.int64)
@@ -35,18 +37,18 @@ class Batch:
         self._longest: int | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.requests)
 
     @property
     def request_ids(self) -> tuple[int, ...]:
-        """Who is in the batch, in its order."""
-        return tuple(row.request_id for row in self.rows)
+        """Ids of the requests, in the batch's order."""
+        return tuple(request.request_id for request in self.requests)
 
     @property
     def least_remaining(self) -> int:
-        """Tokens until the first request has said everything."""
+        """Tokens until the first request is complete."""
         if self._least is None:
-            self._least = int(self.remaining.min()) if self.rows else 0
+            self._least = int(self.remaining.min()) if self.requests else 0
         return self._least
 
     @property
@@ -56,37 +58,50 @@ class Batch:
             self._longest = int(self.cached.max(initial=0))
         return self._longest
 
-    def join(self, rows: list[RequestRow]) -> None:
+    def join(self, requests: Sequence[Request]) -> None:
         """Add requests whose prompts are in their caches."""
-        if not rows:
+        if not requests:
             return
-        self.rows += rows
+        for request in requests:
+            request.enter(RequestState.DECODING)
+        self.requests += requests
         figures = np.array(
-            [(row.cached_tokens, row.output_tokens - row.emitted_tokens, row.pages) for row in rows], dtype=np.int64
+            [(each.cached_tokens, each.output_tokens - each.emitted_tokens, each.pages) for each in requests],
+            dtype=np.int64,
         )
         self.cached = np.concatenate((self.cached, figures[:, 0]))
         self.remaining = np.concatenate((self.remaining, figures[:, 1]))
         self.pages = np.concatenate((self.pages, figures[:, 2]))
-        self.since_s = np.concatenate((self.since_s, [row.last_token_s for row in rows]))
+        self.since_s = np.concatenate((self.since_s, [each.last_token_s for each in requests]))
         self.cached_tokens += int(figures[:, 0].sum())
         self._change()
 
     def deliver(self, now_s: float) -> Floats:
-        """Note that every request gets tokens now; returns how long each has waited for them, shape (RLP,)."""
+        """Note that every request gets tokens now; returns the gap since its last ones, shape (RLP,)."""
         gaps_s = now_s - self.since_s
-        self.since_s = np.full(len(self.rows), now_s)
+        self.since_s = np.full(len(self.requests), now_s)
         return gaps_s
 
-    def emit(self, tokens: Ints | int) -> tuple[int, list[RequestRow]]:
-        """Give each request its new tokens, or as many as it has left to say; those with nothing left leave.
+    def storable(self, tokens: Ints | int) -> int:
+        """Return the tokens in flight that are cached until they are verified: none beyond a request's end.
 
-        What was drafted and not accepted is rolled back: caches grow by the tokens given alone.
+        Args:
+            tokens: token-rows of each request, shape (RLP,) or the same for all.
+        """
+        if isinstance(tokens, int) and tokens <= self.least_remaining:
+            return tokens * len(self.requests)
+        return int(np.minimum(self.remaining, tokens).sum())
+
+    def emit(self, tokens: Ints | int) -> tuple[int, list[Request]]:
+        """Give each request its new tokens, or those it has left; complete requests leave the batch.
+
+        Rejected drafts are rolled back: caches grow by the tokens given alone.
 
         Args:
             tokens: accepted drafts and the token that each verification adds, shape (RLP,) or the same for all.
 
         Returns:
-            Tokens emitted, and the requests that ended.
+            Tokens emitted, and the requests that are complete.
         """
         if isinstance(tokens, int) and tokens <= self.least_remaining:
             return self._emit_to_all(tokens)
@@ -96,42 +111,42 @@ class Batch:
         total = int(emitted.sum())
         self.cached_tokens += total
         self._change()
-        return total, self._take_ended()
+        return total, self._take_complete()
 
-    def _emit_to_all(self, tokens: int) -> tuple[int, list[RequestRow]]:
-        """Give as many tokens to each; everyone has them still to say."""
-        total, least, longest = tokens * len(self.rows), self.least_remaining, self.longest_cached
+    def _emit_to_all(self, tokens: int) -> tuple[int, list[Request]]:
+        """Give each request as many tokens, which it has left."""
+        total, least, longest = tokens * len(self.requests), self.least_remaining, self.longest_cached
         self.remaining = self.remaining - tokens
         self.cached = self.cached + tokens
         self.cached_tokens += total
         self._change()
         self._least, self._longest = least - tokens, longest + tokens
-        return total, [] if self._least else self._take_ended()
+        return total, [] if self._least else self._take_complete()
 
-    def _take_ended(self) -> list[RequestRow]:
-        ended = np.flatnonzero(self.remaining == 0)
-        return self._take(ended.tolist()) if len(ended) else []
+    def _take_complete(self) -> list[Request]:
+        complete = np.flatnonzero(self.remaining == 0)
+        return self._take(complete.tolist()) if len(complete) else []
 
-    def drop_last(self) -> RequestRow:
-        """Take out the request that began last."""
-        return self._take([len(self.rows) - 1])[0]
+    def drop_last(self) -> Request:
+        """Take out the request that joined last."""
+        return self._take([len(self.requests) - 1])[0]
 
-    def drop_all(self) -> list[RequestRow]:
-        """Take out everyone."""
-        return self._take(list(range(len(self.rows))))
+    def drop_all(self) -> list[Request]:
+        """Take out every request."""
+        return self._take(list(range(len(self.requests))))
 
-    def _take(self, places: list[int]) -> list[RequestRow]:
+    def _take(self, places: list[int]) -> list[Request]:
         taken = []
         for place in places:
-            row = self.rows[place]
-            row.emitted_tokens = row.output_tokens - int(self.remaining[place])
-            row.pages = int(self.pages[place])
-            row.last_token_s = float(self.since_s[place])
-            row.computed_tokens = int(self.cached[place])
-            self.cached_tokens -= row.computed_tokens
-            taken.append(row)
+            request = self.requests[place]
+            request.emitted_tokens = request.output_tokens - int(self.remaining[place])
+            request.pages = int(self.pages[place])
+            request.last_token_s = float(self.since_s[place])
+            request.computed_tokens = int(self.cached[place])
+            self.cached_tokens -= request.computed_tokens
+            taken.append(request)
         for place in reversed(places):
-            del self.rows[place]
+            del self.requests[place]
         stays = np.ones(len(self.cached), dtype=bool)
         stays[places] = False
         self.cached, self.remaining = self.cached[stays], self.remaining[stays]

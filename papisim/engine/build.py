@@ -1,23 +1,136 @@
-"""From an experiment's values to the policies and the workload that a simulation runs."""
+"""From an experiment's values to the policies, the workload and the servers of a simulation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import simpy
+
+from papisim.acceptance.base import ACCEPTANCE
 from papisim.config.experiment import Experiment
+from papisim.engine.arrivals import Arrivals
+from papisim.engine.clock import StepClock
+from papisim.engine.disaggregation import HandOver
+from papisim.engine.drafting.base import DRAFTING, DraftContext
+from papisim.engine.iterations import choose_strategy
+from papisim.engine.log import StepLog
+from papisim.engine.overlap import Overlap
+from papisim.engine.probe import Probe
+from papisim.engine.queues import ServerQueues
+from papisim.engine.runner import StepRunner
+from papisim.engine.server import Server
+from papisim.engine.speculation import Speculator
+from papisim.ops.trace import KernelTrace
+from papisim.plan.machine import Machine
+from papisim.plan.memory import plan_memory
+from papisim.plan.planner import Planner
 from papisim.policies.batching.base import BATCHING, BatchingPolicy
 from papisim.policies.routing.base import ROUTING, RoutingPolicy
+from papisim.policies.speculation.base import SPECULATION
+from papisim.record.ledger import Ledger
 from papisim.workloads.base import WORKLOAD, WorkloadSource
 
 
 def build_batching(experiment: Experiment) -> BatchingPolicy:
-    """Make the batching policy that an experiment names."""
+    """Build the batching policy that an experiment names."""
     return BATCHING.build(experiment.batching)
 
 
 def build_routing(experiment: Experiment) -> RoutingPolicy:
-    """Make the routing policy that an experiment names."""
+    """Build the routing policy that an experiment names."""
     return ROUTING.build(experiment.routing)
 
 
 def build_workload(experiment: Experiment) -> WorkloadSource:
-    """Make the workload that an experiment names."""
+    """Build the workload that an experiment names."""
     return WORKLOAD.build(experiment.workload, experiment.seed)
+
+
+def build_speculator(experiment: Experiment, context: DraftContext) -> Speculator:
+    """Build the speculation policy, the acceptance process and the draft source that an experiment names."""
+    return Speculator(
+        policy=SPECULATION.build(experiment.speculation),
+        acceptance=ACCEPTANCE.build(experiment.acceptance, experiment.seed),
+        source=DRAFTING.build(experiment.drafting, context),
+        verification=experiment.verification,
+    )
+
+
+@dataclass(frozen=True)
+class ServerFactory:
+    """Builds the servers of a simulation: equal machines that share the clock, the arrivals and the ledger.
+
+    Attributes:
+        env: the simulation's clock.
+        experiment: the policies.
+        trace: the model.
+        machine: the hardware.
+        planner: turns steps into phases.
+        arrivals: where requests come from.
+        ledger: records steps and requests.
+        probe: watches the run, if given.
+    """
+
+    env: simpy.Environment
+    experiment: Experiment
+    trace: KernelTrace
+    machine: Machine
+    planner: Planner
+    arrivals: Arrivals
+    ledger: Ledger
+    probe: Probe | None
+
+    def build(
+        self,
+        name: str,
+        *,
+        batching: BatchingPolicy | None = None,
+        may_come: Callable[[], bool] | None = None,
+        hand_over: HandOver | None = None,
+    ) -> Server:
+        """Build a server with requests, a KV cache and policies of its own.
+
+        Args:
+            name: name of the server.
+            batching: the batching policy; the experiment's, if None.
+            may_come: tells whether requests may still arrive; as arrivals do, if None.
+            hand_over: takes requests with complete prompts to where they decode; here, if None.
+
+        Raises:
+            DoesNotFit: the weights are larger than the memory that they belong in.
+            NotModelled: the experiment combines what is not modelled together.
+        """
+        experiment, machine = self.experiment, self.machine
+        context = DraftContext(machine, self.trace, self.planner, experiment.seed)
+        speculator = build_speculator(experiment, context)
+        memory = plan_memory(machine, self.trace, speculator.source.demand, experiment.kv.utilisation_ratio)
+        self.ledger.kv_capacity_bytes += memory.kv_capacity_bytes
+        batching = batching or build_batching(experiment)
+        queues = ServerQueues(machine, memory, experiment.kv, batching)
+        runner = StepRunner(
+            StepClock(self.env),
+            StepLog(name, self.ledger, memory.kv_token_bytes, self.probe),
+            queues,
+            self.planner,
+            choose_strategy(
+                self.planner,
+                speculator,
+                Overlap(experiment.overlap, self.planner, machine, self.trace.model),
+                fast_forward=experiment.fast_forward,
+                is_watched=self.probe is not None,
+            ),
+            fold=experiment.fold,
+            may_come=may_come or (lambda: self.arrivals.may_come),
+            hand_over=hand_over and partial(hand_over, memory.kv_token_bytes),
+        )
+        return Server(
+            self.env,
+            name,
+            queues=queues,
+            batching=batching,
+            runner=runner,
+            arrivals=self.arrivals,
+            resources=machine.roles.resources,
+        )

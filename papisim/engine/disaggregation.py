@@ -1,24 +1,25 @@
-"""Machines that compute prompts, machines that decode, and the caches on their way between them.
+"""Machines that compute prompts, machines that decode, and the caches in flight between them.
 
 A request goes to the machine with fewest prompt tokens to compute. When its prompt is complete it has its first token; its cache
 waits for the link of that machine, which sends one at a time, and goes to the decoding machine with fewest requests. Its pages
-are held until it has left. Meanwhile both machines go on with others.
+are held until the cache has been sent. Meanwhile both machines serve other requests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import simpy
 
 from papisim.devices.link import Links
+from papisim.engine.process import Process
+from papisim.engine.request import Request
 from papisim.engine.server import Server
 from papisim.plan.phase import Category, Phase
-from papisim.record.ledger import Ledger, RequestRow
+from papisim.record.ledger import Ledger
 
 #: called with the bytes of a token in the cache, and a request whose prompt is complete
-HandOver = Callable[[int, RequestRow], None]
+HandOver = Callable[[int, Request], None]
 
 
 class Groups:
@@ -26,8 +27,8 @@ class Groups:
 
     Args:
         env: the simulation's clock.
-        ledger: where messages are written down.
-        link: what sends caches.
+        ledger: records messages.
+        link: sends caches.
     """
 
     def __init__(self, env: simpy.Environment, ledger: Ledger, link: Links) -> None:
@@ -42,34 +43,38 @@ class Groups:
         self._decode = list(decode)
         self._senders = {name: simpy.Resource(self._env) for name in self._prefill}
 
-    def deliver(self, row: RequestRow) -> None:
-        """Take a request that has arrived."""
-        servers = [server for server in self._prefill.values() if server.down is None] or list(self._prefill.values())
+    def deliver(self, request: Request) -> None:
+        """Send a request that has arrived to the server with fewest prompt tokens to compute."""
+        servers = _working(list(self._prefill.values()))
         chosen = min(servers, key=lambda server: server.load().waiting_prompt_tokens + server.prompt_tokens)
-        chosen.submit(row)
+        chosen.submit(request)
 
     def notify(self) -> None:
-        """Tell every server that no request will come any more."""
+        """Wake every server: no request will arrive any more."""
         for server in (*self._prefill.values(), *self._decode):
             server.notify()
 
-    def hand_over(self, token_bytes: int, row: RequestRow) -> None:
+    def hand_over(self, token_bytes: int, request: Request) -> None:
         """Send a request whose prompt is complete to a server that decodes.
 
         Args:
-            token_bytes: of a token in its cache.
-            row: the request.
+            token_bytes: bytes of a token in its cache.
+            request: the request.
         """
-        self._env.process(self._send(row, row.cached_tokens * token_bytes))
+        self._env.process(self._send(request, request.cached_tokens * token_bytes))
 
-    def _send(self, row: RequestRow, cache_bytes: int) -> Generator[simpy.Event, Any, None]:
-        sender = self._prefill[row.server]
+    def _send(self, request: Request, cache_bytes: int) -> Process:
+        sender = self._prefill[request.server]
         with self._senders[sender.name].request() as granted:
             yield granted
             cost = self._link.transfer(cache_bytes)
             self._ledger.moved(Phase(self._link.name, Category.COMMUNICATION, cost.time_s, cost.energy))
             yield self._env.timeout(cost.time_s)
-        if sender.let_go(row):
-            row.swapped, row.computed_tokens = True, 0
-            alive = [server for server in self._decode if server.down is None] or self._decode
-            min(alive, key=lambda server: sum((server.load().waiting, server.load().admitted))).submit(row)
+        if sender.release(request):
+            servers = _working(self._decode)
+            min(servers, key=lambda server: sum((server.load().waiting, server.load().admitted))).submit(request)
+
+
+def _working(servers: list[Server]) -> list[Server]:
+    """Return the servers that are not down; all if every one is."""
+    return [server for server in servers if server.down is None] or servers

@@ -1,21 +1,22 @@
-"""Devices and links that stop: for a while, or for good.
+"""Devices and links that fail: for a while, or for good.
 
-A *stalled* device does nothing for a while. The step that uses it at that moment, or the next one that does, takes so much
+A *stalled* device does nothing for a while. The step that uses it at that moment, or the next one that does, takes that much
 longer: steps go through all layers and come back to each device within a fraction of a millisecond.
 
-A *lost* device never comes back, and with it what was in its memory. A server that has a use for it is down: every request
-on it, and every one that is sent to it from then on, ends failed with the reason. The step in flight is not written down.
+A *lost* device never comes back, and the contents of its memory are gone. A server that needs it is down: every request on
+it, and every request sent to it from then on, ends failed with the reason. The step in flight is not recorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import simpy
 
 from papisim.config.system import FaultSpec
+from papisim.engine.process import Process
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,24 @@ class Loss:
 
 
 class Faulty(Protocol):
-    """Somebody who uses devices."""
+    """A user of devices."""
 
-    def suffer(self, fault: Stall | Loss) -> None:
-        """Take what happens to a device that may be in use."""
+    def apply_fault(self, fault: Stall | Loss) -> None:
+        """Suffer the fault of a device that may be in use."""
 
 
-def bring(env: simpy.Environment, faults: Iterable[FaultSpec], servers: Iterable[Faulty]) -> None:
+def inject(env: simpy.Environment, faults: Iterable[FaultSpec], servers: Iterable[Faulty]) -> None:
     """Let faults happen at their times to all servers."""
     servers = list(servers)
     for fault in faults:
         env.process(_happen(env, fault, servers))
 
 
-def _happen(env: simpy.Environment, fault: FaultSpec, servers: list[Faulty]) -> Generator[simpy.Event, Any, None]:
+def _happen(env: simpy.Environment, fault: FaultSpec, servers: list[Faulty]) -> Process:
     yield env.timeout(fault.at_s)
     if fault.stalled_s is not None:
         event: Stall | Loss = Stall(fault.device, env.now + fault.stalled_s)
     else:
         event = Loss(fault.device, f"'{fault.device}' was lost at {fault.at_s:g} s")
     for server in servers:
-        server.suffer(event)
+        server.apply_fault(event)

@@ -1,4 +1,4 @@
-"""Work of one step that runs at the same time: streams that take turns on the devices and links they share.
+"""Parts of one step that run at the same time: streams that take turns on the devices and links they share.
 
 ``prompts``
     decoding and the prompts beside it are two streams, each with FC kernels of its own: while the caches' devices attend,
@@ -10,23 +10,25 @@
     from QKV to projection a layer is cut into pieces by heads that follow one another from device to device: attention of
     one piece runs while the next one's Q, K and V are computed (AttAcc, Park et al., ASPLOS 2024, head-level pipelining).
 
-What the streams take together is not calculated but simulated: every device and link serves one phase at a time, first
-come first served, in a simulation of its own within the step. Streams with several kernels in flight cannot be folded by
-multiplying a layer; where layers are folded, a few and twice as many are simulated, and the difference is extrapolated. Without
-folding all are.
+The makespan of the streams is simulated: every device and link serves one phase at a time, first come first served, in a
+simulation of its own within the step. Streams with several kernels in flight cannot be folded by multiplying a layer; where
+layers are folded, six and twelve layers are simulated and the rest is extrapolated. Without folding all layers are
+simulated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import simpy
 
+from papisim.arrays import Ints
 from papisim.config.experiment import OverlapSpec
 from papisim.engine.batch import Batch
+from papisim.engine.process import Process
 from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KvAppend, Linear
 from papisim.ops.lower import KvLengths, Prompts, StepShape, decode_lengths, decode_shape
@@ -34,15 +36,12 @@ from papisim.ops.trace import ModelFacts
 from papisim.plan.layout import StepLayout, StepPart
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Message, Phase
-from papisim.plan.planner import Planner
+from papisim.plan.planner import Planner, StepWork
 
-#: layers that are simulated where layers are folded, and again twice as many
+#: layers simulated where layers are folded; twice that number is simulated, too
 _LAYERS = 6
 
-Process = Generator[simpy.Event, Any, None]
-
-
-#: phases one after another, or several such chains at the same time
+#: a phase, or several chains of phases at the same time
 Item = Phase | tuple[Sequence[Phase], ...]
 
 
@@ -54,17 +53,15 @@ class Stream(NamedTuple):
     prompts: KvLengths | None
 
 
-class Overlapped(NamedTuple):
+class OverlappedWork(NamedTuple):
     """A step whose streams overlap.
 
     Attributes:
-        layout: phases that it shares with other steps, of all streams.
-        phases: its other phases.
-        time_s: what it takes.
+        work: phases of all streams.
+        time_s: duration of the step.
     """
 
-    layout: StepLayout
-    phases: list[Phase]
+    work: StepWork
     time_s: float
 
 
@@ -72,14 +69,14 @@ class Overlap:
     """Lays out decoding iterations whose parts run at the same time.
 
     Args:
-        spec: what overlaps.
+        spec: the parts that overlap.
         planner: turns each part into phases.
         machine: the hardware.
-        model: whose steps they are.
+        model: the model.
 
     Raises:
         NotModelled: the machine is a pipeline.
-        InputError: heads cannot be dealt out into so many pieces.
+        InputError: the number of pieces does not divide the KV heads.
     """
 
     def __init__(self, spec: OverlapSpec, planner: Planner, machine: Machine, model: ModelFacts) -> None:
@@ -101,15 +98,15 @@ class Overlap:
         """Whether a decoding iteration without prompts overlaps with itself."""
         return self._spec.kind in ("sub_batches", "heads")
 
-    def step(self, batch: Batch, tlp: int, prompts: Prompts | None, *, fold: bool) -> Overlapped:
-        """Lay out an iteration in which every request has as many tokens in flight, and prompts beside it."""
+    def step(self, batch: Batch, tlp: int, prompts: Prompts | None, *, fold: bool) -> OverlappedWork:
+        """Lay out an iteration with ``tlp`` tokens in flight per request, and prompts beside it."""
         streams = self._streams(batch, tlp, prompts)
         parts, phases = list[StepPart](), list[Phase]()
         for stream in streams:
             work = self._planner.work(*stream, fold=fold)
             parts += work.layout.parts
             phases += work.phases
-        return Overlapped(StepLayout(parts), phases, self._time_s(streams, fold=fold))
+        return OverlappedWork(StepWork(StepLayout(parts), phases), self._time_s(streams, fold=fold))
 
     def _streams(self, batch: Batch, tlp: int, prompts: Prompts | None) -> list[Stream]:
         if self._spec.kind == "heads":
@@ -133,7 +130,7 @@ class Overlap:
         return together_s([self._in_pieces(each) for each in unfolded] if self._spec.kind == "heads" else unfolded)
 
     def _in_pieces(self, phases: Sequence[Phase]) -> list[Item]:
-        """Cut what each layer does from QKV to projection into equal pieces that follow one another."""
+        """Cut the phases of each layer from QKV to projection into equal pieces that follow one another."""
         items: list[Item] = []
         chain: list[Phase] = []
         for phase in phases:
@@ -147,7 +144,7 @@ class Overlap:
         return items
 
     def _piece(self, phase: Phase) -> Phase:
-        """Return what a phase takes for one piece of the heads: priced anew, since launches and latencies do not shrink."""
+        """Return a phase for one piece of the heads: priced anew, since launches and latencies do not shrink."""
         pieces, (work,) = self._spec.pieces, phase.work
         match work.item:
             case Linear(role=FcRole.PROJECTION) as kernel:
@@ -171,7 +168,7 @@ class Overlap:
         return self._planner.in_order(shape, stream.decode, stream.prompts, fold=False)
 
 
-def _decoding(cached: Any, tlp: int) -> Stream:
+def _decoding(cached: Ints, tlp: int) -> Stream:
     rlp = len(cached)
     lengths = decode_lengths(rlp, tlp, int(cached.sum()), int(cached.max()))
     return Stream(decode_shape(rlp, rlp * tlp), lengths, None)
@@ -182,7 +179,7 @@ def _roles(phase: Phase) -> set[FcRole]:
 
 
 def together_s(streams: Sequence[Sequence[Item]]) -> float:
-    """Return the seconds until all streams are through, when each device and link serves one phase at a time."""
+    """Return the makespan of the streams in seconds, when each device and link serves one phase at a time."""
     env = simpy.Environment()
     resources: dict[str, simpy.Resource] = {}
 

@@ -1,68 +1,117 @@
-"""The requests of one server: who waits, whose prompt is being computed, who decodes, and who has to give way.
+"""The requests of one server: the waiting queue, the prompts being computed, the batch, and preemption.
 
 A request waits, is admitted and gets pages of the KV cache, has its prompt computed in one or more steps, and decodes. When
-the pages do not last for the next iteration, whoever came last gives way (``kv.on_exhaustion``):
+the pages do not suffice for the next iteration, the most recently admitted request is preempted (``kv.on_exhaustion``):
 
 ``recompute``
-    its pages are freed; it waits in front of all others, and its prompt and what it has said are computed again.
+    its pages are freed; it waits in front of all others, and its prompt and the tokens emitted so far are computed again.
 ``swap``
     its cache is moved out over a link; it waits in front of all others, and its cache is moved back when it is admitted.
 ``refuse``
     it ends, refused.
 
-The request that came first never gives way, so somebody always comes to an end.
+The request admitted first is never preempted, so some request always makes progress.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple, overload
 
 from papisim.arrays import Ints
 from papisim.config.experiment import KvSpec
 from papisim.engine.batch import Batch
 from papisim.engine.pages import KvPages
+from papisim.engine.request import Request, RequestState
 from papisim.errors import DoesNotFit
 from papisim.plan.machine import Machine
 from papisim.plan.memory import MemoryPlan
 from papisim.plan.phase import Category, Phase
 from papisim.policies.batching.base import BatchingPolicy
-from papisim.record.ledger import RequestRow
-
-#: a request, and prompt tokens that are computed of it in a step
-Chunk = tuple[RequestRow, int]
 
 
-class Residents:
-    """Who is on a server.
+class Chunk(NamedTuple):
+    """Prompt tokens of a request that a step computes."""
+
+    request: Request
+    tokens: int
+
+
+class WaitingRequest(NamedTuple):
+    """What a policy may see of a request that waits.
+
+    Attributes:
+        arrival_s: arrival.
+        prompt_left: tokens of its prompt still to be computed; after a preemption those recomputed, too.
+    """
+
+    arrival_s: float
+    prompt_left: int
+
+
+class WaitingView(Sequence[WaitingRequest]):
+    """A waiting queue to read from: neither the queue nor its requests can be changed through it.
+
+    Args:
+        queue: the requests, in the order of admission.
+    """
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: deque[Request]) -> None:
+        self._queue = queue
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @overload
+    def __getitem__(self, index: int) -> WaitingRequest: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[WaitingRequest]: ...
+    def __getitem__(self, index: int | slice) -> WaitingRequest | Sequence[WaitingRequest]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        return _seen(self._queue[index])
+
+    def __iter__(self) -> Iterator[WaitingRequest]:
+        return map(_seen, self._queue)
+
+
+def _seen(request: Request) -> WaitingRequest:
+    return WaitingRequest(request.arrival_s, request.prompt_left)
+
+
+class ServerQueues:
+    """The requests of a server.
 
     Args:
         machine: the hardware.
-        memory: where KV caches live.
-        spec: how they are kept.
-        batching: who admits.
+        memory: the room for KV caches.
+        spec: how caches are kept.
+        batching: the batching policy.
 
     Attributes:
-        waiting: who has arrived and is not admitted, in the order of admission.
-        prefilling: who is admitted and has prompt tokens to be computed.
-        batch: who decodes.
+        waiting: requests that have arrived and are not admitted, in the order of admission.
+        prefilling: admitted requests with prompt tokens to be computed.
+        batch: requests that decode.
         pages: the KV cache.
-        leaving: whose prompts are complete and whose caches are being sent to another server.
+        leaving: requests with complete prompts whose caches are being sent to another server.
         moves: caches to be moved over a link when the next step begins.
-        refused: who ended here, and why, since the server last asked.
+        refused: requests refused since the server last asked, and why.
     """
 
     def __init__(self, machine: Machine, memory: MemoryPlan, spec: KvSpec, batching: BatchingPolicy) -> None:
         self._machine, self._memory, self._spec = machine, memory, spec
         self._must_fit, self._joins_running = batching.must_fit, batching.joins_running
         self.pages = KvPages(spec, memory, reserves_whole=batching.reserves_whole)
-        self.waiting: deque[RequestRow] = deque()
-        self.prefilling: list[RequestRow] = []
+        self.waiting: deque[Request] = deque()
+        self.prefilling: list[Request] = []
         self.batch = Batch()
-        self.leaving: list[RequestRow] = []
+        self.leaving: list[Request] = []
         self.moves: list[Phase] = []
-        self.refused: list[tuple[RequestRow, str]] = []
+        self.refused: list[tuple[Request, str]] = []
 
     @property
     def admitted(self) -> int:
@@ -73,108 +122,117 @@ class Residents:
     def cached_tokens(self) -> int:
         """Tokens in all caches."""
         others = (*self.prefilling, *self.leaving)
-        return self.batch.cached_tokens + sum(row.computed_tokens for row in others)
+        return self.batch.cached_tokens + sum(request.computed_tokens for request in others)
 
     @property
     def may_be_joined(self) -> bool:
-        """Whether somebody who arrives now may join those who decode: not where others wait in front."""
+        """Whether a request that arrives now may join the batch: not if others wait in front of it."""
         return self._joins_running and not self.waiting
 
-    def arrive(self, row: RequestRow) -> None:
+    def enqueue(self, request: Request) -> None:
         """Let a request wait, or refuse it if the whole KV cache cannot hold it."""
-        if self.pages.whole(row) > self.pages.total and not self._must_fit:
+        if self.pages.whole(request) > self.pages.total and not self._must_fit:
             tokens = self.pages.total * self.pages.page_tokens
-            needed = row.input_tokens + row.output_tokens - 1
-            self.refused.append((row, f"needs {needed} tokens of KV cache, {tokens} are there in all"))
+            reason = f"needs {request.longest_tokens} tokens of KV cache, {tokens} are there in all"
+            self.refused.append((request, reason))
         else:
-            self.waiting.append(row)
+            self.waiting.append(request)
 
     def fitting(self, limit: int) -> int:
-        """Return how many of the first waiting requests there are pages for."""
+        """Return the number of the first waiting requests, at most ``limit``, that there are pages for."""
         return self.pages.fitting(islice(self.waiting, limit), alone=not self.admitted)
 
     def admit(self, count: int, now_s: float) -> None:
-        """Take in the first waiting requests; those that were swapped out while they decoded go on at once.
+        """Admit the first waiting requests; those swapped out while they decoded resume at once.
 
         Raises:
             DoesNotFit: there are not enough pages for a batch that must start together.
         """
-        rows = [self.waiting.popleft() for _ in range(count)]
-        if self._must_fit and self.pages.fitting(rows, alone=True) < len(rows):
-            raise self._too_large(rows)
-        for row in rows:
-            self.pages.take(row)
-            if row.admitted_s != row.admitted_s:  # not admitted before
-                row.admitted_s = now_s
-            if row.computed_tokens:
-                self._move(row.computed_tokens)
-        self.prefilling += [row for row in rows if not row.swapped]
-        self._resume([row for row in rows if row.swapped])
+        requests = [self.waiting.popleft() for _ in range(count)]
+        if self._must_fit and self.pages.fitting(requests, alone=True) < len(requests):
+            raise self._too_large(requests)
+        resumed = []
+        for request in requests:
+            self.pages.allocate(request)
+            request.admit(now_s)
+            if request.computed_tokens:
+                self._move(request.computed_tokens)
+            if request.is_swapped:
+                request.is_swapped = False
+                resumed.append(request)
+            else:
+                request.enter(RequestState.PREFILLING)
+                self.prefilling.append(request)
+        self.batch.join(resumed)
 
-    def _resume(self, rows: list[RequestRow]) -> None:
-        for row in rows:
-            row.swapped = False
-        self.batch.join(rows)
+    def hand_over(self, requests: Sequence[Request]) -> None:
+        """Keep the caches of requests with complete prompts until they have been sent to another server."""
+        for request in requests:
+            request.enter(RequestState.LEAVING)
+        self.leaving += requests
 
-    def sent(self, row: RequestRow) -> None:
-        """Free the pages of a request whose cache is on another server now."""
-        self.leaving.remove(row)
-        self.pages.give_back(row)
+    def release(self, request: Request) -> None:
+        """Free the pages of a request whose cache has been sent to another server; the request waits there."""
+        self.leaving.remove(request)
+        self.pages.release(request)
+        request.enter(RequestState.WAITING)
+        request.is_swapped, request.computed_tokens = True, 0
 
     def chunks(self, tokens: Iterable[int]) -> list[Chunk]:
-        """Return whose prompts are computed how far; tokens are those of a plan for all who prefill."""
-        return [(row, count) for row, count in zip(self.prefilling, tokens, strict=False) if count]
+        """Return the prompt tokens to compute; ``tokens`` are those of a plan, for each prefilling request."""
+        return [Chunk(request, count) for request, count in zip(self.prefilling, tokens, strict=False) if count]
 
-    def compute(self, chunks: list[Chunk]) -> list[RequestRow]:
-        """Put what a step has computed of prompts into the caches; return the requests whose prompts are complete."""
+    def compute(self, chunks: Iterable[Chunk]) -> list[Request]:
+        """Put the computed prompt tokens of a step into the caches; returns the requests with complete prompts."""
         complete = []
-        for row, count in chunks:
-            row.computed_tokens += count
-            if not row.prompt_left:
-                complete.append(row)
+        for request, count in chunks:
+            request.computed_tokens += count
+            if not request.prompt_left:
+                complete.append(request)
         if complete:
-            self.prefilling = [row for row in self.prefilling if row.prompt_left]
+            self.prefilling = [request for request in self.prefilling if request.prompt_left]
         return complete
 
-    def make_room(self, rows: Ints | int) -> int:
-        """Take the pages of the next iteration; whoever came last gives way while there are not enough.
+    def reserve_pages(self, rows: Ints | int) -> int:
+        """Allocate the pages of the next iteration; preempt the most recently admitted request while they are too few.
 
         Args:
-            rows: token-rows of each request that decodes.
+            rows: token-rows of each decoding request, shape (RLP,) or the same for all.
 
         Returns:
-            How many gave way.
+            Number of requests preempted.
         """
-        gave_way = 0
+        preempted = 0
         while len(self.batch) and not self.pages.grow(
             self.batch, rows if isinstance(rows, int) else rows[: len(self.batch)]
         ):
             decodes = not self.prefilling
-            self._give_way(self.batch.drop_last() if decodes else self.prefilling.pop(), decodes=decodes)
-            gave_way += 1
-        return gave_way
+            self._preempt(self.batch.drop_last() if decodes else self.prefilling.pop(), decodes=decodes)
+            preempted += 1
+        return preempted
 
-    def drop_all(self) -> list[RequestRow]:
-        """Take out everyone, waiting or admitted, and free the KV cache."""
-        rows = [*self.batch.drop_all(), *self.prefilling, *self.waiting, *self.leaving]
+    def drop_all(self) -> list[Request]:
+        """Take out every request, waiting or admitted, and free the KV cache."""
+        requests = [*self.batch.drop_all(), *self.prefilling, *self.waiting, *self.leaving]
         self.prefilling, self.leaving = [], []
         self.waiting.clear()
-        for row in rows:
-            self.pages.give_back(row)
-        return rows
+        for request in requests:
+            self.pages.release(request)
+        return requests
 
-    def _give_way(self, row: RequestRow, *, decodes: bool) -> None:
-        self.pages.give_back(row)
+    def _preempt(self, request: Request, *, decodes: bool) -> None:
+        self.pages.release(request)
         if self._spec.on_exhaustion == "refuse":
-            self.refused.append((row, "the KV cache was full, and it came last"))
+            self.refused.append((request, "the KV cache was full, and it came last"))
             return
-        row.preemptions += 1
+        request.preemptions += 1
+        request.enter(RequestState.WAITING)
         if self._spec.on_exhaustion == "swap":
-            row.swapped = decodes
-            self._move(row.computed_tokens)
+            request.is_swapped = decodes
+            self._move(request.computed_tokens)
         else:
-            row.computed_tokens = 0
-        self.waiting.appendleft(row)
+            request.computed_tokens = 0
+        self.waiting.appendleft(request)
 
     def _move(self, tokens: int) -> None:
         link = self._spec.swap_link
@@ -182,13 +240,13 @@ class Residents:
             cost = self._machine.links[link].transfer(tokens * self._memory.kv_token_bytes)
             self.moves.append(Phase(link, Category.COMMUNICATION, cost.time_s, cost.energy))
 
-    def _too_large(self, rows: list[RequestRow]) -> DoesNotFit:
+    def _too_large(self, requests: Sequence[Request]) -> DoesNotFit:
         pages, device = self.pages, self._memory.kv_device
         page_bytes = pages.page_tokens * self._memory.kv_token_bytes
-        needed = sum(map(pages.demand, rows))
-        fitting = int(len(rows) * pages.total / needed)
+        needed = sum(map(pages.demand, requests))
+        fitting = int(len(requests) * pages.total / needed)
         return DoesNotFit(
-            f"the KV caches of a batch of {len(rows)} requests do not fit into '{device}'",
+            f"the KV caches of a batch of {len(requests)} requests do not fit into '{device}'",
             needed * page_bytes / 1e9,
             pages.total * page_bytes / 1e9,
             "GB",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from papisim.engine.request import Request
 from papisim.engine.server import Server
 from papisim.policies.routing.base import RoutingPolicy, RoutingView
-from papisim.record.ledger import RequestRow
 
 
 class Replicas:
@@ -14,24 +14,24 @@ class Replicas:
 
     Args:
         servers: the replicas.
-        routing: chooses among them.
+        routing: the routing policy.
     """
 
     def __init__(self, servers: Sequence[Server], routing: RoutingPolicy) -> None:
         self._servers, self._routing = servers, routing
         self._routed = 0
 
-    def deliver(self, row: RequestRow) -> None:
-        """Take a request that has arrived."""
+    def deliver(self, request: Request) -> None:
+        """Send a request that has arrived to the server that the policy names."""
         servers = self._servers
         if len(servers) == 1:
-            servers[0].submit(row)
+            servers[0].submit(request)
             return
-        view = RoutingView(self._routed, row.input_tokens, [server.load() for server in servers])
+        view = RoutingView(self._routed, request.input_tokens, tuple(server.load() for server in servers))
         self._routed += 1
-        servers[self._routing.choose(view)].submit(row)
+        servers[self._routing.choose(view)].submit(request)
 
     def notify(self) -> None:
-        """Tell every server that no request will come any more."""
+        """Wake every server: no request will arrive any more."""
         for server in self._servers:
             server.notify()

@@ -1,4 +1,4 @@
-"""One decoding iteration: draft, verify, accept; what each request gets out of it."""
+"""One decoding iteration with speculation: draft, verify, accept."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _NOTHING_PROPOSED = Proposal((), ())
 
 
 @dataclass(frozen=True)
-class Iteration:
-    """A decoding iteration that is about to run.
+class DraftedIteration:
+    """A decoding iteration with its drafts.
 
     Attributes:
-        drafts: what each request drafts, in batch order.
+        drafts: drafts of each request, in batch order.
         rows: token-rows verified for each request, padding included, shape (RLP,).
-        phases: drafting, verification and what the host does in between.
+        phases: drafting, verification and the host's work in between.
     """
 
     drafts: tuple[Draft, ...]
@@ -46,9 +46,9 @@ class Speculator:
     """Runs the speculation of one server.
 
     Attributes:
-        policy: decides what is drafted.
-        acceptance: decides what is accepted.
-        source: says what drafting and verifying cost.
+        policy: plans drafts.
+        acceptance: judges drafts.
+        source: prices drafting and verification.
         verification: how drafts are verified.
     """
 
@@ -60,10 +60,10 @@ class Speculator:
 
     @cached_property
     def steady_tlp(self) -> int | None:
-        """Tokens in flight of every request in every iteration, where that is so and all that is drafted is accepted.
+        """Tokens in flight of each request, if equal in every iteration and always accepted; None otherwise.
 
-        Iterations then differ in nothing but the caches' lengths. None where drafts, their fate, or what the host has
-        left to do may change from one to the next.
+        Steady iterations differ in nothing but the caches' lengths. They are not steady where drafts, their acceptance, or
+        the host's remaining work may change from one iteration to the next.
         """
         tlp, spec = self.policy.steady_tlp, self.verification
         hidden = spec.overlap_bookkeeping and spec.bookkeeping_s > 0
@@ -73,24 +73,26 @@ class Speculator:
         return tlp
 
     def host(self, rlp: int, tlp: int) -> list[Phase]:
-        """Return what the host does in a steady iteration."""
+        """Return the host's phases of a steady iteration."""
         if not (self.verification.bookkeeping_s or self.verification.sampling_row_s):
             return []
         return self._host((), rlp, float(tlp))
 
-    def prepare(self, number: int, batch: Batch, prompts: Prompts | None = None, *, fold: bool = True) -> Iteration:
-        """Decide what is drafted in an iteration, and lay out its phases.
+    def prepare(
+        self, number: int, batch: Batch, prompts: Prompts | None = None, *, fold: bool = True
+    ) -> DraftedIteration:
+        """Plan the drafts of an iteration, and lay out its phases.
 
         Args:
-            number: of the iteration.
-            batch: who decodes.
+            number: number of the iteration.
+            batch: the requests that decode.
             prompts: prompts computed in the same step, if any.
             fold: whether identical layers are multiplied.
         """
         view = SpeculationView(number, batch.request_ids, lambda drafts: self.price_s(drafts, batch.cached, prompts))
         drafts = self._cut(batch, self.policy.plan(view))
         rows = self._rows(drafts)
-        return Iteration(drafts, rows, self._phases(drafts, batch.cached, rows, prompts, fold=fold))
+        return DraftedIteration(drafts, rows, self._phases(drafts, batch.cached, rows, prompts, fold=fold))
 
     def price_s(self, drafts: Sequence[Draft], cached: Ints, prompts: Prompts | None = None) -> float:
         """Return the seconds of an iteration with given drafts."""
@@ -98,24 +100,26 @@ class Speculator:
         return seconds(phases)
 
     def phases(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
-        """Return the phases of an iteration with given drafts; nothing is accepted and nobody learns.
+        """Return the phases of an iteration with given drafts; no draft is judged and no policy learns.
 
         Args:
-            drafts: what each request drafts.
+            drafts: drafts of each request.
             cached: tokens in each request's cache, shape (RLP,).
         """
         return self._phases(drafts, cached, self._rows(drafts), None)
 
-    def settle(self, batch: Batch, iteration: Iteration) -> tuple[Ints, list[Round]]:
-        """Accept what is right, and let the policy learn from it.
+    def settle(self, batch: Batch, drafts: Sequence[Draft]) -> tuple[Ints, list[Round]]:
+        """Verify the drafts of an iteration, and let the policy learn from them.
+
+        Args:
+            batch: the requests that decode.
+            drafts: drafts of each request, in batch order.
 
         Returns:
-            Tokens that each request gets: its accepted drafts and the one that the verification adds, shape (RLP,); and
-            what became of each draft.
+            Tokens for each request: its accepted drafts and the one that verification adds, shape (RLP,); and the round
+            of each request.
         """
-        rounds = [
-            self._verify(request, draft) for request, draft in zip(batch.request_ids, iteration.drafts, strict=True)
-        ]
+        rounds = [self._verify(request, draft) for request, draft in zip(batch.request_ids, drafts, strict=True)]
         self.policy.observe(rounds)
         return np.array([each.accepted + 1 for each in rounds], dtype=np.int64), rounds
 
@@ -164,7 +168,7 @@ class Speculator:
     def _host(self, work: Sequence[Phase], rlp: int, mean_rows: float) -> list[Phase]:
         """Return sampling, and the bookkeeping of the last iteration as far as this one does not hide it.
 
-        The rank with most requests to sample, ``ceil(RLP / ranks)`` of them, sets the time.
+        The rank with most requests to sample, ``ceil(RLP / ranks)``, sets the time.
         """
         spec = self.verification
         bookkeeping_s = spec.bookkeeping_s
@@ -196,7 +200,7 @@ def _round(request_id: int, draft: Draft, outcome: Outcome) -> Round:
 
 @cache
 def tree_of(widths: tuple[int, ...]) -> Tree:
-    """Return the tree with so many nodes at each depth whose paths are the draft's likeliest.
+    """Return the tree of given widths whose paths are the draft's likeliest.
 
     Nodes of a depth are given to the children of the depth above in the order of the sum of ranks along their paths:
     first choices of first choices before second choices.

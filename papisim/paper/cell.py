@@ -25,7 +25,8 @@ from papisim.plan.machine import Machine, build_machine
 from papisim.plan.phase import Category
 from papisim.plan.planner import Planner
 from papisim.plan.sums import Sums
-from papisim.record.ledger import Ledger, StepKind
+from papisim.record.ledger import Ledger
+from papisim.record.steps import StepKind
 from papisim.streams import stream
 from papisim.workloads import closed_batch
 from papisim.workloads.lengths.listed import Listed

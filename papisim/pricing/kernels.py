@@ -14,7 +14,7 @@ from papisim.ops.lower import decode_shape, prefill_lengths, prefill_shape, ragg
 from papisim.plan.build import build_placement, build_planner
 from papisim.plan.phase import Message, Phase
 from papisim.plan.planner import Planner
-from papisim.record.ledger import StepRow
+from papisim.record.steps import StepRow
 
 #: placement changes whose steps on both sides are shown
 _CHANGES_SHOWN = 3

@@ -1,1 +1,1 @@
-"""What happened: segments of equal steps, requests that ended, and their totals."""
+"""What happened: segments of equal steps, requests that ended, and their totals. The engine writes it, results read it."""

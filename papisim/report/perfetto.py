@@ -25,7 +25,7 @@ from papisim.ops.lower import kv_bytes_per_token
 from papisim.ops.trace import read_trace
 from papisim.plan.phase import Phase, Work
 from papisim.pricing.kernels import describe, moved_bytes
-from papisim.record.ledger import StepRow
+from papisim.record.steps import StepRow
 from papisim.results.store import open_file
 
 _US_PER_S = 1e6

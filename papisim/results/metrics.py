@@ -13,7 +13,9 @@ from papisim.ops.cost import Energy
 from papisim.plan.machine import HOST
 from papisim.plan.phase import Category
 from papisim.record.distribution import Distribution
-from papisim.record.ledger import DECODING, Ledger, Outcome, RequestRow, StepKind
+from papisim.record.ledger import Ledger
+from papisim.record.requests import RequestOutcome, RequestRecord
+from papisim.record.steps import DECODING, StepKind
 from papisim.results.schema import RunSummary
 
 #: percentiles of latencies
@@ -65,7 +67,7 @@ def _progress(ledger: Ledger) -> dict[str, object]:
     """Return counts of requests, tokens and steps, and where the time of steps went."""
     return {
         "n_requests": ledger.arrived_requests,
-        "outcomes": {outcome.value: ledger.outcomes[outcome] for outcome in Outcome},
+        "outcomes": {outcome.value: ledger.outcomes[outcome] for outcome in RequestOutcome},
         "n_output_tokens": _tokens(ledger),
         "n_iterations": sum(ledger.totals[kind].n_steps for kind in DECODING),
         "makespan_s": ledger.makespan_s,
@@ -96,7 +98,7 @@ def _service(ledger: Ledger) -> dict[str, object]:
     mean, expected = _share(ledger.in_system_s, time_s), _share(ledger.sojourn_s, time_s)
     error = _share(mean - expected, expected)
     return {
-        "throughput_requests_per_s": _share(ledger.outcomes[Outcome.SERVED], time_s),
+        "throughput_requests_per_s": _share(ledger.outcomes[RequestOutcome.SERVED], time_s),
         "goodput_requests_per_s": _share(ledger.met_slo, time_s),
         "slo_met_ratio": _share(ledger.met_slo, ledger.arrived_requests),
         "n_preemptions": ledger.n_preemptions,
@@ -111,7 +113,7 @@ def _energy(ledger: Ledger) -> dict[str, object]:
     energy, tokens = ledger.sums().energy + Energy(static_j=static_j), _tokens(ledger)
     return {
         "energy_j": energy.total_j,
-        "energy_per_request_j": _each(energy.total_j, ledger.outcomes[Outcome.SERVED]),
+        "energy_per_request_j": _each(energy.total_j, ledger.outcomes[RequestOutcome.SERVED]),
         "energy_per_token_j": _each(energy.total_j, tokens),
         "energy_per_token_by_part_j": {part: _each(joules, tokens) for part, joules in energy.items()},
     }
@@ -151,7 +153,7 @@ def _each(value: float, n: float) -> float | None:
     return value / n if n else None
 
 
-def tpot_s(row: RequestRow) -> float:
+def tpot_s(row: RequestRecord) -> float:
     """Return a request's time per output token; NaN where it emitted a single one."""
     return (row.finish_s - row.first_token_s) / (row.output_tokens - 1) if row.output_tokens > 1 else float("nan")
 

@@ -4,7 +4,7 @@ import pytest
 
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
-from papisim.record.ledger import DECODING
+from papisim.record.steps import DECODING
 
 pytestmark = pytest.mark.bench
 

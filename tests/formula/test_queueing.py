@@ -84,7 +84,7 @@ def test_littles_law_holds_of_those_who_decode(batching, arrivals):
     """L = λ·T: requests in decoding steps over time, against how fast they come and how long each decodes."""
     run = serve(arrivals, ANSWERS, 1000, batching=batching, batch_size=64)
     ledger = run.ledger
-    in_steps = sum(segment.decoding * segment.time_s for segment in ledger.segments) / ledger.makespan_s
+    in_steps = sum(segment.plan.decoding * segment.time_s for segment in ledger.segments) / ledger.makespan_s
     decoding_s = np.array([row.finish_s - row.first_token_s for row in ledger.requests])
     rate = len(ledger.requests) / ledger.makespan_s
     assert in_steps > 0.5

@@ -11,11 +11,11 @@ from papisim.arrays import Ints
 from papisim.config.experiment import VerificationSpec
 from papisim.config.sections import load_section
 from papisim.engine.batch import Batch
+from papisim.engine.request import Request
 from papisim.engine.speculation import Speculator
 from papisim.ops.lower import Prompts
 from papisim.plan.phase import Phase
 from papisim.policies.speculation.base import SPECULATION, Draft, Round
-from papisim.record.ledger import RequestRow
 
 
 class _NoMachine:
@@ -60,8 +60,8 @@ def play(
 
 def _play_request(speculator: Speculator, request_id: int, rounds: int) -> list[Round]:
     batch = Batch()
-    batch.join([RequestRow(request_id, 0.0, 1, 1)])
-    played = [speculator.settle(batch, speculator.prepare(number, batch))[1][0] for number in range(rounds)]
+    batch.join([Request(request_id, 0.0, 1, 1)])
+    played = [speculator.settle(batch, speculator.prepare(number, batch).drafts)[1][0] for number in range(rounds)]
     speculator.leave(request_id)
     return played
 

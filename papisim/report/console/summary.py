@@ -11,7 +11,8 @@ from rich.table import Table
 from papisim import units
 from papisim.engine.run import Run
 from papisim.plan.machine import HOST
-from papisim.record.ledger import DECODING, Segment
+from papisim.record.segment import Segment
+from papisim.record.steps import DECODING
 from papisim.report.console.console import console
 from papisim.results.metrics import summarise
 
@@ -54,8 +55,11 @@ def figures(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("decode time goes to", _time_shares(summary)),
         ("FC work runs on", _shares(summary["fc_flop_ratio"])),
         ("placement", _placement(run, summary)),
-        ("RLP·TLP over time", _over_time(run, lambda steps: steps.rows)),
-        ("TLP over time", _over_time(run, lambda steps: (steps.rows - steps.prompt_tokens) / steps.decoding)),
+        ("RLP·TLP over time", _over_time(run, lambda steps: steps.plan.rows)),
+        (
+            "TLP over time",
+            _over_time(run, lambda steps: (steps.plan.rows - steps.plan.prompt_tokens) / steps.plan.decoding),
+        ),
         *([("speculation", _speculation(summary))] if summary["speculation_yield"]["acceptance_ratio"] else []),
         ("busy", _shares({name: share for name, share in summary["busy_ratio"].items() if share or name != HOST})),
         ("energy per token", _energy(summary)),

@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from papisim.engine.batch import Batch
+from papisim.engine.request import Request
 from papisim.ops.lower import ragged_lengths
-from papisim.record.ledger import RequestRow
 
 
 def batch_of(*lengths: tuple[int, int]) -> Batch:
     batch = Batch()
-    batch.join([RequestRow(i, 0.0, prompt, answer) for i, (prompt, answer) in enumerate(lengths)])
+    batch.join([Request(i, 0.0, prompt, answer) for i, (prompt, answer) in enumerate(lengths)])
     return batch
 
 
@@ -36,7 +36,7 @@ def test_ragged_rows_attend_to_their_own_caches():
 
 
 def test_who_has_its_first_token_joins_with_one_token_that_is_not_cached():
-    row = RequestRow(0, 0.0, 10, 5, emitted_tokens=1)
+    row = Request(0, 0.0, 10, 5, emitted_tokens=1)
     batch = Batch()
     batch.join([row])
     assert (batch.cached_tokens, batch.remaining.tolist()) == (10, [4])
@@ -54,7 +54,7 @@ def test_a_request_ends_mid_iteration_and_emits_only_what_it_has_left():
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=1, max_size=20), st.integers(1, 8))
 def test_every_request_says_exactly_what_it_has_to_say(lengths: list[tuple[int, int]], tlp: int):
     batch = batch_of(*lengths)
-    rows = list(batch.rows)
+    rows = list(batch.requests)
     total, iterations = 0, 0
     while len(batch):
         total += batch.emit(each(batch, tlp))[0]
@@ -96,10 +96,10 @@ def test_who_leaves_takes_what_it_has_with_it():
 )
 def test_many_iterations_at_once_are_as_many_single_ones(lengths: list[tuple[int, int]], tlp: int, n: int):
     at_once, one_by_one = batch_of(*lengths), batch_of(*lengths)
-    rows = list(at_once.rows)
+    rows = list(at_once.requests)
     total, _ = at_once.emit(n * tlp)
     assert total == sum(one_by_one.emit(tlp)[0] for _ in range(n))
     assert at_once.cached.tolist() == one_by_one.cached.tolist()
     assert at_once.cached_tokens == one_by_one.cached_tokens == int(at_once.cached.sum())
-    gone = [row for row in rows if row not in at_once.rows]
+    gone = [row for row in rows if row not in at_once.requests]
     assert all(row.emitted_tokens == row.output_tokens for row in gone)

@@ -7,7 +7,7 @@ import pytest
 from papisim.engine.run import Run
 from papisim.errors import InputError
 from papisim.ops.lower import kv_bytes_per_token
-from papisim.record.ledger import Outcome
+from papisim.record.requests import RequestOutcome
 from papisim.results.metrics import summarise
 
 Serve = Callable[..., Run]
@@ -75,8 +75,8 @@ def test_fast_forward_is_exact_here_too(serve: Serve):
 def test_a_lost_device_takes_every_machine_with_it_and_everyone_ends(serve: Serve):
     run = split(serve, TRAFFIC, "fault=[{device: gpu, at_s: 0.4, lost: true}]")
     rows = run.ledger.requests
-    assert {row.outcome for row in rows} == {Outcome.SERVED, Outcome.FAILED}
-    assert all(row.reason == "'gpu' was lost at 0.4 s" for row in rows if row.outcome is Outcome.FAILED)
+    assert {row.outcome for row in rows} == {RequestOutcome.SERVED, RequestOutcome.FAILED}
+    assert all(row.reason == "'gpu' was lost at 0.4 s" for row in rows if row.outcome is RequestOutcome.FAILED)
 
 
 def test_what_does_not_fit_together_is_refused(serve: Serve):

@@ -6,7 +6,7 @@ import pytest
 
 from papisim.engine.run import Run
 from papisim.errors import InputError, InputErrors
-from papisim.record.ledger import Outcome
+from papisim.record.requests import RequestOutcome
 from papisim.results.metrics import summarise
 
 Serve = Callable[..., Run]
@@ -23,10 +23,10 @@ def fault(device: str, at_s: float, what: str) -> list[str]:
 def test_a_lost_device_ends_every_request_that_is_there_or_comes_later(serve: Serve, batching: str, at_s: float):
     run = serve(TRAFFIC, batching=batching, overrides=fault("gpu", at_s, "lost: true"))
     for row in run.ledger.requests:
-        if row.outcome is Outcome.SERVED:
+        if row.outcome is RequestOutcome.SERVED:
             assert row.finish_s <= at_s
         else:
-            assert row.outcome is Outcome.FAILED
+            assert row.outcome is RequestOutcome.FAILED
             assert row.reason == f"'gpu' was lost at {at_s:g} s"
             assert row.finish_s == max(at_s, row.arrival_s)
     assert len(run.ledger.requests) == len(TRAFFIC)
@@ -38,7 +38,7 @@ def test_a_lost_device_ends_every_request_that_is_there_or_comes_later(serve: Se
 def test_a_lost_device_without_a_role_is_not_missed(serve: Serve):
     one = ["devices.gpu.count=1", "roles.tensor_parallel.ranks=1"]
     run = serve(TRAFFIC, overrides=[*one, *fault("nvlink", 0.1, "lost: true")])
-    assert {row.outcome for row in run.ledger.requests} == {Outcome.SERVED}
+    assert {row.outcome for row in run.ledger.requests} == {RequestOutcome.SERVED}
 
 
 @pytest.mark.parametrize("fast_forward", [True, False])
@@ -102,8 +102,8 @@ def test_under_every_pressure_at_once_each_request_ends_with_a_reason(serve: Ser
     run = serve(requests, batching=batching, overrides=[room, *lost])
     outcomes = summarise(run)["outcomes"]
     assert sum(outcomes.values()) == len(requests)
-    assert all((row.outcome is Outcome.SERVED) != bool(row.reason) for row in run.ledger.requests)
-    assert run.ledger.requests[7].outcome is Outcome.REFUSED
+    assert all((row.outcome is RequestOutcome.SERVED) != bool(row.reason) for row in run.ledger.requests)
+    assert run.ledger.requests[7].outcome is RequestOutcome.REFUSED
     assert outcomes["served"] > 0
     assert run.ledger.arrived_tokens == sum(prompt + answer for _, prompt, answer in requests)
     emitted = sum(row.emitted_tokens for row in run.ledger.requests)

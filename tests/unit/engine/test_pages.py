@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from papisim.config.experiment import KvSpec
 from papisim.engine.batch import Batch
 from papisim.engine.pages import KvPages
+from papisim.engine.request import Request
 from papisim.plan.memory import MemoryPlan
-from papisim.record.ledger import RequestRow
 
 
 def pages(total: int, *, reserves_whole: bool = False, **options: object) -> KvPages:
@@ -18,9 +18,9 @@ def pages(total: int, *, reserves_whole: bool = False, **options: object) -> KvP
 
 
 def decoding(cache: KvPages, *lengths: tuple[int, int]) -> Batch:
-    rows = [RequestRow(i, 0.0, prompt, answer) for i, (prompt, answer) in enumerate(lengths)]
+    rows = [Request(i, 0.0, prompt, answer) for i, (prompt, answer) in enumerate(lengths)]
     for row in rows:
-        cache.take(row)
+        cache.allocate(row)
         row.emitted_tokens = 1
     batch = Batch()
     batch.join(rows)
@@ -33,15 +33,15 @@ def test_a_part_of_a_page_holds_nothing():
 
 
 def test_admission_takes_the_prompt_or_the_whole_length():
-    row = RequestRow(0, 0.0, 17, 16)
+    row = Request(0, 0.0, 17, 16)
     assert pages(9).demand(row) == 2
     assert pages(9, reserve="whole").demand(row) == pages(9, reserves_whole=True).demand(row) == 2
-    assert pages(9, reserves_whole=True).demand(RequestRow(0, 0.0, 17, 17)) == 3, "32 tokens and one never cached"
-    assert pages(9, reserves_whole=True, reserve="prompt").demand(RequestRow(0, 0.0, 17, 99)) == 2
+    assert pages(9, reserves_whole=True).demand(Request(0, 0.0, 17, 17)) == 3, "32 tokens and one never cached"
+    assert pages(9, reserves_whole=True, reserve="prompt").demand(Request(0, 0.0, 17, 99)) == 2
 
 
 def test_as_many_fit_as_there_are_pages_for_and_some_stay_free_while_others_decode():
-    waiting = [RequestRow(i, 0.0, 32, 10) for i in range(8)]
+    waiting = [Request(i, 0.0, 32, 10) for i in range(8)]
     assert pages(10).fitting(waiting, alone=False) == 5
     assert pages(10, watermark_ratio=0.25).fitting(waiting, alone=False) == 4
     assert pages(2, watermark_ratio=0.9).fitting(waiting, alone=True) == 1, "a lone request needs none to spare"
@@ -70,7 +70,7 @@ def test_what_is_given_back_can_be_taken_again():
     cache = pages(4)
     batch = decoding(cache, (30, 9), (30, 9))
     assert cache.free == 0
-    cache.give_back(batch.drop_last())
+    cache.release(batch.drop_last())
     assert cache.free == 2
 
 

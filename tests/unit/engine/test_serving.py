@@ -9,7 +9,8 @@ import pytest
 from papisim.engine.run import Run
 from papisim.errors import DoesNotFit, InputError
 from papisim.ops.lower import chunk_lengths, kv_bytes_per_token, prefill_lengths
-from papisim.record.ledger import Outcome, StepKind
+from papisim.record.requests import RequestOutcome
+from papisim.record.steps import StepKind
 from papisim.results.metrics import summarise
 from papisim.workloads.base import Request
 
@@ -39,11 +40,11 @@ def check_conserved(run: Run, requests: list[tuple[float, int, int]]) -> None:
     assert [(row.arrival_s, row.input_tokens, row.output_tokens) for row in rows] == requests
     for row in rows:
         assert row.outcome is not None
-        assert (row.outcome is Outcome.SERVED) == (row.emitted_tokens == row.output_tokens)
-        assert (row.outcome is Outcome.SERVED) == (not row.reason)
+        assert (row.outcome is RequestOutcome.SERVED) == (row.emitted_tokens == row.output_tokens)
+        assert (row.outcome is RequestOutcome.SERVED) == (not row.reason)
         assert row.finish_s >= row.arrival_s
     assert sum(kind.tokens for kind in totals) == sum(row.emitted_tokens for row in rows)
-    if not any(row.preemptions or row.outcome is not Outcome.SERVED for row in rows):
+    if not any(row.preemptions or row.outcome is not RequestOutcome.SERVED for row in rows):
         assert sum(kind.prompt_tokens for kind in totals) == sum(row.input_tokens for row in rows)
 
 
@@ -147,13 +148,13 @@ def test_when_pages_run_out_whoever_came_last_gives_way_and_nobody_is_lost(
     rows, ledger = run.ledger.requests, run.ledger
     assert ledger.peak_kv_bytes <= ledger.kv_capacity_bytes
     assert rows[0].preemptions == 0, "who came first never gives way"
-    assert rows[0].outcome is Outcome.SERVED
+    assert rows[0].outcome is RequestOutcome.SERVED
     if exhaustion == "refuse":
-        refused = [row for row in rows if row.outcome is Outcome.REFUSED]
+        refused = [row for row in rows if row.outcome is RequestOutcome.REFUSED]
         assert refused
         assert all("KV cache was full" in row.reason for row in refused)
         return
-    assert all(row.outcome is Outcome.SERVED for row in rows)
+    assert all(row.outcome is RequestOutcome.SERVED for row in rows)
     assert sum(row.preemptions for row in rows) > 0
     computed = sum(kind.prompt_tokens for kind in ledger.totals.values())
     moved = (
@@ -182,7 +183,7 @@ def test_a_request_longer_than_all_memory_is_refused_with_its_reason_and_the_oth
 ):
     requests = [(0.0, 100, 20), (0.0, 5000, 20), (0.01, 100, 20)]
     rows = serve(requests, overrides=[tight]).ledger.requests
-    assert [row.outcome for row in rows] == [Outcome.SERVED, Outcome.REFUSED, Outcome.SERVED]
+    assert [row.outcome for row in rows] == [RequestOutcome.SERVED, RequestOutcome.REFUSED, RequestOutcome.SERVED]
     assert rows[1].reason == "needs 5019 tokens of KV cache, 960 are there in all"
     assert np.isnan(rows[1].admitted_s)
 

@@ -1,0 +1,76 @@
+"""What a server writes down of its steps: into the ledger, and for the probe that watches."""
+
+from __future__ import annotations
+
+from papisim.arrays import Floats
+from papisim.engine.probe import Probe
+from papisim.record.ledger import DraftCount, Ledger
+from papisim.record.segment import Segment
+from papisim.record.steps import StepKind
+
+
+class StepLog:
+    """Numbers a server's steps and records them.
+
+    Args:
+        server: name of the server.
+        ledger: the ledger of the run.
+        kv_token_bytes: bytes of a token of a request in the KV caches.
+        probe: watches the run, if given.
+    """
+
+    def __init__(self, server: str, ledger: Ledger, kv_token_bytes: int, probe: Probe | None) -> None:
+        self.server, self._ledger, self._kv_token_bytes, self._probe = server, ledger, kv_token_bytes, probe
+        self._counts = {StepKind.PREFILL: 0, StepKind.DECODE: 0}
+        self._gaps = ledger.latencies["itl"]
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a probe wants every phase in the order they run."""
+        return self._probe is not None
+
+    @property
+    def iteration(self) -> int:
+        """Number of the next decoding iteration."""
+        return self._counts[StepKind.DECODE]
+
+    def number(self, kind: StepKind) -> int:
+        """Return the number of the next step of a kind."""
+        return self._counts[_counted_with(kind)]
+
+    def wants_layers(self, now_s: float) -> bool:
+        """Tell whether the probe wants the step that begins now layer by layer."""
+        return self._probe is not None and self._probe.layers(self.server, now_s, self.iteration)
+
+    def note_gaps(self, gaps_s: Floats, times: int = 1) -> None:
+        """Record gaps between tokens, each ``times`` times."""
+        self._gaps.add_all(gaps_s, times)
+
+    def note_gap(self, gap_s: float) -> None:
+        """Record one gap between tokens."""
+        self._gaps.add(gap_s)
+
+    def note_drafts(self, counts: list[DraftCount]) -> None:
+        """Record verified drafts."""
+        self._ledger.note_drafts(counts)
+
+    def note_kv(self, tokens: int) -> None:
+        """Record the tokens in the caches, those still to be verified included."""
+        self._ledger.note_kv(self.server, float(tokens * self._kv_token_bytes))
+
+    def close(self, segment: Segment) -> None:
+        """Record steps that have run, and show them to the probe."""
+        self._counts[_counted_with(segment.kind)] += segment.n_steps
+        self._ledger.record(segment, self._kv_token_bytes)
+        if self._probe is not None:
+            (row,) = segment.steps(self._ledger.static_w)
+            start_s = segment.plan.start_s
+            for phase in segment.plan.phases:
+                self._probe.phase(self.server, start_s, row, phase)
+                start_s += phase.total_s
+            self._probe.step(self.server, row)
+
+
+def _counted_with(kind: StepKind) -> StepKind:
+    """Return the kind whose counter numbers a step: prefills have their own, all others share one."""
+    return StepKind.PREFILL if kind is StepKind.PREFILL else StepKind.DECODE
