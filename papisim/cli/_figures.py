@@ -1,171 +1,197 @@
-"""The figures of the PAPI paper, as ``papisim reproduce`` runs, prints and writes them."""
+"""The figures of a paper, as ``papisim reproduce`` runs, prints and writes them."""
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from papisim.cli._options import print_json
-from papisim.errors import MissingExtra
-from papisim.paper.figure import Figure, choose, figures
-from papisim.paper.lab import Lab
-from papisim.paper.readings import Readings, load_readings
-from papisim.paper.reproduction import Reproduced, distances, orders, reproduce
-from papisim.paper.score import SCORED
+from papisim.errors import MissingExtra, NotModelled
+from papisim.paper.figure import Paper, choose
+from papisim.paper.reproduce import Reproduced, orders_kept, reproduce, scores
+from papisim.paper.runner import Lab
 from papisim.paper.sensitivity import Effect, effects
-from papisim.paper.study import Study, load_studies
-from papisim.report.console.reproduction import Shown, markdown, print_figures
-from papisim.report.print.chart import draw_chart
+from papisim.report.claims import ClaimRow, ShownFigure
+from papisim.report.console.reproduction import print_figures
+from papisim.report.markdown.reproduction import reproduction_page
 from papisim.results.store import check_free, manifest_head, write_file, write_folder
 
-PAPER = "papi"
+#: the paper whose figures are reproduced if none is named
+DEFAULT = "papi"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked for: the figures, the stance, and whether constants are moved."""
+class Output:
+    """Where results go: ``format`` on stdout, and a folder."""
 
-    names: tuple[str, ...]
-    stance: str
-    sensitivity: bool
+    format: str
+    out: Path | None
+    force: bool
+    quiet: bool
+
+    def note(self, text: str) -> None:
+        """Tell the user on stderr, unless quiet."""
+        if not self.quiet:
+            click.echo(f"papisim: {text}", err=True)
+
+    def progress(self, done: int, of: int) -> None:
+        """Show on stderr how many runs are done, unless quiet."""
+        if not self.quiet:
+            click.echo(f"\rpapisim: {done} of {of} runs", nl=done == of, err=True)
 
 
 @dataclass(frozen=True)
 class _Found:
-    asked: Asked
-    readings: Readings
-    known: dict[str, Figure]
+    """Reproduced figures of a paper.
+
+    Attributes:
+        paper: the paper with these figures.
+        interpretation: name of the interpretation.
+        reproduced: the figures.
+        moved: effects of the assumed constants, if they were moved.
+    """
+
+    paper: Paper
+    interpretation: str
     reproduced: Sequence[Reproduced]
     moved: Sequence[Effect]
 
     @property
+    def chosen(self) -> dict[str, Any]:
+        """The interpretation's name and alternatives; nothing for a paper that leaves nothing open."""
+        if not self.paper.choices.choices:
+            return {}
+        taken = self.paper.choices.interpretation(self.interpretation)
+        return {"interpretation": self.interpretation, "alternatives": taken}
+
+    @property
     def scores(self) -> dict[str, float]:
-        """Scores, where all figures that count are there."""
-        there = {each.name for each in self.reproduced}
-        return distances(self.reproduced) if there.issuperset(SCORED) else {}
+        """Scores, where all figures that count were reproduced."""
+        every = choose((self.paper.name,), DEFAULT)
+        scored = {name for name, study in every.studies.items() if study.published.scored}
+        return scores(self.reproduced) if scored and scored <= set(self.paper.figures) else {}
 
     def claims(self) -> list[dict[str, Any]]:
-        """All rows, as plain values, with what the constants make of them."""
+        """All rows as plain values, each with the effect of the constants on it."""
+        head = {"interpretation": self.interpretation} if self.chosen else {}
         return [
-            {"stance": self.asked.stance, **asdict(row), "sensitivity": self.ranges(each.name).get(row.claim, "")}
+            {**head, **asdict(row), "sensitivity": self.ranges(each).get(row.claim, "")}
             for each in self.reproduced
             for row in each.rows
         ]
 
-    def ranges(self, figure: str) -> dict[str, str]:
-        """What each value of a figure becomes for the constant that moves it most."""
-        claims = {claim: entry.what for claim, entry in self.study(figure).published.claims.items()}
+    def ranges(self, figure: Reproduced) -> dict[str, str]:
+        """The range of each value of a figure over the constant that moves it most, in words."""
         most: dict[str, Effect] = {}
         for effect in self.moved:
-            if effect.figure == figure and (effect.claim not in most or effect.span > most[effect.claim].span):
+            if effect.figure == figure.name and (effect.claim not in most or effect.span > most[effect.claim].span):
                 most[effect.claim] = effect
+        claims = figure.study.published.claims
         return {
-            claims[claim]: f"{effect.smaller:.3g} … {effect.larger:.3g} ({effect.constant})"
+            claims[claim].what: f"{effect.smaller:.3g} … {effect.larger:.3g} ({effect.constant})"
             if effect.span
             else "none"
             for claim, effect in most.items()
         }
 
-    def study(self, figure: str) -> Study:
-        """What is published of a figure."""
-        return next(each.study for each in self.reproduced if each.name == figure)
-
-    def shown(self, images: dict[str, list[Path]]) -> list[Shown]:
-        """Figures as they are shown."""
+    def shown(self, images: Mapping[str, Sequence[Path]], *, findings: bool) -> list[ShownFigure]:
+        """The figures as reports show them."""
         return [
-            Shown(
-                each.name,
-                each.study.published.title,
-                each.study.published.assumed,
-                [asdict(row) for row in each.rows],
-                self.ranges(each.name),
-                images.get(each.name, []),
+            ShownFigure(
+                name=each.name,
+                title=each.study.published.title,
+                assumed=each.study.assumed,
+                rows=[cast("ClaimRow", asdict(row)) for row in each.rows],
+                moved=self.ranges(each),
+                findings=each.findings if findings else [],
+                images=images.get(each.name, []),
             )
             for each in self.reproduced
         ]
 
 
-def run(asked: Asked, output: str, out: Path | None, *, force: bool, quiet: bool, processes: int | None) -> None:
-    """Reproduce figures, print them, and write them where asked to."""
-    known = figures(PAPER)
-    chosen = {name: known[name] for name in choose(known, asked.names)}
-    if out is not None:
-        check_free(out, force=force)
-    readings, studies = load_readings(PAPER), load_studies(PAPER)
-    lab, reading = Lab(readings, processes, None if quiet else show_progress), readings.stance(asked.stance)
-    reproduced = reproduce(lab, reading, chosen, studies)
-    moved = list(effects(lab, reading, chosen, studies)) if asked.sensitivity else []
-    found = _Found(asked, readings, chosen, reproduced, moved)
+def run(
+    wanted: tuple[str, ...], interpretation: str, output: Output, *, sensitivity: bool, processes: int | None
+) -> None:
+    """Reproduce figures, print them, and write them if a folder is given."""
+    paper = choose(wanted, DEFAULT)
+    taken = paper.choices.interpretation(interpretation)
+    if sensitivity and not paper.choices.constants:
+        raise NotModelled(f"--sensitivity: {paper.title} names no assumed constants")
+    if output.out is not None:
+        check_free(output.out, force=output.force)
+    lab = Lab(paper.choices, processes, output.progress)
+    reproduced = reproduce(lab, paper, taken)
+    moved = list(effects(lab, paper, taken)) if sensitivity else []
+    found = _Found(paper, interpretation, reproduced, moved)
+    if output.out is not None:
+        _write(found, output.out, output)
     _print(found, output)
-    if out is not None:
-        _write(found, out, force=force, quiet=quiet)
 
 
-def show_progress(done: int, of: int) -> None:
-    """Show on stderr how many runs are done."""
-    click.echo(f"\rpapisim: {done} of {of} runs", nl=done == of, err=True)
-
-
-def _print(found: _Found, output: str) -> None:
-    if output == "json":
+def _print(found: _Found, output: Output) -> None:
+    if output.format == "json":
         print_json({
             "schema": "papisim/claims/1",
-            "stance": found.asked.stance,
-            "reading": found.readings.stance(found.asked.stance),
+            "paper": found.paper.name,
+            **found.chosen,
             "scores": found.scores,
-            "orders_kept": orders(found.reproduced),
+            "orders_kept": orders_kept(found.reproduced),
             "claims": found.claims(),
         })  # fmt: skip
-    elif output == "csv":
+    elif output.format == "csv":
         rows = found.claims()
         writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     else:
-        print_figures(found.asked.stance, found.shown({}), found.scores)
+        shown = found.shown({}, findings=output.out is not None)
+        print_figures(found.chosen.get("interpretation"), shown, found.scores)
 
 
-def _write(found: _Found, out: Path, *, force: bool, quiet: bool) -> None:
-    import pandas as pd  # noqa: PLC0415 - only who writes needs it
+def _write(found: _Found, out: Path, output: Output) -> None:
+    import pandas as pd  # noqa: PLC0415 - start-up time
 
-    stance = found.asked.stance
-    reading = found.readings.stance(stance)
-    systems = {cell.system for name, figure in found.known.items() for cell in figure.cells(found.study(name))}
-    manifest = {
-        **manifest_head("reproduction"),
-        "paper": PAPER,
-        "stance": stance,
-        "reading": reading,
-        "overrides": {system: list(found.readings.overrides(reading, system)) for system in sorted(systems)},
-        "protocol": found.readings.protocol(reading).model_dump(),
-    }
+    summary = {**found.chosen, "scores": found.scores, "orders_kept": orders_kept(found.reproduced)}
     frames = {"claims": pd.DataFrame(found.claims())}
-    frames |= {each.name: pd.DataFrame(each.table) for each in found.reproduced}
+    for each in found.reproduced:
+        output.note(f"computing the data of {each.name}")
+        frames[each.name] = pd.DataFrame(each.table)
     if found.moved:
         frames["sensitivity"] = pd.DataFrame([asdict(effect) for effect in found.moved])
-    summary = {"stance": stance, "scores": found.scores, "orders_kept": orders(found.reproduced)}
-    write_folder(out, manifest, frames, summary=summary, force=force)
-    images = _draw(found.reproduced, found.known, out, quiet=quiet)
-    write_file(out / "page.md", markdown(stance, found.shown(images), found.scores))
-    if not quiet:
-        click.echo(f"papisim: wrote {out}", err=True)
+    write_folder(out, _manifest(found), frames, summary=summary, force=output.force)
+    images = _draw(found.reproduced, out, output)
+    shown = found.shown(images, findings=True)
+    page = reproduction_page(found.paper.title, found.chosen.get("interpretation"), shown, found.scores)
+    write_file(out / "page.md", page)
+    output.note(f"wrote {out}")
 
 
-def _draw(
-    reproduced: Iterable[Reproduced], known: dict[str, Figure], out: Path, *, quiet: bool
-) -> dict[str, list[Path]]:
+def _manifest(found: _Found) -> dict[str, Any]:
+    paper = found.paper
+    manifest = {**manifest_head("reproduction"), "paper": paper.name, "title": paper.title, **found.chosen}
+    manifest["figures"] = {
+        name: {"title": study.published.title, "assumed": study.assumed} for name, study in paper.studies.items()
+    }
+    if found.chosen:
+        taken = found.chosen["alternatives"]
+        systems = sorted({cell.system for cell in paper.cells})
+        manifest["overrides"] = {system: list(paper.choices.overrides(taken, system)) for system in systems}
+        manifest["protocol"] = paper.choices.protocol(taken).model_dump()
+    return manifest
+
+
+def _draw(reproduced: Sequence[Reproduced], out: Path, output: Output) -> dict[str, list[Path]]:
     images = {}
     try:
         for each in reproduced:
-            chart, title = known[each.name].CHART, f"{each.name}: {each.study.published.title}"
-            images[each.name] = draw_chart(chart, each.table, title, out / each.name)
+            images[each.name] = each.draw(out / each.name)
     except MissingExtra as missing:
-        if not quiet:
-            click.echo(f"papisim: note: {missing}; the figures' data is in {out}", err=True)
+        output.note(f"note: {missing}; the figures' data is in {out}")
     return images

@@ -1,4 +1,4 @@
-"""Finished runs on disk, so that a long study can be interrupted and goes on where it was."""
+"""Finished runs on disk, so that a long study that was interrupted resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from papisim.catalog import data_folder
-from papisim.paper.cell import Job, Record
+from papisim.paper.experiment import Job, Record
 
 _PACKAGE = Path(__file__).parents[1]
+_NOT_RUN = ("api.py", "capture", "cli", "explain", "paper", "pricing", "report", "results", "sweep", "validation")
+_READ = (".yaml", ".csv")
 
 
 class Archive:
-    """Records of jobs in a file that grows by a line a job; runs of another version of the program are not taken."""
+    """Records of jobs in a file with one line per job; runs of another version of the simulator are not used."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +42,7 @@ class Archive:
         return self._records[_key(job)]
 
     def add(self, jobs: Iterable[Job], records: Iterable[Record | None]) -> None:
-        """Write down what came out of jobs."""
+        """Append the records of jobs."""
         with self._file.open("a", encoding="utf-8") as file:
             for job, record in zip(jobs, records, strict=True):
                 stored = None if record is None else [record.parts.tolist(), *record[1:]]
@@ -48,15 +50,25 @@ class Archive:
                 self._records[_key(job)] = record
 
 
-def fingerprint() -> str:
-    """Return a hash of all that a run depends on: the program and the files that it reads."""
+def fingerprint(package: Path = _PACKAGE, data: Path | None = None) -> str:
+    """Return a hash of all that a run depends on: the simulator, and the files that it reads.
+
+    Figures, published values, choices, reports and commands are left out: they change what is run and what is made of it, and
+    a job is stored under all that it runs.
+
+    Args:
+        package: folder of the package ``papisim``.
+        data: folder with ``hwconfigs`` and ``traces``; the shipped one if None.
+    """
+    data = data or data_folder()
     found = hashlib.sha256()
-    data = data_folder()
-    for folder, pattern in ((_PACKAGE, "*.py"), (data / "hwconfigs", "*.yaml"), (data / "traces", "*.yaml")):
-        for path in sorted(folder.rglob(pattern)):
-            if "paper" not in path.parts and "readings" not in path.parts and "published" not in path.parts:
-                found.update(path.read_bytes())
-    found.update((_PACKAGE / "paper" / "cell.py").read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        room = path.relative_to(package).parts[0]
+        if room not in _NOT_RUN or path == package / "paper" / "experiment.py":
+            found.update(path.read_bytes())
+    for folder in (data / "hwconfigs", data / "traces"):
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in _READ):
+            found.update(path.read_bytes())
     return found.hexdigest()[:16]
 
 

@@ -1,74 +1,177 @@
-"""What a module of a paper's figure works with, and what it makes."""
+"""What a figure of a paper consists of, and the papers that there are.
+
+A paper is a package of :mod:`papisim.paper` with a file ``published.yaml``. Each entry of that file is a figure, an equation or
+a system of the paper, and has a module of the same name in the package whose ``FIGURE`` says which runs it needs, what they
+make of each claim, and its data. What the paper leaves open stands in ``choices.yaml`` beside it.
+"""
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
-from papisim.errors import NotModelled, did_you_mean
-from papisim.paper.cell import Cell
-from papisim.paper.lab import Bench
-from papisim.paper.outcomes import Outcomes, Value
-from papisim.paper.study import Study
-from papisim.report.print.chart import Chart
+from papisim.errors import InputError, NotModelled, did_you_mean
+from papisim.paper.choices import Choices, load_choices
+from papisim.paper.claims import Study, Value, load_studies
+from papisim.paper.experiment import Cell
+from papisim.paper.outcomes import Outcomes
+from papisim.paper.runner import Bench
+
+_HOME = Path(__file__).parent
+_PUBLISHED = "published.yaml"
 
 #: rows of a figure's data
 Table = list[dict[str, Any]]
 
+WorkT = TypeVar("WorkT")
+
+
+class Drawing(Protocol):
+    """Draws a figure's data."""
+
+    def draw(self, rows: Table, title: str, stem: Path) -> list[Path]:
+        """Write the drawing to files with a common path ``stem``, and return them."""
+
+
+class Explained(NamedTuple):
+    """A simulated value, None where it cannot be tested, with the reason that its row gives."""
+
+    value: float | None
+    reason: str
+
 
 @dataclass(frozen=True)
 class View:
-    """A figure's entry, the runs of its cells, and the devices of its machines."""
+    """What a figure works with in one interpretation.
+
+    Attributes:
+        study: the figure's published entry.
+        outcomes: the runs of its cells.
+        bench: the devices of its machines.
+    """
 
     study: Study
     outcomes: Outcomes
     bench: Bench
+    _done: dict[Callable[[Study], object], object] = field(default_factory=dict, repr=False, compare=False)
 
     def setting(self, name: str) -> Any:
-        """Return a setting of the figure's experiment."""
-        return self.study.figure(name)
+        """Return a setting of the figure's entry."""
+        return self.study.setting(name)
+
+    def once(self, work: Callable[[Study], WorkT]) -> WorkT:
+        """Return the result of work on the entry that the figure's values and table share; it is done once."""
+        if work not in self._done:
+            self._done[work] = work(self.study)
+        return cast("WorkT", self._done[work])
 
 
-class Figure(Protocol):
-    """A module of a paper's package."""
-
-    CHART: Chart
-
-    def cells(self, study: Study) -> list[Cell]:
-        """Return the experiments that the figure needs."""
-
-    def values(self, view: View) -> dict[str, Value]:
-        """Return what is simulated for each of the figure's claims."""
-
-    def table(self, view: View) -> Table:
-        """Return the figure's data, in one reading."""
+def _no_cells(study: Study) -> list[Cell]:
+    del study
+    return []
 
 
-def figures(package: str) -> dict[str, Figure]:
-    """Return the figures of a paper, by name, in the order in which they are printed."""
-    home = importlib.import_module(f"papisim.paper.{package}")
-    names = sorted((info.name for info in pkgutil.iter_modules(home.__path__)), key=_printed)
-    found: dict[str, Any] = {name: importlib.import_module(f"{home.__name__}.{name}") for name in names}
-    return found
+def _no_findings(view: View) -> list[str]:
+    del view
+    return []
 
 
-def choose(known: Mapping[str, Figure], wanted: tuple[str, ...]) -> list[str]:
-    """Return the figures that are wanted, all if none is named.
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure, equation or system of a paper.
+
+    Attributes:
+        values: the simulated value of each claim, by its name: a float or :class:`Explained`. For a paper with open choices it
+            also works on arrays over interpretations.
+        table: the figure's data in one interpretation.
+        drawing: how the data is drawn.
+        cells: experiments that the figure needs; figures share the runs of cells that they have in common.
+        findings: sentences on what the data shows.
+    """
+
+    values: Callable[[View], Mapping[str, Value]]
+    table: Callable[[View], Table]
+    drawing: Drawing
+    cells: Callable[[Study], list[Cell]] = _no_cells
+    findings: Callable[[View], list[str]] = _no_findings
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper, or the systems of a subject.
+
+    Attributes:
+        name: name of its package.
+        title: name in print.
+        figures: in the order of ``published.yaml``.
+        studies: published entries by the figures' names.
+        choices: what the paper leaves open.
+    """
+
+    name: str
+    title: str
+    figures: Mapping[str, Figure]
+    studies: Mapping[str, Study]
+    choices: Choices
+
+    def only(self, names: Iterable[str]) -> Paper:
+        """Return the paper with some of its figures."""
+        chosen = {name: figure for name, figure in self.figures.items() if name in set(names)}
+        return replace(self, figures=chosen, studies={name: self.studies[name] for name in chosen})
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells of all figures, each once."""
+        return list(
+            dict.fromkeys(cell for name, figure in self.figures.items() for cell in figure.cells(self.studies[name]))
+        )
+
+
+def papers() -> list[str]:
+    """Return the names of the papers."""
+    return sorted(file.parent.name for file in _HOME.glob(f"*/{_PUBLISHED}"))
+
+
+def load_paper(name: str) -> Paper:
+    """Read a paper's entries and choices, and import its figures.
 
     Raises:
-        NotModelled: there is none of a name.
+        InputError, InputErrors: everything that is wrong in its files; an entry without a module.
     """
-    for name in wanted:
-        if name not in known:
-            raise NotModelled(
-                f"'{name}' is not reproduced; {did_you_mean(name, [*known, 'speculation', 'readings'])}"
-            )
-    return [name for name in known if not wanted or name in wanted]
+    title, studies = load_studies(_HOME / name / _PUBLISHED)
+    figures = {figure: _load_figure(name, figure) for figure in studies}
+    return Paper(name, title, figures, studies, load_choices(_HOME / name / "choices.yaml"))
 
 
-def _printed(name: str) -> tuple[int, str]:
-    number = "".join(letter for letter in name if letter.isdigit())
-    return (int(number) if name.startswith("fig") else 1000, name)
+def _load_figure(paper: str, name: str) -> Figure:
+    module = f"papisim.paper.{paper}.{name}"
+    if importlib.util.find_spec(module) is None:
+        raise InputError(f"entry '{name}' has no module {module}", file=str(_HOME / paper / _PUBLISHED))
+    figure: Figure = importlib.import_module(module).FIGURE
+    return figure
+
+
+def choose(wanted: Sequence[str], default: str) -> Paper:
+    """Return the paper whose name or figures are wanted, with these figures; all of the default paper if none is named.
+
+    Raises:
+        NotModelled: there is no paper or figure of a name, or the figures are those of several papers.
+    """
+    known = {paper: load_paper(paper) for paper in papers()}
+    homes = {_home(name, known) for name in wanted} or {default}
+    if len(homes) > 1:
+        raise NotModelled(f"found figures of {' and '.join(sorted(homes))}, expected those of one paper")
+    paper = known[homes.pop()]
+    return paper.only(wanted) if wanted and paper.name not in wanted else paper
+
+
+def _home(name: str, known: Mapping[str, Paper]) -> str:
+    for paper in known.values():
+        if name == paper.name or name in paper.figures:
+            return paper.name
+    every = [figure for paper in known.values() for figure in paper.figures]
+    raise NotModelled(f"'{name}' is not reproduced; {did_you_mean(name, [*known, *every, 'interpretations'])}")

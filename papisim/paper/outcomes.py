@@ -1,7 +1,7 @@
-"""What figures are computed from: the runs of all their cells, in one reading or in every reading at once.
+"""The runs that figures are computed from, in one interpretation or in all at once.
 
-A value is a number, or an array with one entry for each reading of a product; figures do not need to know which, since
-they only add, divide and compare.
+A value is a number, or an array with one entry for each interpretation. Figures only add, divide and compare values, so
+both need the same code.
 """
 
 from __future__ import annotations
@@ -9,41 +9,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from papisim.arrays import Floats
-from papisim.paper.cell import PARTS, PHASES, TIMES, Case, Cell, Record
-from papisim.paper.readings import Part, Protocol
-
-#: a float, or an array over readings
-Value = Any
+from papisim.paper.choices import Part, Protocol
+from papisim.paper.claims import Value
+from papisim.paper.experiment import PARTS, PHASES, TIMES, Case, Cell, Record
 
 _ENERGIES = PARTS[len(TIMES) :]
 _DECODE = slice(1, None)
 
 
 class Ratio(NamedTuple):
-    """Two times or energies of the same case, the one of a baseline ``over`` the one ``under`` it."""
+    """A time or energy of a baseline, ``over`` the same of another machine, ``under``, for one case."""
 
     over: Value
     under: Value
 
     @property
     def value(self) -> Value:
-        """How many times as much the baseline takes."""
+        """The quotient."""
         return self.over / self.under
 
 
 @dataclass(frozen=True)
 class Run:
-    """A cell's run, taken apart.
+    """The times and energies of a cell's run.
 
     Attributes:
         parts: seconds and joules by part, each of shape (phases, …).
-        static_w: power that the machine always draws.
-        iterations: of decoding.
+        static_w: static power of the machine.
+        iterations: decoding iterations.
         fc_pim_ratio: share of decoding's FC FLOP that PIM computes.
     """
 
@@ -54,7 +52,7 @@ class Run:
 
     @classmethod
     def of(cls, record: Record | None) -> Run:
-        """Return a record as a run; one that memory did not hold is not a number."""
+        """Return the run of a record; all its values are not a number where the job did not fit the memory."""
         if record is None:
             nothing = {name: np.full(len(PHASES), np.nan) for name in PARTS}
             return cls(nothing, float("nan"), float("nan"), float("nan"))
@@ -72,17 +70,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The runs of all cells, and how they are counted."""
+    """The runs of all cells, and the protocol by which they are evaluated."""
 
     runs: Mapping[Cell, Run]
     protocol: Protocol
 
     def time_s(self, system: str, case: Case) -> Value:
-        """Return the seconds that a case takes, of the phases that are counted."""
+        """Return the seconds that a case takes in the phases that count."""
         return self.runs[Cell(system, case)].time_s(self._counted(self.protocol.counted))
 
     def energy_j(self, system: str, case: Case) -> Value:
-        """Return the joules that a case takes, of the phases whose energy is counted."""
+        """Return the joules that a case takes in the phases whose energy counts."""
         how = self.protocol.energy_counted
         phases = self._counted(self.protocol.counted if how == "as_time" else how)
         run = self.runs[Cell(system, case)]
@@ -97,15 +95,15 @@ class Outcomes:
         return sum(run.parts[name][_DECODE].sum(axis=0) for name in parts)
 
     def speed_up(self, case: Case, over: str) -> Ratio:
-        """Return how much faster PAPI is than another machine."""
+        """Return PAPI's speed-up over another machine."""
         return Ratio(self.time_s(over, case), self.time_s("papi", case))
 
     def energy_gain(self, case: Case, over: str) -> Ratio:
-        """Return how much less energy PAPI takes than another machine, for the same tokens."""
+        """Return PAPI's energy efficiency over that of another machine, for the same tokens."""
         return Ratio(self.energy_j(over, case), self.energy_j("papi", case))
 
     def mean(self, ratios: Sequence[Ratio]) -> Value:
-        """Return the average of ratios, as the protocol has it."""
+        """Return the average of ratios that the protocol prescribes."""
         values = [ratio.value for ratio in ratios]
         if self.protocol.mean == "arithmetic":
             return sum(values) / len(values)
@@ -119,5 +117,5 @@ class Outcomes:
 
 
 def largest(ratios: Sequence[Ratio]) -> Value:
-    """Return the largest of ratios, for each reading."""
+    """Return the largest of ratios, for each interpretation."""
     return reduce(np.maximum, [ratio.value for ratio in ratios])

@@ -1,33 +1,32 @@
-"""What each published value becomes when a constant that we assumed is a fifth larger or smaller."""
+"""How simulated values change when an assumed constant is a fifth larger or smaller."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from papisim.config.system import load_system
 from papisim.config.yaml import parse_path
-from papisim.paper.figure import Figure
-from papisim.paper.lab import Lab
-from papisim.paper.readings import Constant, Reading
-from papisim.paper.reproduction import reproduce
-from papisim.paper.study import Study
+from papisim.paper.choices import Assignments, Constant, Interpretation
+from papisim.paper.figure import Paper
+from papisim.paper.reproduce import reproduce
+from papisim.paper.runner import Lab
 
-#: how far constants are moved
+#: relative change of a constant
 STEP = 0.2
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What moving one constant makes of one value.
+    """The effect of one constant on one simulated value.
 
     Attributes:
-        figure: whose value.
-        claim: the value.
-        constant: what is moved.
+        figure: the figure's name.
+        claim: the claim's name.
+        constant: the constant, in words.
         smaller: the value with the constant a fifth smaller.
-        larger: the value with it a fifth larger.
+        larger: the value with the constant a fifth larger.
     """
 
     figure: str
@@ -38,18 +37,16 @@ class Effect:
 
     @property
     def span(self) -> float:
-        """How far apart the two are; 0 where either is not a number."""
+        """Distance of the two values; 0 where either is not a number."""
         span = abs(self.larger - self.smaller)
         return span if span == span else 0.0  # noqa: PLR0124 - only nan differs from itself
 
 
-def effects(
-    lab: Lab, reading: Reading, figures: Mapping[str, Figure], studies: Mapping[str, Study]
-) -> Iterator[Effect]:
-    """Yield the effect of every assumed constant on every value; a constant at a time, the others as they are."""
-    for constant in lab.readings.constants.values():
+def effects(lab: Lab, paper: Paper, interpretation: Interpretation) -> Iterator[Effect]:
+    """Yield the effect of every assumed constant on every value; one constant changes at a time."""
+    for constant in paper.choices.constants.values():
         smaller, larger = (
-            reproduce(lab, reading, figures, studies, moved(lab, reading, constant, factor))
+            reproduce(lab, paper, interpretation, moved(paper, interpretation, constant, factor))
             for factor in (1 - STEP, 1 + STEP)
         )
         for low, high in zip(smaller, larger, strict=True):
@@ -57,11 +54,11 @@ def effects(
                 yield Effect(low.name, claim, constant.what, value, high.values[claim])
 
 
-def moved(lab: Lab, reading: Reading, constant: Constant, factor: float) -> dict[str, tuple[str, ...]]:
-    """Return the assignments that multiply a constant, by machine."""
+def moved(paper: Paper, interpretation: Interpretation, constant: Constant, factor: float) -> Assignments:
+    """Return the assignments that multiply a constant by a factor, by machine."""
     assignments = {}
-    for system, paths in lab.readings.places(constant).items():
-        tree = load_system(system, lab.readings.overrides(reading, system)).resolved()
+    for system, paths in paper.choices.places(constant).items():
+        tree = load_system(system, paper.choices.overrides(interpretation, system)).resolved()
         assignments[system] = tuple(f"{path}={_at(tree, path) * factor!r}" for path in paths)
     return assignments
 

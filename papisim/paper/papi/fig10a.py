@@ -1,4 +1,4 @@
-"""Figure 10 a: who is best at which batch size."""
+"""Figure 10 a: the fastest machine at each batch size."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from functools import reduce
 
 import numpy as np
 
-from papisim.paper.cell import Case, Cell
-from papisim.paper.figure import Table, View
-from papisim.paper.outcomes import Value
+from papisim.paper.claims import Study, Value
+from papisim.paper.experiment import Case, Cell
+from papisim.paper.figure import Figure, Table, View
 from papisim.paper.papi.fig8 import BASELINES
-from papisim.paper.study import Study
 from papisim.report.print.chart import Chart
 
 CHART = Chart(
@@ -28,8 +27,8 @@ SYSTEMS = ("papi", *BASELINES)
 
 def cases(study: Study) -> list[Case]:
     """Return the batches, smallest first."""
-    model, category, tlp = study.figure("model"), study.figure("category"), study.figure("tlp")
-    return [Case(model, category, batch, tlp) for batch in study.figure("batches")]
+    model, category, tlp = study.setting("model"), study.setting("category"), study.setting("tlp")
+    return [Case(model, category, batch, tlp) for batch in study.setting("batches")]
 
 
 def cells(study: Study) -> list[Cell]:
@@ -61,3 +60,6 @@ def table(view: View) -> Table:
         for case in cases(view.study)
         for system in SYSTEMS
     ]
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART, cells=cells)

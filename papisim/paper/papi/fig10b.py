@@ -1,11 +1,10 @@
-"""Figure 10 b: what longer speculation does to the gain."""
+"""Figure 10 b: the effect of longer speculation on the gain."""
 
 from __future__ import annotations
 
-from papisim.paper.cell import Case, Cell
-from papisim.paper.figure import Table, View
-from papisim.paper.outcomes import Value
-from papisim.paper.study import Study
+from papisim.paper.claims import Study, Value
+from papisim.paper.experiment import Case, Cell
+from papisim.paper.figure import Figure, Table, View
 from papisim.report.print.chart import Chart
 
 CHART = Chart(
@@ -22,8 +21,8 @@ BASELINES = {"a100_attacc": "attacc", "attacc_only": "pim"}
 
 def cases(study: Study) -> list[Case]:
     """Return the speculation lengths, shortest first."""
-    model, category, batch = study.figure("model"), study.figure("category"), study.figure("batch")
-    return [Case(model, category, batch, tlp) for tlp in study.figure("tlps")]
+    model, category, batch = study.setting("model"), study.setting("category"), study.setting("batch")
+    return [Case(model, category, batch, tlp) for tlp in study.setting("tlps")]
 
 
 def cells(study: Study) -> list[Cell]:
@@ -46,3 +45,6 @@ def table(view: View) -> Table:
         for case in cases(view.study)
         for system in BASELINES
     ]
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART, cells=cells)

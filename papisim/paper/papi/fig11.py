@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from papisim.paper.cell import Case, Cell
-from papisim.paper.figure import Table, View
-from papisim.paper.outcomes import Ratio, Value
-from papisim.paper.study import Study
+from papisim.paper.claims import Study, Value
+from papisim.paper.experiment import Case, Cell
+from papisim.paper.figure import Figure, Table, View
+from papisim.paper.outcomes import Ratio
 from papisim.report.print.chart import Chart
 
 CHART = Chart(
@@ -22,8 +22,8 @@ HYBRID, BASELINE = "papi_pim_only", "attacc_only"
 
 def cases(study: Study) -> list[Case]:
     """Return the settings, the smallest first and the largest last."""
-    model, category = study.figure("model"), study.figure("category")
-    return [Case(model, category, batch, tlp) for batch in study.figure("batches") for tlp in study.figure("tlps")]
+    model, category = study.setting("model"), study.setting("category")
+    return [Case(model, category, batch, tlp) for batch in study.setting("batches") for tlp in study.setting("tlps")]
 
 
 def cells(study: Study) -> list[Cell]:
@@ -44,3 +44,6 @@ def values(view: View) -> dict[str, Value]:
 def table(view: View) -> Table:
     """Return the speed-up of every setting."""
     return [{**case._asdict(), "speed_up": float(_speed_up(view, case).value)} for case in cases(view.study)]
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART, cells=cells)

@@ -1,13 +1,12 @@
-"""Figure 12: where the time of an iteration goes on PIM alone, the batch being full."""
+"""Figure 12: an iteration's time by part on PIM alone, with a full batch."""
 
 from __future__ import annotations
 
-from papisim.paper.cell import Case, Cell
-from papisim.paper.figure import Table, View
-from papisim.paper.outcomes import Value
+from papisim.paper.choices import Part
+from papisim.paper.claims import Study, Value
+from papisim.paper.experiment import Case, Cell
+from papisim.paper.figure import Figure, Table, View
 from papisim.paper.papi.fig11 import BASELINE, HYBRID
-from papisim.paper.readings import Part
-from papisim.paper.study import Study
 from papisim.report.print.chart import Chart
 
 CHART = Chart(
@@ -16,7 +15,7 @@ CHART = Chart(
     y="time_ms",
     series="part",
     x_label="",
-    y_label="ms an iteration",
+    y_label="ms per iteration",
 )
 PARTS: dict[str, tuple[Part, ...]] = {
     "fc": ("fc",),
@@ -28,8 +27,8 @@ PARTS: dict[str, tuple[Part, ...]] = {
 
 def case(study: Study) -> Case:
     """Return the one setting."""
-    model, category = study.figure("model"), study.figure("category")
-    return Case(model, category, study.figure("batch"), study.figure("tlp"), equal=True)
+    model, category = study.setting("model"), study.setting("category")
+    return Case(model, category, study.setting("batch"), study.setting("tlp"), equal=True)
 
 
 def cells(study: Study) -> list[Cell]:
@@ -67,3 +66,6 @@ def table(view: View) -> Table:
         for system in (BASELINE, HYBRID)
         for part, time_ms in _milliseconds(view, system).items()
     ]
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART, cells=cells)

@@ -8,11 +8,9 @@ from papisim.config.system import load_part
 from papisim.ops.kernel import KernelClass
 from papisim.ops.lower import decode_lengths, lower_attention
 from papisim.ops.trace import KernelTrace
-from papisim.paper.cell import Cell
-from papisim.paper.figure import Table, View
-from papisim.paper.outcomes import Value
+from papisim.paper.claims import Value
+from papisim.paper.figure import Figure, Table, View
 from papisim.paper.papi.fig6 import fc_intensity
-from papisim.paper.study import Study
 from papisim.report.print.chart import Chart
 
 CHART = Chart(
@@ -25,17 +23,6 @@ CHART = Chart(
     line=1.0,
     log=True,
 )
-_BATCH, _TLP, _SMALL = (
-    32,
-    8,
-    4,
-)  # where the paper says that FC turns compute-bound, and the point that it gives numbers of
-
-
-def cells(study: Study) -> list[Cell]:
-    """Return none: the figure is on single kernels."""
-    del study
-    return []
 
 
 def _ridge(view: View) -> float:
@@ -50,25 +37,26 @@ def _attention_intensity(trace: KernelTrace, batch: int, tlp: int, kv_tokens: in
 
 
 def _points(view: View) -> list[tuple[int, int]]:
-    along_batch = [(batch, _TLP) for batch in view.setting("batches")]
-    return along_batch + [(_BATCH, tlp) for tlp in view.setting("tlps")]
+    along_batch = [(batch, view.setting("tlp")) for batch in view.setting("batches")]
+    return along_batch + [(view.setting("batch"), tlp) for tlp in view.setting("tlps")]
 
 
 def values(view: View) -> dict[str, Value]:
     """Return where FC crosses the ridge, and intensities."""
     trace, ridge, cached = view.bench.trace(view.setting("model")), _ridge(view), view.setting("kv_tokens")
-    attention = [_attention_intensity(trace, batch, tlp, cached) for batch, tlp in _points(view)]
+    batch, tlp, small = view.setting("batch"), view.setting("tlp"), view.setting("small_batch")
+    attention = [_attention_intensity(trace, *point, cached) for point in _points(view)]
     return {
-        "crosses_batch": _first(view.setting("batches"), lambda batch: fc_intensity(trace, batch * _TLP) > ridge),
-        "crosses_tlp": _first(view.setting("tlps"), lambda tlp: fc_intensity(trace, _BATCH * tlp) > ridge),
+        "crosses_batch": _first(view.setting("batches"), lambda size: fc_intensity(trace, size * tlp) > ridge),
+        "crosses_tlp": _first(view.setting("tlps"), lambda size: fc_intensity(trace, batch * size) > ridge),
         "attention": max(attention) / ridge,
-        "fc_intensity": fc_intensity(trace, _SMALL * _TLP),
-        "attention_intensity": _attention_intensity(trace, _SMALL, _TLP, cached),
+        "fc_intensity": fc_intensity(trace, small * tlp),
+        "attention_intensity": _attention_intensity(trace, small, tlp, cached),
     }
 
 
 def _first(sizes: list[int], bound: Callable[[int], bool]) -> float:
-    """Return the first of ascending sizes that is compute-bound; not a number if none is."""
+    """Return the first of ascending sizes that is compute-bound; NaN if none is."""
     return next((float(size) for size in sizes if bound(size)), float("nan"))
 
 
@@ -83,3 +71,6 @@ def table(view: View) -> Table:
             ("attention", _attention_intensity(trace, batch, tlp, cached)),
         )
     ]
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART)

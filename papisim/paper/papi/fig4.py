@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from papisim.config.system import load_part
 from papisim.devices.base import DevicePool
+from papisim.devices.pim import Pool as PimPool
 from papisim.ops.kernel import Linear
 from papisim.ops.lower import lower
 from papisim.ops.trace import KernelTrace
-from papisim.paper.cell import Cell
-from papisim.paper.figure import Table, View
-from papisim.paper.outcomes import Value
-from papisim.paper.study import Study
+from papisim.paper.claims import Value
+from papisim.paper.figure import Figure, Table, View
 from papisim.pricing.kernel import pool_of
 from papisim.report.print.chart import Chart
 
@@ -28,14 +25,8 @@ CHART = Chart(
 )
 
 
-def cells(study: Study) -> list[Cell]:
-    """Return none: the figure is on single kernels."""
-    del study
-    return []
-
-
 def fc_kernels(trace: KernelTrace, rows: int) -> list[tuple[Linear, int]]:
-    """Return the FC kernels of a model's layers at so many token-rows, with how many layers have them."""
+    """Return the FC kernels of a model's layers for a number of token-rows, each with the number of layers that have it."""
     lowered = ((lower(kernel, trace, rows), repeats) for kernel, repeats in trace.kernels() if kernel.fc)
     return [(kernel, repeats) for kernel, repeats in lowered if isinstance(kernel, Linear) and repeats > 1]
 
@@ -50,8 +41,8 @@ def _ratios(view: View, batch: int, tlp: int) -> dict[str, float]:
     gpu_s = _fc_s(pool_of(load_part(view.setting("gpu")), 1), trace, rows)
     ratios = {}
     for name, system in view.setting("pims").items():
-        stacks: Any = view.bench.pool(system, "attn_pim")
-        ratios[name] = _fc_s(type(stacks)(name, stacks.part, view.setting("stacks")), trace, rows) / gpu_s
+        stacks = view.bench.pim(system, "attn_pim")
+        ratios[name] = _fc_s(PimPool(name, stacks.part, view.setting("stacks")), trace, rows) / gpu_s
     return ratios
 
 
@@ -71,3 +62,6 @@ def table(view: View) -> Table:
         for batch, tlp in view.setting("settings")
         for name, ratio in _ratios(view, batch, tlp).items()
     ]
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from papisim.ops.trace import KernelTrace
-from papisim.paper.cell import Cell
-from papisim.paper.figure import Table, View
-from papisim.paper.outcomes import Value
+from papisim.paper.claims import Value
+from papisim.paper.figure import Figure, Table, View
 from papisim.paper.papi.fig4 import fc_kernels
-from papisim.paper.study import Study
 from papisim.report.print.chart import Chart
 
 CHART = Chart(
@@ -17,19 +15,13 @@ CHART = Chart(
     series="what",
     panel="tlp",
     x_label="RLP",
-    y_label="FLOP a byte",
+    y_label="FLOP/B",
     log=True,
 )
 
 
-def cells(study: Study) -> list[Cell]:
-    """Return none: the figure is on single kernels."""
-    del study
-    return []
-
-
 def fc_intensity(trace: KernelTrace, rows: int) -> float:
-    """Return FLOP a byte of a model's FC kernels together."""
+    """Return the intensity of a model's FC kernels together, FLOP/B."""
     kernels = fc_kernels(trace, rows)
     flop = sum(kernel.flop * repeats for kernel, repeats in kernels)
     moved = sum((kernel.read_bytes + kernel.write_bytes) * repeats for kernel, repeats in kernels)
@@ -37,9 +29,9 @@ def fc_intensity(trace: KernelTrace, rows: int) -> float:
 
 
 def values(view: View) -> dict[str, Value]:
-    """Return the estimate over the intensity at three batches, TLP 1."""
+    """Return the estimate over the intensity at three RLPs, TLP 1."""
     trace = view.bench.trace(view.setting("model"))
-    return {name: rlp / fc_intensity(trace, rlp) for name, rlp in (("close", 16), ("close_64", 64), ("above", 128))}
+    return {name: rlp / fc_intensity(trace, rlp) for name, rlp in view.setting("estimates").items()}
 
 
 def table(view: View) -> Table:
@@ -51,3 +43,6 @@ def table(view: View) -> Table:
         for rlp in view.setting("rlps")
         for what, intensity in (("estimated", rlp * tlp), ("FC kernels", fc_intensity(trace, rlp * tlp)))
     ]
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART)

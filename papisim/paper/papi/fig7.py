@@ -1,14 +1,10 @@
-"""Figure 7: energy and power of FC on PIM, by how often a column that is read is used."""
+"""Figure 7: energy and power of FC on PIM, by data reuse: the uses of each column that is read."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from papisim.devices.pim.energy import column_energy, fed_w
-from papisim.paper.cell import Cell
-from papisim.paper.figure import Table, View
-from papisim.paper.outcomes import Value
-from papisim.paper.study import Study
+from papisim.paper.claims import Value
+from papisim.paper.figure import Figure, Table, View
 from papisim.report.print.chart import Chart
 from papisim.validation.pim import dram_share
 
@@ -27,27 +23,21 @@ _PARTS = {
 }
 
 
-def cells(study: Study) -> list[Cell]:
-    """Return none: the figure is on single columns."""
-    del study
-    return []
-
-
 def values(view: View) -> dict[str, Value]:
     """Return DRAM's share of energy, and power over its budget."""
-    fc_pim: Any = view.bench.pool("papi", "fc_pim")
-    shares = {f"share_{reuse}": dram_share(fc_pim, reuse) for reuse in (1, 64)}
+    fc_pim = view.bench.pim("papi", "fc_pim")
+    shares = {name: dram_share(fc_pim, reuse) for name, reuse in view.setting("shares").items()}
     return shares | {name: _budgets(view, *place) for name, place in view.setting("powers").items()}
 
 
 def _budgets(view: View, system: str, device: str, reuse: int) -> float:
-    part = view.bench.pool(system, device).part
-    return fed_w(reuse, part.energy, part.organisation, part.fpu) / float(part.power.budget_w)
+    part = view.bench.pim(system, device).part
+    return fed_w(reuse, part.energy, part.organisation, part.fpu) / part.power.budget_w
 
 
 def table(view: View) -> Table:
     """Return the shares of energy, and power, by reuse."""
-    part = view.bench.pool("papi", "fc_pim").part
+    part = view.bench.pim("papi", "fc_pim").part
     rows = []
     for reuse in view.setting("reuses"):
         energy = column_energy(reuse, part.energy, part.organisation, part.fpu)
@@ -56,3 +46,6 @@ def table(view: View) -> Table:
             joules = sum(getattr(energy, field) for field in fields)
             rows.append({"reuse": reuse, "part": name, "share": joules / energy.total_j, "fed_w": watts})
     return rows
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from papisim.paper.cell import Case, Cell
-from papisim.paper.figure import Table, View
-from papisim.paper.outcomes import Value, largest
-from papisim.paper.study import Study
+from papisim.paper.claims import Study, Value
+from papisim.paper.experiment import Case, Cell
+from papisim.paper.figure import Figure, Table, View
+from papisim.paper.outcomes import largest
 from papisim.report.print.chart import Chart
 
 CHART = Chart(
@@ -25,8 +25,8 @@ BASELINES = {"a100_attacc": "attacc", "a100_hbmpim": "hbmpim", "attacc_only": "p
 
 def cases(study: Study) -> list[Case]:
     """Return the settings of a figure of this kind."""
-    models, category = study.figure("models"), study.figure("category")
-    batches, tlps = study.figure("batches"), study.figure("tlps")
+    models, category = study.setting("models"), study.setting("category")
+    batches, tlps = study.setting("batches"), study.setting("tlps")
     return [Case(model, category, batch, tlp) for model in models for batch in batches for tlp in tlps]
 
 
@@ -62,3 +62,6 @@ def table(view: View) -> Table:
         for case in cases(view.study)
         for system in BASELINES
     ]
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART, cells=cells)

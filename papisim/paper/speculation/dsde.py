@@ -1,59 +1,120 @@
-"""DSDE (arXiv:2509.01083): what capping lengths at the batch's mean adds to throughput at batch 64."""
+"""DSDE (arXiv:2509.01083): what capping draft lengths at the batch's mean adds to throughput at batch 64."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from papisim.config.experiment import load_experiment
 from papisim.engine.run import Run, simulate
-from papisim.paper.study import Setup, Study
-from papisim.paper.verdict import Row
+from papisim.paper.claims import Setup, Study
+from papisim.paper.figure import Explained, Figure, Table, View
 from papisim.plan.phase import Category
+from papisim.report.print.chart import Chart
 from papisim.results.metrics import summarise
 
+CHART = Chart(
+    kind="bars",
+    x=("temperature",),
+    y="tokens_per_s",
+    series="policy",
+    x_label="temperature",
+    y_label="tokens/s",
+)
+_TEMPERATURES = ("t0", "t1")
+_VARIANTS = ("dsde", "dsde_code")
+_ALONE = 4  # requests of a batch of one, whose acceptance varies by request
 
-def reproduce(study: Study) -> list[Row]:
-    """Serve one large batch with and without the cap; at batch 1 there is nothing to cap."""
-    return [row for name in ("t0", "t1") for row in _cap_gain(study, name)]
+
+class Served(NamedTuple):
+    """Throughput of a run.
+
+    Attributes:
+        tokens_per_s: throughput, prefill included.
+        decode_tokens_per_s: throughput of decoding alone.
+        prefill_ratio: share of the time that prefill takes.
+        spent: what a round drafts and emits, and what an iteration takes, in words.
+    """
+
+    tokens_per_s: float
+    decode_tokens_per_s: float
+    prefill_ratio: float
+    spent: str
 
 
-def _cap_gain(study: Study, temperature: str) -> list[Row]:
-    setup, batch = study.setup(temperature), study.figure("batch")
-    runs = {
-        (variant, cap): _run(setup, batch, variant, cap) for variant in ("dsde", "dsde_code") for cap in (True, False)
-    }
-    one = _run(setup, 1, "dsde", True)
-    alone = _tokens_per_s(one)
-    code = _gain(runs["dsde_code", True], runs["dsde_code", False])
-    decoding = _decoding(runs["dsde", True], runs["dsde", False]) - 1
+#: runs by temperature, variant of the policy and whether it caps lengths; the batch of one is ``alone``, capped
+Runs = Mapping[tuple[str, str, bool], Served]
+
+
+def served(study: Study) -> Runs:
+    """Serve one large batch with and without the cap, and requests one by one, where there is nothing to cap."""
+    batch, found = study.setting("batch"), {}
+    for temperature in _TEMPERATURES:
+        setup = study.setup(temperature)
+        for variant in _VARIANTS:
+            for cap in (True, False):
+                found[temperature, variant, cap] = _run(setup, batch, variant, cap=cap)
+        found[temperature, "alone", True] = _run(setup, 1, "dsde", cap=True)
+    return found
+
+
+def values(view: View) -> dict[str, Explained]:
+    """Return the gain of the cap, and the scaling from batch 1, at each temperature."""
+    runs, found = view.once(served), {}
+    for temperature in _TEMPERATURES:
+        found[f"cap_gain_{temperature}"] = _cap_gain(runs, temperature)
+        for name, cap in (("capped", True), ("uncapped", False)):
+            found[f"scaling_{temperature}_{name}"] = _scaling(runs, temperature, view.setting("batch"), cap=cap)
+    return found
+
+
+def table(view: View) -> Table:
+    """Return the throughput of every run."""
     return [
-        study.row(
-            f"cap_gain_{temperature}",
-            _gain(runs["dsde", True], runs["dsde", False]),
-            f"{_spent(runs['dsde', True])} with the cap, {_spent(runs['dsde', False])} without: it saves draft steps that all wait "
-            f"for. Of decoding alone it is {100 * decoding:+.1f} %, of which prefill leaves this; with the rule of the released code "
-            f"{100 * code:+.1f} % is left, since its shortest length is 6",
-        ),
-        *(
-            study.row(
-                f"scaling_{temperature}_{name}",
-                _tokens_per_s(runs["dsde", cap]) / alone,
-                f"{alone:.0f} tokens/s alone, {_tokens_per_s(runs['dsde', cap]):.0f} at batch {batch}, prefill included, which takes "
-                f"{100 * summarise(runs['dsde', cap])['prefill_s'] / runs['dsde', cap].ledger.end_s:.0f} % of the time there and grows with the "
-                f"prompts' assumed length; decoding alone scales {_decoding(runs['dsde', cap], one):.1f}×. Eager execution, whose fixed costs a "
-                "batch shares, is not charged",
-            )
-            for name, cap in (("capped", True), ("uncapped", False))
-        ),
+        {
+            "temperature": temperature,
+            "policy": variant if variant == "alone" else f"{variant}, {'capped' if cap else 'uncapped'}",
+            "tokens_per_s": run.tokens_per_s,
+            "decode_tokens_per_s": run.decode_tokens_per_s,
+            "prefill_ratio": run.prefill_ratio,
+        }
+        for (temperature, variant, cap), run in view.once(served).items()
     ]
 
 
-def _run(setup: Setup, batch: int, variant: str, cap: bool) -> Run:
+def _cap_gain(runs: Runs, temperature: str) -> Explained:
+    capped, uncapped = (runs[temperature, "dsde", cap] for cap in (True, False))
+    code = runs[temperature, "dsde_code", True].tokens_per_s / runs[temperature, "dsde_code", False].tokens_per_s - 1
+    decoding = capped.decode_tokens_per_s / uncapped.decode_tokens_per_s - 1
+    return Explained(
+        capped.tokens_per_s / uncapped.tokens_per_s - 1,
+        f"{capped.spent} with the cap, {uncapped.spent} without: it saves draft steps that the whole batch waits for. In decoding "
+        f"alone it gains {100 * decoding:+.1f} %, which prefill reduces to this; with the rule of the released code {100 * code:+.1f} % "
+        "is left, since its shortest length is 6",
+    )
+
+
+def _scaling(runs: Runs, temperature: str, batch: int, *, cap: bool) -> Explained:
+    alone, run = runs[temperature, "alone", True], runs[temperature, "dsde", cap]
+    return Explained(
+        run.tokens_per_s / alone.tokens_per_s,
+        f"{alone.tokens_per_s:.0f} tokens/s alone, {run.tokens_per_s:.0f} at batch {batch}, prefill included, which takes "
+        f"{100 * run.prefill_ratio:.0f} % of the time there and grows with the assumed length of prompts; decoding alone scales "
+        f"{run.decode_tokens_per_s / alone.decode_tokens_per_s:.1f}×. Eager execution, whose fixed costs a batch shares, is not charged",
+    )
+
+
+def _run(setup: Setup, batch: int, variant: str, *, cap: bool) -> Served:
     overrides = (f"speculation.cap={str(cap).lower()}",)
-    requests = None if batch > 1 else 4  # one alone may be lucky
-    return simulate(load_experiment(setup.options(batch, requests, speculation=variant, set=overrides)))
-
-
-def _tokens_per_s(run: Run) -> float:
-    return float(summarise(run)["throughput_tokens_per_s"])
+    requests = None if batch > 1 else _ALONE
+    run = simulate(load_experiment(setup.options(batch, requests, speculation=variant, overrides=overrides)))
+    summary = summarise(run)
+    return Served(
+        summary["throughput_tokens_per_s"],
+        decode_tokens_per_s(run),
+        summary["prefill_s"] / run.ledger.end_s,
+        _spent(run),
+    )
 
 
 def decode_tokens_per_s(run: Run) -> float:
@@ -62,17 +123,15 @@ def decode_tokens_per_s(run: Run) -> float:
     return sum(step.tokens for step in decode) / sum(step.time_s for step in decode)
 
 
-def _decoding(run: Run, other: Run) -> float:
-    return decode_tokens_per_s(run) / decode_tokens_per_s(other)
-
-
-def _gain(capped: Run, uncapped: Run) -> float:
-    return _tokens_per_s(capped) / _tokens_per_s(uncapped) - 1
-
-
 def _spent(run: Run) -> str:
     decode = [step for step in run.ledger.steps if step.kind == "decode"]
     rounds, time_s = sum(step.rlp for step in decode), sum(step.time_s for step in decode)
     draft = sum(step.time_by[Category.DRAFT] for step in decode) / time_s
     drafted, emitted = sum(step.drafted for step in decode) / rounds, sum(step.tokens for step in decode) / rounds
-    return f"{drafted:.2f} drafted and {emitted:.2f} emitted a round, drafting {100 * draft:.0f} % of {1e3 * time_s / len(decode):.1f} ms"
+    return (
+        f"{drafted:.2f} drafted and {emitted:.2f} emitted per round, drafting {100 * draft:.0f} % of "
+        f"{1e3 * time_s / len(decode):.1f} ms"
+    )
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART)

@@ -1,4 +1,4 @@
-"""A speculation policy against an acceptance process, without a machine: what is drafted and accepted, round by round."""
+"""Plays a speculation policy against an acceptance process, without a machine: drafted and accepted tokens, round by round."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from papisim.policies.speculation.base import SPECULATION, Draft, Round
 
 
 class _NoMachine:
-    """Drafts and verifies in no time."""
+    """Drafts and verifies in zero time."""
 
     demand = None
 
@@ -37,15 +37,15 @@ class _NoMachine:
 def play(
     speculation: str, acceptance: str, overrides: Sequence[str] = (), *, requests: int, rounds: int, seed: int = 0
 ) -> list[Round]:
-    """Return what became of each round of each request.
+    """Return every round of every request.
 
     Args:
         speculation: the policy's name.
         acceptance: the process's name.
         overrides: assignments ``speculation.…`` and ``acceptance.…``.
-        requests: how many, one after another, as in batches of one.
-        rounds: of each request.
-        seed: of the acceptance process.
+        requests: number of requests, each in a batch of one.
+        rounds: rounds per request.
+        seed: seed of the acceptance process.
     """
     policy = load_section("speculation", speculation, [o for o in overrides if o.startswith("speculation")])
     process = load_section("acceptance", acceptance, [o for o in overrides if o.startswith("acceptance")])
@@ -67,10 +67,10 @@ def _play_request(speculator: Speculator, request_id: int, rounds: int) -> list[
 
 
 def mean_drafted(rounds: Sequence[Round]) -> float:
-    """Return drafts a round."""
+    """Return drafted tokens per round."""
     return fmean(each.draft.length for each in rounds)
 
 
 def mean_emitted(rounds: Sequence[Round]) -> float:
-    """Return tokens a round, the verification's own included."""
+    """Return emitted tokens per round, that of the verification included."""
     return 1 + fmean(each.accepted for each in rounds)

@@ -2,46 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from papisim.calibration.speculation import Profile, profile, speculator_of
 from papisim.config.experiment import load_experiment
 from papisim.config.sections import load_section
-from papisim.paper.study import Study
-from papisim.paper.verdict import Row
+from papisim.paper.claims import Study
+from papisim.paper.figure import Explained, Figure, Table, View
 from papisim.policies.speculation.base import Draft, SpeculationView
 from papisim.policies.speculation.sssd import Options, Speculation, rows_per_request
+from papisim.report.print.chart import Chart
+
+CHART = Chart(
+    kind="lines",
+    x=("batch",),
+    y="rows",
+    series="knee",
+    x_label="batch",
+    y_label="rows per request",
+    log=True,
+)
 
 
-def reproduce(study: Study) -> list[Row]:
-    """Compare the table cell by cell, and price its drafts with long and short contexts."""
+def values(view: View) -> dict[str, Explained]:
+    """Return the share of the table's cells that agree, and the gains of drafts with long and short contexts."""
+    study = view.study
+    return {
+        "table": _agreement(view),
+        **{claim: _gain(study, claim, *where) for claim, where in view.setting("gains").items()},
+        "long_context_helps": _long_context(study),
+    }
+
+
+def table(view: View) -> Table:
+    """Return rows per request by knee and batch, those of the policy and those of the released code."""
+    published: Mapping[str, list[int]] = view.setting("table")
     return [
-        _table(study),
-        *(_gain(study, claim, setup, batch) for claim, (setup, batch) in study.figure("gains").items()),
-        _long_context(study),
+        {"knee": knee, "batch": batch, "rows": rows_per_request(options(knee), batch), "published_rows": rows}
+        for knee, row in ((int(key), row) for key, row in published.items())
+        for batch, rows in zip(view.setting("table_batches"), row, strict=True)
     ]
 
 
 def options(ratio: float) -> Options:
-    """Return the shipped policy for a machine's knee."""
+    """Return the shipped policy for a machine's knee, FLOP/B."""
     return load_section("speculation", "sssd", [f"speculation.ratio={ratio}"]).of(Options)
 
 
-def _table(study: Study) -> Row:
-    table: dict[str, list[int]] = study.figure("table")
-    batches: list[int] = study.figure("table_batches")
-    cells = [
-        (knee, batch, rows, rows_per_request(options(knee), batch))
-        for knee, row in ((int(key), row) for key, row in table.items())
-        for batch, rows in zip(batches, row, strict=True)
+def _agreement(view: View) -> Explained:
+    cells = table(view)
+    wrong = [
+        f"knee {cell['knee']}, b = {cell['batch']}: {cell['rows']} for {cell['published_rows']}"
+        for cell in cells
+        if cell["rows"] != cell["published_rows"]
     ]
-    wrong = [f"knee {ratio}, b = {batch}: {got} for {rows}" for ratio, batch, rows, got in cells if rows != got]
-    knees = sorted(map(int, table))
-    right = 1 - len(wrong) / len(cells)
-    return study.row("table", right, "; ".join(wrong) or f"all {len(cells)} cells, knees {knees[0]} to {knees[-1]}")
+    knees = sorted(cell["knee"] for cell in cells)
+    return Explained(
+        1 - len(wrong) / len(cells), "; ".join(wrong) or f"all {len(cells)} cells, knees {knees[0]} to {knees[-1]}"
+    )
 
 
 def _draft(study: Study, batch: int) -> Draft:
     """Return what the policy drafts for each request of a batch."""
-    policy = Speculation(options(study.figure("knee")))
+    policy = Speculation(options(study.setting("knee")))
     return policy.plan(SpeculationView(0, tuple(range(batch)), lambda drafts: 0.0))[0]
 
 
@@ -51,29 +74,32 @@ def _profile(study: Study, setup: str, batch: int) -> tuple[Draft, Profile]:
     return draft, profile(speculator, [batch], [draft.length], where.kv_tokens, lambda length: draft)
 
 
-def _gain(study: Study, claim: str, setup: str, batch: int) -> Row:
+def _gain(study: Study, claim: str, setup: str, batch: int) -> Explained:
     draft, found = _profile(study, setup, batch)
     none, point = found.at(batch, 0), found.at(batch, draft.length)
     needed = float(study.published.claims[claim].claimed) * point.round_s / none.round_s
-    return study.row(
-        claim,
+    where = study.setup(setup)
+    return Explained(
         found.speed_up(batch, draft.length),
-        f"batch {batch}, {study.setup(setup).kv_tokens} cached: {draft.rows} rows a request take {point.round_s / none.round_s:.2f} of a plain "
-        f"iteration and emit {point.emitted:.2f} ({study.setup(setup).acceptance}); the claim needs {needed:.2f}",
+        f"batch {batch}, {where.kv_tokens} cached: {draft.rows} rows per request take {point.round_s / none.round_s:.2f} of a plain "
+        f"iteration and emit {point.emitted:.2f} ({where.acceptance}); the claim needs {needed:.2f}",
     )
 
 
-def _long_context(study: Study) -> Row:
-    """Compare the gain with long caches against that with short ones, at the largest batch whose long caches fit."""
-    batch = study.figure("large_batch")
+def _long_context(study: Study) -> Explained:
+    """Compare the gain with long caches with that with short ones, at the largest batch whose long caches fit."""
+    batch = study.setting("large_batch")
     gains = {}
     for setup in ("short", "long"):
         draft, found = _profile(study, setup, batch)
         gains[setup] = found.speed_up(batch, draft.length)
     kv = {setup: study.setup(setup).kv_tokens for setup in gains}
-    return study.row(
-        "long_context_helps",
+    return Explained(
         gains["long"] / gains["short"],
-        f"batch {batch}, {draft.rows} rows a request: {gains['short']:.2f}× with {kv['short']} cached tokens, {gains['long']:.2f}× with "
-        f"{kv['long']}. Reading KV caches costs the same for {draft.rows} rows as for one, and is more of the iteration the longer they are",
+        f"batch {batch}, {draft.rows} rows per request: {gains['short']:.2f}× with {kv['short']} cached tokens, {gains['long']:.2f}× with "
+        f"{kv['long']}. Reading KV caches costs the same for {draft.rows} rows as for one, and the longer they are, the larger is its share "
+        "of the iteration",
     )
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART)

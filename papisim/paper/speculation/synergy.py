@@ -4,40 +4,62 @@ from __future__ import annotations
 
 from papisim.calibration.speculation import Profile, profile, speculator_of
 from papisim.config.experiment import load_experiment
-from papisim.paper.study import Study
-from papisim.paper.verdict import Row
+from papisim.paper.claims import Study
+from papisim.paper.figure import Explained, Figure, Table, View
+from papisim.report.print.chart import Chart
 
+CHART = Chart(
+    kind="lines",
+    x=("batch",),
+    y="speed_up",
+    series="length",
+    x_label="batch",
+    y_label="speed-up over no speculation",
+    line=1.0,
+)
 _BISECTIONS = 40
 
 
-def reproduce(study: Study) -> list[Row]:
-    """Profile one GPU over batches and lengths, as the paper does offline."""
-    setup, batches = study.setup("one_gpu"), study.figure("batches")
-    speculator = speculator_of(load_experiment(setup.options()))
-    found = profile(speculator, batches, range(study.figure("longest_draft") + 1), setup.kv_tokens)
+def values(view: View) -> dict[str, Explained]:
+    """Return the gains of the best and of the longest drafts on one GPU, and the change of the best length with the batch."""
+    study, found = view.study, view.once(profiled)
+    batches, longest = view.setting("batches"), view.setting("longest_draft")
     lengths = {batch: found.best(batch).length for batch in batches}
-    longest = study.figure("longest_draft")
-    return [
-        study.row("speed_up_1", found.speed_up(1), _why(found, 1, study)),
-        study.row("speed_up_32", found.speed_up(32), _why(found, 32, study)),
-        study.row(
-            "length_falls",
-            lengths[batches[-1]] / lengths[batches[0]],
+    large = batches[-1]
+    return {
+        **{f"speed_up_{batch}": Explained(found.speed_up(batch), _why(found, batch, study)) for batch in (1, large)},
+        "length_falls": Explained(
+            lengths[large] / lengths[batches[0]],
             f"s*(b) = {', '.join(f'{length} at {batch}' for batch, length in lengths.items())}: the rows that the memory-bound "
             "pass has free are shared by the batch",
         ),
-        study.row(
-            "long_hurts_32",
-            found.speed_up(32, longest),
-            f"{longest} drafts emit {found.at(32, longest).emitted:.2f} tokens on the recalled curve and hurt only where a round takes more "
-            f"than as many times a plain one; {32 * (longest + 1)} rows take {found.cost(32, longest):.2f} times here. They do fall behind "
-            f"s*, {found.speed_up(32):.2f}×",
+        f"long_hurts_{large}": Explained(
+            found.speed_up(large, longest),
+            f"{longest} drafts emit {found.at(large, longest).emitted:.2f} tokens on the recalled curve and hurt only if a round takes "
+            f"longer than that many plain iterations; {large * (longest + 1)} rows take {found.cost(large, longest):.2f} plain iterations "
+            f"here. They do fall behind s*, {found.speed_up(large):.2f}×",
         ),
-        study.row(
-            "traffic",
-            None,
-            "arrival rates, lengths and the two fixed lengths of its traffic experiment are not at hand",
+        "traffic": Explained(
+            None, "arrival rates, lengths and the two fixed lengths of its traffic experiment are not at hand"
         ),
+    }
+
+
+def profiled(study: Study) -> Profile:
+    """Profile one GPU over batches and lengths, as the paper does offline."""
+    setup = study.setup("one_gpu")
+    speculator = speculator_of(load_experiment(setup.options()))
+    lengths = range(study.setting("longest_draft") + 1)
+    return profile(speculator, study.setting("batches"), lengths, setup.kv_tokens)
+
+
+def table(view: View) -> Table:
+    """Return the speed-up of the best and of the longest drafts at every batch."""
+    found, longest = view.once(profiled), view.setting("longest_draft")
+    return [
+        {"batch": batch, "length": name, "drafts": drafts, "speed_up": found.speed_up(batch, drafts)}
+        for batch in view.setting("batches")
+        for name, drafts in (("best", found.best(batch).length), (f"{longest} drafts", longest))
     ]
 
 
@@ -52,14 +74,14 @@ def _why(found: Profile, batch: int, study: Study) -> str:
     overhead_s = _overhead_s(found, batch, float(claim)) if isinstance(claim, (int, float)) else None
     if overhead_s:
         text += (
-            f". The claim needs {100 * (slope + overhead_s / none.round_s):.0f} % a draft, {overhead_s * 1e3:.1f} ms more: launches of the "
-            "host, a larger draft model, or kernels that do not share what rows of a batch have in common; none is charged"
+            f". The claim needs {100 * (slope + overhead_s / none.round_s):.0f} % per draft, {overhead_s * 1e3:.1f} ms more: launches by "
+            "the host, a larger draft model, or kernels that do not share what the rows of a batch have in common; none is charged"
         )
     return text
 
 
 def _overhead_s(found: Profile, batch: int, claimed: float) -> float | None:
-    """Return the time that, added to each draft step, brings the best speed-up down to the claimed one."""
+    """Return the time that, added to each draft step, lowers the best speed-up to the claimed one; None if none does."""
     points = [point for point in found.points if point.batch == batch]
     none = found.at(batch, 0)
 
@@ -73,3 +95,6 @@ def _overhead_s(found: Profile, batch: int, claimed: float) -> float | None:
         middle = (low + high) / 2
         low, high = (middle, high) if speed_up(middle) > claimed else (low, middle)
     return high
+
+
+FIGURE = Figure(values=values, table=table, drawing=CHART)

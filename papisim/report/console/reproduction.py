@@ -1,93 +1,50 @@
-"""A paper's figures beside simulated values, on the console and as a page."""
+"""A paper's figures on the console: published beside simulated values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-from papisim.report.console.claims import STYLES, shown
+from papisim.report.claims import SCORES, VERDICTS, ShownFigure, cells, headings, own_reason
 from papisim.report.console.console import console
 
 
-class Shown(NamedTuple):
-    """A figure as it is shown.
+def print_figures(interpretation: str | None, figures: Sequence[ShownFigure], scores: Mapping[str, float]) -> None:
+    """Print a reproduction: a table per figure, what it assumes, the scores, and the number of each verdict.
 
-    Attributes:
-        name: of the figure.
-        title: what it is on.
-        assumed: what every value of it takes for granted.
-        rows: claims with verdicts, as plain values.
-        moved: for each claim what the assumed constants make of it at most, in words; empty where not asked for.
-        images: files of the drawn figure.
+    Args:
+        interpretation: name of the interpretation; None for a paper that leaves nothing open.
+        figures: the figures.
+        scores: scores by their keys in :data:`papisim.report.claims.SCORES`.
     """
-
-    name: str
-    title: str
-    assumed: Sequence[str]
-    rows: Sequence[Mapping[str, Any]]
-    moved: Mapping[str, str]
-    images: Sequence[Path] = ()
-
-
-def print_figures(stance: str, figures: Iterable[Shown], scores: Mapping[str, float]) -> None:
-    """Print a reproduction: a table a figure, what it assumes, and the scores."""
     page = console()
-    page.print(f"stance: {stance}", style="bold")
+    if interpretation is not None:
+        page.print(f"interpretation: {interpretation}", style="bold")
     for figure in figures:
-        page.print(Text.assemble("\n", (figure.name, "bold"), f"  {figure.title}"))
-        page.print(_table(figure))
-        page.print(f"  assumed: {'; '.join(figure.assumed)}", style="dim")
+        if not figure["rows"] and not figure["findings"]:
+            continue
+        page.print(Text.assemble("\n", (figure["name"], "bold"), f"  {figure['title']}"))
+        if figure["rows"]:
+            page.print(_table(figure))
+        for finding in figure["findings"]:
+            page.print(f"  {finding}")
+        page.print(f"  assumed: {'; '.join(figure['assumed'])}", style="dim")
     page.print()
     for name, value in scores.items():
-        page.print(
-            f"mean |ln(simulated / published)| over numbers {name.replace('_', ' ')}: {value:.3f}", style="bold"
-        )
+        page.print(f"mean |ln(simulated / published)| of {SCORES[name]}: {value:.3f}", style="bold")
+    verdicts = [row["verdict"] for figure in figures for row in figure["rows"]]
+    page.print(", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS), style="bold")
 
 
-def _table(figure: Shown) -> Table:
-    headings = ["value", "published", "simulated", "error", "verdict", *(["constants ±20 %"] if figure.moved else [])]
-    table = Table(*headings, box=None, pad_edge=False)
+def _table(figure: ShownFigure) -> Table:
+    table = Table(*headings(figure), box=None, pad_edge=False)
     for column in table.columns[1:4]:
         column.justify = "right"
-    for row in figure.rows:
-        cells = [row["claim"], *_numbers(row), Text(row["verdict"].value, STYLES[row["verdict"]])]
-        table.add_row(*cells, *([figure.moved.get(row["claim"], "")] if figure.moved else []))
+    for row in figure["rows"]:
+        value, published, simulated, error, verdict, *moved = cells(figure, row)
+        table.add_row(value, published, simulated, error, Text(verdict, VERDICTS[verdict]), *moved)
+        if reason := own_reason(figure, row):
+            table.add_row(Text(reason, "dim"), end_section=True)
     return table
-
-
-def _numbers(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    error = "" if row["relative_error"] is None else f"{100 * row['relative_error']:+.0f} %"
-    tag = "≈ " if row["reliability"] == "figure" else ""
-    return tag + shown(row["claimed"]), shown(row["simulated"]), error
-
-
-def markdown(stance: str, figures: Iterable[Shown], scores: Mapping[str, float]) -> str:
-    """Return the page of a reproduction."""
-    lines = [f"# PAPI, reproduced: stance {stance}", ""]
-    lines += [
-        f"Mean |ln(simulated / published)|, numbers {name.replace('_', ' ')}: {scores[name]:.3f}" for name in scores
-    ]
-    lines += ["", "Published values marked ≈ are read off a figure by others, good to ±15 %."]
-    for figure in figures:
-        lines += ["", f"## {figure.name}: {figure.title}", "", *_markdown_table(figure), ""]
-        lines += [f"- assumed: {text}" for text in figure.assumed]
-        lines += ["", *(f"![{figure.title}]({image.name})" for image in figure.images if image.suffix == ".png")]
-    return "\n".join(lines) + "\n"
-
-
-def _markdown_table(figure: Shown) -> list[str]:
-    headings = ["value", "published", "simulated", "error", "verdict", *(["constants ±20 %"] if figure.moved else [])]
-    rows = [
-        [
-            row["claim"],
-            *_numbers(row),
-            row["verdict"].value,
-            *([figure.moved.get(row["claim"], "")] if figure.moved else []),
-        ]
-        for row in figure.rows
-    ]
-    return ["| " + " | ".join(cells) + " |" for cells in [headings, ["---"] * len(headings), *rows]]

@@ -1,16 +1,19 @@
-"""Tokens per second by batch, one line a policy, one column of panels a machine.
+"""Draws tokens per second by batch: one line per policy, one column of panels per machine.
 
-The upper panels have the rate, the lower ones its ratio to no speculation, where policies can be told apart. A marker is
-filled where PIM computes most of FC, hollow where the GPU does.
+The upper panels have the rate, the lower ones its ratio to no speculation, in which policies are easier to distinguish. A
+marker is filled where PIM computes most of FC, hollow where the GPU does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from papisim.errors import MissingExtra
+from papisim.report.print.chart import matplotlib_figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLOURS = {
     "off": "#888888",
@@ -24,43 +27,43 @@ _COLOURS = {
     "co_scheduled": "#000000",
 }
 _MOSTLY = 0.5
-_DPI = 160
 
 
-def draw(points: Sequence[dict[str, Any]], stem: Path) -> list[Path]:
-    """Draw the figure as PNG and PDF.
+class BatchByPolicy:
+    """The drawing; its rows have ``machine``, ``batch``, ``policy``, ``tokens_per_s`` and ``fc_pim_ratio``."""
 
-    Args:
-        points: rows with ``machine``, ``batch``, ``policy``, ``tokens_per_s`` and ``fc_pim_ratio``.
-        stem: path of the files without their suffix.
+    def draw(self, rows: Sequence[dict[str, Any]], title: str, stem: Path) -> list[Path]:
+        """Draw the figure as PNG and PDF.
 
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
-    except ImportError:
-        raise MissingExtra("drawing a figure", "matplotlib", "plot") from None
-    machines = list(dict.fromkeys(point["machine"] for point in points))
-    page = Figure(figsize=(4.2 * len(machines), 7.0), layout="constrained")
-    panels = page.subplots(2, len(machines), sharex=True, sharey="row", squeeze=False)
-    for column, machine in enumerate(machines):
-        here = [point for point in points if point["machine"] == machine]
-        _panel(panels[0][column], here, ratio=False)
-        _panel(panels[1][column], here, ratio=True)
-        panels[0][column].set_title(machine)
-    panels[0][0].set_ylabel("tokens/s of a full batch")
-    panels[1][0].set_ylabel("over no speculation")
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    page.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
-    page.suptitle("filled: PIM computes most of FC; hollow: the GPU does", fontsize=9, color="#555555")
-    files = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
-    for file in files:
-        page.savefig(file, dpi=_DPI)
-    return files
+        Args:
+            rows: one row per machine, batch and policy.
+            title: title above the panels.
+            stem: path of the files without their suffix.
+
+        Returns:
+            The two files.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+        """
+        figure_class = matplotlib_figure()
+        machines = list(dict.fromkeys(row["machine"] for row in rows))
+        page = figure_class(figsize=(4.2 * len(machines), 7.0), layout="constrained")
+        panels = page.subplots(2, len(machines), sharex=True, sharey="row", squeeze=False)
+        for column, machine in enumerate(machines):
+            here = [row for row in rows if row["machine"] == machine]
+            _panel(panels[0][column], here, ratio=False)
+            _panel(panels[1][column], here, ratio=True)
+            panels[0][column].set_title(machine)
+        panels[0][0].set_ylabel("tokens/s of a full batch")
+        panels[1][0].set_ylabel("over no speculation")
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        page.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+        page.suptitle(f"{title}\nfilled: PIM computes most of FC; hollow: the GPU does", fontsize=9, color="#555555")
+        return save(page, stem)
 
 
-def _panel(axes: Any, here: Sequence[dict[str, Any]], *, ratio: bool) -> None:
+def _panel(axes: Axes, here: Sequence[dict[str, Any]], *, ratio: bool) -> None:
     """Draw one machine's lines."""
     off = {point["batch"]: point["tokens_per_s"] for point in here if point["policy"] == "off"}
     for policy in dict.fromkeys(point["policy"] for point in here):

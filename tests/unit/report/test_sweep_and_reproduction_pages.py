@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from papisim.report.html.charts.points import pareto
 from papisim.report.html.folder import page_of
-from papisim.report.html.page import Chart, Picture, Table
+from papisim.report.html.page import Chart, Listing, Picture, Table
 
 values = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=40)
 
@@ -57,12 +57,21 @@ def test_a_search_shows_its_front_and_nothing_that_is_beaten(searched):
     assert any("Rate against energy" in title for title in items(page, Chart))
 
 
-def test_a_reproduction_has_every_claim_its_figure_and_what_was_taken_for_granted(reproduced):
+def test_a_reproduction_has_every_claim_its_figure_and_its_assumptions(reproduced):
     claims, page = reproduced.frame("claims"), page_of(reproduced)
     tables = items(page, Table)
     assert tables["Values"].frame["value"].tolist() == claims["claim"].tolist()
     counts = {tile.label: int(tile.value) for tile in page.sections[0].tiles}
     assert sum(counts.values()) == len(claims)
+    assert counts["in range"] == (claims["verdict"] == "in range").sum()
+    assert page.title == "PAPI (ASPLOS 2025), reproduced"
+    assert page.subtitle.startswith("Interpretation: physical.")
+    listings = items(page, Listing)
+    assert listings["Assumptions"].lines == reproduced.manifest["figures"]["fig6"]["assumed"]
+    assert "Reasons" not in listings, "they are the assumptions"
+    taken = tables["Interpretation"].frame
+    assert taken.iloc[:, 0].tolist() == list(reproduced.manifest["alternatives"])
+    assert set(taken.iloc[:, 1]) >= {"fitted", "drawn"}
     if (reproduced.folder / "fig6.png").is_file():  # drawn where the [plot] extra is there
         picture = items(page, Picture)["fig6, simulated"]
         assert picture.alt.count("simulated") == len(claims)

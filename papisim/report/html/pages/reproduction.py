@@ -16,24 +16,36 @@ _COLOURS = {"in range": "$c2", "direction holds": "$c0", "off": "$c1"}
 def page(results: Results) -> Page:
     """Lay out the page of a reproduction that ``papisim reproduce --out`` wrote."""
     manifest, summary, claims = results.manifest, results.summary, results.frame("claims")
+    interpretation = f"Interpretation: {manifest['interpretation']}. " if "interpretation" in manifest else ""
     page = Page(
-        f"{str(manifest['paper']).upper()}, reproduced",
-        f"Stance: {manifest['stance']}. Every published value beside what is simulated.",
+        f"{manifest['title']}, reproduced",
+        f"{interpretation}Every published value beside the simulated one.",
         manifest["written"],
     )
     overview = page.section("Overview")
     overview.tiles.extend(_tiles(summary, claims))
     overview.add(_parity(claims))
-    for figure, rows in claims.groupby("system", sort=False):
-        section = page.section(str(figure))
-        picture = results.folder / f"{figure}.png"
+    for name, figure in manifest["figures"].items():
+        rows = claims[claims["system"] == name]
+        section = page.section(name, figure["title"])
+        picture = results.folder / f"{name}.png"
         if picture.is_file():
-            section.add(Picture(f"{figure}, simulated", picture.read_bytes(), _told(rows)))
-        section.add(Table("Values", _values(rows)))
-        section.add(Listing("Taken for granted", list(rows["reason"].dropna().unique())))
-    reading = rows_frame(manifest["reading"].items(), "what the paper leaves open", "read as")
-    page.section("How to repeat it").add(Table("The reading", reading))
+            section.add(Picture(f"{name}, simulated", picture.read_bytes(), _in_words(rows) or figure["title"]))
+        if len(rows):
+            section.add(Table("Values", _values(rows)))
+        section.add(Listing("Assumptions", figure["assumed"]))
+        reasons = _reasons(rows, figure["assumed"])
+        section.add(Listing("Reasons", reasons) if reasons else None)
+    if "alternatives" in manifest:
+        taken = rows_frame(manifest["alternatives"].items(), "choice that the paper leaves open", "alternative taken")
+        page.section("Reproduce this run").add(Table("Interpretation", taken))
     return page
+
+
+def _reasons(rows: pd.DataFrame, assumed: list[str]) -> list[str]:
+    """Return the reasons of verdicts, as far as they are not what the whole figure assumes."""
+    own = rows[rows["reason"].notna() & (rows["reason"] != "; ".join(assumed))]
+    return [f"{row['claim']}: {row['reason']}" for row in own.to_dict("records")]
 
 
 def _tiles(summary: dict[str, Any], claims: pd.DataFrame) -> list[Tile]:
@@ -86,8 +98,8 @@ def _parity(claims: pd.DataFrame) -> Chart | None:
     return Chart("Simulated over published", {"data": traces, "layout": layout}, alt, table, wide=True, height=460)
 
 
-def _told(rows: pd.DataFrame) -> str:
+def _in_words(rows: pd.DataFrame) -> str:
     return "; ".join(
         f"{row['claim']}: published {row['claimed']}, simulated {row['simulated']:.3g}"
-        for row in rows.to_dict("records")
+        for row in rows.dropna(subset=["simulated"]).to_dict("records")
     )

@@ -1,4 +1,7 @@
-"""One experiment of a figure, and what is kept of its run."""
+"""The experiments of a paper with machines: cases, machines, and the record that is kept of each run.
+
+Stored runs depend on this module and on everything that a run of the simulator does (:func:`papisim.paper.archive.fingerprint`).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from papisim.engine.run import simulate
 from papisim.errors import DoesNotFit, InputError
 from papisim.ops.cost import Energy
 from papisim.ops.trace import read_trace
-from papisim.paper.readings import Part, Protocol
+from papisim.paper.choices import Part, Protocol
 from papisim.plan.build import planner_of
 from papisim.plan.machine import Machine, build_machine
 from papisim.plan.phase import Category
@@ -47,14 +50,19 @@ PARTS: tuple[Part, ...] = (
     "attention_energy",
     "link_energy",
 )
-#: those of them that are seconds
+#: the parts that are seconds
 TIMES = PARTS[:5]
 
 
 class Case(NamedTuple):
-    """A model, requests like those of a category of the data set, how many at once, and tokens of each in flight.
+    """A model and its load.
 
-    With ``equal``, every request is as long as its batch's mean, so that the batch stays full to the end.
+    Attributes:
+        model: a kernel trace's name.
+        category: category of the data set whose lengths the requests have.
+        batch: requests decoded together.
+        tlp: tokens per request and iteration.
+        equal: whether every request is as long as its batch's mean, so that the batch stays full to the end.
     """
 
     model: str
@@ -72,7 +80,14 @@ class Cell(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A cell as a reading has it: assignments to the machine's fields, and each request's prompt and answer."""
+    """A cell in one interpretation.
+
+    Attributes:
+        system: the machine's name.
+        overrides: assignments to the machine's fields.
+        case: model and load.
+        lengths: prompt and answer of each request, in tokens.
+    """
 
     system: str
     overrides: tuple[str, ...]
@@ -81,12 +96,12 @@ class Job(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is kept of a run.
+    """The times and energies of a run.
 
     Attributes:
-        parts: by phase and part, shape (2, 8); see :data:`PHASES` and :data:`PARTS`.
-        static_w: power that the machine draws whether or not it works.
-        iterations: of decoding.
+        parts: seconds and joules by phase and part, shape (2, 8); see :data:`PHASES` and :data:`PARTS`.
+        static_w: static power of the machine.
+        iterations: decoding iterations.
         fc_pim_ratio: share of decoding's FC FLOP that PIM computes.
     """
 
@@ -129,7 +144,11 @@ def _typical(tables: Quantiles, batch: int) -> npt.NDArray[np.int64]:
 
 
 def run_jobs(jobs: Iterable[Job]) -> list[Record | None]:
-    """Simulate jobs of one machine and model, which keep prices and layouts; None where memory does not hold one."""
+    """Simulate jobs of one machine and model, which share prices and layouts.
+
+    Returns:
+        A record per job; None for a job that does not fit the machine's memory.
+    """
     machine: Machine | None = None
     planner: Planner | None = None
     records: list[Record | None] = []

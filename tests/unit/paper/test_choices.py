@@ -1,70 +1,96 @@
-"""The paper's open choices: what each sets, what a reading is made of, and that each moves what it says it moves."""
+"""The PAPI paper's open choices: the assignments of each, its interpretations, and the parts of a run that each changes."""
 
 import numpy as np
 import pytest
 
 from papisim.errors import InputError, InputErrors
-from papisim.paper import readings as module
-from papisim.paper.cell import PARTS, Case, Cell, request_lengths
-from papisim.paper.lab import Lab
-from papisim.paper.readings import Protocol, load_readings
+from papisim.paper.choices import Protocol, load_choices
+from papisim.paper.experiment import PARTS, Case, Cell, request_lengths
+from papisim.paper.figure import load_paper
+from papisim.paper.runner import Lab
 
-READINGS = load_readings("papi")
+PAPER = load_paper("papi").choices
 SYSTEMS = ["papi", "a100_attacc", "a100_hbmpim", "attacc_only", "papi_pim_only"]
 SMALL = Case("llama65b", "creative_writing", 4, 2)
 
 
 @pytest.fixture(scope="module")
 def lab():
-    return Lab(READINGS, processes=1)
+    return Lab(PAPER, processes=1)
 
 
-def record(lab, system, case=SMALL, **reading):
-    job = lab.job(reading, Cell(system, case))
+def record(lab, system, case=SMALL, **taken):
+    job = lab.job(taken, Cell(system, case))
     lab.run([job])
     return lab.record(job)
 
 
-def part(lab, name, system, **reading):
+def part(lab, name, system, **taken):
     """Return a part of decoding."""
-    return record(lab, system, **reading).parts[1, PARTS.index(name)]
+    return record(lab, system, **taken).parts[1, PARTS.index(name)]
 
 
-def test_the_physical_stance_changes_no_machine_and_draws_as_a_run_does():
-    assert all(READINGS.overrides(READINGS.stance("physical"), system) == () for system in SYSTEMS)
-    assert READINGS.protocol(READINGS.physical) == Protocol()
+def test_the_physical_interpretation_changes_no_machine_and_draws_as_a_run_does():
+    assert all(PAPER.overrides(PAPER.interpretation("physical"), system) == () for system in SYSTEMS)
+    assert PAPER.protocol(PAPER.physical) == Protocol()
 
 
-@pytest.mark.parametrize("stance", READINGS.stances)
-def test_a_stance_takes_one_alternative_of_every_choice(stance):
-    reading = READINGS.stance(stance)
-    assert set(reading) == set(READINGS.choices)
-    assert all(reading[name] in choice.alternatives for name, choice in READINGS.choices.items())
+@pytest.mark.parametrize("name", PAPER.named)
+def test_an_interpretation_takes_one_alternative_of_every_choice(name):
+    taken = PAPER.interpretation(name)
+    assert set(taken) == set(PAPER.choices)
+    assert all(taken[name] in choice.alternatives for name, choice in PAPER.choices.items())
 
 
 def test_every_alternative_says_why_it_is_plausible_and_where_that_is_from():
-    for choice in READINGS.choices.values():
+    for choice in PAPER.choices.values():
         assert all(each.why and each.source for each in choice.alternatives.values())
 
 
 def test_the_first_alternative_of_a_choice_about_machines_sets_nothing():
-    for choice in READINGS.choices.values():
+    for choice in PAPER.choices.values():
         assert not choice.alternatives[choice.physical].set
 
 
-def test_a_stance_with_an_unknown_alternative_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "bad.yaml").write_text(
-        "schema: papisim/readings/1\ndescription: d\nchoices:\n  a:\n    question: q\n    alternatives:\n"
-        "      x: {why: w, source: s}\n      y: {why: w, source: s}\nstances:\n  paper: {a: z}\n"
-    )
-    monkeypatch.setattr(module, "CHOICES", tmp_path)
-    with pytest.raises((InputError, InputErrors), match=r"bad.yaml:10.*no alternative 'z'"):
-        load_readings("bad")
+BAD = """schema: papisim/choices/1
+description: d
+choices:
+  a:
+    question: q
+    alternatives:
+      x: {why: w, source: s}
+      y: {why: w, source: s}
+interpretations:
+  paper: {%s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("taken", "message"),
+    [("a: z", r"choices.yaml:10.*no alternative 'z'"), ("b: x", r"choices.yaml:10.*no choice 'b'; known: a")],
+)
+def test_an_interpretation_of_what_is_not_there_is_refused(tmp_path, taken, message):
+    (tmp_path / "choices.yaml").write_text(BAD % taken)
+    with pytest.raises((InputError, InputErrors), match=message):
+        load_choices(tmp_path / "choices.yaml")
+
+
+def test_an_unknown_interpretation_is_refused_with_the_nearest():
+    with pytest.raises(InputError, match="no interpretation 'papers'; did you mean 'paper'"):
+        PAPER.interpretation("papers")
+
+
+def test_a_paper_without_choices_has_the_physical_interpretation_alone(tmp_path):
+    choices = load_choices(tmp_path / "choices.yaml")
+    assert choices.interpretation("physical") == {}
+    assert choices.protocol({}) == Protocol()
+    with pytest.raises(InputError, match="no interpretation 'paper'"):
+        choices.interpretation("paper")
 
 
 CHOICES = [
     (name, alternative)
-    for name, choice in READINGS.choices.items()
+    for name, choice in PAPER.choices.items()
     for alternative, each in choice.alternatives.items()
     if each.set
 ]
@@ -92,7 +118,7 @@ def test_a_choice_changes_something_somewhere(lab, choice, alternative):
 @pytest.mark.parametrize(("choice", "alternative"), CHOICES)
 def test_a_choice_changes_no_part_but_those_it_says_it_touches(lab, choice, alternative, system):
     changed = changes(record(lab, system), record(lab, system, **{choice: alternative}))
-    touched = {name for name in PARTS if choice in READINGS.touching(system, name)}
+    touched = {name for name in PARTS if choice in PAPER.touching(system, name)}
     if system == "papi" and "fc" in touched:
         touched |= {"all_reduce", "device_energy", "link_energy"}  # α follows FC, and these follow α
     assert changed <= touched

@@ -1,9 +1,9 @@
-"""Where a paper's experiments are run: in processes, each run once, whichever figures and readings ask for it."""
+"""Runs the experiments of a paper, in processes, each once, however many figures and interpretations need it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from types import MappingProxyType
@@ -13,17 +13,18 @@ from papisim.catalog import Shelf, find
 from papisim.children import pool
 from papisim.config.system import load_system
 from papisim.devices.base import DevicePool
+from papisim.devices.pim import Pool as PimPool
 from papisim.ops.trace import KernelTrace, read_trace
 from papisim.paper.archive import Archive
-from papisim.paper.cell import Cell, Job, Record, request_lengths, run_jobs
+from papisim.paper.choices import Assignments, Choices, Interpretation
+from papisim.paper.experiment import Cell, Job, Record, request_lengths, run_jobs
 from papisim.paper.outcomes import Outcomes, Run
-from papisim.paper.readings import Reading, Readings
 from papisim.plan.machine import build_machine
 
-#: no assignments beside those of a reading
-NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+#: no assignments beside those of an interpretation
+NOTHING: Assignments = MappingProxyType({})
 
-#: told after each lot of runs how many are done, of how many
+#: called with the number of runs that are done, and that of all
 Progress = Callable[[int, int], None]
 
 _LOTS = (8, 64)  # least and most jobs of one machine that a process takes at a time: enough to share layouts among
@@ -32,65 +33,65 @@ _ALPHA_ROWS = 320  # token-rows up to which PAPI's threshold is looked for: abov
 
 
 class Lab:
-    """Runs cells in readings and remembers what came out.
+    """Runs cells in interpretations and keeps the records.
 
     Args:
-        readings: the paper's choices.
-        processes: how many run at once; all cores if None, in this process if 1.
-        progress: told how far it is.
-        archive: where finished runs are kept beyond this process.
+        choices: the paper's choices.
+        processes: number of processes; one per core if None, this process if 1.
+        progress: called after each lot of runs.
+        archive: keeps finished runs beyond this process.
     """
 
     def __init__(
         self,
-        readings: Readings,
+        choices: Choices,
         processes: int | None = None,
         progress: Progress | None = None,
         archive: Archive | None = None,
     ) -> None:
-        self.readings = readings
+        self.choices = choices
         self._processes = processes or os.cpu_count() or 1
-        self._progress = progress or (lambda done, of: None)
+        self.progress = progress or (lambda done, of: None)
         self._archive = archive
         self._records: dict[Job, Record | None] = {}
         self._alphas: dict[tuple[str, tuple[str, ...]], int] = {}
 
     def outcomes(
-        self, reading: Reading, cells: Iterable[Cell], further: Mapping[str, tuple[str, ...]] = NOTHING
+        self, interpretation: Interpretation, cells: Iterable[Cell], further: Assignments = NOTHING
     ) -> Outcomes:
-        """Run cells in a reading.
+        """Run cells in an interpretation.
 
         Args:
-            reading: alternatives of the choices.
-            cells: what to run.
-            further: assignments to machines' fields beside those of the reading.
+            interpretation: alternatives of the choices.
+            cells: cells to run.
+            further: assignments beside those of the interpretation.
         """
-        protocol = self.readings.protocol(reading)
-        jobs = {cell: self._with(self.job(reading, cell), further) for cell in dict.fromkeys(cells)}
+        protocol = self.choices.protocol(interpretation)
+        jobs = {cell: self._with(self.job(interpretation, cell), further) for cell in dict.fromkeys(cells)}
         self.run(jobs.values())
         return Outcomes({cell: Run.of(self._records[job]) for cell, job in jobs.items()}, protocol)
 
     def record(self, job: Job) -> Record | None:
-        """Return what came out of a job that has been run; None where memory did not hold it."""
+        """Return the record of a job that has been run; None if it did not fit the memory."""
         return self._records[job]
 
     @property
     def n_records(self) -> int:
-        """How many runs there are."""
+        """Number of runs."""
         return len(self._records)
 
-    def job(self, reading: Reading, cell: Cell) -> Job:
-        """Return what a reading makes of a cell."""
+    def job(self, interpretation: Interpretation, cell: Cell) -> Job:
+        """Return the job of a cell in an interpretation."""
         case = cell.case
-        overrides = self.readings.overrides(reading, cell.system) + self._threshold(reading, cell)
-        return Job(cell.system, overrides, case, request_lengths(case, self.readings.protocol(reading)))
+        overrides = self.choices.overrides(interpretation, cell.system) + self._threshold(interpretation, cell)
+        return Job(cell.system, overrides, case, request_lengths(case, self.choices.protocol(interpretation)))
 
     @staticmethod
-    def _with(job: Job, further: Mapping[str, tuple[str, ...]]) -> Job:
+    def _with(job: Job, further: Assignments) -> Job:
         return job._replace(overrides=job.overrides + further.get(job.system, ()))
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Run those of some jobs that have not been run."""
+        """Run the jobs that have not been run yet."""
         wanted = [job for job in dict.fromkeys(jobs) if not self._known(job)]
         least, most = _LOTS
         lots = list(_lots(wanted, max(least, min(most, len(wanted) // (_LOTS_EACH * self._processes)))))
@@ -100,20 +101,22 @@ class Lab:
             if self._archive is not None:
                 self._archive.add(lot, records)
             done += len(lot)
-            self._progress(done, todo)
+            self.progress(done, todo)
 
     def _known(self, job: Job) -> bool:
         if job not in self._records and self._archive is not None and job in self._archive:
             self._records[job] = self._archive[job]
         return job in self._records
 
-    def _threshold(self, reading: Reading, cell: Cell) -> tuple[str, ...]:
-        """Return PAPI's α where a reading changes how fast FC is on either side; it is found offline, on that machine."""
+    def _threshold(self, interpretation: Interpretation, cell: Cell) -> tuple[str, ...]:
+        """Return the assignment of PAPI's α, calibrated on the machine, where an interpretation changes the speed of FC."""
         system = cell.system
         if not _has_threshold(system):
             return ()
-        changed = {name: reading[name] for name in self.readings.touching(system, "fc") if name in reading}
-        overrides = self.readings.overrides(changed, system)
+        changed = {
+            name: interpretation[name] for name in self.choices.touching(system, "fc") if name in interpretation
+        }
+        overrides = self.choices.overrides(changed, system)
         if not overrides:
             return ()
         key = cell.case.model, overrides
@@ -156,19 +159,24 @@ def _lots(jobs: Iterable[Job], most: int) -> Iterator[list[Job]]:
 
 
 class Bench:
-    """Devices of a reading's machines, for figures of single kernels."""
+    """Devices of the machines in an interpretation, for figures of single kernels."""
 
-    def __init__(
-        self, readings: Readings, reading: Reading, further: Mapping[str, tuple[str, ...]] = NOTHING
-    ) -> None:
-        self._readings, self._reading, self._further = readings, reading, further
+    def __init__(self, choices: Choices, interpretation: Interpretation, further: Assignments = NOTHING) -> None:
+        self._choices, self._interpretation, self._further = choices, interpretation, further
 
     @cache  # noqa: B019 - lives as long as a figure is computed
     def pool(self, system: str, device: str) -> DevicePool:
         """Return a device of a machine."""
-        overrides = self._readings.overrides(self._reading, system) + self._further.get(system, ())
+        overrides = self._choices.overrides(self._interpretation, system) + self._further.get(system, ())
         return build_machine(load_system(system, overrides)).pools[device]
 
+    def pim(self, system: str, device: str) -> PimPool:
+        """Return the PIM stacks of a machine that have a name."""
+        pool = self.pool(system, device)
+        if not isinstance(pool, PimPool):
+            raise TypeError(f"found device '{device}' of {system} to be no PIM stacks")
+        return pool
+
     def trace(self, model: str) -> KernelTrace:
-        """Return a model."""
+        """Return a model's kernel trace."""
         return _trace(model)

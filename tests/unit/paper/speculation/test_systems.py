@@ -1,12 +1,13 @@
-"""What the systems' modules compute, where the answer is known in closed form."""
+"""Values of the systems' modules, where the answer is known in closed form."""
 
 import pytest
 
-from papisim.paper.speculation import del_layers, gammatune, sssd, synergy
-from papisim.paper.speculation.figure import figure, findings
+from papisim.paper.claims import Verdict
+from papisim.paper.figure import load_paper
+from papisim.paper.reproduce import reproduce
+from papisim.paper.runner import Lab
+from papisim.paper.speculation import batch_by_policy, del_layers, gammatune
 from papisim.paper.speculation.play import mean_drafted, mean_emitted, play
-from papisim.paper.study import load_studies
-from papisim.paper.verdict import Verdict
 from papisim.policies.speculation.base import Draft, Round
 
 
@@ -34,24 +35,32 @@ def test_cost_per_token_and_distance():
     assert gammatune.distance(long, {1: short}, 4) == pytest.approx((8 / 3) / (5 / 2) - 1)
 
 
+SPECULATION = load_paper("speculation")
+
+
+def rows_of(name: str):
+    (each,) = reproduce(Lab(SPECULATION.choices, processes=1), SPECULATION.only([name]), {})
+    return dict(zip(SPECULATION.studies[name].published.claims, each.rows, strict=True))
+
+
 def test_sssd_table_is_exact():
-    row = next(row for row in sssd.reproduce(load_studies("speculation")["sssd"]) if "cells" in row.reason)
+    row = rows_of("sssd")["table"]
     assert row.simulated == 1
     assert row.verdict is Verdict.IN_RANGE
+    assert row.reason == "all 45 cells, knees 64 to 192"
 
 
 def test_synergy_length_falls_where_fc_stays_in_one_place():
-    rows = synergy.reproduce(load_studies("speculation")["synergy"])
-    (trend,) = [row for row in rows if row.claim.startswith("best length")]
-    assert trend.verdict is Verdict.DIRECTION_HOLDS
-    assert trend.relative_error is None
+    rows = rows_of("synergy")
+    assert rows["length_falls"].verdict is Verdict.DIRECTION_HOLDS
+    assert rows["length_falls"].relative_error is None
+    assert rows["traffic"].verdict is Verdict.NOT_TESTABLE
+    assert rows["traffic"].reason
 
 
 def test_figure_rows_are_complete_and_sane():
-    points = figure(["papi"], [1, 64], ["off", "fixed_best", "co_scheduled"])
-    assert [(p["batch"], p["policy"]) for p in points] == [
-        (batch, policy) for batch in (1, 64) for policy in ("off", "fixed_best", "co_scheduled")
-    ]
+    study, policies = SPECULATION.studies["batch_by_policy"], ["off", "fixed_best", "co_scheduled"]
+    points = [batch_by_policy.rate(study, "papi", batch, policy) for batch in (1, 64) for policy in policies]
     by = {(p["batch"], p["policy"]): p for p in points}
     assert by[1, "off"]["emitted"] == by[64, "off"]["emitted"] == 1
     assert all(p["emitted"] <= p["drafted"] + 1 for p in points)
@@ -59,7 +68,7 @@ def test_figure_rows_are_complete_and_sane():
     assert by[64, "off"]["fc_pim_ratio"] == 0
     assert by[1, "fixed_best"]["tokens_per_s"] > by[1, "off"]["tokens_per_s"]
     assert by[64, "off"]["tokens_per_s"] > by[1, "off"]["tokens_per_s"]
-    line, caveat = findings(points)
+    line, caveat = batch_by_policy.compared(study, points)
     assert "chains" in caveat
     assert line.startswith("papi: co-scheduling ")
     assert "batch 1 (" in line

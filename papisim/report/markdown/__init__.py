@@ -1,0 +1,1 @@
+"""Results as pages in Markdown, which the documentation takes up."""
