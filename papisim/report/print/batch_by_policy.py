@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from papisim.report.print.chart import matplotlib_figure, save
+from papisim.report.print.canvas import canvas, png_and_pdf, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLOURS = {
     "off": "#888888",
@@ -46,9 +47,18 @@ class BatchByPolicy:
         Raises:
             MissingExtra: matplotlib is not installed.
         """
-        figure_class = matplotlib_figure()
+        files = png_and_pdf(stem)
+        save(self.page(rows, title), files)
+        return files
+
+    def page(self, rows: Sequence[dict[str, Any]], title: str) -> Figure:
+        """Return the drawing.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+        """
         machines = list(dict.fromkeys(row["machine"] for row in rows))
-        page = figure_class(figsize=(4.2 * len(machines), 7.0), layout="constrained")
+        page = canvas(4.2 * len(machines), 7.0)
         panels = page.subplots(2, len(machines), sharex=True, sharey="row", squeeze=False)
         for column, machine in enumerate(machines):
             here = [row for row in rows if row["machine"] == machine]
@@ -60,7 +70,7 @@ class BatchByPolicy:
         handles, labels = panels[0][0].get_legend_handles_labels()
         page.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
         page.suptitle(f"{title}\nfilled: PIM computes most of FC; hollow: the GPU does", fontsize=9, color="#555555")
-        return save(page, stem)
+        return page
 
 
 def _panel(axes: Axes, here: Sequence[dict[str, Any]], *, ratio: bool) -> None:

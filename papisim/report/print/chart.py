@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from papisim.errors import MissingExtra
+from papisim.report.print.canvas import canvas, png_and_pdf, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 #: distinguishable without colour vision and in grey (Tol, bright)
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
-_DPI = 160
 _MANY = 8  # ticks from which labels are turned
 
 
@@ -59,9 +58,18 @@ class Chart:
         Raises:
             MissingExtra: matplotlib is not installed.
         """
-        figure_class = matplotlib_figure()
+        files = png_and_pdf(stem)
+        save(self.page(rows, title), files)
+        return files
+
+    def page(self, rows: Sequence[dict[str, Any]], title: str) -> Figure:
+        """Return a table's drawing.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+        """
         panels = list(dict.fromkeys(row[self.panel] for row in rows)) if self.panel else [None]
-        page = figure_class(figsize=(max(5.0, 4.4 * len(panels)), 3.9), layout="constrained")
+        page = canvas(max(5.0, 4.4 * len(panels)), 3.9)
         axes = page.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for place, panel in zip(axes, panels, strict=True):
             self._draw_panel(place, [row for row in rows if self.panel is None or row[self.panel] == panel])
@@ -71,7 +79,7 @@ class Chart:
         handles, labels = axes[0].get_legend_handles_labels()
         page.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)), frameon=False)
         page.suptitle(title, fontsize=10)
-        return save(page, stem)
+        return page
 
     def _draw_panel(self, axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
         names = [", ".join(str(row[column]) for column in self.x) for row in rows]
@@ -105,24 +113,3 @@ class Chart:
                 axes.bar(
                     [place - 0.4 + width * (index + 0.5) for place in at], heights, width, color=colour, label=label
                 )
-
-
-def matplotlib_figure() -> type[Figure]:
-    """Return matplotlib's class of figures.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - start-up time
-    except ImportError:
-        raise MissingExtra("drawing a figure", "matplotlib", "plot") from None
-    return Figure
-
-
-def save(page: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG and PDF without the date of writing, and return the files."""
-    files = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
-    for file in files:
-        page.savefig(file, dpi=_DPI, metadata={"CreationDate": None} if file.suffix == ".pdf" else None)
-    return files

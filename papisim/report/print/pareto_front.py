@@ -1,16 +1,19 @@
-"""Designs by their objectives: all that were tried, and those that no other beats; one panel for each two objectives."""
+"""Draws designs by their objectives, those on the Pareto front and all others; one panel per pair of objectives."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from papisim.errors import MissingExtra
+from papisim.report.print.canvas import canvas, png_and_pdf, save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _TRIED, _FRONT = "#9aa5b1", "#0b6e99"
-_PANEL_INCHES, _DPI = 4.2, 160
+_PANEL_INCHES = 4.2
 
 
 def draw(
@@ -20,8 +23,8 @@ def draw(
 
     Args:
         tried: feasible designs, with a number for each objective.
-        front: those that no other beats.
-        objectives: names; with a single one, it is drawn by trial (``point``).
+        front: designs on the Pareto front.
+        objectives: names; a single one is drawn over the trials (``point``).
         stem: path of the files without their suffix.
 
     Returns:
@@ -30,23 +33,27 @@ def draw(
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - optional
-    except ImportError:
-        raise MissingExtra("the figure of the front", "matplotlib", "plot") from None
+    files = png_and_pdf(stem)
+    save(page(tried, front, objectives), files)
+    return files
+
+
+def page(tried: Sequence[dict[str, Any]], front: Sequence[dict[str, Any]], objectives: Sequence[str]) -> Figure:
+    """Return the drawing.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
     pairs = list(combinations(objectives, 2)) or [("point", objectives[0])]
-    figure = Figure(figsize=(_PANEL_INCHES * len(pairs), _PANEL_INCHES), layout="constrained")
+    figure = canvas(_PANEL_INCHES * len(pairs), _PANEL_INCHES)
     for panel, (x, y) in zip(figure.subplots(1, len(pairs), squeeze=False)[0], pairs, strict=True):
         for rows, colour, size, label in (
             (tried, _TRIED, 12, "tried, feasible"),
-            (front, _FRONT, 30, "no other is better"),
+            (front, _FRONT, 30, "Pareto front"),
         ):
             panel.scatter([row[x] for row in rows], [row[y] for row in rows], s=size, color=colour, label=label)
         panel.set_xlabel(x)
         panel.set_ylabel(y)
         panel.grid(alpha=0.3)
     figure.axes[0].legend(frameon=False)
-    files = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
-    for file in files:
-        figure.savefig(file, dpi=_DPI)
-    return files
+    return figure

@@ -1,6 +1,6 @@
-"""Predicted against measured, one panel for each family of kernels, coloured by regime; the PIM model against its golden counts.
+"""Draws predicted over measured values, one panel per family of kernels, coloured by regime, and the PIM model over golden counts.
 
-On the line a prediction is exact; in the band it is within a tenth. Axes are logarithmic.
+On the line a prediction is exact; in the band it is within ±10 %. Axes are logarithmic.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from papisim.errors import MissingExtra
+from papisim.report.print.canvas import canvas, save
 
-#: colours by what binds, or by what else tells the points of a panel apart
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: colours by regime; further ones where a panel has other labels
 _COLOURS = {"memory": "#4477aa", "transition": "#ccbb44", "compute": "#ee6677"}
 _FURTHER = ("#228833", "#66ccee", "#aa3377", "#000000", "#999933", "#88ccee", "#cc6677", "#44aa99")
 _BAND = 0.1
-_COLUMNS, _DPI = 4, 160
+_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class Cloud:
     """Points of one colour in one panel.
 
     Attributes:
-        panel: its title, unit included.
-        label: the regime, or whose points they are.
+        panel: title of the panel, unit included.
+        label: the regime, or the origin of the points.
         measured: measured or golden values.
         predicted: the model's, in the same order.
     """
@@ -43,22 +47,27 @@ def draw(clouds: Sequence[Cloud], file: Path) -> None:
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
-    except ImportError:
-        raise MissingExtra("drawing a figure", "matplotlib", "plot") from None
+    save(page(clouds), [file])
+
+
+def page(clouds: Sequence[Cloud]) -> Figure:
+    """Return the drawing.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
     panels = list(dict.fromkeys(cloud.panel for cloud in clouds))
     rows = math.ceil(len(panels) / _COLUMNS)
-    page = Figure(figsize=(4.0 * min(len(panels), _COLUMNS), 3.9 * rows), layout="constrained")
-    axes = page.subplots(rows, min(len(panels), _COLUMNS), squeeze=False).flatten()
+    figure = canvas(4.0 * min(len(panels), _COLUMNS), 3.9 * rows)
+    axes = figure.subplots(rows, min(len(panels), _COLUMNS), squeeze=False).flatten()
     for panel, at in zip(panels, axes, strict=False):
         _panel(at, panel, [cloud for cloud in clouds if cloud.panel == panel])
     for unused in axes[len(panels) :]:
         unused.set_visible(False)
-    page.savefig(file, dpi=_DPI)
+    return figure
 
 
-def _panel(axes: Any, title: str, clouds: Sequence[Cloud]) -> None:
+def _panel(axes: Axes, title: str, clouds: Sequence[Cloud]) -> None:
     """Draw one panel."""
     labels = list(dict.fromkeys(cloud.label for cloud in clouds))
     others = iter(_FURTHER * len(labels))

@@ -17,7 +17,7 @@ FIXED = "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 12}"
 
 def traced(window=None, **options):
     """Run with a timeline; returns the run and the events."""
-    experiment = load_experiment(RunOptions(**{"hw": "papi", "trace": "llama7b", "batch_size": 4, **options}))
+    experiment = load_experiment(RunOptions(**{"hw": "papi", "trace": "llama7b", "batch": 4, **options}))
     file = io.StringIO()
     probe = Timeline(experiment, file, window)
     run = simulate(experiment, probe=probe)
@@ -38,12 +38,12 @@ def steps_and_work(events):
 
 @pytest.fixture(scope="module")
 def whole():
-    return traced(overrides=[FIXED])
+    return traced(set=[FIXED])
 
 
 @pytest.mark.parametrize("window", [None, Window(0, 3, in_time=False), Window(0.0, 0.01, in_time=True)])
 def test_every_event_is_one_that_the_format_knows(window):
-    _, events = traced(window, overrides=[FIXED])
+    _, events = traced(window, set=[FIXED])
     needed = {"X": {"ts", "dur", "cat"}, "C": {"ts"}, "i": {"ts", "s", "cat"}, "M": set()}
     for event in events:
         assert {"name", "ph", "pid", "args"} | needed[event["ph"]] <= set(event)
@@ -76,7 +76,7 @@ def test_what_ran_in_a_step_adds_up_to_the_step(whole):
 
 def test_a_step_in_the_window_is_laid_out_layer_by_layer_and_takes_as_long_as_folded(whole):
     folded, _ = whole
-    run, events = traced(Window(2, 4, in_time=False), overrides=[FIXED])
+    run, events = traced(Window(2, 4, in_time=False), set=[FIXED])
     steps, work = steps_and_work(events)
     assert [step["name"] for step in steps] == ["decode 2", "decode 3"]
     layers = run.trace.model.n_layers
@@ -89,7 +89,7 @@ def test_a_step_in_the_window_is_laid_out_layer_by_layer_and_takes_as_long_as_fo
 
 
 def test_kernels_say_their_shape_bytes_and_bound_and_conserve_flop():
-    run, events = traced(Window(0, 1, in_time=False), overrides=[FIXED])
+    run, events = traced(Window(0, 1, in_time=False), set=[FIXED])
     step = next(row for row in run.ledger.steps if row.kind == "decode")
     (slice_of_step,) = slices(events, "decode")
     fc = [event for event in slices(events, "fc") if event["ts"] >= slice_of_step["ts"]]
@@ -128,7 +128,7 @@ def test_counters_are_what_was_in_flight_and_end_at_nothing(whole):
 
 
 def test_a_change_of_placement_is_an_instant_where_the_ledger_has_it():
-    run, events = traced(trace="llama65b", batch_size=64)
+    run, events = traced(trace="llama65b", batch=64)
     decode = [row for row in run.ledger.steps if row.kind == "decode"]
     changes = [after for before, after in pairwise(decode) if before.fc_device != after.fc_device]
     instants = [event for event in events if event["ph"] == "i"]
@@ -156,9 +156,9 @@ def test_a_watched_run_is_the_run_that_nobody_watches(whole):
 
 
 def test_drafting_by_a_model_is_laid_out_layer_by_layer_too():
-    options = {"hw": "gpu_only", "trace": "llama3-8b", "tlp": 3, "overrides": [FIXED]}
+    options = {"hw": "gpu_only", "trace": "llama3-8b", "tlp": 3, "set": [FIXED]}
     draft = "drafting={kind: model, trace: llama32-1b, device: gpu}"
-    run, events = traced(Window(0, 1, in_time=False), **{**options, "overrides": [FIXED, draft]})
+    run, events = traced(Window(0, 1, in_time=False), **{**options, "set": [FIXED, draft]})
     drafting = slices(events, str(Category.DRAFT))
     step = next(row for row in run.ledger.steps if row.kind == "decode")
     assert sum(event["dur"] for event in drafting) == pytest.approx(1e6 * step.time_by[Category.DRAFT], rel=1e-4)
@@ -191,7 +191,7 @@ def test_a_window_that_is_none_is_refused_with_an_example(text):
 
 
 def test_a_run_that_fails_leaves_no_file(tmp_path):
-    experiment = load_experiment(RunOptions(hw="papi", trace="llama7b", batch_size=1))
+    experiment = load_experiment(RunOptions(hw="papi", trace="llama7b", batch=1))
     with pytest.raises(RuntimeError), timeline(experiment, tmp_path / "t.json"):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
