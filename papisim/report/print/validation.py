@@ -91,5 +91,5 @@ def _panel(axes: Axes, title: str, clouds: Sequence[Cloud]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _no_label(_value: float, _position: int) -> str:
+def _no_label(_value: float, _position: float) -> str:
     return ""
