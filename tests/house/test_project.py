@@ -96,3 +96,16 @@ def test_weekly_mutation_covers_every_package():
     packages = {path.parent.name for path in (TOP / "papisim").glob("*/__init__.py")}
     # capture needs torch; pages, commands and figures of papers take minutes a mutant
     assert packages | {"top"} == covered | {"tracing", "cli", "paper", "report"}
+
+
+def test_the_readme_has_a_row_for_every_package_and_module():
+    readme = (TOP / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("| package | question |")[2].partition("\n\n")[0]
+    named = {
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if "|" in row else "")
+    }
+    folder = TOP / "papisim"
+    there = {path.parent.name for path in folder.glob("*/__init__.py")} | {
+        path.stem for path in folder.glob("[a-z]*.py")
+    }
+    assert named == there

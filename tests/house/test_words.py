@@ -41,3 +41,51 @@ def test_each_term_is_explained_once():
 
 def test_each_term_has_a_meaning():
     assert [cells[0] for cells in rows() if len(cells) != 3 or not cells[1]] == []
+
+
+#: what an engineer of the field would not write, and what stands for it
+AVOIDED = {
+    r"whoever|somebody|nobody|everybody|everyone|anyone|anybody|someone": "name the subject: requests, devices, users",
+    r"giv(?:e|es|en|ing) way": "preempt, be preempted",
+    r"(?:those|requests?|devices?|processes) who": "requests that",
+    r"so many|as many as|what all else": "a count, up to",
+    r"(?:told|tell|tells) apart": "distinguish",
+    r"stands? in": "is in",
+    r"(?:Return|Yield) (?:what|how|who|whether)": "Return the NOUN in UNITS",
+    r"held against": "validated against, compared with",
+    r"(?:rows?|tokens?|requests?|bytes?|FLOP|energy|joules|rounds?|steps?) an? "
+    r"(?:request|step|row|token|iteration|bank|head|device|byte|second|layer|group|position|point|stack)": "per",
+}
+ANY_AVOIDED = re.compile(rf"\b(?:{'|'.join(AVOIDED)})\b")
+#: they may still hold some; the number may only fall
+BUDGET = 290
+
+
+def avoided():
+    """Yield every place where a word to avoid is written: pages, code, messages and shipped files."""
+    patterns = (
+        ("docs", "*.md"),
+        ("papisim", "*.py"),
+        ("hwconfigs", "*.yaml"),
+        ("traces", "*.yaml"),
+        ("scripts", "*"),
+    )
+    files = [path for folder, pattern in patterns for path in sorted((TOP / folder).rglob(pattern)) if path.is_file()]
+    for path in [*TOP.glob("*.md"), *files]:
+        if "_build" in path.parts or "__pycache__" in path.parts:
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            for match in ANY_AVOIDED.finditer(line):
+                yield f"{path.relative_to(TOP)}:{number}: {match[0]}"
+
+
+@pytest.mark.parametrize(
+    "text", ["rows a request", "Return how long it takes", "whoever came last gives way", "stand in"]
+)
+def test_words_to_avoid_are_found(text):
+    assert ANY_AVOIDED.search(text)
+
+
+def test_the_words_are_those_of_the_field():
+    found = list(avoided())
+    assert len(found) <= BUDGET, "\n".join(found)
