@@ -1,9 +1,12 @@
+import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import Run, simulate
+from papisim.validation.public_data import data_folder, how_to_get
 from papisim.workloads.base import Request
 
 
@@ -15,6 +18,27 @@ class Given:
 
     def __iter__(self) -> Iterator[Request]:
         return (Request(index, *request) for index, request in enumerate(self._requests))
+
+
+@pytest.fixture(scope="session")
+def data() -> Callable[[str], Path]:
+    """Return a function that finds a file or folder of others' data, or skips the test and tells how to get them.
+
+    Searched are the folder that PAPISIM_DATA names, ``shared/data`` beside the repository, and the cache of
+    ``papisim validate --fetch``; a file that is sought compressed may be there uncompressed.
+    """
+    named = os.environ.get("PAPISIM_DATA")
+    shared = Path(__file__).parents[2] / "shared" / "data"
+    folders = [*([Path(named)] if named else []), shared, data_folder()]
+
+    def find(name: str) -> Path:
+        for folder in folders:
+            for path in (folder / name, folder / name.removesuffix(".gz")):
+                if path.exists():
+                    return path
+        pytest.skip(f"no {name} in PAPISIM_DATA, {shared} or {data_folder()}: {how_to_get(name)}")
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,9 @@
-"""``papisim validate``: how far off is the simulator itself."""
+"""``papisim validate``: how accurate are the device models?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.table import Table
@@ -19,13 +17,15 @@ from papisim.config.system import load_part, load_system
 from papisim.errors import CheckFailed, InputError
 from papisim.report.console.console import console
 from papisim.report.print.validation import Cloud, draw
-from papisim.validation.gpu import Compared as OnGpu
-from papisim.validation.gpu import Ridge, compare, ridges
-from papisim.validation.pim import Compared, Golden, golden_points, meets_limits, published, summary
+from papisim.validation.gpu import Compared, compare, ridges
+from papisim.validation.pim import Golden, golden_points, meets_limits, published, summary
+from papisim.validation.public_data import data_folder, fetch_all
+from papisim.validation.schema import GoldenErrors, PublishedFigure, RidgePoint, Validation
 
 _MAPPINGS = ("attacc_released", "physical")
 _REGIMES = ("memory", "transition", "compute")
 _SUFFIXES = (".png", ".pdf", ".svg")
+_GOLDEN = "**/ramulator_hbm3pim_attention*.csv"
 
 
 @click.command(name="validate", cls=Command)
@@ -36,6 +36,9 @@ _SUFFIXES = (".png", ".pdf", ".svg")
     help="Folder with golden tables (ramulator_hbm3pim_attention*.csv) and measured tables of GPUs.",
 )
 @click.option(
+    "--fetch", "fetched", is_flag=True, help="Download public measurements into the cache, and compare with them."
+)
+@click.option(
     "--figure",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -43,51 +46,60 @@ _SUFFIXES = (".png", ".pdf", ".svg")
 )
 @click.option("--force", is_flag=True, help="Replace the file of --figure.")
 @format_option("table", "json")
-def command(data: Path | None, figure: Path | None, output: str, *, force: bool) -> None:
+def command(data: Path | None, figure: Path | None, output: str, *, fetched: bool, force: bool) -> None:
     """Compare the device models with published figures, measured tables and, given --data, cycle-level golden counts.
 
-    GPU tables are those shipped and those in --data, known by their columns: of kernels/, vidur, aiconfigurator and
-    Frontier. Shown is how far the model is off them, beside a four-parameter roofline fitted to the same rows.
+    GPU tables are those shipped, those in --data and those that --fetch downloads, recognised by their columns: of kernels/,
+    vidur, aiconfigurator and Frontier. Errors of the model are shown beside those of a four-parameter roofline fitted to the
+    same rows.
 
-    The released mapping must meet every golden count; the physical one, which does not copy the released generator's
-    schedule, is shown beside it. Ends with status 1 when something promised is not met.
+    The released mapping must meet every golden count; the physical mapping, which does not copy the released generator's
+    schedule, is shown beside it. The exit status is 1 if a promise is not met.
 
-    Tables of a power meter that had not settled, as aiconfigurator's of short kernels, show what ran before: their joules are
-    compared whole and where it had, each beside how far two measurements of nearly the same kernel are apart.
+    A power meter that has not settled, as in aiconfigurator's tables of short kernels, still shows the kernels before: joules are
+    compared over all rows and over those with a settled meter, each beside the difference between two nearly equal kernels.
 
     \b
     Example:
       papisim validate --figure scatter.png
+      papisim validate --fetch
     """
     _check(figure, force=force)
-    figures = published()
-    points = []
-    if data is not None and any(data.glob("**/ramulator_hbm3pim_attention*.csv")):
-        points = [point for mapping in _MAPPINGS for point in golden_points(data, mapping)]
-    golden = summary(points) if points else []
-    gpus, bends = _compare_gpus(data)
+    folders = [folder for folder in (data, _fetch() if fetched else None) if folder is not None]
+    figures, points = published(), _golden(data)
+    golden = summary(points)
+    gpus, bends = _compare_gpus(folders)
     if output == "json":
-        print_json({
-            "schema": "papisim/validation/1",
-            "published": [compared._asdict() for compared in figures],
-            "golden": golden,
-            "gpu": [each.row() for each in gpus],
-            "ridges": [asdict(ridge) for ridge in bends],
-        })  # fmt: skip
+        rows = [each.row() for each in gpus]
+        print_json(Validation(published=figures, golden=golden, gpu=rows, ridges=bends).as_json())
     else:
-        _print_figures(figures)
-        if golden:
-            _print_golden(golden)
-        if gpus:
-            _print_gpus(gpus)
-        if bends:
-            _print_ridges(bends)
+        _print(figures, golden, gpus, bends)
     if figure is not None:
         draw([*_clouds(gpus), *_golden_clouds(points)], figure)
         click.echo(f"papisim: wrote {figure}", err=True)
-    missed = [compared.what for compared in figures if compared.within is False]
+    _require(figures, golden)
+
+
+def _fetch() -> Path:
+    """Download what is not in the cache yet and check all of it; return the folder."""
+    folder = data_folder()
+    files = list(fetch_all(folder, lambda name: click.echo(f"papisim: note: fetching {name}", err=True)))
+    new = sum(file.downloaded for file in files)
+    click.echo(f"papisim: note: {len(files)} files in {folder}, {new} of them new", err=True)
+    return folder
+
+
+def _golden(data: Path | None) -> list[Golden]:
+    if data is None or not any(data.glob(_GOLDEN)):
+        return []
+    return [point for mapping in _MAPPINGS for point in golden_points(data, mapping)]
+
+
+def _require(figures: Sequence[PublishedFigure], golden: Sequence[GoldenErrors]) -> None:
+    """Fail if a published figure or the released mapping's counts are not met."""
+    missed = [figure.what for figure in figures if figure.within is False]
     missed += [
-        f"golden counts, {_power(row)}" for row in golden if row["mapping"] == _MAPPINGS[0] and not meets_limits(row)
+        f"golden counts, {_power(row)}" for row in golden if row.mapping == _MAPPINGS[0] and not meets_limits(row)
     ]
     if missed:
         raise CheckFailed(f"not met: {'; '.join(missed)}")
@@ -107,8 +119,8 @@ def _check(figure: Path | None, *, force: bool) -> None:
         raise InputError("is in no folder that is there", file=str(figure), field="--figure")
 
 
-def _clouds(rows: list[OnGpu]) -> Iterator[Cloud]:
-    """Yield the points of each comparison: of matrix products by regime, of others by GPU."""
+def _clouds(rows: Sequence[Compared]) -> Iterator[Cloud]:
+    """Yield the points of each comparison: matrix products by regime, other kernels by GPU."""
     split = {(row.gpu, row.family, row.table, row.library) for row in rows if row.regime in _REGIMES}
     for row in rows:
         whole = (row.gpu, row.family, row.table, row.library) not in split
@@ -125,10 +137,9 @@ def _golden_clouds(points: Sequence[Golden]) -> Iterator[Cloud]:
         yield Cloud("attention on PIM, cycles", mapping, *cycles)
 
 
-def _compare_gpus(data: Path | None) -> tuple[list[OnGpu], list[Ridge]]:
-    """Compare every shipped GPU part with the tables there are of it."""
-    shipped = catalog.data_folder() / "kernels" / "measured"
-    folders = [folder for folder in (shipped, data) if folder is not None and folder.is_dir()]
+def _compare_gpus(data: Sequence[Path]) -> tuple[list[Compared], list[RidgePoint]]:
+    """Compare every shipped GPU part with its shipped tables and those in further folders."""
+    folders = [folder for folder in (catalog.data_folder() / "kernels" / "measured", *data) if folder.is_dir()]
     parts = {name: load_part(name).part for name in catalog.shipped(Shelf.DEVICE)}
     gpus = {name: part for name, part in parts.items() if part.kind == "gpu"}
     tables = read_tables(folders, gpus)
@@ -136,45 +147,60 @@ def _compare_gpus(data: Path | None) -> tuple[list[OnGpu], list[Ridge]]:
     return compared, [ridge for name, part in gpus.items() for ridge in ridges(name, part, tables)]
 
 
-def _print_ridges(rows: list[Ridge]) -> None:
+def _print(
+    figures: Sequence[PublishedFigure],
+    golden: Sequence[GoldenErrors],
+    gpus: Sequence[Compared],
+    bends: Sequence[RidgePoint],
+) -> None:
+    page = console()
+    page.print(_figures_table(figures))
+    if golden:
+        page.print(_golden_table(golden))
+    if gpus:
+        page.print(_gpu_table(gpus))
+    if bends:
+        page.print(_ridge_table(bends))
+        alpha = load_system("papi").for_model("default").placement.alpha
+        shown = alpha["default"] if isinstance(alpha, dict) else alpha
+        page.print(f"PAPI moves FC from PIM to its GPUs above α = {shown:g}", style="dim")
+
+
+def _ridge_table(rows: Sequence[RidgePoint]) -> Table:
     table = Table("GPU", "k × n", "measured", "model", title="RLP·TLP at which FC leaves its memory-bound plateau")
     for row in rows:
         table.add_row(row.gpu, f"{row.k} × {row.n}", str(row.measured), str(row.model))
-    console().print(table)
-    alpha = load_system("papi").for_model("default").placement.alpha
-    shown = alpha["default"] if isinstance(alpha, dict) else alpha
-    console().print(f"PAPI moves FC from PIM to its GPUs above α = {shown:g}", style="dim")
+    return table
 
 
-def _print_gpus(rows: list[OnGpu]) -> None:
-    columns = ("GPU", "what", "table", "by", "bound", "kernels", "mean |error|", "95 % within", "bias", "to beat")
-    table = Table(*columns, title="Measured on GPUs")
+def _gpu_table(rows: Sequence[Compared]) -> Table:
+    columns = ("GPU", "family", "table", "library", "bound", "kernels", "mean |error|", "p95", "bias", "baseline")
+    table = Table(*columns, title="Measured GPU kernels")
     for row in rows:
         errors = row.errors
         shown = f"{errors.n:,}", f"{errors.mape:.1%}", f"{errors.p95:.1%}", f"{errors.bias:+.1%}"
         baseline = "" if row.baseline is None else f"{row.baseline.mape:.1%}"
         table.add_row(row.gpu, row.family, row.table, row.library, row.regime, *shown, baseline)
-    console().print(table)
+    return table
 
 
-def _print_figures(figures: list[Compared]) -> None:
+def _figures_table(figures: Sequence[PublishedFigure]) -> Table:
     table = Table("figure", "published", "papisim", "error", "met", "source", title="Published figures")
     for figure in figures:
         met = {True: "yes", False: "no", None: "–"}[figure.within]
         error = "" if figure.error is None else f"{figure.error:+.1%}"
         table.add_row(figure.what, figure.published, figure.predicted, error, met, figure.source)
-    console().print(table)
+    return table
 
 
-def _print_golden(rows: list[dict[str, Any]]) -> None:
-    table = Table(
-        "mapping", "power", "points", "mean |error|", "max |error|", "worst", title="Cycle-level golden counts"
-    )
+def _golden_table(rows: Sequence[GoldenErrors]) -> Table:
+    columns = ("mapping", "power", "points", "mean |error|", "max |error|", "worst")
+    table = Table(*columns, title="Cycle-level golden counts")
     for row in rows:
-        errors = f"{row['mean_abs_error']:.2%}", f"{row['max_abs_error']:.2%}"
-        table.add_row(row["mapping"], _power(row), str(row["points"]), *errors, row["worst"])
-    console().print(table)
+        errors = f"{row.mean_abs_error:.2%}", f"{row.max_abs_error:.2%}"
+        table.add_row(row.mapping, _power(row), str(row.points), *errors, row.worst)
+    return table
 
 
-def _power(row: dict[str, Any]) -> str:
-    return "limited" if row["power_limited"] else "not limited"
+def _power(row: GoldenErrors) -> str:
+    return "limited" if row.power_limited else "not limited"

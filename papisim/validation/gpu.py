@@ -1,4 +1,4 @@
-"""How far the GPU model is off measured tables: errors by family and regime, and the roofline it has to beat."""
+"""Accuracy of the GPU model against measured tables: errors by family and regime, beside a fitted roofline as baseline."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from papisim.pricing.table import (
     prefill_times_of,
     step_prices,
 )
+from papisim.validation.schema import GpuErrors, RidgePoint
 
 #: peaks within this factor of one another count as a transition between memory and compute
 _NEAR = 2.0
@@ -75,11 +76,18 @@ class Compared:
         known |= {"all_reduce": "all-reduce"}
         return known.get(self.family, "iterations" if self.family.startswith("iteration of ") else "small kernels")
 
-    def row(self) -> dict[str, Any]:
-        """Return it as one flat row."""
-        flat = {name: getattr(self, name) for name in ("gpu", "family", "table", "library", "regime")}
-        shown = asdict(self.errors)
-        return flat | shown | {"baseline_mape": None if self.baseline is None else self.baseline.mape}
+    def row(self) -> GpuErrors:
+        """Return the errors without the points."""
+        baseline_mape = None if self.baseline is None else self.baseline.mape
+        return GpuErrors(
+            gpu=self.gpu,
+            family=self.family,
+            table=self.table,
+            library=self.library,
+            regime=self.regime,
+            baseline_mape=baseline_mape,
+            **asdict(self.errors),
+        )
 
 
 def compare(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[Compared]:
@@ -261,18 +269,7 @@ def _descend(error: Callable[[Floats], float], start: Floats) -> Floats:
     return best
 
 
-@dataclass(frozen=True)
-class Ridge:
-    """Where a matrix product leaves its memory-bound plateau: fewest token-rows (RLP × TLP), measured and by the model."""
-
-    gpu: str
-    k: int
-    n: int
-    measured: int
-    model: int
-
-
-def ridges(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[Ridge]:
+def ridges(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[RidgePoint]:
     """Yield the ridge of every square matrix that tables of the library in use, all together, hold from one row on."""
     used = part.linear.used.measured_as
     mine = [t.rows for t in tables if (t.gpu, t.kind) == (gpu, "linear") and t.source in used]
@@ -284,7 +281,8 @@ def ridges(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[Ridge]:
         left = times.index[times > _LEFT_RATIO * times.loc[times.index <= _BASELINE_ROWS].median()]
         if times.index[0] == 1 and len(left):
             size = int(str(k))
-            yield Ridge(gpu, size, size, int(left[0]), ridge_rows(part, size, size))
+            model = ridge_rows(part, size, size)
+            yield RidgePoint(gpu=gpu, k=size, n=size, measured=int(left[0]), model=model)
 
 
 def ridge_rows(part: Part, k: int, n: int) -> int:

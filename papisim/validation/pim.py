@@ -1,9 +1,9 @@
-"""How far the PIM model is off: against cycle-level golden counts, and against published figures."""
+"""Accuracy of the PIM model: against cycle-level golden counts, and against published figures."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -16,8 +16,9 @@ from papisim.devices.pim.energy import column_energy, fed_w
 from papisim.errors import InputError
 from papisim.ops.kernel import Attention, FcRole, Linear
 from papisim.pricing.kernel import pool_of
+from papisim.validation.schema import GoldenErrors, PublishedFigure
 
-#: what the golden counts must be met by: each point, and on average
+#: limits of the relative error of golden counts: of each point, and on average
 POINT_LIMIT, MEAN_LIMIT = 0.02, 0.005
 
 
@@ -36,20 +37,6 @@ class Golden(NamedTuple):
     def error(self) -> float:
         """Relative error of the prediction."""
         return self.cycles / self.golden_cycles - 1
-
-
-class Compared(NamedTuple):
-    """One published figure and the model's.
-
-    ``within`` is None where nothing was promised and the error is only shown.
-    """
-
-    what: str
-    published: str
-    predicted: str
-    error: float | None
-    within: bool | None
-    source: str
 
 
 def golden_points(folder: Path, mapping: str) -> list[Golden]:
@@ -85,28 +72,32 @@ def _predict(pools: dict[bool, Pool], row: dict[str, str], mapping: str, file: s
     return Golden(mapping, limited, heads, kv, head_dim, golden, pools[limited].priced(kernel).cycles)
 
 
-def summary(points: Iterable[Golden]) -> list[dict[str, Any]]:
+def summary(points: Iterable[Golden]) -> list[GoldenErrors]:
     """Return mean and largest absolute error of each mapping and power setting."""
     groups: dict[tuple[str, bool], list[Golden]] = {}
     for point in points:
         groups.setdefault((point.mapping, point.power_limited), []).append(point)
-    rows = []
-    for (mapping, limited), group in groups.items():
-        worst = max(group, key=lambda point: abs(point.error))
-        rows.append({
-            "mapping": mapping, "power_limited": limited, "points": len(group),
-            "mean_abs_error": fmean(abs(point.error) for point in group), "max_abs_error": abs(worst.error),
-            "worst": f"{worst.heads} heads, KV {worst.kv}: {worst.cycles:,} for {worst.golden_cycles:,}",
-        })  # fmt: skip
-    return rows
+    return [_errors_of(mapping, limited, group) for (mapping, limited), group in groups.items()]
 
 
-def meets_limits(row: dict[str, Any]) -> bool:
-    """Tell whether a row of the summary is within what is promised of the released mapping."""
-    return bool(row["max_abs_error"] <= POINT_LIMIT and row["mean_abs_error"] <= MEAN_LIMIT)
+def _errors_of(mapping: str, power_limited: bool, group: Sequence[Golden]) -> GoldenErrors:
+    worst = max(group, key=lambda point: abs(point.error))
+    return GoldenErrors(
+        mapping=mapping,
+        power_limited=power_limited,
+        points=len(group),
+        mean_abs_error=fmean(abs(point.error) for point in group),
+        max_abs_error=abs(worst.error),
+        worst=f"{worst.heads} heads, KV {worst.kv}: {worst.cycles:,} for {worst.golden_cycles:,}",
+    )
 
 
-def published() -> list[Compared]:
+def meets_limits(row: GoldenErrors) -> bool:
+    """Tell whether errors are within the limits that the released mapping promises."""
+    return row.max_abs_error <= POINT_LIMIT and row.mean_abs_error <= MEAN_LIMIT
+
+
+def published() -> list[PublishedFigure]:
     """Compare the shipped PIM devices with the figures in ``papisim/validation/published.yaml``."""
     figures = load_yaml(Path(__file__).parent / "published.yaml").data
     return [
@@ -120,6 +111,14 @@ def published() -> list[Compared]:
     ]
 
 
+def _figure(
+    what: str, published: str, predicted: str, source: str, *, error: float | None = None, within: bool | None = None
+) -> PublishedFigure:
+    return PublishedFigure(
+        what=what, published=published, predicted=predicted, error=error, within=within, source=source
+    )
+
+
 def dram_share(pool: Pool, reuse: int) -> float:
     """Return the share of activation and column access in the energy of a column that is used ``reuse`` times."""
     part = pool.part
@@ -127,16 +126,16 @@ def dram_share(pool: Pool, reuse: int) -> float:
     return (energy.dram_activation_j + energy.dram_access_j) / energy.total_j
 
 
-def _figure_7(figure: dict[str, Any]) -> Iterator[Compared]:
+def _figure_7(figure: dict[str, Any]) -> Iterator[PublishedFigure]:
     pool = _pool(figure["device"], 1)
     for reuse, share in figure["dram_share_ratio"].items():
         predicted = dram_share(pool, int(reuse))
         error = predicted - share
         what, within = f"DRAM share of FC energy at reuse {reuse}", abs(error) <= figure["tolerance_ratio"]
-        yield Compared(what, f"{share:.1%}", f"{predicted:.1%}", error, within, figure["source"])
+        yield _figure(what, f"{share:.1%}", f"{predicted:.1%}", figure["source"], error=error, within=within)
 
 
-def _figure_7c(figure: dict[str, Any]) -> Iterator[Compared]:
+def _figure_7c(figure: dict[str, Any]) -> Iterator[PublishedFigure]:
     for side, above in (("over_budget", True), ("within_budget", False)):
         for device, reuses in figure[side].items():
             part = _pool(device, 1).part
@@ -145,39 +144,41 @@ def _figure_7c(figure: dict[str, Any]) -> Iterator[Compared]:
                 limit = f"{'over' if above else 'within'} {part.power.budget_w:g} W"
                 within = (watts > part.power.budget_w) is above
                 what = f"{part.fpu.name} with its FPUs fed, reuse {reuse}"
-                yield Compared(what, limit, f"{watts:.1f} W", None, within, figure["source"])
+                yield _figure(what, limit, f"{watts:.1f} W", figure["source"], within=within)
 
 
-def _equation_4(figure: dict[str, Any]) -> Compared:
+def _equation_4(figure: dict[str, Any]) -> PublishedFigure:
     part = _pool(figure["device"], 1).part
     assert part.area is not None
     banks = part.area.most_banks(part.fpu.fpus / part.fpu.per_banks)
     within = banks == figure["most_banks"]
     built = part.organisation.banks // part.area.dies
     what = f"most banks a die with {part.fpu.name} ({built} built)"
-    return Compared(what, str(figure["most_banks"]), str(banks), None, within, figure["source"])
+    return _figure(what, str(figure["most_banks"]), str(banks), figure["source"], within=within)
 
 
-def _gap(figure: dict[str, Any]) -> Compared:
+def _gap(figure: dict[str, Any]) -> PublishedFigure:
     gap = _pool(figure["device"], 1).column_gap(1)
     what, within = "column gap of 1P1B from its power budget", gap == figure["cycles"]
-    return Compared(what, f"{figure['cycles']} tCK", f"{gap} tCK", None, within, figure["source"])
+    return _figure(what, f"{figure['cycles']} tCK", f"{gap} tCK", figure["source"], within=within)
 
 
-def _samsung(figure: dict[str, Any]) -> Compared:
+def _samsung(figure: dict[str, Any]) -> PublishedFigure:
     pool = _pool(figure["device"], figure["count"])
     cycles = pool.priced(Linear(FcRole.QKV, figure["m"], figure["k"], figure["n"])).cycles
     error = cycles / figure["cycles"] - 1
     within = abs(error) <= figure["tolerance_ratio"]
     what = f"HBM-PIM GEMV {figure['k']} × {figure['n']}"
-    return Compared(what, f"{figure['cycles']:,} cycles", f"{cycles:,} cycles", error, within, figure["source"])
+    return _figure(
+        what, f"{figure['cycles']:,} cycles", f"{cycles:,} cycles", figure["source"], error=error, within=within
+    )
 
 
 def _fc_s(pool: DevicePool, rows: int, weights: list[list[int]]) -> float:
     return float(sum(pool.price(Linear(FcRole.QKV, rows, k, n)).time_s for k, n in weights))
 
 
-def _figure_4(figure: dict[str, Any]) -> Iterator[Compared]:
+def _figure_4(figure: dict[str, Any]) -> Iterator[PublishedFigure]:
     gpu = pool_of(load_part(figure["gpu"]), 1)
     for side, pim_wins in (("pim_wins_rows", True), ("gpu_wins_rows", False)):
         for batch, tlp in figure[side]:
@@ -187,10 +188,10 @@ def _figure_4(figure: dict[str, Any]) -> Iterator[Compared]:
                 ratio = _fc_s(pool, batch * tlp, figure["weights"]) / on_gpu
                 what = f"FC on {name} over {figure['gpu']}, batch {batch}, TLP {tlp}"
                 limit = "below 1" if pim_wins else "above 1"
-                yield Compared(what, limit, f"{ratio:.2f}", None, (ratio < 1) is pim_wins, figure["source"])
+                yield _figure(what, limit, f"{ratio:.2f}", figure["source"], within=(ratio < 1) is pim_wins)
 
 
-def _figure_12(figure: dict[str, Any]) -> Iterator[Compared]:
+def _figure_12(figure: dict[str, Any]) -> Iterator[PublishedFigure]:
     pools = {name: Pool(name, load_part(name).part, figure["count_fc"]) for name in ("attacc", "fc_pim")}
     times = {name: _fc_s(pool, figure["m"], figure["weights"]) for name, pool in pools.items()}
     faster = times["attacc"] / times["fc_pim"]
@@ -215,5 +216,5 @@ def _attention_s(name: str, kernel: Attention, figure: dict[str, Any]) -> float:
     return Pool(name, load_part(name).part, figure["count_attention"]).price(kernel).time_s
 
 
-def _shown(what: str, published_ratio: float, ratio: float, source: str) -> Compared:
-    return Compared(what, f"{published_ratio:g}×", f"{ratio:.2f}×", ratio / published_ratio - 1, None, source)
+def _shown(what: str, published_ratio: float, ratio: float, source: str) -> PublishedFigure:
+    return _figure(what, f"{published_ratio:g}×", f"{ratio:.2f}×", source, error=ratio / published_ratio - 1)

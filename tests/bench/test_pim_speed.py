@@ -1,9 +1,7 @@
 """How much faster PIM kernels are priced than by the oracle and by the golden runs' own simulator."""
 
 import csv
-import os
 import time
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +11,6 @@ from papisim.devices.pim.scheduler import Channel
 from papisim.ops.kernel import Attention, FcRole, Linear
 
 pytestmark = pytest.mark.bench
-
-DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def attention(requests, kv, tlp=1, heads=64):
@@ -51,11 +47,10 @@ def test_the_price_of_attention_does_not_depend_on_the_cache_length_in_time_take
 
 
 @pytest.mark.shared_data
-@pytest.mark.skipif(not (DATA / "golden").is_dir(), reason=f"no golden tables in {DATA}")
-def test_the_released_mapping_against_the_golden_runs_wall_time():
+def test_the_released_mapping_against_the_golden_runs_wall_time(data):
     rows = [
         row
-        for path in sorted((DATA / "golden").glob("ramulator_hbm3pim_attention*.csv"))
+        for path in sorted(data("golden").glob("ramulator_hbm3pim_attention*.csv"))
         for row in csv.DictReader(path.open(newline=""))
     ]
     golden_s = sum(float(row["ramulator_wall_s"]) + float(row["tracegen_wall_s"]) for row in rows)

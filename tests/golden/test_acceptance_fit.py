@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,31 +18,38 @@ from papisim.catalog import Shelf, shipped
 from papisim.cli import papisim
 from papisim.config.sections import load_section
 
-DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "acceptance"
-LOG = DATA / "spec_steps.jsonl.gz"
 SMALL = ("dspark_chain7_qwen3_4b_T0", "dflash_chain7_qwen3_4b_T1")
 
-pytestmark = [pytest.mark.shared_data, pytest.mark.skipif(not LOG.is_file(), reason=f"no acceptance logs in {DATA}")]
+pytestmark = pytest.mark.shared_data
 
 
 @pytest.fixture(scope="module")
-def turns():
-    return read_log(LOG)
+def log(data):
+    return data("acceptance/spec_steps.jsonl.gz")
 
 
-def fit(*arguments):
-    result = CliRunner().invoke(papisim, ["fit", "acceptance", str(LOG), "--format", "json", *arguments])
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)["sources"]
+@pytest.fixture(scope="module")
+def turns(log):
+    return read_log(log)
 
 
-def test_our_statistics_are_those_of_the_published_summary(turns):
+@pytest.fixture(scope="module")
+def fit(log):
+    def go(*arguments):
+        result = CliRunner().invoke(papisim, ["fit", "acceptance", str(log), "--format", "json", *arguments])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)["sources"]
+
+    return go
+
+
+def test_our_statistics_are_those_of_the_published_summary(turns, data):
     """Spread and lag-1 autocorrelation as spec_steps_summary.csv defines them, to its last digit."""
     groups = defaultdict(list)
     for turn in turns:
         groups[turn.source, "ALL"].append(turn)
         groups[turn.source, turn.task].append(turn)
-    with (DATA / "spec_steps_summary.csv").open(newline="") as file:
+    with data("acceptance/spec_steps_summary.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) > 20
     for row in rows:
@@ -62,7 +67,7 @@ def test_our_statistics_are_those_of_the_published_summary(turns):
                 assert accepted[j] / tried[j] == pytest.approx(float(row[f"c{j + 1}"]), abs=6e-5)
 
 
-def test_a_process_fitted_to_half_of_the_turns_reproduces_the_other_half():
+def test_a_process_fitted_to_half_of_the_turns_reproduces_the_other_half(fit):
     found = fit("--holdout", "0.5", "--max-steps", "eagle2_chain6_llama3_8b=150")
     assert len(found) == 7
     for source, entry in found.items():
@@ -77,7 +82,7 @@ def test_a_process_fitted_to_half_of_the_turns_reproduces_the_other_half():
 
 
 @pytest.mark.parametrize("seed", ["0", "1"])
-def test_on_a_random_half_a_fit_is_off_by_no_more_than_two_samples_differ(seed):
+def test_on_a_random_half_a_fit_is_off_by_no_more_than_two_samples_differ(seed, fit):
     """The prediction proper: both halves are samples, each with its standard error; three of them bound the difference."""
     sources = [option for name in SMALL for option in ("--source", name)]
     for entry in fit("--holdout", "0.5", "--split", "random", "--seed", seed, *sources).values():
@@ -88,7 +93,7 @@ def test_on_a_random_half_a_fit_is_off_by_no_more_than_two_samples_differ(seed):
 
 
 @pytest.mark.parametrize("source", SMALL)
-def test_a_shipped_process_is_what_the_command_fits(source):
+def test_a_shipped_process_is_what_the_command_fits(source, fit):
     found = fit("--source", source)[source]["parameters"]
     options = load_section("acceptance", source).options
     assert options.conditional == pytest.approx(found["conditional"], abs=0.02)
@@ -117,9 +122,9 @@ def test_every_source_with_enough_steps_is_shipped(turns):
     assert {source for source, n in steps.items() if n >= 4000} <= set(shipped(Shelf.ACCEPTANCE))
 
 
-def test_replay_reproduces_its_log_to_the_token(turns):
+def test_replay_reproduces_its_log_to_the_token(turns, log):
     source = SMALL[0]
-    options = replay.Options(kind="replay", log=str(LOG), source=source, order="listed")
+    options = replay.Options(kind="replay", log=str(log), source=source, order="listed")
     process = replay.Acceptance(options, seed=0)
     for request, turn in enumerate(turn for turn in turns if turn.source == source):
         sequence = process.start(request)

@@ -1,7 +1,6 @@
 """How far the GPU model is off silicon: shipped tables of an H200, and other people's of A100, H100 and H200."""
 
-import os
-from pathlib import Path
+from collections import defaultdict
 
 import numpy as np
 import pandas as pd
@@ -12,10 +11,9 @@ from papisim.calibration.gpu.tables import read_tables
 from papisim.config.system import load_part
 from papisim.devices.gpu.attention import AttentionShapes, decode_times
 from papisim.validation.gpu import compare, ridge_rows
+from papisim.validation.public_data import how_to_get
 
-DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SHIPPED = catalog.data_folder() / "kernels" / "measured"
-needs_data = pytest.mark.skipif(not (DATA / "gpu").is_dir(), reason=f"no measured tables in {DATA}")
 needs_shipped = pytest.mark.skipif(not SHIPPED.is_dir(), reason=f"no measured tables in {SHIPPED}")
 
 #: mean absolute error that each comparison may have: what the fit reaches, and a tenth more
@@ -146,16 +144,20 @@ def test_an_h200_leaves_its_memory_bound_plateau_between_100_and_200_token_rows(
 
 
 @pytest.fixture(scope="module")
-def every_row():
+def every_row(data):
     names = ["a100", "h100", "h200"]
-    tables = read_tables([DATA / "gpu"], names)
+    tables = read_tables([data("gpu")], names)
     return [row for name in names for row in compare(name, load_part(name).part, tables)]
 
 
 @pytest.fixture(scope="module")
 def others(every_row):
-    found = [row for row in every_row if row.regime == "all"]
-    return {(row.gpu, row.family, row.table.partition("(")[2].rstrip(")"), row.library): row for row in found}
+    """The comparisons by GPU, family, and library as the table and as the part have it; a library may have several tables."""
+    found = defaultdict(list)
+    for row in every_row:
+        if row.regime == "all":
+            found[row.gpu, row.family, row.table.partition("(")[2].rstrip(")"), row.library].append(row)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -164,32 +166,36 @@ def others_regimes(every_row):
 
 
 @pytest.mark.shared_data
-@needs_data
 @pytest.mark.parametrize("key", OTHERS, ids=" ".join)
 def test_tables_of_others_are_met(others, key):
-    assert others[key].errors.mape <= OTHERS[key]
+    errors = [row.errors for row in others[key]]
+    if not errors:
+        pytest.skip(f"no table of {' '.join(key)}: {how_to_get('gpu')}")
+    assert np.average([each.mape for each in errors], weights=[each.n for each in errors]) <= OTHERS[key]
 
 
 @pytest.mark.shared_data
-@needs_data
-def test_a_fit_to_one_lab_predicts_another(others):
+def test_a_fit_to_one_lab_predicts_another(data):
     """Two labs differ by 9 % on the same shapes of an A100."""
     from papisim.calibration.errors import errors_of  # noqa: PLC0415
     from papisim.pricing.table import covered_linear, linear_times_of  # noqa: PLC0415
 
     part = load_part("a100").part
-    theirs = next(table for table in read_tables([DATA / "gpu"], ["a100"]) if table.source == "vllm_default")
-    rows = covered_linear(part.linear.libraries["cublas"], theirs.rows)
+    theirs = [table for table in read_tables([data("gpu")], ["a100"]) if table.source == "vllm_default"]
+    if not theirs:
+        pytest.skip(f"no other lab's table of an A100: {how_to_get('gpu')}")
+    rows = covered_linear(part.linear.libraries["cublas"], theirs[0].rows)
     rows = rows[rows.n >= 1024]
     errors = errors_of(linear_times_of(part, part.linear.libraries["cublas"], rows), rows.time_s.to_numpy())
     assert errors.mape <= 0.10
 
 
 @pytest.mark.shared_data
-@needs_data
 def test_a_settled_meter_reads_what_half_of_the_kernels_take(others_regimes):
     """The rest of aiconfigurator's readings is lower: rows of some token-rows are of a meter read before it had settled."""
-    settled = others_regimes["h200", "linear energy", "settled meter"]
+    settled = others_regimes.get(("h200", "linear energy", "settled meter"))
+    if settled is None:
+        pytest.skip(f"no joules of an H200: {how_to_get('gpu')}")
     errors = settled.points[1] / settled.points[0] - 1
     assert len(errors) > 1000
     assert np.median(np.abs(errors)) < 0.08
@@ -197,8 +203,7 @@ def test_a_settled_meter_reads_what_half_of_the_kernels_take(others_regimes):
 
 
 @pytest.mark.shared_data
-@needs_data
 def test_every_fit_to_others_beats_the_roofline(others):
-    linear = [row for row in others.values() if row.family == "linear"]
+    linear = [row for rows in others.values() for row in rows if row.family == "linear"]
     assert len(linear) >= 5
     assert all(row.errors.mape < row.baseline.mape for row in linear)

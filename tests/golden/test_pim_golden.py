@@ -1,8 +1,6 @@
 """Against cycle-level counts of others: AttAcc's Ramulator 2 runs and Samsung's HBM-PIM simulator."""
 
 import csv
-import os
-from pathlib import Path
 
 import pytest
 
@@ -11,32 +9,26 @@ from papisim.devices.pim import Pool
 from papisim.ops.kernel import Attention, FcRole, Linear
 from papisim.validation.pim import MEAN_LIMIT, POINT_LIMIT, golden_points, published, summary
 
-DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
-needs_data = pytest.mark.skipif(not (DATA / "golden").is_dir(), reason=f"no golden tables in {DATA}")
-
 
 @pytest.mark.shared_data
-@needs_data
-def test_the_released_mapping_meets_every_golden_count():
-    points = golden_points(DATA, "attacc_released")
+def test_the_released_mapping_meets_every_golden_count(data):
+    points = golden_points(data("golden"), "attacc_released")
     assert {point.power_limited for point in points} == {True, False}
     assert [point for point in points if abs(point.error) > POINT_LIMIT] == []
     for row in summary(points):
-        assert row["mean_abs_error"] <= MEAN_LIMIT
+        assert row.mean_abs_error <= MEAN_LIMIT
 
 
 @pytest.mark.shared_data
-@needs_data
-def test_the_physical_mapping_tells_the_same_story_on_long_caches():
-    points = [point for point in golden_points(DATA, "physical") if point.kv >= 1024]
+def test_the_physical_mapping_tells_the_same_story_on_long_caches(data):
+    points = [point for point in golden_points(data("golden"), "physical") if point.kv >= 1024]
     assert max(abs(point.error) for point in points) < 0.20, "a lone head's softmax stands in the open"
 
 
 @pytest.mark.shared_data
-@needs_data
-def test_the_released_mapping_issues_as_many_macs_as_the_released_generator():
+def test_the_released_mapping_issues_as_many_macs_as_the_released_generator(data):
     released = Pool("attacc", load_part("attacc", ["mapping=attacc_released"]).part, 1)
-    for path in (DATA / "golden").glob("ramulator_hbm3pim_attention*.csv"):
+    for path in data("golden").glob("ramulator_hbm3pim_attention*.csv"):
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 heads, kv = int(row["nheads_per_hbm"]), int(row["seqlen"])

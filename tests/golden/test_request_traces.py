@@ -1,6 +1,5 @@
 """Against the traces that others published: what they are said to hold, and what is derived from them."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +17,7 @@ from papisim.workloads.traces.load import load_requests
 from papisim.workloads.traces.public import load_public
 from papisim.workloads.traces.spec import TraceFile
 
-DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "requests"
-pytestmark = [pytest.mark.shared_data, pytest.mark.skipif(not DATA.is_dir(), reason=f"no request traces in {DATA}")]
+pytestmark = pytest.mark.shared_data
 SCRIPT = Path(papisim.__file__).parents[1] / "scripts" / "derive-workload"
 
 #: file → format, requests, seconds from first to last (None: no arrivals)
@@ -37,20 +35,21 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_published_trace_is_recognised_and_read_whole(name):
+def test_every_published_trace_is_recognised_and_read_whole(name, data):
     kind, n_requests, duration_s = FILES[name]
-    table = load_requests(TraceFile(path=str(DATA / name)))
+    table = load_requests(TraceFile(path=str(data(f"requests/{name}"))))
     assert (table.format, len(table), table.dropped) == (kind, n_requests, {})
     if duration_s is not None:
         assert table.arrival_s[-1] == pytest.approx(duration_s, abs=1e-6)
 
 
 @pytest.mark.parametrize(("name", "public"), [("conv", "azure_2023_conversation"), ("code", "azure_2023_code")])
-def test_azures_checksum_is_that_of_the_file_without_its_compression(name, public, tmp_path):
+def test_azures_checksum_is_that_of_the_file_without_its_compression(name, public, tmp_path, data):
     import gzip  # noqa: PLC0415 - only here
 
     plain = tmp_path / load_public(public).file
-    plain.write_bytes(gzip.decompress((DATA / f"AzureLLMInferenceTrace_{name}.csv.gz").read_bytes()))
+    found = data(f"requests/AzureLLMInferenceTrace_{name}.csv.gz")
+    plain.write_bytes(gzip.decompress(found.read_bytes()) if found.suffix == ".gz" else found.read_bytes())
     assert load_requests(TraceFile(path=str(plain), sha256=load_public(public).sha256)).format == "azure"
 
 
@@ -69,10 +68,10 @@ def test_every_shipped_workload_is_derived_from_a_trace():
 
 
 @pytest.mark.parametrize("name", DERIVED)
-def test_the_script_derives_the_shipped_numbers_again(name, tmp_path):
+def test_the_script_derives_the_shipped_numbers_again(name, tmp_path, data):
     shipped = load_yaml(catalog.shipped(Shelf.REQUESTS)[name]).data
     arguments = [
-        str(DATA / DERIVED[name]),
+        str(data(f"requests/{DERIVED[name]}")),
         "--kind",
         shipped["kind"],
         "--name",
@@ -95,9 +94,9 @@ def test_the_script_derives_the_shipped_numbers_again(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in DERIVED if not DERIVED[name].startswith("dolly")])
-def test_a_derived_workload_resembles_its_trace(name):
+def test_a_derived_workload_resembles_its_trace(name, data):
     """Its lengths are those of the trace; a long tail makes means uncertain."""
-    trace = load_requests(TraceFile(path=str(DATA / DERIVED[name])))
+    trace = load_requests(TraceFile(path=str(data(f"requests/{DERIVED[name]}"))))
     options = load_section("workload", name).options
     drawn = options.lengths.draw(50_000, np.random.default_rng(0))
     figures = describe(trace, tpot_s=1.0)

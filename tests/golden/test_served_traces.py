@@ -3,7 +3,6 @@
 import importlib.machinery
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,16 +13,14 @@ import papisim
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
 
-DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "requests"
 SCRIPT = Path(papisim.__file__).parents[1] / "scripts" / "serve-traces"
-shared_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no request traces in {DATA}")
 MACHINES = ("papi", "a100_attacc", "gpu_only")
 
 
-def serve(*arguments):
+def serve(folder, *arguments):
     """Call the script as a user does; it ends with an error if a token is lost."""
     done = subprocess.run(
-        [sys.executable, SCRIPT, DATA, "--format", "json", *arguments],
+        [sys.executable, SCRIPT, folder, "--format", "json", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -45,9 +42,8 @@ def script():
 
 @pytest.mark.shared_data
 @pytest.mark.slow
-@shared_data
-def test_every_trace_is_served_on_every_machine_and_every_token_accounted_for(script):
-    rows = serve("--requests", "60")
+def test_every_trace_is_served_on_every_machine_and_every_token_accounted_for(data, script):
+    rows = serve(data("requests"), "--requests", "60")
     assert [(row["trace"], row["hw"]) for row in rows] == [(trace, hw) for trace in script.TRACES for hw in MACHINES]
     for row in rows:
         assert row["n_requests"] == 60
@@ -59,10 +55,11 @@ def test_every_trace_is_served_on_every_machine_and_every_token_accounted_for(sc
 
 
 @pytest.mark.shared_data
-@shared_data
-def test_requests_wait_longer_when_they_come_faster():
+def test_requests_wait_longer_when_they_come_faster(data):
     waits = [
-        serve("--trace", "Azure code", "--hw", "gpu_only", "--requests", "100", "--rate-scale", scale)[0]
+        serve(
+            data("requests"), "--trace", "Azure code", "--hw", "gpu_only", "--requests", "100", "--rate-scale", scale
+        )[0]
         for scale in ("0.25", "1", "20")
     ]
     assert [row["ttft_p99_s"] for row in waits] == sorted(row["ttft_p99_s"] for row in waits)

@@ -137,6 +137,25 @@ def _vidur(table: pd.DataFrame) -> _Frames:
     yield "linear", "vidur", linear.groupby(["gpu", "model", "m", "k", "n"], as_index=False)[["time_s"]].median()
 
 
+def _vidur_profile(table: pd.DataFrame) -> _Frames:
+    """A profile of one model as vidur publishes it (``mlp.csv``): median milliseconds of each operation, in columns."""
+    ranks, width, inner = table.num_tensor_parallel_workers, table.n_embd, table.n_expanded_embd
+    head = width // table.n_head
+    kv_heads = np.maximum(table.n_kv_head, ranks) // ranks
+    shapes = {
+        "attn_pre_proj": (width, (table.n_head // ranks + 2 * kv_heads) * head),
+        "attn_post_proj": (width // ranks, width),
+        "mlp_up_proj": (width, np.where(table.use_gated_mlp, 2, 1) * inner // ranks),
+        "mlp_down_proj": (inner // ranks, width),
+    }
+    products = [
+        pd.DataFrame({"m": table.num_tokens, "k": k, "n": n, "time_s": table[f"time_stats.{name}.median"] * _MILLI})
+        for name, (k, n) in shapes.items()
+    ]
+    rows = pd.concat(products, ignore_index=True)
+    yield "linear", "vidur", rows.groupby(["m", "k", "n"], as_index=False)[["time_s"]].median()
+
+
 def _aiconfigurator_gemm(table: pd.DataFrame) -> _Frames:
     for source, rows in _in_seconds(table).groupby("kernel_source"):
         median = _median(rows, ["m", "k", "n"])
@@ -197,6 +216,7 @@ def _median(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 _FORMATS: tuple[tuple[frozenset[str], Callable[[pd.DataFrame], _Frames]], ...] = (
     (frozenset({"gpu", "op", "n_tokens", "k", "n", "tp"}), _vidur),
+    (frozenset({"time_stats.attn_pre_proj.median", "num_tokens", "num_tensor_parallel_workers"}), _vidur_profile),
     (frozenset({"kernel_source", "gemm_dtype", "m", "n", "k"}), _aiconfigurator_gemm),
     (frozenset({"kernel_source", "isl", "step", "kv_cache_dtype"}), _aiconfigurator_attention),
     (frozenset({"allreduce_dtype", "num_gpus", "message_size"}), _aiconfigurator_all_reduce),

@@ -42,7 +42,13 @@ def cache_folder() -> Path:
 
 
 def fetch(
-    url: str, path: Path, *, sha256: str | None, again: bool = False, progress: Progress | None = None
+    url: str,
+    path: Path,
+    *,
+    sha256: str | None,
+    most_bytes: int | None = None,
+    again: bool = False,
+    progress: Progress | None = None,
 ) -> Fetched:
     """Make a file be in the cache.
 
@@ -53,6 +59,7 @@ def fetch(
         url: where the file is, by HTTP or HTTPS.
         path: where it goes.
         sha256: what its bytes hash to, if anybody has said.
+        most_bytes: largest size that is downloaded; None for any.
         again: download it even if it is there.
         progress: told as bytes come.
 
@@ -71,7 +78,7 @@ def fetch(
                 f"found the SHA-256 {found}, expected {known} {why}; download it --again", file=str(path)
             )
         return Fetched(path, found, why, downloaded=False)
-    found = _download(url, path, known, why, progress)
+    found = _download(url, path, known, why, most_bytes=most_bytes, progress=progress)
     record.write_text(found + "\n", encoding="ascii")
     return Fetched(
         path, found, why if known else "nobody has said what it should be: trusted as it came", downloaded=True
@@ -85,7 +92,9 @@ def _recorded(record: Path) -> str | None:
         return None
 
 
-def _download(url: str, path: Path, known: str | None, why: str, progress: Progress | None) -> str:
+def _download(
+    url: str, path: Path, known: str | None, why: str, *, most_bytes: int | None, progress: Progress | None
+) -> str:
     if urlsplit(url).scheme not in ("http", "https"):
         raise InputError(f"found the URL '{url}', expected one that begins with https:// or http://")
     try:
@@ -96,7 +105,7 @@ def _download(url: str, path: Path, known: str | None, why: str, progress: Progr
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            found = _copy(url, file.write, progress)
+            found = _copy(url, file.write, most_bytes, progress)
         if known is not None and found != known:
             raise InputError(
                 f"{url} has the SHA-256 {found}, expected {known} {why}; nothing is kept. If its publishers have changed the file and "
@@ -109,7 +118,7 @@ def _download(url: str, path: Path, known: str | None, why: str, progress: Progr
     return found
 
 
-def _copy(url: str, write: Callable[[bytes], object], progress: Progress | None) -> str:
+def _copy(url: str, write: Callable[[bytes], object], most_bytes: int | None, progress: Progress | None) -> str:
     digest, n_bytes = hashlib.sha256(), 0
     request = urllib.request.Request(url, headers={"User-Agent": "papisim"})
     try:
@@ -120,6 +129,8 @@ def _copy(url: str, write: Callable[[bytes], object], progress: Progress | None)
                 write(piece)
                 digest.update(piece)
                 n_bytes += len(piece)
+                if most_bytes is not None and n_bytes > most_bytes:
+                    raise InputError(f"{url} is larger than the {most_bytes:,} bytes expected; nothing is kept")
                 if progress is not None:
                     progress(n_bytes, total)
     except urllib.error.HTTPError as error:

@@ -2,14 +2,10 @@
 
 import gzip
 import json
-import os
-from pathlib import Path
 
 import pytest
 
 from papisim.policies.speculation.base import Draft
-
-DATA = Path(os.environ.get("PAPISIM_DATA", Path(__file__).parents[5] / "shared" / "data"))
 
 
 def planned(subject, view, request_id=0):
@@ -57,10 +53,9 @@ def test_hugging_face_keeps_its_length_when_a_stopped_draft_is_accepted(policy, 
 
 
 @pytest.mark.shared_data
-@pytest.mark.skipif(not (DATA / "acceptance").is_dir(), reason="measured acceptance is not here")
-def test_hugging_face_drafts_what_its_library_was_logged_to_draft(policy, view, seen):
+def test_hugging_face_drafts_what_its_library_was_logged_to_draft(policy, view, seen, data):
     steps = 0
-    with gzip.open(DATA / "acceptance" / "spec_steps.jsonl.gz", "rt", encoding="utf-8") as log:
+    with gzip.open(data("acceptance/spec_steps.jsonl.gz"), "rt", encoding="utf-8") as log:
         turns = [turn for turn in map(json.loads, log) if turn["source"] == "sps_adaptive_vicuna7b"]
     for turn in turns[:200]:
         subject = policy("hf_heuristic", max_length=1000)
