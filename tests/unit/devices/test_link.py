@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.system import load_part, load_system
-from papisim.devices.link import Collective, Links, Part, Switch
+from papisim.devices.link import Collective, Links, OneShot, Part, Ring, Rounds, Switch
 from papisim.errors import DoesNotFit, NotModelled
 from papisim.ops.cost import Cost
 from papisim.plan.machine import build_machine
@@ -46,6 +46,51 @@ def test_an_all_reduce_sends_twice_all_but_one_share_of_the_payload_from_each_ra
     assert cost.time_s == pytest.approx(5e-6 + share * 1e6 / 50e9)
     assert cost.energy.link_j == pytest.approx(10e-12 * share * 1e6 * ranks)
     assert cost.energy.total_j == cost.energy.link_j
+
+
+def summing(**algorithms):
+    return links(collective=PART.collective.model_copy(update=algorithms))
+
+
+@pytest.mark.parametrize(("ranks", "latency_s"), [(2, 1e-6), (3, 1.1e-6), (6, 1.4e-6), (8, 1.6e-6)])
+def test_one_shot_reads_the_whole_tensor_of_every_other_rank_and_waits_longer_for_each_beyond_two(ranks, latency_s):
+    direct = summing(one_shot=OneShot(latency_s=1e-6, rank_latency_s=1e-7, efficiency_ratio=0.8))
+    assert direct.all_reduce(0, ranks).time_s == pytest.approx(latency_s)
+    cost = direct.all_reduce(8e3, ranks)
+    assert cost.time_s == pytest.approx(latency_s + (ranks - 1) * 8e3 / 80e9)
+    assert cost.energy.link_j == pytest.approx(ranks * 10e-12 * (ranks - 1) * 8e3)
+
+
+def test_the_faster_of_one_shot_and_two_shots_is_taken():
+    """Among 8 ranks: 1.6 µs and 87.5 ps per byte against 5 µs and 35 ps per byte, equal at 64.8 kB."""
+    direct = summing(one_shot=OneShot(latency_s=1e-6, rank_latency_s=1e-7, efficiency_ratio=0.8))
+    for payload in (1e3, 60e3, 70e3, 1e6):
+        expected = min(1.6e-6 + 7 * payload / 80e9, 5e-6 + 1.75 * payload / 50e9)
+        assert direct.all_reduce(payload, 8).time_s == pytest.approx(expected)
+    assert direct.all_reduce(60e3, 8).time_s < links().all_reduce(60e3, 8).time_s
+    assert direct.all_reduce(70e3, 8).time_s == links().all_reduce(70e3, 8).time_s
+
+
+def test_a_ring_takes_large_messages_even_where_two_shots_are_faster():
+    ring = Ring(above_bytes=1e6, latency_s=50e-6, rank_latency_s=2e-6, efficiency_ratio=0.7)
+    rings = summing(ring=ring)
+    assert rings.all_reduce(1e6, 4).time_s == pytest.approx(54e-6 + 1.5e6 / 70e9)
+    assert rings.all_reduce(1e6, 4).energy.link_j == pytest.approx(4 * 10e-12 * 1.5e6)
+    assert rings.all_reduce(1e6 - 1, 4).time_s == links().all_reduce(1e6 - 1, 4).time_s
+
+
+@pytest.mark.parametrize("rate", [1e9, 1e11, 1e12])
+def test_rounds_are_one_less_than_the_ranks_and_carry_a_share_each(rate):
+    round_s = 2e-6 + 1e5 / rate
+    rounds = summing(rounds=Rounds(fixed_s=2e-6, bytes_per_s=rate))
+    cost = rounds.all_reduce(4e5, 4)
+    assert cost.time_s == pytest.approx(3 * max(round_s, 1e5 / 100e9))
+    assert cost.energy.link_j == pytest.approx(4 * 10e-12 * 3 * 1e5)
+
+
+def test_a_round_is_never_faster_than_the_link():
+    rounds = summing(rounds=Rounds(fixed_s=0.0, bytes_per_s=1e30))
+    assert rounds.all_reduce(4e5, 4).time_s == pytest.approx(3 * 1e5 / 100e9)
 
 
 def test_measured_boards_draw_power_while_they_sum_and_energy_for_what_they_send():

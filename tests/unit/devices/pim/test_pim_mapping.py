@@ -86,6 +86,24 @@ def test_grouped_queries_and_draft_tokens_read_each_column_once():
     assert device.price(grouped).time_s == device.price(drafted).time_s > device.price(alone).time_s
 
 
+@pytest.mark.parametrize("tlp", [1, 4])
+def test_attention_moves_queries_in_scores_out_and_back_and_partial_contexts_out(tlp):
+    """512 tokens of a head of 128 over 16 bank groups, in 2 ranks of 2 pseudo-channels: all in two bytes."""
+    query, scores, context = 128 * 2, 512 * 2, 128 * 2
+    moved = pool().priced(attention(1, 512, tlp=tlp)).activity.data_path_bytes
+    assert moved == tlp * (query + 2 * scores + 4 * context)
+
+
+@pytest.mark.parametrize("m", [1, 4])
+def test_fc_kernels_move_inputs_in_once_per_channel_and_outputs_out_once(m):
+    moved = pool().priced(linear(m, 1024, 4096)).activity.data_path_bytes
+    assert moved == m * 2 * (16 * 1024 + 4096)
+
+
+def test_softmax_is_the_work_of_the_logic_die():
+    assert pool().priced(attention(3, 512, tlp=2, heads=4)).activity.logic_flop == 5 * 3 * 512 * 2 * 4
+
+
 def test_the_longest_request_holds_up_a_batch_that_fits_the_channels():
     device = pool("attacc", 4)
     even, ragged = attention(8, 512), attention(8, 512, longest=2048)
