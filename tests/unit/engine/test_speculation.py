@@ -32,7 +32,7 @@ def context(hw: str = "gpu_only", trace: str = "llama7b", **options: object) -> 
     experiment = load_experiment(RunOptions(hw=hw, trace=trace, **options))  # type: ignore[arg-type]
     model, machine = read_trace(experiment.trace.path), build_machine(experiment.system)
     planner = StepPlanner(model, machine, build_placement(experiment), seed=0)
-    made = DraftContext(machine, model, planner, 0, True)
+    made = DraftContext(machine, model, planner, 0)
     return DRAFTING.build(experiment.drafting, made), made
 
 
