@@ -16,7 +16,7 @@ from papisim.config.system import load_part
 from papisim.config.yaml import load_yaml
 from papisim.devices.gpu.correction import Correction
 from papisim.errors import InputError
-from papisim.pricing.table import linear_times_of
+from papisim.pricing.table import linear_times_of, step_prices
 from papisim.validation.gpu import compare
 
 ERRORS = Errors(3, 0.05, 0.1, -0.01)
@@ -212,3 +212,56 @@ def test_neither_a_part_nor_its_corrections_are_overwritten_unasked(tmp_path):
     assert isinstance(result.exception, InputError)
     assert "mine.cublas.csv" in str(result.exception)
     assert "--force" in str(result.exception)
+
+
+def joules_of(part, rows, active_w, per_byte, per_flop):
+    """Board energy by its three prices and idle power."""
+    moved = 2.0 * (rows.k * rows.n + rows.m * rows.k + rows.m * rows.n)
+    flop = 2.0 * rows.m * rows.k * rows.n
+    return (part.static_w + active_w) * rows.time_s + per_byte * moved + per_flop * flop
+
+
+def test_energy_is_fitted_to_decoding_alone():
+    """Joules up to 1,024 token-rows are made by known prices; those of more rows are absurd and must not matter."""
+    pytest.importorskip("scipy")
+    part = load_part("h200").part
+    shapes = [(m, k, n) for m in (1, 16, 128, 512, 1024, 1025, 4096) for k in (2048, 8192) for n in (2048, 8192)]
+    rows = pd.DataFrame(shapes, columns=["m", "k", "n"])
+    rows = rows.assign(time_s=linear_times_of(part, part.linear.used, rows), model=np.nan)
+    joules = joules_of(part, rows, 80.0, 90e-12, 0.5e-12)
+    rows = rows.assign(energy_j=np.where(rows.m <= 1024, joules, 1000 * joules))
+    fits = calibrate(part, "h200", [Measured("linear", "h200", "cublas", "made.csv", rows)], hold_out=False)
+    energy = next(each for each in fits if each.path == ("fitted_energy",))
+    assert energy.errors["all rows"].n == 5 * 4
+    assert energy.errors["all rows"].mape < 0.01
+    assert energy.values["dram_j_per_byte"] == pytest.approx(90e-12, rel=0.1)
+    assert energy.values["compute_j_per_flop"] == pytest.approx(0.5e-12, rel=0.1)
+    assert energy.values["active_w"] == pytest.approx(80.0, rel=0.2)
+
+
+def test_joules_of_a_meter_are_not_fitted_to():
+    pytest.importorskip("scipy")
+    part = load_part("h200").part
+    rows = pd.DataFrame(
+        {"m": [1, 64], "k": [4096] * 2, "n": [4096] * 2, "model": [np.nan] * 2, "energy_j": [1.0, 1.0]}
+    )
+    rows = rows.assign(time_s=linear_times_of(part, part.linear.used, rows))
+    fits = calibrate(part, "h200", [Measured("linear", "h200", "vllm_default", "made.csv", rows)], hold_out=False)
+    assert ("fitted_energy",) not in [each.path for each in fits]
+
+
+def test_waiting_between_kernels_is_what_a_step_takes_beyond_them(tmp_path):
+    """Steps made of the tables' kernels and 2 µs after each are found to wait 2 µs; a table kept aside is not looked at."""
+    part = load_part("h200").part
+    points = pd.DataFrame({"model": ["llama7b"] * 2, "rlp": [1, 16], "tlp": [1, 1], "kv": [512, 512]})
+    alone = part.model_copy(update={"mode": "table", "between_kernels_s": 0.0})
+    prices = step_prices(alone, points)
+    rows = points.assign(time_s=[price.time_s + 2e-6 * price.n_kernels for price in prices], energy_j=np.nan)
+    tables = [
+        Measured("step", "h200", "torch", "h200/step.csv", rows),
+        Measured("step", "h200", "torch", "h200/step_heldout.csv", rows.assign(time_s=1.0)),
+    ]
+    (fit,) = calibrate(part, "h200", tables, hold_out=False)
+    assert fit.values["between_kernels_s"] == pytest.approx(2e-6, rel=1e-6)
+    assert fit.files == ("h200/step.csv",)
+    assert fit.errors["kernels from tables"].mape < 1e-9

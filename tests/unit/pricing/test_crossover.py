@@ -42,3 +42,39 @@ def test_caches_that_do_not_fit_have_no_time(run):
     assert fits[1]
     assert not fits[128]
     assert fits.is_monotonic_decreasing
+
+
+def test_a_step_fits_only_with_its_new_tokens(run):
+    """LLaMA-7B on one A100: caches of 128 requests that fill the memory to less than a token each leave no room for another."""
+    token_bytes = 2 * 32 * 4096 * 2
+    capacity = run("a100_single", batch=1, set=[FIXED]).ledger.kv_capacity_bytes
+    longest = int(capacity // (128 * token_bytes))
+    lengths = f"workload.lengths={{kind: fixed, input_tokens: {longest}, output_tokens: 2}}"
+    rows = pd.DataFrame(crossover_rows(("a",), (run("a100_single", batch=1, set=[lengths]),)))
+    by_size = rows.set_index(["batch", "tlp"])
+    assert (rows.kv_tokens == longest).all()
+    assert 128 * longest * token_bytes <= capacity, "the caches as they are fit"
+    assert by_size.step_s[128].isna().all(), "with a new token they do not"
+    assert by_size.step_s[96].notna().all()
+    assert (rows.fc_device.isna() == rows.step_s.isna()).all()
+
+
+def test_caches_are_as_long_as_on_average_over_requests_and_iterations(run):
+    """Two requests of 100 and 9 answers: iterations start with 100 … 107 tokens each, 103.5 on average."""
+    lengths = "workload.lengths={kind: fixed, input_tokens: 100, output_tokens: 8}"
+    (tokens,) = {row["kv_tokens"] for row in crossover_rows(("a",), (run("gpu_only", batch=2, set=[lengths]),))}
+    assert tokens == 103
+
+
+def test_where_no_rows_are_kept_the_average_is_over_time(run):
+    pytest.importorskip("ddsketch")
+    lengths = "workload.lengths={kind: fixed, input_tokens: 1000, output_tokens: 101}"
+    kept, drawn = (
+        {
+            row["kv_tokens"]
+            for row in crossover_rows(("a",), (run("gpu_only", batch=2, metrics=metrics, set=[lengths]),))
+        }
+        for metrics in ("exact", "streaming")
+    )
+    assert kept == {1050}
+    assert 0.9 * 1050 < min(drawn) <= 1050, "prefill, too, counts in time"
