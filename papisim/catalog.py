@@ -80,14 +80,14 @@ def find(shelf: Shelf, name_or_path: str) -> Found:
         InputError: neither; the message has the nearest name.
     """
     path = Path(name_or_path)
-    if shelf.inner and _is_file(path / shelf.inner):
+    if shelf.inner and is_file(path / shelf.inner):
         path = path / shelf.inner
-    if _is_file(path):
+    if is_file(path):
         name = path.parent.name if shelf.inner and path.name == shelf.inner else path.stem
         return Found(name, path)
     if is_path(name_or_path):
         return _substitute(shelf, path)
-    if name_or_path and _is_file(inside := _shipped_path(shelf, name_or_path)):
+    if name_or_path and is_file(inside := _shipped_path(shelf, name_or_path)):
         return Found(name_or_path, inside)
     hint = did_you_mean(name_or_path, shipped(shelf))
     raise InputError(f"no {shelf.noun} '{name_or_path}': neither a file nor a shipped name; {hint}")
@@ -117,7 +117,8 @@ def _substitute(shelf: Shelf, path: Path) -> Found:
     raise InputError(f"no {shelf.noun} '{path}': there is no such file; {hint}")
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; a text too long for a path is none."""
     try:
         return path.is_file()
     except OSError:  # a name longer than file systems take is no file

@@ -85,7 +85,7 @@ class Options(AcceptanceOptions):
 
 
 EXAMPLE = Example(
-    "layerskip_llama3_8b", beside={"trace": "llama3-8b", "speculation": "layerskip", "drafting": "early_exit"}
+    "layerskip_llama3_8b", beside={"trace": "llama3-8b", "speculation": "layerskip", "draft": "early_exit"}
 )
 
 

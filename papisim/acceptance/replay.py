@@ -49,7 +49,11 @@ class Options(AcceptanceOptions):
 
 EXAMPLE = Example(
     {"log": "log.jsonl", "source": "chat"},
-    files={"log.jsonl": '{"source": "chat", "draft_len": 12, "accepted": [3, 0, 7, 2, 12, 1, 4, 0]}\n' * 4},
+    files={
+        "log.jsonl": '{"source": "chat", "draft_len": 12, "accepted": [3, 0, 7, 2, 12, 1, 4, 0]}\n'
+        '{"source": "chat", "draft_len": 12, "accepted": [0, 0, 1, 5]}\n'
+        '{"source": "chat", "draft_len": [12, 8, 12], "accepted": [9, 8, 2]}\n'
+    },
 )
 
 

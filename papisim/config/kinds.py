@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from papisim.catalog import is_file
 from papisim.config.base import KindOptions, parse
 from papisim.config.yaml import Document, Path_
 from papisim.errors import InputError
@@ -60,7 +61,7 @@ def absolute_kind(document: Document, place: Path_) -> str:
     A relative path is relative to the file in which it stands, or else to the working directory.
     """
     written_in = Path(document.mark(place).file)
-    folder = written_in.parent if written_in.is_file() else Path()
+    folder = written_in.parent if is_file(written_in) else Path()
     return outside.absolute(str(document.get(place)), folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from papisim.catalog import is_file
 from papisim.config.kinds import absolute_kind
 from papisim.config.yaml import Document
 
@@ -21,5 +22,5 @@ def resolve_workload(document: Document) -> None:
         except (KeyError, TypeError):
             continue
         written_in = Path(document.mark(place).file)
-        if isinstance(path, str) and written_in.is_file():
+        if isinstance(path, str) and is_file(written_in):
             document.get(place[:-1])[place[-1]] = str(written_in.parent / path)

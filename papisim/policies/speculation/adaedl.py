@@ -14,11 +14,11 @@ from typing import Literal
 
 from papisim.config.base import Count, Positive
 from papisim.kinds import Example
-from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Proposal, Round, SpeculationView
 from papisim.policies.speculation.dynamic_stop import AdaptiveThreshold, ThresholdOptions, positions_kept
 
 
-class Options(SpeculationOptions):
+class Options(BoundedOptions):
     """Hyper-parameters.
 
     Attributes:
@@ -30,7 +30,6 @@ class Options(SpeculationOptions):
 
     kind: Literal["adaedl"]
     min_length: Count
-    max_length: Count
     entropy_factor: Positive
     threshold: ThresholdOptions
 

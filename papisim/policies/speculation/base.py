@@ -19,12 +19,32 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from papisim.catalog import Shelf
-from papisim.config.base import KindOptions
+from papisim.config.base import Count, KindOptions
 from papisim.kinds.family import Family
 
 
 class SpeculationOptions(KindOptions):
-    """What every speculation policy's options say."""
+    """Options of every speculation policy."""
+
+    @property
+    def longest(self) -> int | None:
+        """The longest draft that the options allow, in tokens; None where they set no limit."""
+        return None
+
+
+class BoundedOptions(SpeculationOptions):
+    """Options of the policies that a longest draft is given to.
+
+    Attributes:
+        max_length: the longest draft.
+    """
+
+    max_length: Count
+
+    @property
+    def longest(self) -> int:
+        """The longest draft, in tokens."""
+        return self.max_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +142,11 @@ class SpeculationPolicy(Protocol):
     Attributes:
         steady_tlp: tokens in flight of every request in every iteration, whatever happens: 1 without drafts, else one
             more than each drafts as a chain. None for a policy that may change its mind.
+        learns_from_all: whether what becomes of one request's drafts may change what others draft.
     """
 
     steady_tlp: int | None
+    learns_from_all: bool
 
     def plan(self, view: SpeculationView) -> list[Draft]:
         """Return the draft of each request of the view, in its order."""
@@ -159,6 +181,7 @@ class AsPlanned:
     """A policy without a dynamic stop."""
 
     steady_tlp: int | None = None
+    learns_from_all: bool = False
 
     def cut(self, requests: Sequence[int], drafts: Sequence[Draft], proposals: Sequence[Proposal]) -> list[int]:
         """Return the lengths as planned."""

@@ -46,6 +46,11 @@ class LengthOptions(SpeculationOptions):
 
     table: Annotated[list[LengthRow], Field(min_length=1), AfterValidator(ascending)]
 
+    @property
+    def longest(self) -> int:
+        """The longest draft, in tokens."""
+        return max(row.length for row in self.table)
+
 
 class LengthByBatch(Stateless):
     """Every request of the batch drafts the length of the batch's row."""

@@ -21,10 +21,10 @@ from typing import Literal, NamedTuple
 from papisim.config.base import Count, Fraction, Positive
 from papisim.kinds import Example
 from papisim.policies.speculation.acceptance_estimate import AcceptanceEstimate, drafts_decided, expected_emitted
-from papisim.policies.speculation.base import NO_DRAFT, Draft, PerRequest, Round, SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import NO_DRAFT, BoundedOptions, Draft, PerRequest, Round, SpeculationView
 
 
-class Options(SpeculationOptions):
+class Options(BoundedOptions):
     """Hyper-parameters.
 
     Attributes:
@@ -37,7 +37,6 @@ class Options(SpeculationOptions):
     """
 
     kind: Literal["co_scheduled"]
-    max_length: Count
     per_request: bool
     sums_tried: Count
     decay: Fraction
@@ -58,6 +57,8 @@ class Gain(NamedTuple):
 
 class Speculation(PerRequest[AcceptanceEstimate]):
     """The drafts with most expected tokens per second; the fewest of equals."""
+
+    learns_from_all = True
 
     def __init__(self, options: Options) -> None:
         super().__init__(lambda: AcceptanceEstimate(options.decay))

@@ -19,12 +19,12 @@ from pydantic import model_validator
 
 from papisim.config.base import Count, Fraction
 from papisim.kinds import Example
-from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Proposal, Round, SpeculationView
 from papisim.policies.speculation.dynamic_stop import positions_kept
 from papisim.policies.speculation.layer_agreement import Agreement, tokens_per_layer
 
 
-class Options(SpeculationOptions):
+class Options(BoundedOptions):
     """Hyper-parameters.
 
     Attributes:
@@ -42,7 +42,6 @@ class Options(SpeculationOptions):
     decay: Fraction
     first_length: Count
     min_length: int
-    max_length: Count
     min_exit_layer: Count
     max_exit_layer: Count | None = None
 
@@ -55,7 +54,7 @@ class Options(SpeculationOptions):
         return self
 
 
-EXAMPLE = Example("del", beside={"trace": "llama3-8b", "drafting": "early_exit", "acceptance": "layerskip_llama3_8b"})
+EXAMPLE = Example("del", beside={"trace": "llama3-8b", "draft": "early_exit", "acceptance": "layerskip_llama3_8b"})
 
 
 class Speculation(PerRequest[Agreement]):

@@ -12,20 +12,21 @@ from typing import Literal
 
 from papisim.config.base import Count
 from papisim.kinds import Example
-from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Proposal, Round, SpeculationView
 from papisim.policies.speculation.dynamic_stop import AdaptiveThreshold, ThresholdOptions, positions_kept
 
 
-class Options(SpeculationOptions):
+class Options(BoundedOptions):
     """The layers that draft, the longest draft, and the threshold."""
 
     kind: Literal["draft_verify"]
     exit_layer: Count
-    max_length: Count
     threshold: ThresholdOptions
 
 
-EXAMPLE = Example("draft_verify")
+EXAMPLE = Example(
+    "draft_verify", beside={"trace": "llama3-8b", "draft": "early_exit", "acceptance": "layerskip_llama3_8b"}
+)
 
 
 class Drafting:

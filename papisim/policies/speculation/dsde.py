@@ -23,11 +23,11 @@ from pydantic import model_validator
 
 from papisim.config.base import Count, Fraction, NonNegative, Positive
 from papisim.kinds import Example
-from papisim.policies.speculation.base import Draft, PerRequest, Round, SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Round, SpeculationView
 from papisim.policies.speculation.kld_stability import predicted_length, variance_ratio
 
 
-class Options(SpeculationOptions):
+class Options(BoundedOptions):
     """Hyper-parameters.
 
     Attributes:
@@ -52,7 +52,6 @@ class Options(SpeculationOptions):
     cap: bool
     initial_length: Count
     min_length: Count
-    max_length: Count
     min_share: NonNegative
     short_window: Count
     long_window: Count
@@ -93,7 +92,7 @@ class Speculation(PerRequest[History]):
 
     def __init__(self, options: Options) -> None:
         super().__init__(lambda: History(deque(maxlen=options.long_window), options.initial_length))
-        self._options = options
+        self._options, self.learns_from_all = options, options.cap
 
     def plan(self, view: SpeculationView) -> list[Draft]:
         """Draft each request's SL, capped by the mean over the requests that have ended their warm-up."""

@@ -11,10 +11,10 @@ from typing import Literal
 
 from papisim.config.base import Count
 from papisim.kinds import Example
-from papisim.policies.speculation.base import Draft, PerRequest, Round, SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Round, SpeculationView
 
 
-class Options(SpeculationOptions):
+class Options(BoundedOptions):
     """Where the length starts, how it moves, and how far.
 
     Attributes:
@@ -31,11 +31,12 @@ class Options(SpeculationOptions):
     grow: Count
     shrink: Count
     min_length: Count
-    max_length: Count
     exit_layer: Count | None = None
 
 
-EXAMPLE = Example("feedback_step")
+EXAMPLE = Example(
+    "feedback_step", beside={"trace": "llama3-8b", "draft": "early_exit", "acceptance": "layerskip_llama3_8b"}
+)
 
 
 @dataclass

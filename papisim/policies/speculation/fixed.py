@@ -15,6 +15,11 @@ class Options(SpeculationOptions):
     kind: Literal["fixed"]
     tlp: Count
 
+    @property
+    def longest(self) -> int:
+        """The longest draft, in tokens."""
+        return self.tlp - 1
+
 
 EXAMPLE = Example({"tlp": 4})
 

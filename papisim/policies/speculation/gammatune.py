@@ -19,11 +19,11 @@ from typing import Literal
 
 from papisim.config.base import Count, Fraction
 from papisim.kinds import Example
-from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Proposal, Round, SpeculationView
 from papisim.policies.speculation.dynamic_stop import cut_where_unsure
 
 
-class Options(SpeculationOptions):
+class Options(BoundedOptions):
     """Hyper-parameters.
 
     Attributes:
@@ -40,7 +40,6 @@ class Options(SpeculationOptions):
     probe: Count
     initial_length: Count
     min_length: Count
-    max_length: Count
     threshold: Fraction | None = None
 
 

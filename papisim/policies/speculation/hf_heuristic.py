@@ -14,11 +14,11 @@ from typing import Literal
 
 from papisim.config.base import Count, Fraction
 from papisim.kinds import Example
-from papisim.policies.speculation.base import Draft, PerRequest, Proposal, Round, SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Proposal, Round, SpeculationView
 from papisim.policies.speculation.dynamic_stop import cut_where_unsure
 
 
-class Options(SpeculationOptions):
+class Options(BoundedOptions):
     """Where the length starts, how it moves, and when a draft stops.
 
     Attributes:
@@ -35,7 +35,6 @@ class Options(SpeculationOptions):
     grow: Count
     shrink: Count
     min_length: Count
-    max_length: Count
     threshold: Fraction | None = None
 
 

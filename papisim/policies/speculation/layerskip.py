@@ -16,9 +16,14 @@ class Options(SpeculationOptions):
     exit_layer: Count
     length: Count
 
+    @property
+    def longest(self) -> int:
+        """The longest draft, in tokens."""
+        return self.length
+
 
 EXAMPLE = Example(
-    "layerskip", beside={"trace": "llama3-8b", "drafting": "early_exit", "acceptance": "layerskip_llama3_8b"}
+    "layerskip", beside={"trace": "llama3-8b", "draft": "early_exit", "acceptance": "layerskip_llama3_8b"}
 )
 
 

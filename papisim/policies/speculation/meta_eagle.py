@@ -30,6 +30,11 @@ class Options(SpeculationOptions):
     kind: Literal["meta_eagle"]
     table: Annotated[list[TreeRow], Field(min_length=1), AfterValidator(ascending)]
 
+    @property
+    def longest(self) -> int:
+        """The longest draft, in tokens."""
+        return max(len(row.tree) for row in self.table)
+
 
 EXAMPLE = Example("meta_eagle")
 

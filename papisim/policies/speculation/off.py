@@ -13,6 +13,11 @@ class Options(SpeculationOptions):
 
     kind: Literal["off"]
 
+    @property
+    def longest(self) -> int:
+        """The longest draft, in tokens."""
+        return 0
+
 
 EXAMPLE = Example()
 

@@ -25,6 +25,11 @@ class Options(SpeculationOptions):
     kind: Literal["schedule"]
     writes: Annotated[list[Write], Field(min_length=1)]
 
+    @property
+    def longest(self) -> int:
+        """The longest draft, in tokens."""
+        return max(write.tlp for write in self.writes) - 1
+
     @model_validator(mode="after")
     def _in_order(self) -> Options:
         starts = [write.from_iteration for write in self.writes]

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from papisim.config.base import Count, Fraction, NonNegative, Spec
+from papisim.config.base import Fraction, NonNegative, Spec
 from papisim.kinds import Example
 from papisim.policies.speculation.acceptance_estimate import drafts_decided, expected_emitted
-from papisim.policies.speculation.base import AsPlanned, Draft, Round, SpeculationOptions, SpeculationView
+from papisim.policies.speculation.base import AsPlanned, BoundedOptions, Draft, Round, SpeculationView
 
 
 class LinearTime(Spec):
@@ -39,7 +39,7 @@ class LinearTime(Spec):
         return self.fixed_s + rows * self.verified_row_s + steps * self.draft_step_s
 
 
-class Options(SpeculationOptions):
+class Options(BoundedOptions):
     """Hyper-parameters.
 
     Attributes:
@@ -50,7 +50,6 @@ class Options(SpeculationOptions):
     """
 
     kind: Literal["smartspec"]
-    max_length: Count
     smoothing: Fraction
     initial_acceptance: Fraction
     time: LinearTime | None = None
@@ -61,6 +60,8 @@ EXAMPLE = Example("smartspec")
 
 class Speculation(AsPlanned):
     """One α and one length for the batch."""
+
+    learns_from_all = True
 
     def __init__(self, options: Options) -> None:
         self._options = options

@@ -61,6 +61,11 @@ class Options(SpeculationOptions):
     max_children: Count
     continuation_share: Fraction
 
+    @property
+    def longest(self) -> int:
+        """The longest draft, in tokens."""
+        return max(limit.depth for limit in self.depths)
+
 
 EXAMPLE = Example("sssd")
 

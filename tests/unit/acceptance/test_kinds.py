@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from papisim import catalog
 from papisim.acceptance import always, early_exit, fitted, geometric, power_law, replay, tree
 from papisim.acceptance.base import ACCEPTANCE
-from papisim.catalog import Shelf
 from papisim.config.sections import load_section
 from papisim.errors import InputError, NotModelled
 
@@ -238,14 +236,3 @@ def test_the_shipped_layerskip_models_emit_what_del_reports(name, layer, emitted
 def test_the_shipped_eagle_heads_emit_what_meta_reports_of_a_chain_of_three(name, tokens):
     hit = load_section("acceptance", name).options.hit[0][0]
     assert 1 + hit + hit**2 + hit**3 == pytest.approx(tokens, rel=0.005)
-
-
-@pytest.mark.parametrize("name", sorted(catalog.shipped(Shelf.ACCEPTANCE)))
-def test_every_shipped_process_runs_and_every_number_has_a_source(name):
-    found = load_section("acceptance", name)
-    layer = 3 if found.kind == "early_exit" else None
-    sequence = ACCEPTANCE.build(found.options, 0).start(0)
-    outcome = sequence.round(5, layer)
-    assert 0 <= outcome.accepted <= 5
-    assert len(outcome.confidence) == len(outcome.entropy) == 5
-    assert found.sources

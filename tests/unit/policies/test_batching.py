@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from papisim.config.sections import load_section
 from papisim.policies.batching.base import BATCHING, BatchingView, StepPlan
 
 
@@ -27,15 +24,6 @@ def see(waiting=(), *, prefilling=(), running=0, tlp=1, more=True, fitting=None,
 
 def policy(kind, **options):
     return BATCHING.build(BATCHING.load(kind).options(kind=kind, **options))
-
-
-def sized(kind, size):
-    """Return a policy with batches of a size, as shipped otherwise."""
-    fields = BATCHING.load(kind).options.model_fields
-    size = {"batch_size" if "batch_size" in fields else "max_batch": size}
-    if kind == "static":
-        return policy(kind, **size)
-    return BATCHING.build(load_section("batching", kind, fields=size).options)
 
 
 @pytest.mark.parametrize(
@@ -102,38 +90,3 @@ def test_no_more_join_than_decode_together_within_the_target(kind):
     assert plan(lambda joining: 1.0) == 1, "a lone request is served, however slowly"
     assert plan(lambda joining: 1.0, running=1) == 0
     assert plan(lambda joining: 0.030) == 20
-
-
-@pytest.mark.parametrize("kind", BATCHING.names())
-@settings(max_examples=60, deadline=None)
-@given(
-    waiting=st.lists(st.integers(1, 3000), max_size=60),
-    prefilling=st.lists(st.integers(1, 3000), max_size=4),
-    running=st.integers(0, 64),
-    more=st.booleans(),
-    size=st.integers(1, 64),
-    fitting=st.integers(0, 60),
-)
-def test_no_policy_asks_for_more_than_there_is_or_keeps_an_idle_machine_waiting_for_nothing(
-    kind, waiting, prefilling, running, more, size, fitting
-):
-    chosen = sized(kind, size)
-    fitting = 60 if chosen.must_fit else fitting
-    plan = chosen.plan(see(waiting, prefilling=prefilling, running=running, more=more, fitting=fitting))
-    assert 0 <= plan.admit <= min(len(waiting), fitting)
-    if plan.admit:
-        assert running + len(prefilling) + plan.admit <= max(size, 1)
-    there = [*prefilling, *waiting[: plan.admit]]
-    assert len(plan.prefill) <= len(there)
-    assert all(0 <= tokens <= left for tokens, left in zip(plan.prefill, there, strict=False))
-    works = any(plan.prefill) or (running and plan.decode) or plan.wake_s is not None
-    if running or ((waiting and fitting) and not more and not prefilling):
-        assert works
-
-
-@pytest.mark.parametrize("kind", BATCHING.names())
-def test_a_decision_depends_on_the_view_alone(kind):
-    chosen = sized(kind, 8)
-    views = [see([50] * count, running=running) for count in range(12) for running in range(9)]
-    first = [chosen.plan(view) for view in views]
-    assert [chosen.plan(view) for view in reversed(views)] == first[::-1]

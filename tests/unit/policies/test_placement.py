@@ -2,16 +2,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from papisim import catalog
-from papisim.catalog import Shelf
 from papisim.config.base import parse
-from papisim.config.system import load_system
 from papisim.config.yaml import parse_yaml
 from papisim.errors import PapisimError
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import FcRole, Linear
 from papisim.policies.placement import cheapest, papi, pinned
-from papisim.policies.placement.base import PLACEMENT, PlacementView
+from papisim.policies.placement.base import PlacementView
 
 
 def view(rlp=1, tlp=1, times=None):
@@ -101,13 +98,3 @@ def test_the_oracle_takes_the_smaller_price_and_the_first_named_on_a_tie(times, 
 def test_no_candidate_is_cheaper_than_the_oracles(times):
     chosen = cheapest.Placement(cheapest.Options(kind="cheapest")).place(view(times=times))
     assert times[chosen] == min(times.values())
-
-
-@pytest.mark.parametrize("kind", PLACEMENT.names())
-@pytest.mark.parametrize("system", sorted(catalog.shipped(Shelf.SYSTEM)))
-def test_every_policy_chooses_one_of_the_candidates_of_every_shipped_system(kind, system):
-    names = load_system(system).spec.roles.fc
-    fields = {"pinned": {"device": names[0]}, "papi": {"processing_unit": names[0], "pim": names[-1], "alpha": 9}}
-    policy = PLACEMENT.build(PLACEMENT.load(kind).options(kind=kind, **fields.get(kind, {})))
-    for rlp in (1, 9, 10, 512):
-        assert policy.place(view(rlp, times=dict.fromkeys(names, 1.0))) in names

@@ -1,16 +1,6 @@
 """Routers choose from what is known when a request arrives."""
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from papisim.policies.routing.base import ROUTING, ReplicaView, RoutingView
-
-KINDS = ROUTING.names()
-
-replicas = st.lists(
-    st.builds(ReplicaView, *[st.integers(0, 100)] * 2, *[st.integers(0, 10**6)] * 2), min_size=1, max_size=8
-)
 
 
 def router(kind):
@@ -20,14 +10,6 @@ def router(kind):
 
 def idle(count):
     return [ReplicaView(0, 0, 1000, 0)] * count
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@given(view=st.builds(RoutingView, st.integers(0, 10**6), st.integers(1, 10**5), replicas))
-def test_every_router_names_a_replica_that_is_there_and_decides_alike_when_asked_again(kind, view):
-    chosen = router(kind).choose(view)
-    assert 0 <= chosen < len(view.replicas)
-    assert router(kind).choose(view) == chosen
 
 
 def test_round_robin_gives_each_the_same_number():

@@ -6,7 +6,6 @@ import json
 import pytest
 
 from papisim.errors import PapisimError
-from papisim.workloads.formats.base import FORMAT
 from papisim.workloads.traces.load import detect_format, load_requests
 from papisim.workloads.traces.spec import TraceFile
 
@@ -164,10 +163,6 @@ def rows(table):
     return list(zip(arrivals, table.input_tokens.tolist(), table.output_tokens.tolist(), strict=True))
 
 
-def test_every_format_has_a_sample():
-    assert sorted(SAMPLES) == FORMAT.own()
-
-
 @each_sample
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_file_is_read_plain_or_zipped_and_its_format_found(tmp_path, name, text, fields, requests, zipped):
@@ -177,21 +172,6 @@ def test_a_file_is_read_plain_or_zipped_and_its_format_found(tmp_path, name, tex
     for found, expected in zip(rows(table), requests, strict=True):
         assert found[0] == (expected[0] if expected[0] is None else pytest.approx(expected[0], abs=1e-6))
         assert found[1:] == expected[1:]
-
-
-@each_sample
-def test_no_other_format_takes_the_file_for_its_own(name, text, fields, requests):
-    del fields, requests
-    claims = [other for other in SAMPLES if FORMAT.load(other).thing().detect(text)]
-    assert set(claims) <= {name}
-
-
-@pytest.mark.parametrize("name", SAMPLES)
-@pytest.mark.parametrize(
-    "junk", ["", "\n", "[]", "{", "[[1, 2]]", "null", "hello, world\n1,2\n", '{"a": 1}', "\x00\x01"]
-)
-def test_no_format_takes_junk(name, junk):
-    assert not FORMAT.load(name).thing().detect(junk)
 
 
 @each_sample
