@@ -33,7 +33,7 @@ def _context(trace: str) -> DraftContext:
     model = read_trace(catalog.find(Shelf.TRACE, trace).path)
     experiment = load_experiment(options_of(hw="papi", trace=trace))
     machine = build_machine(experiment.system)
-    return DraftContext(machine, model, planner_of(experiment, model, machine), seed=0, fold=True)
+    return DraftContext(machine, model, planner_of(experiment, model, machine), seed=0)
 
 
 def _built(subject: Drafted) -> tuple[DraftContext, DraftSource]:
