@@ -20,15 +20,15 @@ tiles share the keys of a row tile, and a second kernel combines.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from papisim.arrays import Floats
-from papisim.devices.either import Either, as_column, ceil, choose, larger, least, smaller
+from papisim.arrays import Floats, Ints
 from papisim.devices.gpu.linear import norm, waves
 from papisim.devices.gpu.part import AttentionLibrary, Packing, Part
+from papisim.devices.numbers import Condition, Number, as_column, ceil, choose, larger, least, smaller
 from papisim.ops.kernel import Attention
 
 #: bytes of an element of a partial result, which libraries keep in single precision
@@ -57,15 +57,15 @@ class AttentionShapes(NamedTuple):
             as wide.
     """
 
-    requests: Either
-    queries: Either
-    kv: Either
-    longest_kv: Either
-    n_heads: Either
-    n_kv_heads: Either
-    head_dim: Either
-    element_bytes: Either
-    kv_element_bytes: Either = None
+    requests: Number
+    queries: Number
+    kv: Number
+    longest_kv: Number
+    n_heads: Number
+    n_kv_heads: Number
+    head_dim: Number
+    element_bytes: Number
+    kv_element_bytes: Number | None = None
 
     @classmethod
     def of(cls, kernel: Attention, n_heads: int, n_kv_heads: int) -> AttentionShapes:
@@ -82,22 +82,22 @@ class AttentionShapes(NamedTuple):
         return cls(*[as_column(column) for column in np.broadcast_arrays(*columns)])
 
     @property
-    def kv_bytes(self) -> Either:
+    def kv_bytes(self) -> Number:
         """Bytes of the keys and values of the batch."""
         return self.kv * (2 * self.requests * self.n_kv_heads * self.head_dim * self.cached_bytes)
 
     @property
-    def cached_bytes(self) -> Either:
+    def cached_bytes(self) -> Number:
         """Bytes of an element of the cache."""
         return self.element_bytes if self.kv_element_bytes is None else self.kv_element_bytes
 
     @property
-    def query_bytes(self) -> Either:
+    def query_bytes(self) -> Number:
         """Bytes of the queries, and of the results."""
         return self.requests * self.n_heads * self.queries * self.head_dim * self.element_bytes
 
 
-def decode_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Either:
+def decode_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Number:
     """Return the seconds of decode attention: a float of one kernel, shape ``(kernels,)`` of several."""
     blocks, longest = ceil(shapes.kv / library.key_tile), ceil(shapes.longest_kv / library.key_tile)
     tiles_s, combining_s = _tiles(part, library, shapes, blocks, longest)
@@ -121,10 +121,14 @@ def decode_times_over(part: Part, library: AttentionLibrary, shapes: AttentionSh
 
 def _whole_over(part: Part, library: AttentionLibrary, shapes: AttentionShapes, *, growing: bool) -> Floats:
     """Return seconds with the fastest split, the launch aside, before the tensor cores' bound."""
-    memory_s = _memory_s(part, library, shapes)
+    memory_s = np.asarray(_memory_s(part, library, shapes))
     splits = _may_split(library, shapes) is not False
     if growing and not splits:
-        ends = [ceil(kv.item(end) / library.key_tile) for kv in (shapes.kv, shapes.longest_kv) for end in (0, -1)]
+        ends = [
+            ceil(float(kv[end]) / library.key_tile)
+            for kv in map(np.asarray, (shapes.kv, shapes.longest_kv))
+            for end in (0, -1)
+        ]
         if ends[0] == ends[1] and ends[2] == ends[3]:
             tiles_s, combining_s = _tiles(part, library, shapes, ends[0], ends[2])
             return np.asarray(norm(library.overlap_exponent, tiles_s, memory_s) + combining_s)
@@ -139,11 +143,11 @@ def _whole_over(part: Part, library: AttentionLibrary, shapes: AttentionShapes, 
         tiles = _tiles(part, library, shapes, blocks[first, None], longest[first, None])
         return _fastest_s(library, tiles, memory_s, first, np.repeat(np.arange(len(first)), sizes))
     tiles = _tiles(part, library, shapes, blocks.item(0), longest.item(0))
-    return _fastest_s(library, tiles, memory_s, [0], np.zeros(len(blocks), dtype=np.int64))
+    return _fastest_s(library, tiles, memory_s, np.zeros(1, np.int64), np.zeros(len(blocks), dtype=np.int64))
 
 
 def _fastest_s(
-    library: AttentionLibrary, tiles: tuple[Either, Either], memory_s: Floats, first: Any, piece: Any
+    library: AttentionLibrary, tiles: tuple[Number, Number], memory_s: Floats, first: Ints, piece: Ints
 ) -> Floats:
     """Return the seconds with the fastest split.
 
@@ -172,8 +176,8 @@ def _fastest_s(
 
 
 def _tiles(
-    part: Part, library: AttentionLibrary, shapes: AttentionShapes, blocks: Either, longest: Either
-) -> tuple[Either, Either]:
+    part: Part, library: AttentionLibrary, shapes: AttentionShapes, blocks: Number, longest: Number
+) -> tuple[Number, Number]:
     """Return the seconds of a batch's tiles on chip and of combining their results, for each split to choose from.
 
     Caches enter in whole blocks alone.
@@ -201,29 +205,29 @@ def _tiles(
     return tiles_s, combining_s + repacked * library.repack_s
 
 
-def _combining_s(library: AttentionLibrary, shapes: AttentionShapes, splits: Either) -> Either:
+def _combining_s(library: AttentionLibrary, shapes: AttentionShapes, splits: Number) -> Number:
     """Return the seconds of the kernel that adds up the results of a split."""
     partial = 2 * splits * (shapes.query_bytes / shapes.element_bytes * _PARTIAL_BYTES)
     return choose(splits > 1, library.split_fixed_s + partial / library.split_bytes_per_s, 0.0)
 
 
-def _may_split(library: AttentionLibrary, shapes: AttentionShapes) -> Either:
+def _may_split(library: AttentionLibrary, shapes: AttentionShapes) -> Condition:
     grouped = shapes.n_heads > shapes.n_kv_heads
     return _applies(library.splits, shapes) & (grouped | library.splits_ungrouped)
 
 
-def _memory_s(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Either:
+def _memory_s(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Number:
     bandwidth = part.memory_bandwidth_bytes_per_s * library.bandwidth_ratio
     return (shapes.kv_bytes + 2 * shapes.query_bytes) / bandwidth
 
 
-def _compute_s(part: Part, shapes: AttentionShapes) -> Either:
+def _compute_s(part: Part, shapes: AttentionShapes) -> Number:
     """Return the least seconds that the tensor cores allow."""
     flop_per_token = _FLOP_PER_PAIR * shapes.requests * shapes.n_heads * shapes.queries * shapes.head_dim
     return shapes.kv * (flop_per_token / part.peak_flop_per_s)
 
 
-def _applies(packing: Packing, shapes: AttentionShapes) -> Either:
+def _applies(packing: Packing, shapes: AttentionShapes) -> Condition:
     match packing:
         case Packing.ALWAYS:
             return True
@@ -240,7 +244,7 @@ def _splits(max_splits: int) -> Floats:
     return np.asarray([split for split in exact if split <= max_splits], dtype=np.float64)
 
 
-def prefill_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Either:
+def prefill_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Number:
     """Return the seconds of causal attention over the last ``shapes.queries`` tokens of prompts, as :func:`decode_times` does.
 
     What comes before them, ``shapes.kv - shapes.queries`` tokens, is in the cache.

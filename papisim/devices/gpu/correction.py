@@ -25,7 +25,7 @@ import numpy as np
 from papisim.arrays import Floats
 from papisim.catalog import data_folder
 from papisim.config.base import Count, Positive, Spec
-from papisim.devices.either import Either
+from papisim.devices.numbers import Number
 from papisim.errors import InputError
 
 COLUMNS = ("m", "k", "n", "weight")
@@ -61,7 +61,7 @@ class _Points:
     weights: Floats
 
 
-def by_rows(correction: Correction, k: Either, n: Either) -> Floats:
+def by_rows(correction: Correction, k: Number, n: Number) -> Floats:
     """Return what measured token-rows count for matrices of these sizes; knots stand along the last axis."""
     points = _read(correction.file)
     shapes, back = np.unique(
@@ -73,10 +73,11 @@ def by_rows(correction: Correction, k: Either, n: Either) -> Floats:
     return np.asarray(found if np.ndim(k) or np.ndim(n) else found[0])
 
 
-def ratio(correction: Correction, counts: Floats, m: Either) -> Either:
+def ratio(correction: Correction, counts: Floats, m: Number) -> Number:
     """Return measured over modelled time of ``m`` token-rows, from :func:`by_rows`; shape ``(kernels,)`` of a column."""
     distance = np.abs(np.log(m) - _read(correction.file).log_m) / correction.m_length
-    return np.exp((counts * np.exp(-distance)).sum(axis=-1))
+    found: Number = np.exp((counts * np.exp(-distance)).sum(axis=-1))
+    return found
 
 
 @cache

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from papisim.devices.either import Either, smaller
 from papisim.devices.gpu.elementwise import beyond_cache_bytes
 from papisim.devices.gpu.part import Part, Streaming
+from papisim.devices.numbers import each, smaller
 from papisim.ops.cost import Energy
 
 
-def kernel_energy(part: Part, flop: Either, moved_bytes: Either, time_s: Either) -> Energy:
+def kernel_energy(part: Part, flop: float, moved_bytes: float, time_s: float) -> Energy:
     """Return the energy of one kernel on one GPU above what it draws idle, by the part's energy model.
 
     Of arrays of kernels, parts of the energy are arrays or, where all are equal, numbers.
@@ -25,7 +25,7 @@ def kernel_energy(part: Part, flop: Either, moved_bytes: Either, time_s: Either)
     )
 
 
-def _fitted(part: Part, flop: Either, moved_bytes: Either, time_s: Either, *, on_chip_j: Either = 0.0) -> Energy:
+def _fitted(part: Part, flop: float, moved_bytes: float, time_s: float, *, on_chip_j: float = 0.0) -> Energy:
     """``active·t + bytes·e_DRAM + FLOP·e_compute`` and what on-chip memories take besides, at most what the board's limit leaves above idle."""
     fitted = part.fitted_energy
     assert fitted is not None, "the part's validator has seen to it"
@@ -33,7 +33,7 @@ def _fitted(part: Part, flop: Either, moved_bytes: Either, time_s: Either, *, on
     compute_j = fitted.compute_j_per_flop * flop
     limit_j = (part.board_w - part.static_w) * time_s
     on_chip_j = active_j + on_chip_j
-    share = smaller(1.0, limit_j / (on_chip_j + dram_j + compute_j))
+    share = each(smaller(1.0, limit_j / (on_chip_j + dram_j + compute_j)))
     return Energy(dram_access_j=share * dram_j, gpu_compute_j=share * compute_j, gpu_memory_j=share * on_chip_j)
 
 

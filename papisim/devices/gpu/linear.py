@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from papisim.arrays import Floats
-from papisim.devices.either import Either, as_column, ceil, larger, least, smaller
 from papisim.devices.gpu import correction
 from papisim.devices.gpu.part import LinearLibrary, Part
+from papisim.devices.numbers import Number, as_column, ceil, larger, least, smaller
 from papisim.errors import NotModelled
 from papisim.ops.kernel import Linear
 
@@ -67,7 +67,7 @@ class Widths(NamedTuple):
         inputs = kernel.element_bytes if kernel.input_bits is None else kernel.input_bits / 8
         return cls(kernel.element_bytes, inputs, kernel.weight_bytes / (kernel.k * kernel.n))
 
-    def moved_bytes(self, weights: Either, inputs: Either, outputs: Either) -> Either:
+    def moved_bytes(self, weights: Number, inputs: Number, outputs: Number) -> Number:
         """Return the bytes of so many weights, inputs and outputs."""
         if self.inputs == self.outputs == self.weights:
             return self.outputs * (weights + (inputs + outputs))
@@ -89,8 +89,8 @@ class Tiling(NamedTuple):
         counts: what measured token-rows count in the library's correction, along the last axis; None without one.
     """
 
-    k: Either
-    n: Either
+    k: Number
+    n: Number
     widths: Widths
     peak_flop_per_s: float
     tile_rows: Floats
@@ -100,7 +100,7 @@ class Tiling(NamedTuple):
     counts: Floats | None = None
 
 
-def tiling(part: Part, library: LinearLibrary, k: Either, n: Either, widths: Widths) -> Tiling:
+def tiling(part: Part, library: LinearLibrary, k: Number, n: Number, widths: Widths) -> Tiling:
     """Return the tiling of a ``(k, n)`` weight, or of several in columns of shape ``(kernels, 1)``.
 
     Raises:
@@ -131,14 +131,14 @@ def tiling(part: Part, library: LinearLibrary, k: Either, n: Either, widths: Wid
     )
 
 
-def _counts(part: Part, library: LinearLibrary, k: Either, n: Either, widths: Widths) -> Floats | None:
+def _counts(part: Part, library: LinearLibrary, k: Number, n: Number, widths: Widths) -> Floats | None:
     """Return what a correction says of a weight; kernels of packed weights are others than were measured."""
     if part.mode == "model" or library.correction is None or widths != Widths.alike(_MEASURED_BYTES):
         return None
     return correction.by_rows(library.correction, k, n)
 
 
-def rows_times(part: Part, library: LinearLibrary, weight: Tiling, m: Either) -> Either:
+def rows_times(part: Part, library: LinearLibrary, weight: Tiling, m: Number) -> Number:
     """Return the seconds of ``m`` token-rows times a weight: a float of one, shape ``(kernels,)`` of a column of them."""
     row_tiles = np.ceil(m / weight.tile_rows)
     compute = waves(row_tiles * weight.row_share, library.wave_ratio) * weight.wave_s
@@ -182,7 +182,7 @@ def roofline_times(part: Part, m: ArrayLike, k: ArrayLike, n: ArrayLike, *, elem
     return np.asarray(bound_s, dtype=np.float64)
 
 
-def _roofline(part: Part, m: Either, k: Either, n: Either, *, widths: Widths, peak: float) -> Either:
+def _roofline(part: Part, m: Number, k: Number, n: Number, *, widths: Widths, peak: float) -> Number:
     moved = widths.moved_bytes(k * n, m * k, m * n)
     return larger(2 * m * k * n / peak, moved / part.memory_bandwidth_bytes_per_s)
 
@@ -203,20 +203,20 @@ def peak_flop_per_s(part: Part, widths: Widths) -> float:
     return part.peak_8bit_flop_per_s
 
 
-def waves(exact: Either, lost_ratio: float) -> Either:
+def waves(exact: Number, lost_ratio: float) -> Number:
     """Return waves of tiles: ``max(1, w + ρ·(⌈w⌉ − w))``; multiprocessors without a tile idle in the last one."""
     return larger(exact + lost_ratio * (ceil(exact) - exact), 1.0)
 
 
-def norm(exponent: float, *times: Either) -> Either:
+def norm(exponent: float, *times: Number) -> Number:
     """Return ``(Σ tᵢ^p)^(1/p)``, scaled by the largest so that no power underflows."""
     if len(times) == 2:  # noqa: PLR2004 - a power less: the larger's own is one
-        largest = larger(larger(*times), _TINY)
-        return largest * (1 + (smaller(*times) / largest) ** exponent) ** (1 / exponent)
-    largest = _TINY
+        slower = larger(larger(*times), _TINY)
+        return slower * (1 + (smaller(*times) / slower) ** exponent) ** (1 / exponent)
+    largest: Number = _TINY
     for time in times:
         largest = larger(largest, time)
-    total = 0.0
+    total: Number = 0.0
     for time in times:
         total = total + (time / largest) ** exponent
     return largest * total ** (1 / exponent)
@@ -228,7 +228,8 @@ def _candidates(tiles: tuple[tuple[int, ...], ...], splits: tuple[int, ...]) -> 
     return columns[0], columns[1], columns[2]
 
 
-def _nearly_fastest(times: Floats, exponent: float) -> Either:
+def _nearly_fastest(times: Floats, exponent: float) -> Number:
     fastest = times.min(axis=-1)
     ratios = times / np.expand_dims(fastest, -1)
-    return fastest * ((ratios**-exponent).sum(axis=-1) / times.shape[-1]) ** (-1 / exponent)
+    combined: Number = fastest * ((ratios**-exponent).sum(axis=-1) / times.shape[-1]) ** (-1 / exponent)
+    return combined

@@ -12,13 +12,13 @@ import numpy as np
 from papisim.arrays import Ints
 from papisim.bounded import BoundedDict
 from papisim.devices.base import AttentionRun, DevicePool
-from papisim.devices.either import Either, as_column
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy, streaming_energy
 from papisim.devices.gpu.linear import Tiling, Widths, peak_flop_per_s, rows_times, tiling
 from papisim.devices.gpu.part import AttentionLibrary, ElementwiseLibrary, LinearLibrary, Packing, Part, Streaming
 from papisim.devices.gpu.table import measured_attention_s, measured_linear_s, measured_unfused_s
+from papisim.devices.numbers import as_column, each
 from papisim.errors import InputError, did_you_mean
 from papisim.ops.caches import AttentionOverCaches
 from papisim.ops.cost import Cost, Energy
@@ -42,9 +42,9 @@ class _Shard(NamedTuple):
     ``streaming`` tells kernels that find their operands in cache, and ``n_kernels`` how many of them follow one another.
     """
 
-    flop: Either
-    moved_bytes: Either
-    time_s: Either
+    flop: float
+    moved_bytes: float
+    time_s: float
     launch_s: float
     bandwidth_ratio: float
     tensor_ratio: float
@@ -115,7 +115,7 @@ class Pool(DevicePool):
             times = np.asarray(
                 [model if found is None else found for model, found in zip(times, measured, strict=True)]
             )
-        shard = self._attention_shard(kernel, caches.flop, caches.moved_bytes, times)
+        shard = self._attention_shard(kernel, each(caches.flop), each(caches.moved_bytes), each(times))
         return AttentionRun.of(times, self._energy(shard))
 
     def price_unfused(self, kernel: Elementwise, n_kernels: int, rows: int) -> Cost:
@@ -243,7 +243,7 @@ class Pool(DevicePool):
         times_s = self._linear_s.get((weight, block))
         if times_s is None:
             rows = as_column(np.arange(block * _ROWS + 1, (block + 1) * _ROWS + 1))
-            times_s = rows_times(self.part, self.part.linear.used, self._tiling(weight), rows).tolist()
+            times_s = np.asarray(rows_times(self.part, self.part.linear.used, self._tiling(weight), rows)).tolist()
             self._linear_s[weight, block] = times_s
         return times_s[row]
 
@@ -266,8 +266,8 @@ class Pool(DevicePool):
             time_s = float(times(self.part, self.part.attention.used, AttentionShapes.of(kernel, *heads)))
         return self._attention_shard(kernel, kernel.flop, kernel.read_bytes + kernel.write_bytes, time_s)
 
-    def _attention_shard(self, kernel: Attention, flop: Either, moved_bytes: Either, time_s: Either) -> _Shard:
-        """Return the shard of the fullest rank from the work and traffic of all ranks; each may be an array."""
+    def _attention_shard(self, kernel: Attention, flop: float, moved_bytes: float, time_s: float) -> _Shard:
+        """Return the shard of the fullest rank from the work and traffic of all ranks."""
         library, share = self.part.attention.used, self._heads(kernel)[1] / kernel.n_kv_heads
         ratios = library.bandwidth_ratio, library.prefill.tensor_ratio
         return _Shard(flop * share, moved_bytes * share, time_s, library.launch_s, *ratios)

@@ -68,13 +68,13 @@ def stream(program: Program, timing: Timing) -> Iterator[Command]:
     for section, phase in enumerate(phases_of(program)):
         yield from _sweep(phase.sweep, section, row)
         yield from _moves(phase.moves, section, timing.burst)
-        row += phase.sweep.rows
+        row += int(phase.sweep.rows)
 
 
 def _sweep(sweep: Sweep, section: int, first_row: int) -> Iterator[Command]:
     """Yield the row-by-row commands of a sweep; each row is closed behind it."""
-    left = sweep.columns
-    for row in range(first_row, first_row + sweep.rows):
+    left = int(sweep.columns)
+    for row in range(first_row, first_row + int(sweep.rows)):
         yield Command(Op.ACTIVATE, section, 1, row)
         for _ in range(min(left, sweep.per_row)):
             yield Command(Op.MAC, section, sweep.gap, row)
@@ -87,11 +87,11 @@ def _moves(moves: Moves, section: int, burst: int) -> Iterator[Command]:
     commands = [
         *(Command(Op.MOVE_RESULTS, section, burst) for _ in range(moves.results_out)),
         *(Command(Op.WRITE_OPERANDS, section, burst) for _ in range(moves.operands_in)),
-        *(Command(Op.SOFTMAX, section, moves.softmax) for _ in range(1 if moves.softmax else 0)),
+        *(Command(Op.SOFTMAX, section, int(moves.softmax)) for _ in range(1 if moves.softmax else 0)),
         *(Command(Op.MOVE_SCORES, section, burst) for _ in range(moves.scores_in)),
     ]
     if commands:
-        commands[-1] = commands[-1]._replace(busy=commands[-1].busy + moves.turnaround)
+        commands[-1] = commands[-1]._replace(busy=commands[-1].busy + int(moves.turnaround))
     yield from commands
 
 

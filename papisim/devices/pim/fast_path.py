@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from papisim.devices.either import larger
+from papisim.devices.numbers import Whole, larger
 from papisim.devices.pim.mapping.phases import NO_SWEEP, ChannelPhase, Program, Repeat
-from papisim.devices.pim.timing import Timing, Whole, refreshes, sweep_cycles
+from papisim.devices.pim.timing import Timing, refreshes, sweep_cycles
 
 
 class Timed(NamedTuple):
@@ -30,7 +30,7 @@ def time_program(timing: Timing, program: Program) -> Timed:
     """Return how long a program of phases takes: of each, the slower of banks and moves."""
     clock = _Clock(timing)
     clock.run(program)
-    return Timed(clock.now, refreshes(timing, clock.last_activate), clock.slowest)
+    return Timed(clock.now, int(refreshes(timing, clock.last_activate)), clock.slowest)
 
 
 def time_programs(timing: Timing, program: Program) -> tuple[Whole, Whole]:
@@ -42,7 +42,8 @@ def time_programs(timing: Timing, program: Program) -> tuple[Whole, Whole]:
 
 
 def _time_arrays(timing: Timing, program: Program, swept: dict[int, tuple[Whole, Whole]]) -> tuple[Whole, Whole]:
-    now, last_activate = 0, -1
+    now: Whole = 0
+    last_activate: Whole = -1
     for item in program:
         if isinstance(item, Repeat):
             cycles, activated = _time_arrays(timing, item.items, swept)
@@ -83,8 +84,9 @@ class _Clock:
             sweep, (out, operands, softmax, back, turnaround) = item
             if sweep is not self._swept:
                 self._swept = sweep
-                self._banks, self._activate = sweep_cycles(self._timing, sweep)
-            path = (out + operands + back) * self._burst + softmax + turnaround
+                banks, activate = sweep_cycles(self._timing, sweep)
+                self._banks, self._activate = int(banks), int(activate)
+            path = int((out + operands + back) * self._burst + softmax + turnaround)
             if self._banks:
                 self.last_activate = self.now + self._activate
             cycles = max(self._banks, path)

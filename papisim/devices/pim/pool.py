@@ -140,7 +140,7 @@ class Pool(DevicePool):
         bursts = -(-columns // (self.count * geometry.channels * geometry.pseudo_channels))
         cycles = timing.rcd + timing.cwl + bursts * timing.burst + timing.wr + timing.rp if columns else 0
         moved = columns * geometry.column_bytes
-        return Priced(sustained(timing, cycles), cycles, 0, "data_path", Activity(columns, columns, 0, moved))
+        return Priced(int(sustained(timing, cycles)), cycles, 0, "data_path", Activity(columns, columns, 0, moved))
 
     def _stream(self, kernel: Elementwise) -> Priced:
         """Price an elementwise kernel on the logic dies' vector units."""

@@ -11,10 +11,8 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from papisim.config.base import Count, Positive, Spec
-from papisim.devices.either import Either, choose, larger, smaller
+from papisim.devices.numbers import Whole, choose, larger, smaller
 
-#: a whole number, or an array of them
-Whole = Either
 Natural = Annotated[int, Field(ge=0)]
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-from papisim.devices.either import larger, whole
+from papisim.devices.numbers import Whole, each, larger, whole
 from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.mapping.phases import (
     NO_MOVES,
@@ -27,7 +27,7 @@ from papisim.devices.pim.mapping.phases import (
     Repeat,
     in_turns,
 )
-from papisim.devices.pim.timing import Sweep, Whole
+from papisim.devices.pim.timing import Sweep
 from papisim.ops.kernel import Attention
 
 
@@ -137,7 +137,7 @@ def place_attention(geometry: Geometry, kernel: Attention) -> Placed:
     program = placement.program(geometry, busiest)
     typical = program if busiest == mean else placement.program(geometry, mean)
     activity = placement.activity(geometry, typical, channels)
-    return Placed(program, activity._replace(logic_flop=softmax_flop(kernel, kernel.pairs)))
+    return Placed(program, activity._replace(logic_flop=each(softmax_flop(kernel, kernel.pairs))))
 
 
 def rows_of_a_visit(geometry: Geometry, kernel: Attention, elements: int) -> tuple[int, int]:

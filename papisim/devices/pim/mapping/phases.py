@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from papisim.devices.either import whole
+from papisim.devices.numbers import Whole, each, whole
 from papisim.devices.pim.energy import Activity
-from papisim.devices.pim.timing import Sweep, Whole
+from papisim.devices.pim.timing import Sweep
 from papisim.errors import NotModelled
 from papisim.ops.formats import Packed
 
@@ -182,7 +182,7 @@ class Geometry:
         banks = channels * self.ways * self.banks
         read = columns // self.turns * banks
         moved = (shared + own * self.pseudo_channels) * self.column_bytes * channels
-        return Activity(rows * banks, read, read * uses, moved)
+        return Activity(each(rows * banks), each(read), each(read * uses), each(moved))
 
 
 def _counts(program: Program) -> tuple[Whole, Whole, Whole, Whole]:

@@ -9,6 +9,7 @@ import numpy as np
 from papisim.arrays import Ints
 from papisim.bounded import BoundedDict
 from papisim.devices.base import AttentionRun
+from papisim.devices.numbers import each
 from papisim.devices.pim.commands import Command, stream
 from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.fast_path import time_program, time_programs
@@ -50,7 +51,7 @@ class Physical:
         placed = self.place(kernel)
         timed = time_program(self._timing, placed.program)
         literal = timed.cycles + timed.refreshes * self._timing.rfc
-        cycles = literal if self._from_idle else sustained(self._timing, timed.cycles)
+        cycles = literal if self._from_idle else int(sustained(self._timing, timed.cycles))
         return Priced(cycles, literal, timed.refreshes, self._bound(timed.slowest), placed.activity)
 
     def commands(self, kernel: Linear | Attention) -> tuple[Iterator[Command], Rules]:
@@ -65,9 +66,11 @@ class Physical:
         kernel = caches.kernel
         placement, rounds, channels = lay_out(self._geometry, kernel)
         mean, busiest = held_tokens(caches.kv_tokens, caches.longest_kv, kernel.n_requests, rounds)
-        logic = self._energy(Activity(logic_flop=softmax_flop(kernel, caches.pairs)))
-        run = AttentionRun.of(self._of_tokens(placement, busiest).time_s, logic)
-        return AttentionRun(run.time_s, run.energy_j + channels * self._of_tokens(placement, mean).energy_j)
+        logic = self._energy(Activity(logic_flop=each(softmax_flop(kernel, caches.pairs))))
+        run = AttentionRun.of(self._of_tokens(placement, np.asarray(busiest)).time_s, logic)
+        return AttentionRun(
+            run.time_s, run.energy_j + channels * self._of_tokens(placement, np.asarray(mean)).energy_j
+        )
 
     def _of_tokens(self, placement: AttentionPlacement, tokens: Ints) -> AttentionRun:
         """Return the time of a channel by the tokens of each cache that it visits, and its energy without the logic die."""
@@ -96,7 +99,7 @@ class Physical:
         else:
             cycles = sustained(timing, cycles)
         activity = placement.activity(self._geometry, program, 1.0)
-        return AttentionRun.of(cycles * timing.tck_s, self._energy(activity))
+        return AttentionRun.of(np.asarray(cycles * timing.tck_s), self._energy(activity))
 
     def _bound(self, phase: ChannelPhase | None) -> str:
         """Name the limit of a phase."""
