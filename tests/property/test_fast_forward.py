@@ -1,6 +1,5 @@
 """Iterations that are run at once are those that are run one by one: every reported figure is the same to 1e-9."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,9 @@ from papisim.engine.run import Run
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.results.frames import frames
 from papisim.results.metrics import summarise
+
+#: lists where two results differ
+Differences = Callable[[Any, Any], list[str]]
 
 SYSTEMS = ["papi", "gpu_only", "a100_attacc", "attacc_only"]
 POLICIES = ["static", "dynamic", "continuous", "chunked_prefill", "prefill_priority"]
@@ -27,23 +29,6 @@ requests_of_an_hour = st.lists(
     min_size=1,
     max_size=12,
 ).map(lambda requests: [(round(arrival_s, 6) * 1.0000001, *rest) for arrival_s, *rest in sorted(requests)])
-
-
-def differences(one: Any, other: Any, path: str = "") -> list[str]:
-    """Return where two results differ by more than rounding."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        return [text for key in one for text in differences(one[key], other[key], f"{path}.{key}")]
-    if isinstance(one, list):
-        if len(one) != len(other):
-            return [f"{path}: {len(one)} and {len(other)} entries"]
-        return [
-            text for i, pair in enumerate(zip(one, other, strict=True)) for text in differences(*pair, f"{path}[{i}]")
-        ]
-    if isinstance(one, float):
-        same = math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-15) or (math.isnan(one) and math.isnan(other))
-        return [] if same else [f"{path}: {one!r} and {other!r}"]
-    return [] if one == other else [f"{path}: {one!r} and {other!r}"]
 
 
 def everything(run: Run) -> dict[str, Any]:
@@ -64,7 +49,7 @@ def everything(run: Run) -> dict[str, Any]:
     pages=st.sampled_from([None, 60, 200]),
 )
 def test_fast_forward_changes_no_figure(
-    serve: Callable[..., Run], requests, hw, batching, kv, tlp, batch, pages
+    serve: Callable[..., Run], differences: Differences, requests, hw, batching, kv, tlp, batch, pages
 ):  # fmt: skip
     overrides = [] if "nvlink" in kv and hw == "attacc_only" else [kv]
     options = {"batching": batching, "batch_size": batch, "tlp": tlp, "overrides": overrides}
@@ -90,7 +75,7 @@ def _fields(kv: str) -> str:
 
 @pytest.mark.parametrize("hw", SYSTEMS)
 def test_a_long_steady_stretch_is_one_segment_and_its_steps_are_those_of_the_oracle(
-    serve: Callable[..., Run], hw: str
+    serve: Callable[..., Run], differences: Differences, hw: str
 ):
     requests = [(0.0, 100, 300)]
     fast, slow = (serve(requests, hw, fast_forward=on) for on in (True, False))
