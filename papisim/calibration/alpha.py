@@ -22,8 +22,8 @@ class Profile:
 
     Attributes:
         trace_name: the model.
-        processing_unit_s: seconds a step on the processing units; entry 0 is for one token-row.
-        pim_s: seconds a step on FC-PIM.
+        processing_unit_s: seconds per step on the processing units, shape (levels,); entry 0 is for one token-row.
+        pim_s: seconds per step on FC-PIM, shape (levels,).
     """
 
     trace_name: str
@@ -31,7 +31,7 @@ class Profile:
     pim_s: np.ndarray
 
     def slowdown(self) -> np.ndarray:
-        """Return, for each α from 0 to the largest level, how much slower than the faster side a step is on average."""
+        """Return the mean relative slow-down against the faster side, for each α from 0 to the largest level."""
         best = np.minimum(self.processing_unit_s, self.pim_s)
         levels = len(best)
         chosen = np.where(

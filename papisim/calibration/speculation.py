@@ -31,7 +31,7 @@ from papisim.policies.speculation.base import NO_DRAFT, Draft
 from papisim.policies.speculation.batch_table import LengthRow
 from papisim.policies.speculation.synergy import optimal_table
 
-#: what a draft of a given length is: a chain, unless told otherwise
+#: makes the draft of a length: by default a chain
 DraftOf = Callable[[int], Draft]
 
 #: requests and rounds of each over which the acceptance process is averaged
@@ -46,9 +46,9 @@ class Point:
 
     Attributes:
         batch: requests decoded together.
-        length: drafts of each.
+        length: draft tokens per request.
         time_by: seconds of an iteration, drafting included, by category.
-        emitted: tokens that each request is expected to get from it.
+        emitted: expected tokens per request and iteration.
     """
 
     batch: int
@@ -83,11 +83,11 @@ class Profile:
         return next(p for p in self.points if (p.batch, p.length) == (batch, length))
 
     def best(self, batch: int) -> Point:
-        """Return the point with the least time per emitted token; the shorter draft of equals."""
+        """Return the point with the least time per emitted token; of equals, that with the shorter draft."""
         return min((p for p in self.points if p.batch == batch), key=lambda p: (p.token_s, p.length))
 
     def speed_up(self, batch: int, length: int | None = None) -> float:
-        """Return a length's rate over that of no speculation; the best length's, if None."""
+        """Return the rate with a draft length over the rate without speculation; with the best length if None."""
         point = self.best(batch) if length is None else self.at(batch, length)
         return self.at(batch, 0).token_s / point.token_s
 
@@ -96,7 +96,7 @@ class Profile:
         return self.at(batch, length).round_s / self.at(batch, 0).round_s
 
     def added(self, batch: int, length: int) -> dict[str, float]:
-        """Return, for each category, the time that drafting and verifying adds, as a share of an iteration without."""
+        """Return the time that drafting and verifying adds, by category, as a share of an iteration without speculation."""
         more, none = self.at(batch, length).time_by, self.at(batch, 0)
         shares = {category.value: (more[category] - none.time_by[category]) / none.round_s for category in Category}
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
@@ -123,7 +123,7 @@ def profile(
     Args:
         speculator: the built objects.
         batches: requests decoded together.
-        lengths: drafts of each; 0, no speculation, is always there too.
+        lengths: draft tokens per request; 0, no speculation, is always added.
         kv_tokens: tokens in each request's cache.
         draft_of: the draft of a length, for trees and early exits.
     """
@@ -142,7 +142,7 @@ def profile(
 
 @dataclass(frozen=True)
 class Steady:
-    """A batch that stays full: rates and means over its iterations.
+    """Rates and means of a batch that stays full.
 
     Attributes:
         tokens_per_s: of the whole batch.
@@ -162,15 +162,15 @@ def steady(
 ) -> Steady:
     """Decode requests that never end, and measure.
 
-    Nobody leaves, so a policy that speeds up one request at the cost of another is not punished by waiting for the
-    other, as a closed batch would be.
+    No request leaves, so a policy that speeds up one request at the cost of another is not penalised by waiting for the slower
+    one, as in a closed batch.
 
     Args:
         speculator: the built objects; its policy learns.
         requests: ids of the batch.
         kv_tokens: tokens in each request's cache at the start.
-        iterations: how many are measured.
-        warm_up: how many run before, while the policy learns.
+        iterations: number of measured iterations.
+        warm_up: number of iterations before these, while the policy learns.
     """
     batch = Batch()
     batch.join([Request(request, 0.0, kv_tokens, _ENDLESS) for request in requests])

@@ -1,4 +1,4 @@
-"""``papisim capture`` from silicon: profile a model on a GPU, or import a trace that someone's profiler wrote."""
+"""``papisim capture`` from silicon: profile a model on a GPU, or import a profiler's trace."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class WholeNumbers(click.ParamType):  # type: ignore[type-arg,unused-ignore] # g
 
 @dataclass(frozen=True)
 class Grid:
-    """Where to profile: requests, new tokens and cached tokens of each, and how many layers of the model."""
+    """Points to profile: requests, new and cached tokens per request, and the number of layers of the model."""
 
     rlp: tuple[int, ...]
     tlp: tuple[int, ...]
@@ -116,8 +116,8 @@ def profile_grid(
         grid: where to run.
         out: folder of the table; ``kernels/measured/<gpu>`` when None.
         traces: folder to keep the profiler's traces in.
-        progress: told what is going on.
-        force: replace a table that is there.
+        progress: called with a line on each step.
+        force: replace an existing table.
 
     Returns:
         The table.

@@ -122,7 +122,7 @@ def gpu(
         raise InputError(f"is a {part.part.kind}, expected a gpu", file=device)
     found = list(calibrate(part.part, name, read_tables(folders, [name]), hold_out=hold_out))
     if not found:
-        raise InputError(f"no table there speaks of {name} and its libraries", file=str(folders[0]))
+        raise InputError(f"holds no table of {name} and its libraries", file=str(folders[0]))
     if output == "json":
         print_json({"schema": "papisim/gpu-calibration/1", "fits": [each.as_json() for each in found]})
     else:

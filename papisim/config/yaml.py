@@ -78,7 +78,7 @@ class Document:
         self.values.update({path + inner: mark for inner, mark in other.values.items()})
 
     def replace(self, path: Path_, other: Document, mark: Mark | None = None) -> None:
-        """Put another document in the place of what stands at a path; all of it was written at ``mark``.
+        """Replace the tree at a path by another document, all of which was written at ``mark``.
 
         Without ``mark``, that is ``other.file``.
         """
@@ -338,7 +338,7 @@ def dump(data: Mapping[str, object]) -> str:
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """Return how a plain scalar is read, by its first character: as :data:`_PLAIN` has it, else as PyYAML does (YAML 1.1).
+    """Return the patterns of plain scalars by their first character: those of :data:`_PLAIN`, then PyYAML's (YAML 1.1).
 
     Text that either of them takes for something else, such as ``1e3`` or ``no``, is quoted, so that both read it as text.
     """
@@ -469,7 +469,7 @@ def as_assignment(override: Override) -> Assignment:
 def apply_override(document: Document, override: Override) -> None:
     """Set one field of a document, as text such as ``devices.gpu.count=8`` or an assignment asks.
 
-    The parent must be there; whether the field itself exists is for the specification to say.
+    The parent must exist; whether the field itself does is checked when the document is parsed.
 
     Raises:
         InputError: text that is no assignment, or a parent that is not there.

@@ -1,6 +1,6 @@
-"""Why a run takes as long as it does, and what would change it.
+"""Why a run takes as long as it does, and which changes would shorten it.
 
-``recording`` watches a run and keeps what was priced, ``parameters`` names the numbers of the hardware in use, ``sensitivity``
-prices the same work again with one of them changed, ``changes`` tries what a designer could do, and ``explanation`` puts the
-answers together.
+``recording`` records the priced work of a run, ``parameters`` names the numbers of the hardware in use, ``sensitivity`` prices
+the same work again with one of them changed, ``changes`` simulates changes that a designer could make, ``explanation`` combines
+the answers, and ``schema`` describes them field by field.
 """

@@ -111,7 +111,7 @@ def _with_it(explored: Explored, parameter: Parameter, value: float) -> Iterator
         yield f"devices.{name}.part.capacity_bytes={capacity_bytes!r}"
 
 
-#: what the banks of a stack are counted by
+#: counts whose product is the number of banks of a stack
 _BANKS = frozenset({"channels", "pseudo_channels", "ranks", "bank_groups", "banks_per_group"})
 
 

@@ -1,4 +1,4 @@
-"""The numbers of the hardware that a run used: what they are called in ``--set``, and the hardware with one of them changed."""
+"""The numbers of the hardware that a run used: their names for ``--set``, and the hardware with one of them changed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from papisim.ops.kernel import Attention, Elementwise, KvAppend, Linear
 
 #: fields that no time depends on, and widths that the rest of a bank's structure is built around
 _LEFT_OUT = frozenset({"capacity_bytes", "static_w", "board_w", "bank_bytes", "column_bytes"})
-#: counts of which hardware has fewer when it is better: banks that share an FPU, and its cycles for a column
+#: counts that are better when smaller: banks that share an FPU, and its cycles per column
 _LESS_IS_BETTER = frozenset({"per_banks", "cycles_per_column"})
-#: sections of a GPU part that say what it draws and not how fast it is; a PIM stack's power limits its rate
+#: sections of a GPU part that determine its energy and not its speed; a PIM stack's power limits its rate
 _GPU_ENERGY = frozenset({"energy", "fitted_energy"})
-#: sections of a GPU part that are fitted to a kernel library, software and not hardware, and the kernels they speak of
+#: sections of a GPU part that are fitted to a kernel library, which is software, and the kernels they apply to
 _SOFTWARE: dict[str, tuple[type, ...]] = {
     "linear": (Linear,),
     "attention": (Attention,),
@@ -31,12 +31,12 @@ class Parameter:
     """One number of a device, a link or the machine.
 
     Attributes:
-        path: its name in ``--set``.
-        resource: the device or link whose time depends on it.
-        value: what it is.
-        whole: whether it counts something.
-        software: whether it is a kernel library's and not the hardware's.
-        field: where it stands in the part; empty for counts of the machine.
+        path: name of the number for ``--set``.
+        resource: device or link whose time depends on the number.
+        value: value of the number.
+        whole: whether the number is a count.
+        software: whether the number belongs to a kernel library rather than to the hardware.
+        field: path of the number in the part; empty for counts of the machine.
     """
 
     path: str
@@ -47,14 +47,14 @@ class Parameter:
     field: tuple[str, ...]
 
     def variant(self, part: Any, value: float) -> Variant:
-        """Return how the resource, whose part is given, differs with another value of it."""
+        """Return the variant of the resource, whose part is given, with another value of the number."""
         if self.field:
             return Variant(part=_with(part, self.field, value))
         return Variant(ranks=int(value)) if self.path == RANKS else Variant(count=int(value))
 
     @property
     def better_up(self) -> bool:
-        """Whether hardware has more of it when it is better: rates and counts, but neither times nor energies."""
+        """Whether a larger number is better: true of rates and counts, false of times and energies."""
         name = self.path.rpartition(".")[2]
         if "timing" in self.field:
             return name == "refi"
@@ -62,13 +62,13 @@ class Parameter:
         return not (unit == "s" or unit.startswith("j") or name in _LESS_IS_BETTER)
 
     def shown(self, value: float) -> str:
-        """Write a value of it for people."""
+        """Format a value of the number, with its unit."""
         unit = None if self.whole else units.unit_of(self.path.rpartition(".")[2])
         return f"{value:.4g}" if unit is None else units.format(value, unit, 4)
 
     @property
     def of(self) -> Sees | None:
-        """Tells the work that may depend on it; None for all."""
+        """Predicate of the work that may depend on the number; None for all work."""
         kinds = _SOFTWARE.get(self.field[0]) if self.field else None
         return None if kinds is None else lambda what: isinstance(what, kinds)
 
@@ -82,8 +82,8 @@ def parameters(repricing: Repricing, devices: frozenset[str], parallel_link: str
 
     Args:
         repricing: the work.
-        devices: which of the resources are devices; the others are links.
-        parallel_link: the link that tensor-parallel sums go over.
+        devices: names of devices; the other resources are links.
+        parallel_link: the link that carries tensor-parallel sums.
     """
     for resource in repricing.resources:
         unit = repricing.unit(resource)
@@ -100,7 +100,7 @@ def parameters(repricing: Repricing, devices: frozenset[str], parallel_link: str
 
 
 def _numbers(spec: BaseModel, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
-    """Yield the positive numbers of a part; of several kernel libraries, those of the one in use."""
+    """Yield the positive numbers of a part; of kernel libraries, those of the library in use."""
     for name in type(spec).model_fields:
         value = getattr(spec, name)
         if isinstance(value, BaseModel):
@@ -113,7 +113,7 @@ def _numbers(spec: BaseModel, above: tuple[str, ...]) -> Iterator[tuple[tuple[st
 
 
 def _with(spec: Any, field: tuple[str, ...], value: float) -> Any:
-    """Return a part with one field replaced; it is only priced, so sizes that follow from others stay."""
+    """Return a part with one field replaced; the part is only priced, so dependent sizes stay as they are."""
     name, *deeper = field
     if isinstance(spec, dict):
         return {**spec, name: _with(spec[name], tuple(deeper), value)}

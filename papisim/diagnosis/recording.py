@@ -1,4 +1,4 @@
-"""What a run priced: every kernel and message, how often it ran, and what that took."""
+"""The priced work of a run: every kernel and message, the number of times it ran, and its time."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from papisim.plan.machine import Machine
 from papisim.plan.phase import Message, Phase, Work
 from papisim.record.steps import StepRow
 
-#: tells kernels and messages that something may concern
+#: predicate of kernels and messages
 Sees = Callable[["Kernel | Message"], bool]
 
 
 class Row(NamedTuple):
-    """Seconds of a run by what they were spent on.
+    """Time of a run by what it was spent on.
 
     Attributes:
         step: ``prefill`` or ``decode``.
         resource: device or link.
-        work: class of the kernels, ``message`` or ``all_reduce`` on a link, ``host`` for what no device does.
-        bound: what limited them.
-        time_s: how long they took in all.
+        work: class of the kernels, ``message`` or ``all_reduce`` on a link, ``host`` for work that no device does.
+        bound: what limited the kernels.
+        time_s: their total time.
     """
 
     step: str
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 
 class Item(NamedTuple):
-    """Something that was priced: on which resource, what, and how many units of the resource shared it."""
+    """A kernel or message that was priced, its resource, and the number of units of the resource that shared it."""
 
     resource: str
     what: Kernel | Message
@@ -49,11 +49,11 @@ class Item(NamedTuple):
 
 @dataclass
 class Recording:
-    """A probe (:class:`papisim.engine.probe.Probe`) that adds up what a run priced.
+    """A probe (:class:`papisim.engine.probe.Probe`) that adds up the priced work of a run.
 
     Attributes:
-        scope: the steps that it takes.
-        times: how often each thing ran; not whole where a draft source scales a price.
+        scope: the steps that are recorded.
+        times: number of times that each item ran; not whole where a draft source scales a price.
         time_by: seconds by (step, resource, work, bound).
     """
 
@@ -62,7 +62,7 @@ class Recording:
     time_by: dict[tuple[str, str, str, str], float] = field(default_factory=lambda: defaultdict(float))
 
     def layers(self, server: str, start_s: float, iteration: int) -> bool:
-        """Want no step layer by layer: sums do."""
+        """Ask for no step layer by layer: sums suffice."""
         del server, start_s, iteration
         return False
 
@@ -82,7 +82,7 @@ class Recording:
             self.time_by[step.kind, phase.resource, _class(work), work.bound] += times * work.time_s
 
     def step(self, server: str, step: StepRow) -> None:
-        """Take a step; its phases have said everything."""
+        """Ignore the step: its phases have been recorded."""
 
     @property
     def time_s(self) -> float:
@@ -90,7 +90,7 @@ class Recording:
         return sum(self.time_by.values())
 
     def rows(self) -> list[Row]:
-        """Return the seconds by what they were spent on, most first."""
+        """Return the time by what it was spent on, most first."""
         rows = [Row(*key, time_s) for key, time_s in self.time_by.items() if time_s]
         return sorted(rows, key=lambda row: -row.time_s)
 
@@ -103,7 +103,7 @@ def _class(work: Work) -> str:
 
 @dataclass(frozen=True)
 class Variant:
-    """How one resource differs from the machine's: another part, another number of them, other ranks; None is as it is."""
+    """A change of one resource: another part, another count, other ranks; None where nothing changes."""
 
     part: Any = None
     count: int | None = None
@@ -114,7 +114,7 @@ AS_IT_IS = Variant()
 
 
 class Repricing:
-    """Prices a recording's work again on hardware that differs in one resource, holding what ran where as it was.
+    """Prices a recording's work again on hardware that differs in one resource, with all work where it ran.
 
     Args:
         recording: the work.
@@ -137,7 +137,7 @@ class Repricing:
 
     @property
     def resources(self) -> list[str]:
-        """Devices and links that had work."""
+        """Devices and links that did work."""
         return list(self._work)
 
     def unit(self, resource: str) -> Any:
@@ -150,18 +150,18 @@ class Repricing:
         return self._machine.roles.tensor_parallel.ranks
 
     def added_s(self, resource: str, variant: Variant, of: Sees | None = None) -> float:
-        """Return by how much the run would be longer.
+        """Return the additional seconds of the run.
 
         Args:
             resource: device or link.
-            variant: how it differs.
-            of: tells the work that may depend on the difference, to price no other; all of it, if None.
+            variant: the change of the resource.
+            of: predicate of the work that may depend on the change, so that no other is priced; None for all work.
         """
         as_it_is_s = self._as_it_is_s[resource] if of is None else self.resource_s(resource, AS_IT_IS, of)
         return self.resource_s(resource, variant, of) - as_it_is_s
 
     def resource_s(self, resource: str, variant: Variant, of: Sees | None = None) -> float:
-        """Return the seconds of the work on one resource, of that alone which ``of`` tells."""
+        """Return the seconds of the work on one resource, or of the work that satisfies ``of``."""
         there = self.unit(resource)
         part = there.part if variant.part is None else variant.part
         units: dict[int, Any] = {}
@@ -169,7 +169,7 @@ class Repricing:
         for work in self._work[resource]:
             if of is not None and not of(work.what):
                 continue
-            # work that is kept on some of the devices, as a draft model's, stays on as many
+            # work on some of the devices alone, such as a draft model's, stays on that number
             count = variant.count if variant.count is not None and work.units == there.count else work.units
             if count not in units:
                 units[count] = type(there)(resource, part, count)
@@ -177,7 +177,7 @@ class Repricing:
         return total
 
     def _ranks_of(self, what: Kernel | Message, variant: Variant) -> int:
-        """Return over how many ranks a message is summed; a draft model's has fewer than the machine's and keeps them."""
+        """Return the number of ranks that a message is summed over; a draft model with fewer ranks than the machine keeps them."""
         if not isinstance(what, Message):
             return 1
         return variant.ranks if variant.ranks is not None and what.ranks == self.ranks else what.ranks
@@ -185,14 +185,14 @@ class Repricing:
 
 @dataclass(frozen=True)
 class _Alone:
-    """One kernel or message, so many times."""
+    """One kernel or message, run a number of times."""
 
     what: Kernel | Message
     units: int
     times: float
 
     def time_s(self, unit: Any, ranks: int) -> float:
-        """Return the seconds it takes in all on a pool or a group of links."""
+        """Return the total seconds on a pool or a group of links."""
         cost: Cost
         if not isinstance(self.what, Message):
             cost = unit.price(self.what)
@@ -205,13 +205,13 @@ class _Alone:
 
 @dataclass(frozen=True)
 class _Caches:
-    """Attention of as many requests with as many query tokens each, over caches of many lengths; priced at once.
+    """Attention kernels that differ in the lengths of their caches alone; priced at once.
 
     Attributes:
         what: one of the kernels.
         units: devices that share it.
         kv_tokens, longest_kv: lengths of the caches, shape (n,).
-        times: how often each runs, shape (n,).
+        times: number of times that each runs, shape (n,).
     """
 
     what: Attention
@@ -222,7 +222,7 @@ class _Caches:
 
     @classmethod
     def of(cls, kernels: Sequence[tuple[Attention, float]], units: int) -> _Caches:
-        """Return kernels that differ in their caches alone, each with how often it runs."""
+        """Combine kernels that differ in their caches alone, each with the number of times that it runs."""
         return cls(
             kernels[0][0],
             units,
@@ -238,6 +238,6 @@ class _Caches:
 
 
 def _is_regular(kernel: Attention) -> bool:
-    """Tell attention in which every request has as many query tokens, and each sees the whole cache."""
+    """Tell whether every request has the same number of query tokens and each of these sees the whole cache."""
     tlp, rest = divmod(kernel.query_tokens, kernel.n_requests)
     return not rest and kernel.pairs == tlp * kernel.kv_tokens

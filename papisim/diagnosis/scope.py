@@ -1,4 +1,4 @@
-"""What of a run is explained: all of it, or the steps of one kind."""
+"""Scope of an explanation: the whole run, or the steps of one kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from papisim.record.steps import StepRow
 
 
 class Scope(StrEnum):
-    """Which steps count; steps that decode and compute prompts at once count for the whole run alone."""
+    """The steps that count; steps that decode and compute prompts at once count for the whole run alone."""
 
     RUN = "run"
     DECODE = "decode"
@@ -26,11 +26,11 @@ class Scope(StrEnum):
         return sum(step.time_s for step in run.ledger.steps if self.holds(step))
 
     def machine_s(self, run: Run) -> float:
-        """Return that time, summed over replicas where it is the run's; steps are counted on each as it is."""
+        """Return that time summed over replicas; the steps of each replica are in the sum already."""
         return self.time_s(run) * (run.experiment.routing.replicas if self is Scope.RUN else 1)
 
     def tokens_per_s(self, run: Run) -> float:
-        """Return the rate over that time: of tokens emitted, or of a prompt's tokens where prompts alone are computed."""
+        """Return emitted tokens over that time, or prompt tokens if only prompts are computed."""
         steps = [step for step in run.ledger.steps if self.holds(step)]
         time_s = self.time_s(run)
         return sum(step.rows if self is Scope.PREFILL else step.tokens for step in steps) / time_s if time_s else 0.0

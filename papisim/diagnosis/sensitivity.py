@@ -1,13 +1,13 @@
-"""What-if derivatives: by how many percent throughput changes when a number of the hardware changes by one.
+"""Sensitivities: change of throughput in percent per percent of a number of the hardware.
 
-The time of the run is asked for with the number a little lower and a little higher, and the elasticity ``e = −Δln T / Δln x``
-taken between the two (T: seconds of the run, x: the number; the tokens stay). Times are sums of latencies and of work
+The time of the run is evaluated with the number a little lower and a little higher, and the elasticity ``e = −Δln T / Δln x``
+is taken between the two (T: seconds of the run, x: the number; the tokens stay). Times are sums of latencies and of work
 over rates, so where nothing is rounded the elasticities of all rates, less those of all latencies, add up to one (Euler's
 theorem: T is homogeneous of degree one in latencies and inverse rates).
 
 Models round: clock cycles, waves of tiles, columns, stacks. Two steps tell: where the elasticity over ±1 % agrees with the one
 over ±10 % the time is smooth and the former is given; where not, it moves in steps or bends there, and the latter is given,
-with what either side yields.
+with the gain on either side.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ TimeWith = Callable[[Parameter, float], float]
 
 @dataclass(frozen=True)
 class Elasticity:
-    """How throughput follows one number.
+    """Sensitivity of throughput to one number.
 
     Attributes:
         parameter: the number.
-        elasticity: percent of throughput for each percent of it.
+        elasticity: percent of throughput per percent of the number.
         step_ratio: half width of the difference, as a share of the number.
         smooth: whether a finer and a wider difference agree; otherwise the time bends or moves in steps, and ``elasticity``
             is the mean slope of the wider.
         lower: the number lowered by the wider step, raised: the number raised by it.
-        lowered_ratio: throughput with ``lower``, over what it is, less one; ``raised_ratio`` likewise.
+        lowered_ratio: throughput with ``lower`` over throughput as it is, less one; ``raised_ratio`` likewise.
     """
 
     parameter: Parameter
@@ -52,7 +52,7 @@ class Elasticity:
 
 
 def elasticities(time_with: TimeWith, wanted: Iterable[Parameter]) -> list[Elasticity]:
-    """Return how throughput follows each number that it depends on, most first.
+    """Return the sensitivity of throughput to each number that it depends on, strongest first.
 
     Args:
         time_with: seconds of the run with another value of a number.

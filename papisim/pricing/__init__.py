@@ -1,1 +1,1 @@
-"""What one kernel, or one whole step, costs on one device."""
+"""Prices of kernels, tables of kernels and whole steps, and the frames that need them."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
+from papisim.arrays import Ints
 from papisim.engine.run import Run
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
 from papisim.ops.lower import decode_shape, prefill_lengths, prefill_shape, ragged_lengths
@@ -16,20 +16,18 @@ from papisim.plan.phase import Message, Phase
 from papisim.plan.planner import Planner
 from papisim.record.steps import StepRow
 
-#: placement changes whose steps on both sides are shown
+#: changes of placement whose steps on both sides are shown
 _CHANGES_SHOWN = 3
 
 
-def kernel_rows(run: Run) -> list[dict[str, Any]]:
-    """Price every kernel and message of the steps that :func:`telling_steps` picks, one row each.
+def kernel_rows(run: Run) -> list[dict[str, object]]:
+    """Price every kernel and message of the steps that :func:`telling_steps` selects, one row each.
 
-    The steps are priced again with caches of equal lengths that sum to those of the step, since a step's row keeps the sum;
-    drafting is left out.
+    A step's record keeps only the sum of its cached tokens, so the steps are priced again with caches of equal lengths of that
+    sum; drafting is left out.
 
     Returns:
-        Rows with the step (``kind``, ``index``, ``rlp``, ``rows``), ``resource``, ``category``, ``kernel``, ``shape``,
-        ``n_units`` that share it, ``n_times`` that it occurs in the step, ``time_s`` of one, its ``bound``, ``flop`` and
-        ``moved_bytes`` over all units.
+        Rows of the frame ``kernels`` (:class:`papisim.results.schema.KernelColumns`).
     """
     planner = build_planner(run.trace, run.machine, build_placement(run.experiment), seed=run.experiment.seed)
     return [
@@ -49,8 +47,8 @@ def telling_steps(steps: list[StepRow]) -> list[StepRow]:
     return prefill + [decode[number] for number in sorted(wanted) if 0 <= number < len(decode)]
 
 
-def device_rows(run: Run) -> list[dict[str, Any]]:
-    """Return each device pool with its ceilings: peak arithmetic, and the bandwidth of the memory it computes from."""
+def device_rows(run: Run) -> list[dict[str, object]]:
+    """Return one row per device pool (:class:`papisim.results.schema.DeviceColumns`), with the ceilings of its roofline."""
     return [
         {
             "device": name,
@@ -75,12 +73,12 @@ def _phases(planner: Planner, step: StepRow) -> list[Phase]:
     )
 
 
-def _spread(total: int, parts: int) -> Any:
-    """Deal out a total as evenly as whole numbers allow."""
+def _spread(total: int, parts: int) -> Ints:
+    """Split a total into parts as equal as whole numbers allow."""
     return np.full(parts, total // parts, dtype=np.int64) + (np.arange(parts) < total % parts)
 
 
-def _rows(phase: Phase) -> Iterator[dict[str, Any]]:
+def _rows(phase: Phase) -> Iterator[dict[str, object]]:
     for work in phase.work:
         name, shape = describe(work.item)
         yield {
@@ -98,7 +96,7 @@ def _rows(phase: Phase) -> Iterator[dict[str, Any]]:
 
 
 def describe(item: Kernel | Message) -> tuple[str, str]:
-    """Return a kernel's or message's name and its shape, as a person would write them."""
+    """Return the name and the shape of a kernel or message, for display."""
     match item:
         case Message():
             return ("all_reduce", f"{item.ranks} ranks") if item.ranks > 1 else ("transfer", "")

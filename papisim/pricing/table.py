@@ -52,15 +52,15 @@ def _within(sizes: pd.Series[float], span: list[float]) -> pd.Series[bool]:
 
 
 def covered_linear(library: LinearLibrary, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of matrix products within the range that a library's fit is for."""
+    """Return the rows of matrix products within the range of a library's fit."""
     inside = _within(rows.m, library.covers_m) & _within(rows.k, library.covers_k) & _within(rows.n, library.covers_n)
     return rows[inside].reset_index(drop=True)
 
 
 def covered_attention(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of decode attention within a library's range that no peak bandwidth forbids.
+    """Return the rows of decode attention within the range of a library's fit that the peak bandwidth allows.
 
-    Tables hold rows that read less than their cache, of sliding windows; such a row would need more than the peak.
+    Some rows of published tables are of sliding windows and read less than their cache; whole caches would take more than the peak.
     """
     read_bytes = 4 * rows.requests * rows.n_kv_heads * rows.kv * rows.head_dim
     possible = read_bytes / rows.time_s <= part.memory_bandwidth_bytes_per_s
@@ -73,7 +73,7 @@ def covered_attention(part: Part, library: AttentionLibrary, rows: pd.DataFrame)
 
 
 def by_kernel_class(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the measured operations that stand for a kernel class, with ``kernel_class`` and ``n_kernels``."""
+    """Return the measured operations that represent a kernel class, with ``kernel_class`` and ``n_kernels``."""
     known = rows[rows.op.isin(list(UNFUSED))]
     classes = known.op.map({name: str(kernel_class) for name, (kernel_class, _) in UNFUSED.items()})
     counts = known.op.map({name: count for name, (_, count) in UNFUSED.items()})
@@ -87,7 +87,7 @@ def elementwise_times(part: Part, library: ElementwiseLibrary, rows: pd.DataFram
 
 
 def elementwise_energies(part: Part, rows: pd.DataFrame, times: Iterable[float]) -> Floats:
-    """Return the board's joules of measured operations that take so long, what it draws idle included."""
+    """Return the board's joules of measured operations with given times, idle power included."""
     eager = part.elementwise.eager
     each = zip(rows.kernel_class, rows.moved_bytes, rows.n_kernels, times, strict=True)
     return np.asarray([
@@ -97,7 +97,7 @@ def elementwise_energies(part: Part, rows: pd.DataFrame, times: Iterable[float])
 
 
 def linear_energies(part: Part, rows: pd.DataFrame, times: Floats) -> Floats:
-    """Return the board's joules of matrix products that take so long, what it draws idle included."""
+    """Return the board's joules of matrix products with given times, idle power included."""
     flop = 2.0 * rows.m.to_numpy() * rows.k.to_numpy() * rows.n.to_numpy()
     moved = 2.0 * (rows.k * rows.n + rows.m * rows.k + rows.m * rows.n).to_numpy()
     each = zip(flop, moved, times, strict=True)

@@ -1,1 +1,1 @@
-"""What a run's ledger says: tidy frames, metrics, and files."""
+"""Results of finished runs: figures, tidy frames, comparisons and folders, all read from the ledger."""

@@ -40,7 +40,7 @@ class Comparison:
         return ratios(self.labels, self.summaries)
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """Ratios, and the figures of each run; see :class:`papisim.results.schema.ComparisonSummary`."""
         return {"schema": COMPARISON_SCHEMA, "comparison": self.rows, "runs": self.summaries}
 
@@ -58,7 +58,7 @@ class Comparison:
         return {"comparison": frame("comparison", self.rows), **kept}
 
     @property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, object]:
         """The origin of each run, from which it can be repeated."""
         runs = [
             {"machine": label, **origin(run.experiment)} for label, run in zip(self.labels, self.runs, strict=True)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """What a folder holds.
+    """The results in a folder.
 
     Attributes:
-        folder: where it is.
-        kind: ``run``, ``comparison`` …, as the manifest says.
-        manifest: how the results came about.
+        folder: the folder.
+        kind: ``run``, ``comparison`` …, from the manifest.
+        manifest: the manifest: kind, origin and versions.
     """
 
     folder: Path
@@ -33,20 +33,20 @@ class Results:
         """The figures of ``summary.json``.
 
         Raises:
-            InputError: there is none, or it is no JSON.
+            InputError: the file is missing or is no JSON.
         """
         return _read_json(self.folder / "summary.json")
 
     @property
     def frame_names(self) -> list[str]:
-        """Names of the frames there are."""
+        """Names of the frames in the folder."""
         return sorted({path.stem for path in self.folder.iterdir() if path.suffix in (".csv", ".parquet")})
 
     def frame(self, name: str) -> pd.DataFrame:
-        """Return a frame.
+        """Return a frame by its name.
 
         Raises:
-            InputError: there is none, or it cannot be read.
+            InputError: there is no such frame, or it cannot be read.
             MissingExtra: it is in parquet, and pyarrow is not installed.
         """
         import pandas as pd  # noqa: PLC0415 - start-up time
@@ -67,7 +67,7 @@ def read_results(folder: Path) -> Results:
     """Open a folder of results.
 
     Raises:
-        InputError: it is no folder, has no manifest of ours, or its manifest does not say what kind of results it is of.
+        InputError: the path is no folder, holds no papisim manifest, or its manifest lacks the kind of results.
     """
     path = folder / MANIFEST
     if not path.is_file():

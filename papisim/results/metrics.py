@@ -44,7 +44,7 @@ def summarise(run: Run) -> dict[str, Any]:
 
 
 def _setting(experiment: Experiment) -> dict[str, object]:
-    """Return what was simulated."""
+    """Return the names and options of what was simulated."""
     return {
         "system": experiment.system.name,
         "trace": experiment.trace.name,
@@ -120,7 +120,7 @@ def _energy(ledger: Ledger) -> dict[str, object]:
 
 
 def _devices(run: Run) -> dict[str, object]:
-    """Return how devices and links were used."""
+    """Return the use of devices and links."""
     ledger, fc = run.ledger, run.experiment.system.spec.roles.fc
     busy_s, machine_s = ledger.busy_s, ledger.makespan_s * ledger.n_servers
     decode_s, fc_flop = ledger.sums(StepKind.DECODE).time_by, ledger.sums(*DECODING).fc_flop_by
@@ -134,7 +134,7 @@ def _devices(run: Run) -> dict[str, object]:
 
 
 def _caches(ledger: Ledger) -> dict[str, object]:
-    """Return how full the memory for KV caches was."""
+    """Return the occupancy of the memory for KV caches."""
     return {
         "peak_kv_bytes": ledger.peak_kv_bytes,
         "kv_capacity_bytes": ledger.kv_capacity_bytes,
@@ -164,7 +164,7 @@ def resources(run: Run) -> list[str]:
 
 
 def _speculation(ledger: Ledger) -> dict[str, object]:
-    """Return the yield of speculation; None for what no round and no draft tells."""
+    """Return the yield of speculation; None where no request decoded or nothing was drafted."""
     totals, decoding = [ledger.totals[kind] for kind in DECODING], ledger.sums(*DECODING)
     rounds = sum(kind.rounds for kind in totals)
     drafted, accepted = sum(kind.drafted for kind in totals), sum(kind.accepted for kind in totals)

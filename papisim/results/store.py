@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from papisim import __version__
 from papisim.config.experiment import Experiment
@@ -30,7 +30,7 @@ MANIFEST = "manifest.json"
 
 
 def check_free(folder: Path, *, force: bool) -> None:
-    """Refuse a folder that cannot be made, or that holds something that may not be replaced; call it before long work.
+    """Refuse a folder that cannot be made or whose content may not be replaced; call it before long work.
 
     Raises:
         InputError: the folder is not empty, is a file, is the current folder, or cannot be made.
@@ -57,7 +57,7 @@ def _check_free(folder: Path, *, force: bool) -> None:
 
 
 def check_file(path: Path, *, force: bool) -> None:
-    """Refuse a file that cannot be written, or that is there and may not be replaced; call it before long work.
+    """Refuse a file that cannot be written or may not be replaced; call it before long work.
 
     Raises:
         InputError: it is there, is a folder, or cannot be made.
@@ -75,7 +75,7 @@ def check_file(path: Path, *, force: bool) -> None:
 
 @contextmanager
 def open_file(path: Path, *, force: bool = False) -> Iterator[TextIO]:
-    """Open a file for writing that appears complete, when the block ends without an error, or not at all.
+    """Open a file for writing; it appears complete when the block ends without an error, or not at all.
 
     Raises:
         InputError: as :func:`check_file`.
@@ -119,10 +119,10 @@ def write_run(run: Run, frames: Mapping[str, pd.DataFrame], folder: Path, *, for
 
 def write_folder(
     folder: Path,
-    manifest: Mapping[str, Any],
+    manifest: Mapping[str, object],
     frames: Mapping[str, pd.DataFrame],
     *,
-    summary: Mapping[str, Any] | None = None,
+    summary: Mapping[str, object] | None = None,
     force: bool = False,
 ) -> None:
     """Write results: each frame as ``NAME.csv``, ``manifest.json``, and ``summary.json`` where there is a summary.
@@ -130,8 +130,8 @@ def write_folder(
     The folder appears complete or not at all.
 
     Args:
-        folder: where to.
-        manifest: what the results are and how to repeat them; starts with :func:`manifest_head`.
+        folder: where to write.
+        manifest: kind and origin of the results; starts with :func:`manifest_head`.
         frames: tables by name.
         summary: figures of the whole.
         force: replace results that are there.
@@ -160,7 +160,7 @@ def write_folder(
 
 
 def _put(fresh: Path, folder: Path) -> None:
-    """Let a complete folder take the place of another, which goes only when the new one is there."""
+    """Replace a folder by a complete one; the old one is removed last."""
     old = fresh.with_name(f"{fresh.name}-old")
     if folder.exists():
         os.replace(folder, old)
@@ -168,8 +168,8 @@ def _put(fresh: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def manifest_head(kind: str) -> dict[str, Any]:
-    """Return what every manifest starts with: its schema, the kind of results, when and with what they were made."""
+def manifest_head(kind: str) -> dict[str, object]:
+    """Return the head of a manifest: its schema, the kind of results, the time of writing, and versions of packages."""
     return {
         "schema": MANIFEST_SCHEMA,
         "kind": kind,
@@ -182,13 +182,13 @@ def manifest_head(kind: str) -> dict[str, Any]:
     }
 
 
-def manifest(run: Run) -> dict[str, Any]:
-    """Return what is needed to repeat a run: the resolved configuration, its hash, versions and the seed."""
+def manifest(run: Run) -> dict[str, object]:
+    """Return a run's manifest: its resolved configuration, hash, versions and seed, from which it can be repeated."""
     return {**manifest_head("run"), **origin(run.experiment)}
 
 
-def origin(experiment: Experiment) -> dict[str, Any]:
-    """Return what determines one run: the resolved configuration, its hash, the seed and the sources of its numbers."""
+def origin(experiment: Experiment) -> dict[str, object]:
+    """Return the origin of a run: its resolved configuration, hash and seed, and the sources of its numbers."""
     resolved = experiment.resolved()
     return {
         "experiment_sha256": sha256_of(resolved),
@@ -203,16 +203,16 @@ def origin(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def sha256_of(value: Any) -> str:
-    """Return the hash of plain values, whatever the order of their keys."""
+def sha256_of(value: object) -> str:
+    """Return the SHA-256 of plain values, regardless of the order of their keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @while_unchanged
 def file_sha256(path: Path | str) -> str:
-    """Return the hash of a file's content."""
+    """Return the SHA-256 of a file's content."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _write_json(path: Path, value: Any) -> None:
+def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -36,7 +36,7 @@ from papisim.validation.schema import GpuErrors, RidgePoint
 _NEAR = 2.0
 #: a meter that shows the mean of the last second has settled when the kernel ran as long
 _SETTLED_S = 1.0
-#: the baseline rounds rows up to these, and its search ends at this relative step
+#: the baseline rounds rows up to multiples of this, and its search ends at this relative step
 _BASELINE_ROWS, _BASELINE_STEP = 64, 0.005
 #: how much slower than one token-row counts as having left the memory-bound plateau
 _LEFT_RATIO = 1.2
@@ -44,18 +44,18 @@ _LEFT_RATIO = 1.2
 
 @dataclass(frozen=True)
 class Compared:
-    """How far predictions are off the kernels of one table in one regime.
+    """Errors of predictions for the kernels of one table in one regime.
 
     Attributes:
         gpu: the part.
-        family: what was measured: time of matrix products, attention, whole iterations, or energy.
-        table: the file's folder and name, and what it calls the library.
-        library: the library of the part that predicts it; of other libraries the one in use.
-        regime: what binds, ``all`` for every row.
-        errors: of the model.
-        baseline: what to beat. Of matrix products the four-parameter roofline, fitted to these very rows; of a meter's
-            joules those of the same matrix with one token-row more, which hardly differ but for the meter.
-        points: measured and predicted values, in two rows.
+        family: the quantity: time of matrix products, attention, small kernels or whole iterations, or energy.
+        table: folder and name of the file, and its name of the library.
+        library: library of the part that predicts the table: the one measured there, or else the one in use.
+        regime: what binds the kernels, or ``all``.
+        errors: errors of the model.
+        baseline: errors to beat. For matrix products, those of a four-parameter roofline fitted to the same rows; for joules of a
+            meter, the differences from the same matrix with one more token-row, which are mostly the meter's.
+        points: measured and predicted values, shape (2, n).
     """
 
     gpu: str
@@ -69,7 +69,7 @@ class Compared:
 
     @property
     def panel(self) -> str:
-        """What of a figure it belongs to."""
+        """Panel of the figure that the comparison belongs to."""
         if self.family.endswith(" energy") or self.family.startswith("energy of "):
             return "energy"
         known = {"linear": "matrix products", "attention": "attention", "prefill": "attention"}
@@ -91,7 +91,7 @@ class Compared:
 
 
 def compare(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[Compared]:
-    """Compare a GPU part with every measured table that speaks of it."""
+    """Compare a GPU part with every measured table of that GPU."""
     for table in tables:
         if table.gpu == gpu and table.kind in _COMPARISONS:
             yield from _COMPARISONS[table.kind](gpu, part, table)
@@ -107,7 +107,7 @@ def _points(predicted: Floats, measured: pd.Series[float]) -> Floats:
 
 
 def _library(libraries: Mapping[str, Any], used: str, source: str) -> str:
-    """Return the library that stands for what a table calls it, else the one in use."""
+    """Return the library measured under a table's name of it, or else the one in use."""
     return next((name for name, library in libraries.items() if source in library.measured_as), used)
 
 
@@ -136,7 +136,7 @@ def _compare_linear(gpu: str, part: Part, table: Measured) -> Iterator[Compared]
 def _compare_linear_energy(
     gpu: str, part: Part, table: Measured, name: str, rows: pd.DataFrame
 ) -> Iterator[Compared]:
-    """Compare joules, those of a meter also where it had settled: before, it shows what ran before the kernel."""
+    """Compare joules; those of a meter also over rows with a settled meter, since an unsettled one shows earlier kernels."""
     if rows.empty:
         return
     fitted = part.model_copy(update={"energy_model": "fitted"})
@@ -154,14 +154,14 @@ def _compare_linear_energy(
 
 
 def _beside(rows: pd.DataFrame) -> Errors | None:
-    """Return how far the watts of products are off those of the same matrix with one token-row more."""
+    """Return the errors of taking a product's watts from the same matrix with one more token-row; None without such pairs."""
     watts = rows[["m", "k", "n"]].assign(watts=rows.energy_j / rows.time_s)
     pairs = watts.merge(watts.assign(m=watts.m - 1), on=["m", "k", "n"], suffixes=("", "_beside"))
     return None if pairs.empty else errors_of(pairs.watts_beside.to_numpy(), pairs.watts.to_numpy())
 
 
 def _regimes(part: Part, rows: pd.DataFrame) -> dict[str, Any]:
-    """Return which rows are bound by what: peaks within a factor of two of one another are a transition."""
+    """Return a mask of rows per regime; within a factor of two of the balance of both peaks is a transition."""
     compute = rows.m * rows.k * rows.n / part.peak_flop_per_s
     memory = (rows.k * rows.n + rows.m * rows.k + rows.m * rows.n) / part.memory_bandwidth_bytes_per_s
     ratio = (compute / memory).to_numpy()
@@ -232,10 +232,10 @@ _COMPARISONS: dict[str, Callable[[str, Part, Measured], Iterator[Compared]]] = {
 
 
 def _baseline_times(part: Part, rows: pd.DataFrame) -> Floats:
-    """Return the seconds of the roofline to beat: bandwidth saturating with bytes, rows in steps, a fixed cost.
+    """Return the seconds of the baseline, a roofline: bandwidth saturating with bytes, rows in steps, a fixed cost.
 
-    ``fixed + max((bytes + half) / bandwidth, 2·⌈m⌉·k·n / rate)``, its four parameters found on these very rows by
-    coordinate descent, which favours it.
+    ``fixed + max((bytes + half) / bandwidth, 2·⌈m⌉·k·n / rate)``. Its four parameters are found on the same rows by coordinate
+    descent, which favours the baseline.
     """
     m, k, n = (rows[name].to_numpy(np.float64) for name in ("m", "k", "n"))
     moved, measured = 2 * (k * n + m * k + m * n), rows.time_s.to_numpy(np.float64)
@@ -270,7 +270,7 @@ def _descend(error: Callable[[Floats], float], start: Floats) -> Floats:
 
 
 def ridges(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[RidgePoint]:
-    """Yield the ridge of every square matrix that tables of the library in use, all together, hold from one row on."""
+    """Yield the ridge of every square matrix that the tables of the library in use together hold from one row on."""
     used = part.linear.used.measured_as
     mine = [t.rows for t in tables if (t.gpu, t.kind) == (gpu, "linear") and t.source in used]
     if not mine:
@@ -286,7 +286,7 @@ def ridges(gpu: str, part: Part, tables: Sequence[Measured]) -> Iterator[RidgePo
 
 
 def ridge_rows(part: Part, k: int, n: int) -> int:
-    """Return the fewest token-rows at which a matrix product is a fifth slower than up to 64 of them typically are."""
+    """Return the fewest token-rows at which a matrix product takes a fifth longer than the median of 1 to 64."""
     rows = np.arange(1, 2049)
     times = linear_times(part, part.linear.used, rows, np.full(len(rows), k), np.full(len(rows), n))
     return int(rows[times > _LEFT_RATIO * np.median(times[:_BASELINE_ROWS])][0])

@@ -153,7 +153,7 @@ def _equation_4(figure: dict[str, Any]) -> PublishedFigure:
     banks = part.area.most_banks(part.fpu.fpus / part.fpu.per_banks)
     within = banks == figure["most_banks"]
     built = part.organisation.banks // part.area.dies
-    what = f"most banks a die with {part.fpu.name} ({built} built)"
+    what = f"most banks per die with {part.fpu.name} ({built} built)"
     return _figure(what, str(figure["most_banks"]), str(banks), figure["source"], within=within)
 
 

@@ -40,18 +40,18 @@ from papisim.pricing.table import (
     step_prices,
 )
 
-#: a table whose file's name says this is for judging a fit, not for making it
+#: a table with this in its file's name is for judging a fit, not for making it
 _KEPT_ASIDE = "heldout"
 
-#: what errors are reported by, besides all rows: models left out of the fit
+#: name of the errors on a model that was left out of the fit
 _HELD_OUT = "without {}"
-#: more errors than these are not all written into a part's file
+#: largest number of errors that are all written into a part's file
 _MOST_SHOWN = 8
-#: sources whose joules are the driver's counter, and no mean of its readings
+#: sources whose joules are from the driver's counter, not from the mean of its readings
 _COUNTED = ["cublas"]
-#: rows that a fit without one model looks at; the fit to all looks at more
+#: rows used by a fit without one model; the fit to all uses more
 _HELD_OUT_ROWS = 500
-#: most token-rows of decoding, which energy is fitted up to
+#: token-rows up to which energy is fitted: those of decoding
 _MOST_ROWS = 1024
 _MEAN_HELD_OUT = "mean over models left out"
 
@@ -61,11 +61,11 @@ class Calibration:
     """One fitted set of parameters.
 
     Attributes:
-        path: where in the part they stand.
+        path: path of the parameters in the part.
         values: the parameters.
-        files: the tables they were fitted to.
-        errors: how far off the fit is, by which rows.
-        points: of the library's correction, where it has one.
+        files: the tables that they were fitted to.
+        errors: errors of the fit, by selection of rows.
+        points: points of the library's correction, if it has one.
     """
 
     path: tuple[str, ...]
@@ -75,12 +75,12 @@ class Calibration:
     points: pd.DataFrame | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it without the points of a correction, which go to a file."""
+        """Return the fit without the points of a correction, which are written to a file."""
         return {name: value for name, value in asdict(self).items() if name != "points"}
 
     @property
     def note(self) -> str:
-        """What the part's file says of the source."""
+        """The note on the source in the part's file."""
         several = _MEAN_HELD_OUT in self.errors and len(self.errors) > _MOST_SHOWN
         named = {
             name: e for name, e in self.errors.items() if not (several and name.startswith(_HELD_OUT.format("")))
@@ -90,13 +90,13 @@ class Calibration:
 
 
 def calibrate(part: Part, gpu: str, tables: Sequence[Measured], *, hold_out: bool) -> Iterator[Calibration]:
-    """Yield what was fitted, one library and kind of kernel after the other.
+    """Fit one library and kind of kernel after the other, and yield each fit.
 
     Args:
-        part: the part whose values are the start.
-        gpu: what the tables call the GPU.
-        tables: measured tables; those of other GPUs are left aside.
-        hold_out: whether to fit again without each model of a table, to be judged on it.
+        part: the part whose values the fits start from.
+        gpu: name of the GPU in the tables.
+        tables: measured tables; those of other GPUs are ignored.
+        hold_out: whether to fit again without each model of a table and report the errors on that model.
     """
     mine = [table for table in tables if table.gpu == gpu]
     for name, linear in part.linear.libraries.items():
@@ -167,7 +167,7 @@ def _corrected(
     values: Mapping[str, float],
     modelled: Callable[[Mapping[str, float], pd.DataFrame], Floats],
 ) -> Callable[[pd.DataFrame], Floats]:
-    """Return what predicts times after a fit to rows: the model, and the correction where the library has one."""
+    """Return a function that predicts times after a fit to rows: the model, with the correction if the library has one."""
     if library.correction is None:
         return lambda of: modelled(values, of)
     correction = library.correction
@@ -176,7 +176,7 @@ def _corrected(
 
 
 def _mean_over_models(held_out: Mapping[str, Errors]) -> dict[str, Errors]:
-    """Return the mean of the errors over models left out, each model counting alike."""
+    """Return the mean of the errors over models left out, with equal weight per model."""
     if not held_out:
         return {}
     each = list(held_out.values())
@@ -234,7 +234,7 @@ def _elementwise(part: Part, tables: Sequence[Measured]) -> Iterator[Calibration
 
 
 def _steps(part: Part, tables: Sequence[Measured]) -> Iterator[Calibration]:
-    """Find what kernels wait for one another: what a step takes beyond its kernels as measured one by one."""
+    """Fit the gap between kernels: the time of a step beyond its kernels measured one by one, per kernel."""
     seen = [table for table in tables if _KEPT_ASIDE not in Path(table.file).stem]
     if not seen or part.tables is None:
         return

@@ -34,24 +34,24 @@ from papisim.pricing.table import (
 
 LibraryT = TypeVar("LibraryT", bound=Spec)
 
-#: rows that a fit looks at, drawn once and for all; more change no parameter by more than a few percent
+#: size of the sample that a fit uses; more rows change no parameter by more than a few percent
 _SAMPLE = 2000
-#: relative error beyond which a row counts linearly, so that a library's odd choices do not bend the fit
+#: relative error beyond which a row counts linearly, so that outliers do not bend the fit
 _ROBUST_RATIO = 0.05
-#: how far from its value in the file a parameter may go, as a factor
+#: largest factor between a parameter and its value in the file
 _REACH = 30.0
 #: relative steps of the numerical derivative: coarse, since tiles and waves are steps, then fine
 _STEPS = (1e-2, 3e-3)
-#: where the search for the energy of a byte in cache begins
+#: start of the search for the energy of a byte in cache
 _START_J_PER_BYTE = 1e-10
-#: pull of each parameter to its value in the file, which decides those that the data do not
+#: weight of the prior, each parameter's value in the file, which decides parameters that the data do not
 _PRIOR = 0.01
 
 
 def linear_fit(
     part: Part, library: LinearLibrary, rows: pd.DataFrame, *, most_rows: int = _SAMPLE
 ) -> dict[str, float]:
-    """Fit a library for matrix products to rows of ``m, k, n, time_s``, at most so many of them."""
+    """Fit a library for matrix products to rows of ``m, k, n, time_s``, to a sample of ``most_rows`` if there are more."""
     names = [
         "launch_s", "bandwidth_ratio", "reread_ratio", "tensor_ratio", "on_chip_bytes_per_s", "tile_fixed_s",
         "wave_ratio", "overlap_exponent", "split_fixed_s", "split_bytes_per_s", "selection_exponent",
@@ -131,7 +131,7 @@ def energy_fit(part: Part, rows: pd.DataFrame) -> dict[str, float]:
 
 
 def models_of(rows: pd.DataFrame) -> list[str]:
-    """Return the models that rows name, one or several each."""
+    """Return the names of all models in rows, each of which names one or several."""
     named = rows.model.dropna().unique()
     return sorted({model for several in named for model in str(several).split()})
 
@@ -142,12 +142,12 @@ def with_held_out(
     predictor: Callable[[pd.DataFrame], Callable[[pd.DataFrame], Floats]],
     measured: str = "time_s",
 ) -> dict[str, Errors]:
-    """Fit again without each model, to be judged on it.
+    """Fit again without each model, and return the errors on that model.
 
     Args:
-        rows: the measured rows; column ``model`` names one or several.
-        groups: the models, each left out once, with every row that names it beside others.
-        predictor: fits to rows and returns what predicts times or energies of others.
+        rows: the measured rows; column ``model`` names one or several models.
+        groups: the models, each left out once, with every row that names it.
+        predictor: fits to rows and returns a function that predicts times or energies of others.
         measured: the column that is predicted.
     """
     held_out = {}
@@ -166,7 +166,7 @@ def _fit(
     predict: Callable[[LibraryT, pd.DataFrame], Floats],
     measured: str = "time_s",
 ) -> dict[str, float]:
-    """Return the values of the named fields with the least robust relative error, starting from the file's."""
+    """Return the values of the named fields that minimise the robust relative error, starting from the file's."""
     optimise = _scipy()
     sample = _sampled(rows, _SAMPLE)
     truth = sample[measured].to_numpy(np.float64)

@@ -40,7 +40,7 @@ def krige(correction: Correction, rows: pd.DataFrame, modelled: Floats) -> pd.Da
 
 
 def _spread_out(correction: Correction, products: pd.DataFrame) -> pd.DataFrame:
-    """Return at most so many products as a correction may have points: the first, then each time the farthest from those chosen."""
+    """Return at most ``most_points`` products: the first, then repeatedly the farthest from those chosen."""
     if correction.most_points is None or len(products) <= correction.most_points:
         return products
     chosen, nearness = [0], np.zeros(len(products))

@@ -1,8 +1,8 @@
-"""Measured tables of GPU kernels, ours and other people's, in one shape.
+"""Measured tables of GPU kernels, papisim's own and published ones, in one shape.
 
-A table is known by its columns: those that ``kernels/`` writes, vidur's profiles of linear layers, NVIDIA aiconfigurator's
-tables of GEMM, attention and collectives, and Frontier's of decode attention. Which GPU it was measured on is in its
-column ``gpu``, else in its file's name or its folder's.
+A table is recognised by its columns: those that ``kernels/`` writes, vidur's profiles of linear layers, NVIDIA
+aiconfigurator's tables of GEMM, attention and collectives, and Frontier's of decode attention. The GPU is named in the column
+``gpu``, or else in the name of the file or its folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 
 from papisim.errors import InputError
 
-#: kinds of measured kernels, each with the columns that every table of it has here
+#: kinds of measured kernels, each with the columns that all its tables have after reading
 KINDS: dict[str, tuple[str, ...]] = {
     "linear": ("m", "k", "n"),
     "attention": ("requests", "queries", "kv", "n_heads", "n_kv_heads", "head_dim"),
@@ -41,11 +41,11 @@ class Measured:
     Attributes:
         kind: a key of :data:`KINDS`.
         gpu: the name of the GPU's part.
-        source: what the table calls the library.
-        file: where it was read from.
-        rows: the columns of its kind, ``time_s``, ``energy_j`` (board energy, NaN where not measured), ``model``
-            (one name or several, separated by spaces) and ``metered_s`` (how long a meter that takes a second to settle
-            was read; NaN where joules were counted).
+        source: the table's name of the library.
+        file: the file that it was read from.
+        rows: the columns of its kind, ``time_s``, ``energy_j`` (board energy, NaN if not measured), ``model`` (one name or
+            several, separated by spaces) and ``metered_s`` (seconds that a meter with a settling time of one second was read;
+            NaN if joules were counted).
     """
 
     kind: str
@@ -97,7 +97,7 @@ def _by_gpu(kind: str, source: str, rows: pd.DataFrame, path: Path, gpus: list[s
 
 
 def _named(path: Path, gpus: list[str]) -> str:
-    """Return the GPU that a file's name or its folder's names; the longest name where several fit."""
+    """Return the GPU in the name of a file or its folder; the longest name if several fit."""
     words = set(re.split(r"[^a-z0-9]+", f"{path.parent.name} {path.name}".lower()))
     return max((gpu for gpu in gpus if gpu.lower() in words), key=len, default="")
 
@@ -106,7 +106,7 @@ _Frames = Iterator[tuple[str, str, pd.DataFrame]]
 
 
 def _own_linear(table: pd.DataFrame) -> _Frames:
-    """``models`` of a row are those that have its weight, separated by spaces."""
+    """Column ``models`` has the models with that weight, separated by spaces."""
     table = table.rename(columns={"models": "model"})
     for library, rows in table.groupby("library"):
         yield "linear", str(library), rows
@@ -132,7 +132,7 @@ def _own_step(table: pd.DataFrame) -> _Frames:
 
 
 def _vidur(table: pd.DataFrame) -> _Frames:
-    """Profiles by operation and token-rows; the same point measured again is taken once, at the median."""
+    """Profiles by operation and token-rows; repeated points are reduced to their median."""
     linear = table[table.op.isin(["qkv", "proj", "ff1", "ff2"])].rename(columns={"n_tokens": "m"})
     yield "linear", "vidur", linear.groupby(["gpu", "model", "m", "k", "n"], as_index=False)[["time_s"]].median()
 
@@ -177,9 +177,9 @@ def _aiconfigurator_attention(table: pd.DataFrame) -> _Frames:
 
 
 def _whole_caches(rows: pd.DataFrame) -> pd.DataFrame:
-    """Drop rows of sliding windows, which no column tells: the same shape stands there again, up to 94 times as fast.
+    """Drop rows of sliding windows, which no column marks: such a shape occurs again, up to 94 times as fast.
 
-    Of one shape only the slowest, and what repeats it within :data:`_REPEATED`, can have read the whole cache.
+    Of one shape only the slowest row, and repetitions of it within :data:`_REPEATED`, can have read the whole cache.
     """
     shape = ["kernel_source", "requests", "n_heads", "n_kv_heads", "head_dim", "isl", "step"]
     return rows[rows.time_s >= _REPEATED * rows.groupby(shape).time_s.transform("max")]

@@ -1,6 +1,9 @@
 import pandas as pd
 import pytest
 
+from papisim.ops.cost import Energy
+from papisim.plan.phase import Category, Phase
+from papisim.pricing import crossover
 from papisim.pricing.crossover import BATCHES, TLPS, crossover_rows
 
 FIXED = "workload.lengths={kind: fixed, input_tokens: 100, output_tokens: 2}"
@@ -78,3 +81,33 @@ def test_where_no_rows_are_kept_the_average_is_over_time(run):
     )
     assert kept == {1050}
     assert 0.9 * 1050 < min(drawn) <= 1050, "prefill, too, counts in time"
+
+
+def test_caches_that_fill_the_memory_to_the_last_byte_fit(run):
+    """128 requests with 100 cached tokens and a new one each."""
+    token_bytes = 2 * 32 * 4096 * 2
+    shipped = run("a100_single", batch=1, set=[FIXED])
+    weights = shipped.machine.pools["gpu"].part.capacity_bytes - shipped.ledger.kv_capacity_bytes
+    full = f"devices.gpu.part.capacity_bytes={weights + 128 * 101 * token_bytes!r}"
+    rows = pd.DataFrame(crossover_rows(("a",), (run("a100_single", batch=1, set=[FIXED, full]),)))
+    fits = rows.set_index(["batch", "tlp"]).step_s.notna()
+    assert fits[128, 1]
+    assert not fits[128, 2]
+
+
+class Planned:
+    """A planner of one step, whatever is asked for."""
+
+    def decode(self, shape, lengths):
+        del shape, lengths
+        phases = [
+            ("gpu", Category.FC, 7.0),
+            ("pim", Category.FC, 2.0),
+            ("pim", Category.FC, 3.0),
+            ("pim", Category.ATTENTION, 90.0),
+        ]
+        return [Phase(device, category, 0.5, Energy(), flop=flop, repeats=2) for device, category, flop in phases]
+
+
+def test_a_step_is_named_after_the_device_with_most_of_its_fc():
+    assert crossover._price(Planned(), 1, 1, 100) == (4.0, "gpu")
