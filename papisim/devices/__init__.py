@@ -1,1 +1,1 @@
-"""How long and how much energy a kernel takes on given hardware: pure functions from kernel to cost."""
+"""Time and energy of a kernel on given hardware: pure functions from kernel to cost."""

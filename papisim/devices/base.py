@@ -32,11 +32,11 @@ from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KernelCla
 
 
 class Charge(Spec):
-    """What a streaming kernel is charged: ``fixed + bytes / rate``.
+    """Time charged for a streaming kernel: ``fixed + bytes / rate``.
 
     Attributes:
-        fixed_s: whatever its size, its launch above all.
-        bytes_per_s: rate of what it reads and writes; None where its size does not matter.
+        fixed_s: time independent of the size, mostly the launch.
+        bytes_per_s: rate of reads and writes; None if the size does not matter.
     """
 
     fixed_s: NonNegative
@@ -44,14 +44,14 @@ class Charge(Spec):
 
 
 class DevicePart(KindOptions):
-    """What every device part says, whatever its kind.
+    """Fields of every device part, independent of its kind.
 
     Attributes:
-        description: in words.
-        capacity_bytes: its memory.
-        static_w: what it draws whether or not it works.
+        description: description in words.
+        capacity_bytes: memory of one device.
+        static_w: power of one device with or without work.
         charged: times of elementwise kernels by class, in place of the device's own model: what another simulator
-            charges, or what a host takes to have them run. Their energy follows from the device's own energy model.
+            charges, or the time a host needs to launch them. Their energy follows from the device's own energy model.
     """
 
     description: str
@@ -60,7 +60,7 @@ class DevicePart(KindOptions):
     charged: dict[KernelClass, Charge] = Field(default_factory=dict)
 
     def charged_s(self, kernel: Elementwise) -> float | None:
-        """Return the seconds that an elementwise kernel is charged; None where the device's own model says it."""
+        """Return the seconds that an elementwise kernel is charged; None if the device's own model applies."""
         charge = self.charged.get(kernel.kernel_class)
         if charge is None:
             return None

@@ -15,11 +15,11 @@ from papisim.ops.cost import Cost, Energy
 
 
 class OneShot(Spec):
-    """Every rank reads the whole tensor of every other: least latency, most traffic.
+    """Every rank reads the whole tensor of every other rank: least latency, most traffic.
 
     Attributes:
         latency_s: time of an empty message between two ranks.
-        rank_latency_s: further time for each rank beyond two.
+        rank_latency_s: additional time per rank beyond two.
         efficiency_ratio: share of the links' bandwidth that the reads reach.
     """
 
@@ -32,7 +32,7 @@ class Ring(OneShot):
     """Pieces go round all ranks twice, as NCCL sends large messages; latency and efficiency as of :class:`OneShot`.
 
     Attributes:
-        above_bytes: smallest message that the library sends so.
+        above_bytes: smallest message that the library sends in a ring.
     """
 
     above_bytes: NonNegative
@@ -44,8 +44,8 @@ class Rounds(Spec):
     It charges half of a ring, which would need ``2·(N − 1)``. A round takes ``max(fixed + share / rate, share / bandwidth)``.
 
     Attributes:
-        fixed_s: of each round.
-        bytes_per_s: rate beyond it.
+        fixed_s: fixed time of each round.
+        bytes_per_s: rate of the rest of a round.
     """
 
     fixed_s: NonNegative
@@ -53,11 +53,11 @@ class Rounds(Spec):
 
 
 class BoardEnergy(Spec):
-    """What the board of a rank draws above idle while it sums, as measured: copying and adding keep a GPU's memory busy.
+    """Measured energy of a rank's board above idle during an all-reduce: copying and adding keep a GPU's memory busy.
 
     Attributes:
-        active_w: power while the kernel runs, whatever it moves.
-        j_per_byte: energy of a byte that the rank sends, with all that moves and adds on its board and link.
+        active_w: power while the kernel runs, independent of its traffic.
+        j_per_byte: energy per byte sent by the rank, all transfers and additions on its board and link included.
     """
 
     active_w: NonNegative
@@ -65,15 +65,15 @@ class BoardEnergy(Spec):
 
 
 class Collective(Spec):
-    """How well a group of links sums tensors: in two shots, and where a library has them in one or in a ring.
+    """Figures of an all-reduce over a group of links: in two shots and, if the library has them, in one shot or in a ring.
 
     Attributes:
         latency_s: time of a two-shot all-reduce of an empty message.
         efficiency_ratio: share of the links' bandwidth that a large two-shot all-reduce reaches.
-        one_shot: for small messages; the faster of the two is taken.
-        ring: for large messages.
-        rounds: in place of all others.
-        energy: of the boards, as measured; without it the links' alone counts.
+        one_shot: figures for small messages; the faster of one shot and two shots is taken.
+        ring: figures for large messages.
+        rounds: figures of a model that replaces all other algorithms.
+        energy: measured energy of the boards; None counts the energy of the links alone.
     """
 
     latency_s: NonNegative
@@ -85,18 +85,18 @@ class Collective(Spec):
 
 
 class Switch(Spec):
-    """What stands between a link and the devices that it reaches, if they are not on one bus.
+    """A level of switches between a link and the devices that it reaches; a bus has none.
 
     Attributes:
-        ports: devices, or further switches, on one switch.
-        latency_s: what each level of switches adds to a message.
+        ports: ports of a switch, each to a device or a further switch.
+        latency_s: latency that each level of switches adds to a message.
     """
 
     ports: Annotated[int, Field(ge=2)]
     latency_s: NonNegative
 
     def levels(self, devices: int) -> int:
-        """Return the levels of switches that so many devices need: the least L with ``ports^L ≥ devices``, at least one."""
+        """Return the levels of switches needed to reach the devices: the least L with ``ports^L ≥ devices``, at least one."""
         levels, reached = 1, self.ports
         while reached < devices:
             levels, reached = levels + 1, reached * self.ports
@@ -110,7 +110,7 @@ class Part(KindOptions):
         bandwidth_bytes_per_s: payload bandwidth of one link in one direction.
         latency_s: time of an empty message.
         energy_j_per_byte: energy of moving one byte over one link.
-        most_devices: devices that one link can reach; None where there is no limit.
+        most_devices: maximum number of devices that one link can reach; None for no limit.
         switch: switches of the fabric that the links make, through which each reaches all devices; None for a bus, on
             which each link has devices of its own.
         collective: all-reduce figures, where the link serves a group of ranks.
@@ -134,10 +134,10 @@ class Links:
     """``count`` equal links side by side; a transfer is spread evenly over them.
 
     Attributes:
-        name: of the links in the system.
-        part: each of them.
-        count: how many.
-        devices: how many devices are reached over all of them; 0 where that is nobody's concern.
+        name: name of the links in the system.
+        part: numbers of one link.
+        count: number of links.
+        devices: number of devices reached over all links; 0 if unchecked.
     """
 
     name: str
@@ -187,7 +187,7 @@ class Links:
 
         Args:
             payload_bytes: bytes of the tensor on each rank.
-            ranks: how many ranks there are.
+            ranks: number of ranks.
 
         Raises:
             NotModelled: the link's part has no ``collective`` figures.
@@ -201,7 +201,7 @@ class Links:
         return Cost(how.time_s, _bound(how.time_s, how.latency_s), self._energy(collective, how) * ranks)
 
     def _energy(self, collective: Collective, how: _Summing) -> Energy:
-        """Return one rank's joules: ``active·t + bytes sent·e`` with what its link takes of that told apart, or the link's."""
+        """Return the energy of one rank: ``active·t + bytes sent·e`` with the share of its link in ``link_j``, or the link's alone."""
         link_j = self.part.energy_j_per_byte * how.sent_bytes
         board = collective.energy
         if board is None:
@@ -210,7 +210,7 @@ class Links:
         return Energy(link_j=link_j, gpu_memory_j=board.active_w * how.time_s + max(0.0, rest_j))
 
     def _fastest(self, collective: Collective, payload_bytes: float, ranks: int) -> _Summing:
-        """Return the algorithm that a library takes."""
+        """Return the algorithm that the library selects."""
         if collective.rounds is not None:
             return self._in_rounds(collective.rounds, payload_bytes, ranks)
         optimal_bytes = 2 * (ranks - 1) / ranks * payload_bytes
@@ -238,7 +238,7 @@ class Links:
 
 
 class _Summing(NamedTuple):
-    """One algorithm's seconds, those of them that an empty message takes, and the bytes that each rank sends."""
+    """Time of one algorithm, the share of it that an empty message takes, and the bytes that each rank sends."""
 
     time_s: float
     latency_s: float

@@ -1,4 +1,4 @@
-"""What a kernel costs on a device: time, and energy by the part that spends it."""
+"""The cost of a kernel on a device: time, and energy by part."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Energy(NamedTuple):
         gpu_compute_j: arithmetic of the GPU.
         gpu_memory_j: on-chip memories of the GPU (its DRAM counts under the DRAM parts).
         link_j: links between devices.
-        static_j: what is drawn whether or not there is work.
+        static_j: energy drawn with or without work.
     """
 
     dram_activation_j: float = 0.0
@@ -59,10 +59,10 @@ class Cost:
     """Time and energy of a kernel, or of several in sequence.
 
     Attributes:
-        time_s: how long it occupies its device.
-        bound: what limits it (``memory``, ``compute``, ``fixed``, ``column_gap``, ``row_activation``, ``fpu``, ``link_latency``
+        time_s: time on its device.
+        bound: limit of the time (``memory``, ``compute``, ``fixed``, ``column_gap``, ``row_activation``, ``fpu``, ``link_latency``
             …).
-        energy: energy by part, static energy excluded (that accrues with elapsed time, whoever works).
+        energy: energy by part without static energy, which accrues with elapsed time.
     """
 
     time_s: float

@@ -1,6 +1,6 @@
-"""The kernels that devices price: what is computed and what must move, with no word on where or how fast.
+"""The kernels that devices price: work and traffic, independent of the device.
 
-All are plain values with numbers in them (no symbols): one kernel of one layer, for the whole batch.
+All are plain values with numbers (no symbols): one kernel of one layer, for the whole batch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class KernelClass(StrEnum):
 
 
 class FcRole(StrEnum):
-    """What a fully connected kernel is in its layer."""
+    """Role of a fully connected kernel in its layer."""
 
     QKV = "qkv"
     PROJECTION = "projection"
@@ -52,13 +52,13 @@ class Linear:
     ``m`` is RLP × TLP token-rows (of one expert, in a mixture of experts); ``m = 1`` is a GEMV.
 
     Attributes:
-        role: what it is in its layer.
+        role: role in its layer.
         m: token-rows.
         k: inputs.
         n: outputs.
-        element_bytes: bytes of an element, where nothing else is said.
-        weights: how the weights are stored, if not so; an output's weights are a vector.
-        input_bits: bits of an input on tensor cores, if not so.
+        element_bytes: bytes of an element.
+        weights: storage format of the weights, if it differs; the weights of an output are a vector.
+        input_bits: bits of an input on tensor cores, if they differ.
     """
 
     role: FcRole
@@ -127,8 +127,8 @@ class Attention:
         n_heads: query heads.
         n_kv_heads: heads of the cache; fewer than ``n_heads`` with grouped queries.
         head_dim: width of a head.
-        element_bytes: bytes of an element of queries and results, and of the cache where nothing else is said.
-        kv: how the cache is stored, if not so; a token's head is a vector.
+        element_bytes: bytes of an element of queries and results, and of the cache unless ``kv`` is given.
+        kv: storage format of the cache, if it differs; a token's head is a vector.
         causal: a kernel for prompts, which skips the pairs that the mask hides; decoding computes the rectangle.
     """
 
@@ -195,7 +195,7 @@ class KvAppend:
 
     Attributes:
         new_bytes: bytes written.
-        computed_bytes: bytes of the same K and V as they were computed, where the cache stores them otherwise.
+        computed_bytes: bytes of the same K and V before they are packed; None if the cache is not packed.
     """
 
     new_bytes: int
@@ -208,7 +208,7 @@ class KvAppend:
 
     @property
     def flop(self) -> int:
-        """None: data moves."""
+        """0: data moves."""
         return 0
 
     @property

@@ -16,12 +16,12 @@ from papisim.ops.trace import KernelTrace, TraceKernel
 
 @dataclass(frozen=True, slots=True)
 class StepShape:
-    """What a step's kernels depend on, the lengths of the KV caches aside.
+    """Everything that the kernels of a step depend on but the lengths of the KV caches.
 
     Attributes:
         rlp: requests of the batch.
         rows: token-rows that every kernel but attention sees: RLP × TLP, or the sum over requests where they differ.
-        logit_rows: token-rows that the LM head computes: all when decoding, one a request after a prompt, 0 for none.
+        logit_rows: token-rows that the LM head computes: all when decoding, one per request after a prompt, 0 for none.
         layers: the layers that run, from first to before last; None for all. Self-speculation runs parts.
         prompt_rows: token-rows among ``rows`` that belong to prompts: none when decoding, all in a pure prefill.
     """
@@ -95,8 +95,8 @@ class Prompts:
     """The parts of prompts that a step computes.
 
     Attributes:
-        lengths: what is cached of them, and what is computed.
-        ending: prompts whose last token is among it; each gets its first new token from this step.
+        lengths: cached and computed tokens of the prompts.
+        ending: number of prompts whose last token is computed; each gets its first new token from this step.
     """
 
     lengths: KvLengths
@@ -110,16 +110,16 @@ class Prompts:
 
 
 def decode_lengths(rlp: int, tlp: int, cached_tokens: int, longest_cached: int) -> KvLengths:
-    """Return the lengths of a decoding step in which every request has as many new tokens.
+    """Return the lengths of a decoding step in which all requests have equally many new tokens.
 
     Each of the ``tlp`` new tokens is scored against the whole cache and all new tokens, as captured: kernels compute
     the rectangle and mask it.
 
     Args:
         rlp: requests.
-        tlp: new tokens of each.
-        cached_tokens: tokens in the caches before the step, summed.
-        longest_cached: the longest of them.
+        tlp: new tokens of each request.
+        cached_tokens: tokens in all caches before the step.
+        longest_cached: tokens in the longest cache before the step.
     """
     kv_tokens = cached_tokens + rlp * tlp
     return KvLengths(rlp, rlp * tlp, kv_tokens, longest_cached + tlp, tlp * kv_tokens)

@@ -1,4 +1,4 @@
-"""How a kernel's heads, and a model's layers, are shared among ranks, stages and stacks.
+"""Shares of the heads of a kernel and of the layers of a model among ranks, stages and stacks.
 
 The plan of a machine follows from these shares alone: time is that of the fullest rank, room is limited by the fullest
 rank, energy is the sum over what all ranks compute.
@@ -33,7 +33,7 @@ class HeadShare(NamedTuple):
 
 @cache
 def head_shares(n_heads: int, n_kv_heads: int, ranks: int) -> tuple[HeadShare, ...]:
-    """Return how the heads of a kernel are shared among ranks, the fullest first, idle ranks left out.
+    """Return the shares of the heads of a kernel among ranks, the fullest first, idle ranks left out.
 
     Args:
         n_heads: query heads, a multiple of ``n_kv_heads``.
@@ -59,7 +59,7 @@ def head_shares(n_heads: int, n_kv_heads: int, ranks: int) -> tuple[HeadShare, .
 
 
 def _dealt(items: int, hands: int) -> dict[int, int]:
-    """Return by number of items how many hands hold so many, when items are dealt out one by one."""
+    """Return the number of hands by the number of items that each holds, when items are dealt out one by one."""
     least, more = divmod(items, hands)
     return {size: count for size, count in ((least + 1, more), (least, hands - more)) if count}
 

@@ -1,7 +1,7 @@
 """GPUs in tensor parallel: matrix products by tiles and waves, attention, small kernels, energy.
 
-``linear``, ``attention`` and ``elementwise`` say how long a kernel takes, ``energy`` what it draws, ``table`` what was
-measured; ``part`` holds the numbers, all of which come from files, and ``pool`` splits kernels over several GPUs.
+``linear``, ``attention`` and ``elementwise`` model the time of a kernel, ``energy`` its energy, ``table`` looks up measured
+times; ``part`` holds the numbers, all of which come from files, and ``pool`` splits kernels over several GPUs.
 """
 
 from papisim.devices.gpu.part import FittedEnergy, GpuEnergy, Part

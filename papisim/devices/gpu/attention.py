@@ -69,7 +69,7 @@ class AttentionShapes(NamedTuple):
 
     @classmethod
     def of(cls, kernel: Attention, n_heads: int, n_kv_heads: int) -> AttentionShapes:
-        """Return one kernel as it runs on a rank that holds so many of its heads."""
+        """Return one kernel as it runs on a rank with ``n_heads`` query heads and ``n_kv_heads`` heads of the cache."""
         return cls(
             kernel.n_requests, kernel.query_tokens / kernel.n_requests, kernel.kv_tokens / kernel.n_requests,
             kernel.longest_kv, n_heads, n_kv_heads, kernel.head_dim, kernel.element_bytes,
@@ -106,7 +106,7 @@ def decode_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes)
 
 
 def decode_times_over(part: Part, library: AttentionLibrary, shapes: AttentionShapes, *, growing: bool) -> Floats:
-    """Return what :func:`decode_times` does for kernels that differ in their caches alone.
+    """Return the seconds of decode attention for kernels that differ in their caches alone, as :func:`decode_times`.
 
     Args:
         part: the GPU.

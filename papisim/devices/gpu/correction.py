@@ -1,8 +1,8 @@
-"""What a kernel library does beyond the model: the ratio of measured to modelled time, interpolated between measured shapes.
+"""The ratio of measured to modelled time of a kernel library, interpolated between measured shapes.
 
-A library picks its kernels from hundreds, and not always well; no formula of a few parameters follows that. Where shapes
-have been measured, the logarithm of the ratio is kriged: a sum over points, some or all of the
-measured products, of their weights (of the interpolation, not of the matrix) times a covariance that falls off exponentially in the logarithm of each size,
+A library picks its kernels from hundreds, and not always well; no formula of a few parameters follows that. The logarithm of
+the ratio is interpolated by Gaussian-process regression (kriging) over points, which are some or all of the measured products.
+Each point contributes a coefficient times a covariance that falls off exponentially in the logarithm of each size,
 
 ``ln ratio(m, k, n) = Σⱼ wⱼ · exp(−|ln m/mⱼ|/λₘ − |ln k/kⱼ|/λₖ − |ln n/nⱼ|/λₙ)``.
 
@@ -32,14 +32,14 @@ COLUMNS = ("m", "k", "n", "weight")
 
 
 class Correction(Spec):
-    """Where the points of a library's correction are, and how far one speaks for products around it.
+    """Points of a library's correction, and the lengths over which they are correlated.
 
     Attributes:
         file: CSV of ``m, k, n, weight``, a path as it is or under the data folder.
         m_length: λ of token-rows, k_length: of inputs, n_length: of outputs, in units of the natural logarithm.
         spread_ratio: standard deviation of the ratio of measured to modelled time, when the weights were found.
         noise_ratio: that of measuring the same again.
-        most_points: so many of the measured products carry weights at most; None gives each its own.
+        most_points: maximum number of measured products that are points; None makes every product a point.
     """
 
     file: str
@@ -62,7 +62,7 @@ class _Points:
 
 
 def by_rows(correction: Correction, k: Number, n: Number) -> Floats:
-    """Return what measured token-rows count for matrices of these sizes; knots stand along the last axis."""
+    """Return the coefficients of the measured token-rows for matrices of these sizes, along the last axis."""
     points = _read(correction.file)
     shapes, back = np.unique(
         np.stack(np.broadcast_arrays(np.atleast_1d(k), np.atleast_1d(n)), axis=-1).reshape(-1, 2), axis=0, return_inverse=True

@@ -45,9 +45,9 @@ class Widths(NamedTuple):
     """Bytes of an element of a matrix product.
 
     Attributes:
-        outputs: of the outputs.
-        inputs: of the inputs, and so of the operands of the tensor cores.
-        weights: of the weights, scales included; a kernel widens them to the inputs' width in registers.
+        outputs: bytes of an output.
+        inputs: bytes of an input, and so of an operand of the tensor cores.
+        weights: bytes of a weight, scales included; a kernel widens weights to the inputs' width in registers.
     """
 
     outputs: float
@@ -56,26 +56,26 @@ class Widths(NamedTuple):
 
     @classmethod
     def alike(cls, element_bytes: float) -> Widths:
-        """Return one width for all."""
+        """Return equal widths of outputs, inputs and weights."""
         return cls(element_bytes, element_bytes, element_bytes)
 
     @classmethod
     def of(cls, kernel: Linear) -> Widths:
-        """Return a kernel's."""
+        """Return the widths of a kernel."""
         if kernel.weights is None and kernel.input_bits is None:
             return cls.alike(kernel.element_bytes)
         inputs = kernel.element_bytes if kernel.input_bits is None else kernel.input_bits / 8
         return cls(kernel.element_bytes, inputs, kernel.weight_bytes / (kernel.k * kernel.n))
 
     def moved_bytes(self, weights: Number, inputs: Number, outputs: Number) -> Number:
-        """Return the bytes of so many weights, inputs and outputs."""
+        """Return the bytes of numbers of weights, inputs and outputs."""
         if self.inputs == self.outputs == self.weights:
             return self.outputs * (weights + (inputs + outputs))
         return self.weights * weights + self.inputs * inputs + self.outputs * outputs
 
 
 class Tiling(NamedTuple):
-    """What the tiles of one weight take, whatever the token-rows; one entry for each tile and split along the last axis.
+    """Times of the tiles of one weight, independent of the token-rows; one entry per tile and split along the last axis.
 
     Attributes:
         k: inputs.
@@ -86,7 +86,7 @@ class Tiling(NamedTuple):
         row_share: tiles in a row of tiles, over the multiprocessors.
         wave_s: seconds of a wave of tiles.
         splits: parts of the inputs.
-        counts: what measured token-rows count in the library's correction, along the last axis; None without one.
+        counts: coefficients of the measured token-rows in the library's correction, along the last axis; None without one.
     """
 
     k: Number
@@ -104,7 +104,7 @@ def tiling(part: Part, library: LinearLibrary, k: Number, n: Number, widths: Wid
     """Return the tiling of a ``(k, n)`` weight, or of several in columns of shape ``(kernels, 1)``.
 
     Raises:
-        NotModelled: the part says no rate for inputs of this width.
+        NotModelled: the part has no rate for inputs of this width.
     """
     peak = peak_flop_per_s(part, widths)
     tiles = tuple(map(tuple, library.tiles))
@@ -132,7 +132,7 @@ def tiling(part: Part, library: LinearLibrary, k: Number, n: Number, widths: Wid
 
 
 def _counts(part: Part, library: LinearLibrary, k: Number, n: Number, widths: Widths) -> Floats | None:
-    """Return what a correction says of a weight; kernels of packed weights are others than were measured."""
+    """Return the coefficients of a correction for a weight; None for packed weights, whose kernels were not measured."""
     if part.mode == "model" or library.correction is None or widths != Widths.alike(_MEASURED_BYTES):
         return None
     return correction.by_rows(library.correction, k, n)
@@ -191,7 +191,7 @@ def peak_flop_per_s(part: Part, widths: Widths) -> float:
     """Return the rate of the tensor cores at the inputs' width; the part's peak is that of what it is traced in.
 
     Raises:
-        NotModelled: the part says no rate for it.
+        NotModelled: the part has no rate for inputs of this width.
     """
     if widths.inputs == widths.outputs:
         return part.peak_flop_per_s

@@ -1,6 +1,6 @@
 """One GPU as its file in ``hwconfigs/devices`` describes it: the board, its kernel libraries, its energy.
 
-What silicon does and what a kernel library makes of it are told apart. Peaks, capacity and multiprocessors belong to the
+Silicon and kernel libraries are modelled separately. Peaks, capacity and multiprocessors belong to the
 board; everything fitted belongs to a named library on it, such as cuBLAS through torch, and the board says which it uses.
 Efficiencies are shares of the board's peaks, so that a part with other memory or other tensor cores needs no new fit.
 """
@@ -25,29 +25,31 @@ Tile = Annotated[list[Count], Field(min_length=2, max_length=2)]
 
 
 class LinearLibrary(Spec):
-    """How one library runs matrix products on this GPU (formulas: :mod:`papisim.devices.gpu.linear`).
+    """Figures of one library for matrix products on this GPU (formulas: :mod:`papisim.devices.gpu.linear`).
 
     Attributes:
         description: library, version, precision, and where it was measured.
-        measured_as: what measured tables call it.
+        measured_as: names of the library in measured tables.
         launch_s: launch and tail of a kernel.
         bandwidth_ratio: share of the DRAM bandwidth that a long stream of weights reaches.
-        reread_ratio: share of the weights that each further row of tiles reads from DRAM again.
+        reread_ratio: share of the weights that each additional row of tiles reads from DRAM again.
         tensor_ratio: share of the tensor-core peak that a multiprocessor reaches inside a tile.
         on_chip_bytes_per_s: rate at which all multiprocessors together load operands of their tiles.
         tile_fixed_s: start and end of one tile on its multiprocessor.
-        wave_ratio: how much of a last, partly filled wave of tiles is lost; 1 loses all of it, 0 nothing.
-        overlap_exponent: how sharply the slower of memory and compute hides the other; infinite is a roofline.
+        wave_ratio: share of the idle part of a last, partly filled wave of tiles that is lost; 1 rounds waves up, 0 not at all.
+        overlap_exponent: exponent p of the p-norm of memory and compute time; infinite is a roofline.
         split_fixed_s: further launch when the inputs are split over several tiles.
         split_bytes_per_s: rate of summing the partial outputs of such a split.
-        selection_exponent: how surely the library picks its fastest tile; infinite is always.
+        selection_exponent: exponent of the soft minimum over tiles; infinite always takes the fastest tile.
         tiles: rows and columns of the output tiles that the library has.
-        splits: into how many parts it splits the inputs.
+        splits: numbers of parts into which the library splits the inputs.
         tile_depth: inputs that a tile takes at a time.
         aligned_bytes: rows of the weight that are no multiple of this run on kernels without wide loads.
-        unaligned_tensor_ratio: share of the peak that those reach.
-        covers_m: token-rows, covers_k: inputs, covers_n: outputs of the fit.
-        correction: measured over modelled time, between measured shapes; None where the model is no better with it.
+        unaligned_tensor_ratio: share of the peak that kernels without wide loads reach.
+        covers_m: range of token-rows in the fit.
+        covers_k: range of inputs in the fit.
+        covers_n: range of outputs in the fit.
+        correction: measured over modelled time, between measured shapes; None if the model is no better with it.
     """
 
     description: Name
@@ -74,7 +76,7 @@ class LinearLibrary(Spec):
     correction: Correction | None = None
 
     def outside(self, kernel: Linear) -> str | None:
-        """Say which size of a kernel the fit has not seen."""
+        """Return the sizes of a kernel that lie outside the fit, in words; None if all are inside."""
         return _outside({
             "m": (kernel.m, self.covers_m), "k": (kernel.k, self.covers_k), "n": (kernel.n, self.covers_n),
         })  # fmt: skip
@@ -89,17 +91,17 @@ class Packing(StrEnum):
 
 
 class PrefillKernels(Spec):
-    """How a library attends to whole prompts, causally.
+    """Figures of one library for causal attention over prompts.
 
     Attributes:
         launch_s: launch and tail.
         tensor_ratio: share of the tensor-core peak inside a tile.
         bandwidth_ratio: share of the DRAM bandwidth.
         tile_fixed_s: start and end of a tile.
-        wave_ratio: loss in a partly filled last wave.
-        overlap_exponent: how sharply compute and memory hide each other.
+        wave_ratio: share of the idle part of a last, partly filled wave of tiles that is lost.
+        overlap_exponent: exponent p of the p-norm of memory and compute time.
         query_tile: query rows of a tile.
-        key_tile: keys it takes at a time.
+        key_tile: keys per step of a tile.
         splits: when several tiles share the keys of some query rows, as it pays where chunks of long prompts have too few
             rows for all multiprocessors; combined as in decoding.
     """
@@ -116,11 +118,11 @@ class PrefillKernels(Spec):
 
 
 class AttentionLibrary(Spec):
-    """How one library runs decode attention on this GPU (formulas: :mod:`papisim.devices.gpu.attention`).
+    """Figures of one library for decode attention on this GPU (formulas: :mod:`papisim.devices.gpu.attention`).
 
     Attributes:
         description: library, version, precision, and where it was measured.
-        measured_as: what measured tables call it.
+        measured_as: names of the library in measured tables.
         packing: when query heads of a group share a tile. Unpacked heads each read the keys and values of their group.
         splits: when a request's cache is split over several tiles, whose results a second kernel combines.
         splits_ungrouped: whether it splits where every query head has keys and values of its own.
@@ -133,12 +135,14 @@ class AttentionLibrary(Spec):
         lone_bytes_per_s: rate at which one tile alone reads its part of the cache.
         on_chip_bytes_per_s: rate at which all multiprocessors together read, from L2 or DRAM.
         bandwidth_ratio: share of the DRAM bandwidth.
-        wave_ratio: loss in a partly filled last wave.
-        overlap_exponent: how sharply the slowest of these hides the others.
+        wave_ratio: share of the idle part of a last, partly filled wave of tiles that is lost.
+        overlap_exponent: exponent p of the p-norm of these times.
         split_fixed_s: launch of the combining kernel.
         split_bytes_per_s: rate at which it reads partial results.
         prefill: the kernels for whole prompts.
-        covers_kv: cached tokens, covers_requests: requests, covers_head_dim: widths of a head of the fit.
+        covers_kv: range of cached tokens in the fit.
+        covers_requests: range of requests in the fit.
+        covers_head_dim: range of head widths in the fit.
     """
 
     description: Name
@@ -165,7 +169,7 @@ class AttentionLibrary(Spec):
     covers_head_dim: Span
 
     def outside(self, kernel: Attention) -> str | None:
-        """Say which size of a kernel the fit has not seen."""
+        """Return the sizes of a kernel that lie outside the fit, in words; None if all are inside."""
         return _outside({
             "kv": (kernel.kv_tokens / kernel.n_requests, self.covers_kv),
             "requests": (kernel.n_requests, self.covers_requests),
@@ -174,13 +178,13 @@ class AttentionLibrary(Spec):
 
 
 class Streaming(Spec):
-    """How kernels of one class stream their operands (formula: :mod:`papisim.devices.gpu.elementwise`).
+    """Figures of streaming kernels of one class (formula: :mod:`papisim.devices.gpu.elementwise`).
 
     Attributes:
         launch_s: launch and tail of each kernel.
         on_chip_bytes_per_s: rate while the operands fit the cache, where the kernel before left them.
-        on_chip_j_per_byte: energy above ``active_w`` of a byte read or written there, arithmetic included, as the board
-            draws it; None where it was not measured.
+        on_chip_j_per_byte: measured board energy above ``active_w`` per byte read or written there, arithmetic included;
+            None if not measured.
     """
 
     launch_s: NonNegative
@@ -189,14 +193,14 @@ class Streaming(Spec):
 
 
 class ElementwiseLibrary(Spec):
-    """How kernels that stream their operands run.
+    """Figures of kernels that stream their operands.
 
     Attributes:
         description: library, version, and where it was measured.
         bandwidth_ratio: share of the DRAM bandwidth that reads and writes beyond the cache reach.
         cache_bytes: operands that the kernel before left in the L2 cache.
-        fused: one kernel for each of a class, as serving engines have it.
-        eager: a kernel for each operation, as eager torch has it, by kernel class.
+        fused: one fused kernel, as serving engines have it.
+        eager: one kernel per operation, as eager torch has it, by kernel class.
     """
 
     description: Name
@@ -217,12 +221,12 @@ class GpuEnergy(Spec):
 
 
 class FittedEnergy(Spec):
-    """Energy of a GPU as its board draws it, above idle.
+    """Energy of a GPU above idle, fitted to the power of its board.
 
     Attributes:
-        active_w: power of clocking and feeding the multiprocessors while a kernel runs, whatever it does.
-        dram_j_per_byte: energy of a byte of DRAM traffic, with all that moves it.
-        compute_j_per_flop: energy of one operation of the tensor cores, with all that feeds them.
+        active_w: power of clocking and feeding the multiprocessors while any kernel runs.
+        dram_j_per_byte: energy per byte of DRAM traffic, the whole path included.
+        compute_j_per_flop: energy per operation of the tensor cores, operand supply included.
     """
 
     active_w: NonNegative
@@ -278,18 +282,18 @@ class Part(DevicePart):
     Attributes:
         peak_flop_per_s: dense tensor-core peak at the trace's precision.
         peak_8bit_flop_per_s: the same with inputs of eight bits; None where there is none.
-        memory_bandwidth_bytes_per_s: peak of its DRAM.
+        memory_bandwidth_bytes_per_s: peak DRAM bandwidth.
         multiprocessors: streaming multiprocessors.
         board_w: power limit of the board.
         linear: libraries for FC kernels.
         attention: libraries for attention.
         elementwise: kernels that stream their operands.
-        between_kernels_s: what a kernel of an iteration waits after a different one, beyond what it takes among its like.
+        between_kernels_s: delay of a kernel that follows a kernel of another kind, beyond its time in a row of equal kernels.
         link: the link part that joins several of them.
-        tables: folder of measured tables under the data folder; None where there are none.
+        tables: folder of measured tables under the data folder; None if there are none.
         mode: ``model`` is physics alone; ``corrected`` multiplies it by the measured correction of a library that has one;
             ``table`` takes a measured time where the tables hold the shape or surround it, and is ``corrected`` elsewhere.
-        energy_model: which of the two energy models prices kernels.
+        energy_model: energy model that prices kernels.
         energy: energy by access.
         fitted_energy: energy as measured at the board.
     """

@@ -27,7 +27,7 @@ from papisim.ops.kernel import ROW_PARALLEL, Attention, Elementwise, Kernel, Ker
 #: elementwise kernels that work on a tensor which is itself split over the ranks; the others run whole on each
 _SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY})
 
-#: token-rows of a weight that are priced at once, up to as many as an iteration has; prompts are longer and seldom alike
+#: token-rows of a weight that are priced at once, and the most that are; prompts are longer and seldom equal
 _ROWS, _MOST_ROWS = 32, 4096
 #: tilings, and blocks of token-rows of a weight, that are kept
 _WEIGHTS_KEPT, _BLOCKS_KEPT = 1_000, 10_000
@@ -123,7 +123,7 @@ class Pool(DevicePool):
 
         Args:
             kernel: with the bytes that all operations together read and write.
-            n_kernels: how many operations there are.
+            n_kernels: number of operations.
             rows: token-rows.
         """
         kernel_class, flop = kernel.kernel_class, kernel.flop
@@ -148,7 +148,7 @@ class Pool(DevicePool):
         return measured_unfused_s(self.part.tables, kernel_class, n_kernels, rows, moved_bytes)
 
     def outside(self, kernel: Kernel) -> str | None:
-        """Say where a kernel lies outside what the model was fitted to; its price is then physics alone."""
+        """Return the sizes of a kernel that lie outside the fit, in words; its price is then physics alone."""
         match kernel:
             case Linear() | Attention() if _is_packed(kernel):
                 return "outside the fit: packed weights, inputs or caches"
@@ -197,7 +197,7 @@ class Pool(DevicePool):
         return type(self)(self.name, part.model_copy(update=used), self.count)
 
     def measured(self, kernel: Kernel) -> bool:
-        """Tell whether a kernel's time is taken from a measured table."""
+        """Return whether a kernel's time is taken from a measured table."""
         match kernel:
             case Linear():
                 return self._table_linear_s(self._shard_linear(kernel)) is not None
@@ -206,7 +206,7 @@ class Pool(DevicePool):
         return False
 
     def corrected(self, kernel: Kernel) -> bool:
-        """Tell whether a kernel's modelled time has the library's measured correction."""
+        """Return whether a kernel's modelled time has the library's measured correction."""
         known = self.part.mode != "model" and self.part.linear.used.correction is not None
         return known and isinstance(kernel, Linear) and not _is_packed(kernel)
 
@@ -236,7 +236,7 @@ class Pool(DevicePool):
         return _Shard(kernel.flop, moved, time_s, library.launch_s, library.bandwidth_ratio, tensor_ratio)
 
     def _model_linear_s(self, kernel: Linear) -> float:
-        """Return what the model says; neighbouring numbers of token-rows, which a batch asks for next, come with it."""
+        """Return the modelled time; neighbouring numbers of token-rows, which a batch needs next, are priced with it."""
         weight, (block, row) = (kernel.k, kernel.n, Widths.of(kernel)), divmod(kernel.m - 1, _ROWS)
         if kernel.m > _MOST_ROWS:
             return float(rows_times(self.part, self.part.linear.used, self._tiling(weight), kernel.m))
@@ -320,7 +320,7 @@ def _called(libraries: Mapping[str, LinearLibrary] | Mapping[str, AttentionLibra
 
 
 def _is_packed(kernel: Linear | Attention) -> bool:
-    """Tell kernels on packed weights or caches, which no table or fit has seen."""
+    """Return whether weights, inputs or caches are packed; no table or fit covers such kernels."""
     if isinstance(kernel, Attention):
         return kernel.kv is not None
     return kernel.weights is not None or kernel.input_bits is not None
@@ -331,5 +331,5 @@ def _mean_kv(kernel: Attention) -> float:
 
 
 def _is_causal(kernel: Attention) -> bool:
-    """Tell prompts, whose masked pairs are skipped, from decoding, which computes the rectangle; one token is decoded."""
+    """Return whether masked pairs are skipped, as for prompts; decoding computes the rectangle, and one token is decoded."""
     return kernel.causal and kernel.query_tokens > kernel.n_requests

@@ -11,7 +11,7 @@ from papisim.devices.pim.timing import Sweep, Timing
 
 
 class Op(StrEnum):
-    """The commands of a channel; all act on every bank of it at once."""
+    """The commands of a channel; each acts on all banks of the channel at once."""
 
     ACTIVATE = "ACTAB"
     MAC = "MACAB"
@@ -33,10 +33,10 @@ class Command(NamedTuple):
     """One command.
 
     Attributes:
-        op: what it does.
-        section: how many barriers stand before it.
-        busy: cycles for which it occupies its resource (the FPUs, or the data path and logic die).
-        row: the row it concerns, counted in the order of storage.
+        op: kind of command.
+        section: number of barriers before the command.
+        busy: cycles for which the command occupies its resource (the FPUs, or the data path and logic die).
+        row: row that the command opens, reads or closes, counted in the order of storage.
     """
 
     op: Op
@@ -96,7 +96,7 @@ def _moves(moves: Moves, section: int, burst: int) -> Iterator[Command]:
 
 
 def export(issued: Iterable[Issued], file: TextIO) -> int:
-    """Write one line a command: cycle, name, section (barriers before it) and row; return how many.
+    """Write one line per command: cycle, name, section (number of barriers before) and row; return the number of lines.
 
     The names are those of AttAcc's command set, so the file reads like a trace of its simulator with times.
     """

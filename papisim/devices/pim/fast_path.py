@@ -1,4 +1,4 @@
-"""The fast path: how long a mapping takes, without issuing its commands.
+"""The fast path: the cycles of a program, without issuing its commands.
 
 Equal, cycle for cycle, to what :mod:`papisim.devices.pim.scheduler` finds by issuing them one at a time.
 """
@@ -16,8 +16,8 @@ class Timed(NamedTuple):
     """A program on a channel, from idle and right after a refresh.
 
     Attributes:
-        cycles: until it is through, refreshes aside.
-        refreshes: how many fall due meanwhile.
+        cycles: cycles until the program ends, refreshes aside.
+        refreshes: number of refreshes that fall due meanwhile.
         slowest: the phase that takes most cycles in all.
     """
 
@@ -27,14 +27,14 @@ class Timed(NamedTuple):
 
 
 def time_program(timing: Timing, program: Program) -> Timed:
-    """Return how long a program of phases takes: of each, the slower of banks and moves."""
+    """Return the cycles of a program of phases, each as long as the slower of banks and moves."""
     clock = _Clock(timing)
     clock.run(program)
     return Timed(clock.now, int(refreshes(timing, clock.last_activate)), clock.slowest)
 
 
 def time_programs(timing: Timing, program: Program) -> tuple[Whole, Whole]:
-    """Return what :func:`time_program` does of a program whose numbers are arrays: cycles, and the last activation.
+    """Return the cycles and the last activation of a program whose numbers are arrays, as :func:`time_program` for each entry.
 
     Every sweep has columns. A run's repetitions take the same, so one is timed from idle and the others shift it.
     """
@@ -76,7 +76,7 @@ class _Clock:
         self._slowest_cycles = -1
 
     def run(self, program: Program, weight: int = 1) -> None:
-        """Add a program; ``weight`` is how often it counts when the slowest phase is looked for."""
+        """Add a program; ``weight`` is the number of its repetitions, for the search of the slowest phase."""
         for item in program:
             if isinstance(item, Repeat):
                 self._repeat(item, weight)

@@ -22,13 +22,13 @@ class Part(DevicePart):
         mapping: ``physical``, or ``attacc_released``: the schedule of AttAcc's released generator, quirks included.
         power_limited: lengthen the column gap until streaming fits the power budget.
         refresh: ``sustained`` charges refresh at its average rate, as a kernel among many meets it; ``from_idle``
-            starts each kernel right after a refresh and counts those that fall due.
+            starts each kernel right after a refresh and counts the refreshes that fall due.
         channels_per_head: channels of a stack that share one attention pair.
         moves_beside_macs: moves have a path of their own; otherwise they share the column bus with MACs, which takes
             ``timing.turnaround`` to turn.
         split_inputs: stacks and the banks of a bank group split the inputs of an FC kernel; otherwise each bank owns outputs.
-        weight_reuse_rows: most token-rows that one reading of a weight serves; None for as many as the buffers hold.
-        query_reuse_rows: most query rows that one reading of a cache serves; None likewise.
+        weight_reuse_rows: maximum token-rows per reading of a weight; None: limited by the buffers alone.
+        query_reuse_rows: maximum query rows per reading of a cache; None: limited by the buffers alone.
         generator: constants of AttAcc's released generator; only ``attacc_released`` uses them.
     """
 

@@ -107,7 +107,7 @@ class Pool(DevicePool):
         }
 
     def write_commands(self, kernel: Kernel, file: TextIO) -> tuple[int, int]:
-        """Issue the command stream of a kernel's busiest channel literally and write it, a line per command.
+        """Issue the command stream of a kernel's busiest channel literally and write it, one line per command.
 
         Returns:
             The number of commands, and the cycle at which they end.

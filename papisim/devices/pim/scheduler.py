@@ -41,7 +41,7 @@ class Rules:
     Attributes:
         barrier_waits: a barrier waits until earlier commands are ``done`` (rows closed, data moved) or ``issued``.
         rows_pass_barriers: rows may be opened and closed ahead of a barrier.
-        depth: commands that the controller sees at once; a move is unseen while so many older MACs wait.
+        depth: commands that the controller sees at once; a move is unseen while that number of older MACs wait.
         refresh_in_breaks: serve a refresh in any break of the column flow, closing the row, while moves go on; otherwise
             serve it before an activation and stop the whole channel.
         first_cycle: when the first command can be issued.
@@ -153,7 +153,7 @@ class Channel:
                 self._pass(cycle, self._timing.rp)
 
     def _just_seen(self) -> bool:
-        """Tell whether the MAC just issued brought the next move into the controller's sight."""
+        """Return whether the MAC just issued brought the next move into the controller's sight."""
         depth = self._rules.depth
         return depth is not None and bool(self._path) and self._older_macs(self._path[0][0]) == depth - 1
 

@@ -28,11 +28,11 @@ class Timing(Spec):
         rtp: column read to precharge (tRTP).
         wr: end of a write to precharge (tWR).
         cwl: write command to data (tCWL).
-        burst: cycles that one column's worth of data occupies a pseudo-channel's data path.
+        burst: cycles that the data of one column occupies the data path of a pseudo-channel.
         turnaround: from writing to reading over a shared column bus and back; only stacks whose moves share it have one.
         column_gap: all-bank MAC to all-bank MAC, power aside.
         refi: refresh interval (tREFI).
-        rfc: time one all-bank refresh takes (tRFC).
+        rfc: cycles of one all-bank refresh (tRFC).
     """
 
     tck_s: Positive
@@ -63,9 +63,9 @@ class Timing(Spec):
 
 
 class Sweep(NamedTuple):
-    """What the banks do in one phase: ``columns`` MAC commands, ``per_row`` of them to an open row, ``gap`` apart.
+    """Work of the banks in one phase: ``columns`` MAC commands, ``per_row`` to an open row, ``gap`` cycles apart.
 
-    ``columns`` may be an array, of one phase at many sizes; so are the cycles of it, then.
+    ``columns`` may be an array, for one phase at many sizes; the cycles are then an array, too.
     """
 
     columns: Whole
@@ -98,7 +98,7 @@ def sweep_cycles(timing: Timing, sweep: Sweep) -> tuple[Whole, Whole]:
 
 
 def refreshes(timing: Timing, last_activate: Whole) -> Whole:
-    """Return how many refreshes a stream meets, given when its last row would be activated were there none.
+    """Return the number of refreshes in a stream, given the cycle of its last activation without refreshes.
 
     A refresh that is due is served before the next activation, when all banks are closed, and stops the channel for
     tRFC. The j-th is served at undisturbed time w when ``w + (j−1)·tRFC ≥ j·tREFI``; w only grows, so the

@@ -35,7 +35,7 @@ class Visit(NamedTuple):
     """One pair's cache, read once for as many query rows as the buffers hold.
 
     Attributes:
-        sweep: what the banks do for the score, and again for the context.
+        sweep: sweep of the banks for the score, and again for the context.
         query: bursts of query vectors in.
         scores: bursts of scores out, and of their softmax back in.
         softmax: cycles of the vector unit.
@@ -50,7 +50,7 @@ class Visit(NamedTuple):
 
 
 def query_rows(kernel: Attention) -> int:
-    """Return how many query rows use each cached token of a pair: all pairs of the batch over its tokens, rounded up."""
+    """Return the query rows per cached token of a pair: all pairs of the batch over its tokens, rounded up."""
     group = kernel.n_heads / kernel.n_kv_heads
     return max(1, ceil(round(kernel.pairs * group / kernel.kv_tokens, 6)))
 
@@ -71,7 +71,7 @@ def visit(geometry: Geometry, head_dim: int, tokens: Whole, rows: int, columns: 
 
 
 def _cache_columns(geometry: Geometry, head_dim: int, tokens: Whole, columns: Columns) -> Whole:
-    """Return the columns that the keys of so many tokens take in each bank of a way; the values take as many.
+    """Return the columns that the keys of ``tokens`` tokens take in each bank of a way; the values take equally many.
 
     Packed so far that a head does not fill the columns of a way, several tokens share them.
     """
@@ -81,7 +81,7 @@ def _cache_columns(geometry: Geometry, head_dim: int, tokens: Whole, columns: Co
 
 
 class AttentionPlacement(NamedTuple):
-    """How the attention of a batch lies on a pool; what its programs depend on, tokens aside.
+    """Placement of the attention of a batch on a pool: everything that its programs depend on but the tokens.
 
     Attributes:
         head_dim: width of a head.
@@ -101,12 +101,12 @@ class AttentionPlacement(NamedTuple):
         return program if geometry.overlap else in_turns(program, geometry.turnaround)
 
     def activity(self, geometry: Geometry, program: Program, channels: float) -> Activity:
-        """Return what so many channels do that go through a program, the logic die aside."""
+        """Return the activity of ``channels`` channels that each run a program, the logic die aside."""
         return geometry.activity(program, channels, geometry.uses(self.rows, self.columns.stored))
 
 
 def lay_out(geometry: Geometry, kernel: Attention) -> tuple[AttentionPlacement, int, float]:
-    """Return how a batch lies on a pool, in how many rounds, and how many channels have work in each on average."""
+    """Return the placement of a batch, the number of rounds, and the mean number of channels with work in a round."""
     columns = geometry.columns(kernel.element_bytes, kernel.kv, kernel.head_dim)
     rows, n_visits = rows_of_a_visit(geometry, kernel, columns.elements)
     n_pairs = kernel.n_requests * kernel.n_kv_heads
@@ -154,7 +154,7 @@ def pipeline(one: Visit, times: int) -> Program:
     """Return the program of ``times`` equal visits: score 1, score 2, context 1, score 3, context 2, … context n.
 
     While the banks score one visit, the scores before it are in the softmax unit, so only the first query, the last
-    context and the softmax of a lone visit stand in the open.
+    context and the softmax of a lone visit are not hidden.
     """
     query, context = Moves(operands_in=one.query), Moves(results_out=one.context)
     softmax = Moves(softmax=one.softmax, scores_in=one.scores)

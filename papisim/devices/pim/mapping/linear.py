@@ -52,8 +52,8 @@ class Block(NamedTuple):
 def block(geometry: Geometry, k: int, n: int, columns: Columns) -> Block:
     """Cut a ``(k, n)`` weight over the stacks.
 
-    The best cut for a few token-rows whose first inputs and results stand in the open, while other inputs arrive beside
-    the sweep. It must not depend on the token-rows of one kernel, because weights never move.
+    The best cut for a few token-rows whose first inputs and results are not hidden, while other inputs arrive beside
+    the sweep. The cut must not depend on the token-rows of one kernel, because weights never move.
     """
     per_k, per_n = geometry.banks * columns.stored, geometry.channels * geometry.ways
     gap, burst = geometry.column_gap, geometry.burst
@@ -106,7 +106,7 @@ def held_rows(geometry: Geometry, cut: Block, columns: Columns) -> int:
 
 
 class _Passes:
-    """Spells out the passes over one block: ``full`` of ``held`` token-rows, then one of the ``rest``."""
+    """The passes over one block: ``full`` passes of ``held`` token-rows each, then one pass of the ``rest``."""
 
     def __init__(self, geometry: Geometry, cut: Block, columns: Columns) -> None:
         self._geometry, self._cut, self._columns = geometry, cut, columns
@@ -153,7 +153,7 @@ class _Passes:
         return [*program, *(self._turns(rest) if rest else ())]
 
     def _turns(self, rows: int) -> Program:
-        """Return one pass in turns: as many input columns as the buffer holds, then their MACs, from a row of their own."""
+        """Return one pass in turns: the input columns that the buffer holds, then their MACs, which begin a row."""
         cut, geometry = self._cut, self._geometry
         at_once = max(1, min(cut.deep, geometry.operand_columns // (rows * self._columns.inputs)))
         whole, rest = divmod(cut.deep, at_once)

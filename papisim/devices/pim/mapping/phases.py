@@ -1,4 +1,4 @@
-"""The phases of a channel: what a mapping is made of, what the timing adds up and the command stream spells out."""
+"""The phases of a channel: mappings produce them, the timing adds them up, the command stream spells them out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from papisim.ops.formats import Packed
 
 
 class Moves(NamedTuple):
-    """What a channel's data path and logic die do in one phase, one after the other.
+    """Work of the data path and the logic die of a channel in one phase, one after the other.
 
     The first three count bursts of one column's width: results brought to the logic die (MVSB), input vectors written
     to the GEMV buffers of all ways at once (WRGB), and softmax output brought back to them (MVGB), which follows the
@@ -29,12 +29,12 @@ class Moves(NamedTuple):
     turnaround: Whole = 0
 
     def cycles(self, burst: int) -> Whole:
-        """Return how long they take when a burst takes ``burst`` cycles."""
+        """Return the cycles of all moves when a burst takes ``burst`` cycles."""
         return (self.results_out + self.operands_in + self.scores_in) * burst + self.softmax + self.turnaround
 
 
 class ChannelPhase(NamedTuple):
-    """What happens between two barriers of a channel: the banks' sweep beside the moves."""
+    """The work of a channel between two barriers: the sweep of the banks beside the moves."""
 
     sweep: Sweep
     moves: Moves
@@ -62,7 +62,7 @@ NO_MOVES = Moves()
 
 
 class Columns(NamedTuple):
-    """What columns hold of a kernel's operands.
+    """Contents of columns, by the formats of a kernel's operands.
 
     Attributes:
         elements: inputs, queries or results in a column's width.
@@ -93,22 +93,22 @@ class Geometry:
         banks: banks of a way.
         turns: banks that share an FPU and take turns, a column command each.
         lanes: lanes of an FPU.
-        widens_bits: widths of packed numbers that it takes.
+        widens_bits: widths of packed numbers that an FPU takes.
         column_bytes: width of a column access.
         columns_per_row: columns of a row of one bank.
         column_gap: least cycles between column commands, power aside.
         paced_gap: least cycles between column commands that are used once, power included.
         operand_columns: columns' worth of inputs in a bank's operand buffer.
         split_inputs: whether stacks may split the inputs of an FC kernel.
-        overlap: whether moves go on beside MACs.
-        turnaround: cycles a column bus that they share takes to turn.
+        overlap: whether moves and MACs overlap.
+        turnaround: cycles to turn a column bus that moves and MACs share.
         result_columns: columns' worth of partial sums in a bank's result buffer.
         burst: cycles a column's worth of data takes on a data path.
         channels_per_head: channels that share one attention pair.
-        weight_reuse_rows: most token-rows that share one reading of a weight, the buffers aside.
-        query_reuse_rows: most query rows that share one reading of a cache, the buffers aside.
-        logic_flop_per_cycle: what the vector unit does for one channel.
-        occupancy: cycles a column command occupies its units, given how many times they use the column.
+        weight_reuse_rows: maximum token-rows per reading of a weight, the buffers aside.
+        query_reuse_rows: maximum query rows per reading of a cache, the buffers aside.
+        logic_flop_per_cycle: operations of the vector unit per channel.
+        occupancy: cycles that a column command occupies its units, by the number of uses of the column.
     """
 
     count: int
@@ -146,7 +146,7 @@ class Geometry:
         return self.column_bytes // element_bytes
 
     def columns(self, element_bytes: int, packed: Packed | None = None, length: int = 0) -> Columns:
-        """Return what columns hold where a weight or a cache is packed in vectors of a length; scales have their own.
+        """Return the contents of columns of a weight or a cache that is packed in vectors of a length; scales have columns of their own.
 
         Raises:
             NotModelled: the units take no such numbers.
@@ -162,13 +162,13 @@ class Geometry:
         return Columns(elements, 8 * self.column_bytes // packed.bits, packed.scale_ratio(length))
 
     def uses(self, rows: int, elements: int) -> int:
-        """How many times a bank's units use a column: once a token-row, more when it is wider than the lanes."""
+        """Return the uses of a column by the units of a bank: one per token-row, more if the column is wider than the lanes."""
         return rows * -(-elements // self.lanes)
 
     def sweep(self, columns: Whole, rows: int, held: Columns) -> Sweep:
         """Return the sweep over ``columns`` columns of each bank for ``rows`` token-rows, and over their scales.
 
-        A column of scales is used as one of inputs' width is, and counts as the share of a column that it takes.
+        A column of scales is used like a column of inputs, and counts as the share of a column that the scales take.
         """
         occupancy = self.occupancy(self.uses(rows, held.stored))
         if held.scale_ratio:
@@ -177,7 +177,7 @@ class Geometry:
         return Sweep(columns * self.turns, self.columns_per_row * self.turns, occupancy)
 
     def activity(self, program: Program, channels: float, uses: float) -> Activity:
-        """Return what ``channels`` channels do that go through a program."""
+        """Return the activity of ``channels`` channels that each run a program."""
         columns, rows, shared, own = _counts(program)
         banks = channels * self.ways * self.banks
         read = columns // self.turns * banks
@@ -203,7 +203,7 @@ def _counts(program: Program) -> tuple[Whole, Whole, Whole, Whole]:
 
 
 def _phases(program: Program, times: int = 1) -> Iterator[tuple[ChannelPhase, int]]:
-    """Yield each phase with how often it runs."""
+    """Yield each phase and the number of its repetitions."""
     for item in program:
         if isinstance(item, Repeat):
             yield from _phases(item.items, times * item.times)

@@ -1,6 +1,6 @@
 """Attention as AttAcc's released trace generator schedules it, quirks included: to compare with its simulator.
 
-One head-request a channel; head-requests beyond the channels of a stack come in rounds. Rounds are taken two at a time and
+One head-request per channel; head-requests beyond the channels of a stack come in rounds. Rounds are taken two at a time and
 software-pipelined: score of both, context of both; an odd last round runs on its own with its softmax in the open. The
 generator's quirks that matter to time or traffic are kept:
 
@@ -40,12 +40,12 @@ class Generator(Spec):
 
 
 class Section(NamedTuple):
-    """What stands between two barriers in one channel's queue.
+    """The commands between two barriers in the queue of one channel.
 
     Attributes:
-        before: moves ahead of the MACs, as (command, how many).
+        before: moves ahead of the MACs, as (command, number).
         first_column: where in the banks' storage the MACs start.
-        columns: how many MACs.
+        columns: number of MACs.
         behind: moves after the MACs.
     """
 
@@ -114,7 +114,7 @@ class Plan(NamedTuple):
         return sections(self.one, self.n_heads, self.channels)
 
     def activity(self, geometry: Geometry) -> Activity:
-        """Return what all stacks do; the second context of a pair is run by the channels of the first."""
+        """Return the activity of all stacks; the second context of a pair runs on the channels of the first."""
         full, last = divmod(self.n_heads, self.channels)
         valid = [self.channels] * full + ([last] if last else [])
         paired = len(valid) - len(valid) % 2
@@ -141,7 +141,7 @@ def released_plan(geometry: Geometry, generator: Generator, kernel: Attention) -
         raise NotModelled("packed caches with mapping attacc_released; mapping physical has them")
     if kernel.query_tokens != kernel.n_requests:
         raise NotModelled(
-            "mapping attacc_released has one query token a request; use mapping=physical for TLP > 1 or prefill"
+            "mapping attacc_released has one query token per request; use mapping=physical for TLP > 1 or prefill"
         )
     heads = kernel.n_requests * kernel.n_heads
     on_fullest = -(-heads // geometry.count)
@@ -244,5 +244,5 @@ def _moves(moves: tuple[tuple[Op, int], ...], section: int, geometry: Geometry) 
 
 
 def move_cycles(op: Op, geometry: Geometry) -> int:
-    """Return how far apart moves of a kind are: operands all go to one bank group, the others to each in turn."""
+    """Return the cycles between moves of a kind: operands all go to one bank group, other moves to each in turn."""
     return geometry.column_gap if op is Op.WRITE_OPERANDS else geometry.burst
