@@ -9,6 +9,7 @@ from typing import Any
 from papisim import catalog, units
 from papisim.calibration.gpu.calibrate import Calibration
 from papisim.config.yaml import Inline, dump
+from papisim.devices.gpu.correction import Board
 
 
 def write_part(
@@ -30,7 +31,8 @@ def write_part(
         for path in [".".join(found.path)] if found.path else list(found.values):
             sources[path] = {"fitted": found.note}
         if found.points is not None:
-            node["correction"] |= {"file": corrections[found.path[-1]]}
+            board = {name: document[name] for name in Board.model_fields}
+            node["correction"] |= {"file": corrections[found.path[-1]], "board": board}
     return dump(document | {"sources": {path: Inline(source) for path, source in sources.items()}})
 
 

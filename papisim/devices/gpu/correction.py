@@ -29,6 +29,30 @@ from papisim.devices.numbers import Number
 from papisim.errors import InputError
 
 COLUMNS = ("m", "k", "n", "weight")
+#: ratio of a number of two boards up to which one correction holds for both; sensitivities move numbers by a tenth
+SAME_BOARD = 1.1
+
+
+class Board(Spec):
+    """The hardware on which the times of a correction were measured.
+
+    Attributes:
+        peak_flop_per_s: dense tensor-core peak.
+        memory_bandwidth_bytes_per_s: peak DRAM bandwidth.
+        multiprocessors: streaming multiprocessors.
+    """
+
+    peak_flop_per_s: Positive
+    memory_bandwidth_bytes_per_s: Positive
+    multiprocessors: Count
+
+    def differences(self, other: Board) -> list[str]:
+        """Return the fields in which another board is not this one, in words; clocks and bins of one board are the same."""
+        return [
+            f"{name} {theirs:g} (measured on {ours:g})"
+            for name, ours in self
+            if not ours / SAME_BOARD <= (theirs := getattr(other, name)) <= ours * SAME_BOARD
+        ]
 
 
 class Correction(Spec):
@@ -36,6 +60,7 @@ class Correction(Spec):
 
     Attributes:
         file: CSV of ``m, k, n, weight``, a path as it is or under the data folder.
+        board: hardware on which the products were measured; on other hardware the correction does not apply.
         m_length: λ of token-rows, k_length: of inputs, n_length: of outputs, in units of the natural logarithm.
         spread_ratio: standard deviation of the ratio of measured to modelled time, when the weights were found.
         noise_ratio: that of measuring the same again.
@@ -43,6 +68,7 @@ class Correction(Spec):
     """
 
     file: str
+    board: Board
     m_length: Positive
     k_length: Positive
     n_length: Positive

@@ -132,8 +132,10 @@ def tiling(part: Part, library: LinearLibrary, k: Number, n: Number, widths: Wid
 
 
 def _counts(part: Part, library: LinearLibrary, k: Number, n: Number, widths: Widths) -> Floats | None:
-    """Return the coefficients of a correction for a weight; None for packed weights, whose kernels were not measured."""
+    """Return the coefficients of a correction for a weight; None for packed weights and other boards, which were not measured."""
     if part.mode == "model" or library.correction is None or widths != Widths.alike(_MEASURED_BYTES):
+        return None
+    if part.other_board() is not None:
         return None
     return correction.by_rows(library.correction, k, n)
 

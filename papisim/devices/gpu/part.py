@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from papisim.config.base import Count, Fraction, Name, NonNegative, Positive, Spec
 from papisim.devices.base import DevicePart
-from papisim.devices.gpu.correction import Correction
+from papisim.devices.gpu.correction import Board, Correction
 from papisim.errors import did_you_mean
 from papisim.ops.kernel import Attention, KernelClass, Linear
 
@@ -314,6 +314,18 @@ class Part(DevicePart):
     energy_model: Literal["per_access", "fitted"]
     energy: GpuEnergy
     fitted_energy: FittedEnergy | None = None
+
+    def other_board(self) -> str | None:
+        """Return the differences from the board on which the library's correction was measured; None if there are none."""
+        correction = self.linear.used.correction
+        if correction is None:
+            return None
+        board = Board.model_construct(
+            peak_flop_per_s=self.peak_flop_per_s,
+            memory_bandwidth_bytes_per_s=self.memory_bandwidth_bytes_per_s,
+            multiprocessors=self.multiprocessors,
+        )
+        return ", ".join(correction.board.differences(board)) or None
 
     @model_validator(mode="after")
     def _has_what_it_names(self) -> Self:

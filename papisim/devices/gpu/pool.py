@@ -149,7 +149,10 @@ class Pool(DevicePool):
 
     def outside(self, kernel: Kernel) -> str | None:
         """Return the sizes of a kernel that lie outside the fit, in words; its price is then physics alone."""
+        other = self.part.other_board()
         match kernel:
+            case Linear() | Attention() if other is not None:
+                return f"outside the fit: another board, {other}"
             case Linear() | Attention() if _is_packed(kernel):
                 return "outside the fit: packed weights, inputs or caches"
             case Linear():
@@ -208,7 +211,7 @@ class Pool(DevicePool):
     def corrected(self, kernel: Kernel) -> bool:
         """Return whether a kernel's modelled time has the library's measured correction."""
         known = self.part.mode != "model" and self.part.linear.used.correction is not None
-        return known and isinstance(kernel, Linear) and not _is_packed(kernel)
+        return known and isinstance(kernel, Linear) and not _is_packed(kernel) and self.part.other_board() is None
 
     def _shard_linear(self, kernel: Linear) -> Linear:
         if self.count == 1:

@@ -78,7 +78,14 @@ def test_a_table_with_a_cell_that_is_no_number_is_refused(tmp_path):
         read_tables([tmp_path], ["a100"])
 
 
-LENGTHS = {"m_length": 0.3, "k_length": 2.0, "n_length": 0.3, "spread_ratio": 0.05, "noise_ratio": 0.001}
+LENGTHS = {
+    "board": {"peak_flop_per_s": 989.4e12, "memory_bandwidth_bytes_per_s": 4.8e12, "multiprocessors": 132},
+    "m_length": 0.3,
+    "k_length": 2.0,
+    "n_length": 0.3,
+    "spread_ratio": 0.05,
+    "noise_ratio": 0.001,
+}
 
 
 def kriged(rows, modelled, at):

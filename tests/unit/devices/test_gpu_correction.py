@@ -12,7 +12,14 @@ from papisim.devices.gpu.linear import linear_times, roofline_times
 from papisim.errors import InputError
 from papisim.ops.kernel import FcRole, Linear
 
-LENGTHS = {"m_length": 0.5, "k_length": 2.0, "n_length": 0.25, "spread_ratio": 0.05, "noise_ratio": 0.02}
+LENGTHS = {
+    "board": {"peak_flop_per_s": 989.4e12, "memory_bandwidth_bytes_per_s": 4.8e12, "multiprocessors": 132},
+    "m_length": 0.5,
+    "k_length": 2.0,
+    "n_length": 0.25,
+    "spread_ratio": 0.05,
+    "noise_ratio": 0.02,
+}
 
 
 def corrected(tmp_path, rows, *, mode="corrected"):
@@ -108,3 +115,49 @@ def test_shipped_corrections_stay_near_their_physics_and_vanish_far_away(name):
         assert not np.allclose(ratios, 1.0, atol=1e-3)
         far = (linear_times(each, library, 1, 16, 2**22)[0] for each in (part, physics))
         assert next(far) == pytest.approx(next(far), rel=1e-3)
+
+
+#: boards whose numbers stand as overrides of an H200: their peaks (dense, two bytes), bandwidths and multiprocessors
+OTHER_BOARDS = {
+    "B200": {"peak_flop_per_s": 2250e12, "memory_bandwidth_bytes_per_s": 8e12, "multiprocessors": 148},
+    "L40S": {"peak_flop_per_s": 362e12, "memory_bandwidth_bytes_per_s": 0.864e12, "multiprocessors": 142},
+    "MI300X": {"peak_flop_per_s": 1307e12, "memory_bandwidth_bytes_per_s": 5.3e12, "multiprocessors": 304},
+    "more bandwidth": {"memory_bandwidth_bytes_per_s": 8e12},
+}
+
+
+@pytest.mark.parametrize("name", OTHER_BOARDS)
+def test_a_correction_measured_on_one_board_says_nothing_of_another(tmp_path, name):
+    part, _ = corrected(tmp_path, [(64, 4096, 8192, 0.1)])
+    kernel = Linear(FcRole.QKV, 64, 4096, 8192)
+    h200, other = Pool("gpu", part, 1), Pool("gpu", part.model_copy(update=OTHER_BOARDS[name]), 1)
+    physics = Pool("gpu", other.part.model_copy(update={"mode": "model"}), 1)
+    assert h200.corrected(kernel)
+    assert h200.outside(kernel) is None
+    assert not other.corrected(kernel)
+    assert other.price(kernel) == physics.price(kernel)
+    for field, value in OTHER_BOARDS[name].items():
+        if abs(value / getattr(part, field) - 1) > 0.12:
+            assert f"{field} {value:g} (measured on {getattr(part, field):g})" in other.outside(kernel)
+    assert other.outside(kernel).startswith("outside the fit: another board, ")
+
+
+def test_a_tenth_more_or_less_is_the_same_board_as_sensitivities_need(tmp_path):
+    part, _ = corrected(tmp_path, [(64, 4096, 8192, 0.1)])
+    kernel = Linear(FcRole.QKV, 64, 4096, 8192)
+    for factor, same in ((0.92, True), (1.09, True), (0.9, False), (1.11, False)):
+        changed = part.model_copy(update={"peak_flop_per_s": factor * part.peak_flop_per_s})
+        assert Pool("gpu", changed, 1).corrected(kernel) is same
+
+
+def test_a_library_without_a_correction_is_not_bound_to_a_board():
+    part = load_part("a100", ["memory_bandwidth_bytes_per_s=3e12"]).part
+    assert part.other_board() is None
+
+
+def test_shipped_corrections_were_measured_on_the_boards_that_have_them():
+    for name in ("h100", "h200"):
+        part = load_part(name).part
+        assert part.other_board() is None
+        measured = part.linear.used.correction.board
+        assert dict(measured) == {field: getattr(part, field) for field in type(measured).model_fields}
