@@ -9,6 +9,7 @@ says what it says, is not for sources to judge.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,8 @@ ORIGINS = {
     "measured": "the table",
     "choice": "why the design has it",
 }
+#: origin of a number that an override replaced; no file may claim it
+OVERRIDE = "override"
 _NOT_NUMBERS = {"schema", "sources", "description", "kind"}
 
 
@@ -34,7 +37,7 @@ _NOT_NUMBERS = {"schema", "sources", "description", "kind"}
 class Source:
     """The origin of the numbers at and below one path of one file.
 
-    ``origin`` is a key of the bibliography or a word of :data:`ORIGINS`; ``note`` is the place in the work, the reason,
+    ``origin`` is a key of the bibliography, a word of :data:`ORIGINS`, or :data:`OVERRIDE`; ``note`` is the place in the work, the reason,
     the formula.
     """
 
@@ -72,6 +75,26 @@ def take_sources(document: Document, ignore: frozenset[str] = frozenset()) -> tu
         except InputError as error:
             errors.append(error)
     return sources, errors + _coverage_errors(document, list(declared), ignore)
+
+
+def without_overridden(sources: Iterable[Source], overridden: Mapping[Path_, str]) -> list[Source]:
+    """Return the sources of numbers after overrides, which take away the citation of every number that they replace.
+
+    A source that covers further numbers is kept for these.
+
+    Args:
+        sources: the sources of a file.
+        overridden: by path in that file, the override as it was written.
+    """
+    kept = []
+    for source in sources:
+        field = parse_path(source.path)
+        override = next((text for path, text in overridden.items() if field[: len(path)] == path), None)
+        if override is None:
+            kept.append(source)
+        elif (replaced := Source(source.file, source.path, OVERRIDE, override)) not in kept:
+            kept.append(replaced)
+    return kept
 
 
 def load_sourced(path: Path, schema: str) -> tuple[Document, list[Source], list[InputError]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
@@ -12,8 +12,8 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.base import Count, NonNegative, Positive, Spec, parse
 from papisim.config.kinds import load_kind, parse_kind
-from papisim.config.sources import Source, load_sourced
-from papisim.config.yaml import Assignment, Document, Override, apply_override, as_assignment, load_yaml
+from papisim.config.sources import Source, load_sourced, without_overridden
+from papisim.config.yaml import Assignment, Document, Override, Path_, apply_override, as_assignment, load_yaml
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
 from papisim.kinds import outside
 from papisim.kinds.families import family
@@ -210,7 +210,8 @@ def open_system(name_or_path: str, overrides: Sequence[Override] = ()) -> OpenSy
         return replace(aliased, notes=(*notes, f"{found.name} is another name for {aliased.name}", *aliased.notes))
     assignments = [as_assignment(override) for override in overrides]
     _apply(document, [each for each in assignments if _names_a_part(each)])
-    sources += _graft_parts(document, errors)
+    overridden = {each.path: each.text for each in assignments if not _names_a_part(each)}
+    sources = without_overridden(sources, overridden) + _graft_parts(document, errors, overridden)
     if errors:
         raise one_or_all(errors)
     _apply(document, [each for each in assignments if not _names_a_part(each)])
@@ -253,8 +254,10 @@ def load_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Device:
     document, sources, errors = load_sourced(found.path, DEVICE_SCHEMA)
     if errors:
         raise one_or_all(errors)
-    _apply(document, overrides)
+    assignments = [as_assignment(override) for override in overrides]
+    _apply(document, assignments)
     part = parse(part_class(document), document)
+    sources = without_overridden(sources, {each.path: each.text for each in assignments})
     return Device(found.name, part, tuple(sources), (found.note,) if found.note else ())
 
 
@@ -275,8 +278,12 @@ def _apply(document: Document, overrides: Sequence[Override]) -> None:
         apply_override(document, assignment)
 
 
-def _graft_parts(document: Document, errors: list[InputError]) -> list[Source]:
-    """Replace each part's name by the fields of its file; collects what is wrong in ``errors``."""
+def _graft_parts(document: Document, errors: list[InputError], overridden: Mapping[Path_, str]) -> list[Source]:
+    """Replace the name of each part by the fields of its file; errors are added to ``errors``.
+
+    Returns:
+        The sources of the parts, without those of overridden numbers.
+    """
     sources: list[Source] = []
     for section in ("devices", "links"):
         groups = document.data.get(section)
@@ -290,7 +297,9 @@ def _graft_parts(document: Document, errors: list[InputError]) -> list[Source]:
             except InputError as error:
                 errors.append(error if error.place.file else document.error(path, error.message))
                 continue
-            sources += part_sources
+            depth = len(path)
+            own = {each[depth:]: text for each, text in overridden.items() if each[:depth] == path}
+            sources += without_overridden(part_sources, own)
             errors += part_errors
             document.graft(path, part)
     return sources

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from papisim.config.sources import ORIGINS, bibliography
+from papisim.config.sources import ORIGINS, OVERRIDE, bibliography
 from papisim.report.html.page import Listing, Section, Table, rows_frame
 from papisim.validation.pim import published
 
@@ -88,7 +88,9 @@ def add_works(section: Section, sources: list[dict[str, str]]) -> None:
         }
     )
     frame = pd.DataFrame(sources)[["file", "path", "origin", "note"]].drop_duplicates()
-    counts = frame["origin"].map(lambda origin: origin if origin in ORIGINS else "published").value_counts()
+    counts = (
+        frame["origin"].map(lambda origin: origin if origin in {*ORIGINS, OVERRIDE} else "published").value_counts()
+    )
     section.add(Table("Where the numbers come from", rows_frame(counts.items(), "origin", "entries")))
     section.add(Listing("Works", [f"{key}: {works[key]}" for key in papers]))
     section.add(Listing("Assumptions", assumed))

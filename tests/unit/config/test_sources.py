@@ -33,6 +33,37 @@ def test_a_source_covers_its_field_and_all_below_and_is_taken_out():
     assert "sources" not in document.data
 
 
+def of(sources, path):
+    return [(source.origin, source.note) for source in sources if source.path == path]
+
+
+def test_an_overridden_number_of_a_part_loses_its_citation():
+    shipped, changed = load_part("fc_pim"), load_part("fc_pim", ["fpu.fpus=2"])
+    assert of(shipped.sources, "fpu.fpus") == [("papi2025", "Section 6.2: 4P1B")]
+    assert of(changed.sources, "fpu.fpus") == [("override", "fpu.fpus=2")]
+    others = [source for source in shipped.sources if source.path != "fpu.fpus"]
+    assert [source for source in changed.sources if source.path != "fpu.fpus"] == others
+
+
+def test_an_overridden_number_of_a_system_loses_its_citation_in_that_part_alone():
+    override = "devices.fc_pim.part.fpu.fpus=2"
+    shipped, changed = load_system("papi"), load_system("papi", [override])
+    lost = [source for source in shipped.sources if source not in changed.sources]
+    assert [(source.path, source.note) for source in lost] == [("fpu.fpus", "Section 6.2: 4P1B")]
+    new = [source for source in changed.sources if source not in shipped.sources]
+    assert [(source.path, source.origin, source.note) for source in new] == [("fpu.fpus", "override", override)]
+
+
+def test_an_override_above_a_source_takes_away_all_citations_below():
+    changed = load_part("nvlink3", ["collective={latency_s: 1 us, efficiency_ratio: 0.5}"])
+    below = {source.origin for source in changed.sources if source.path.startswith("collective")}
+    assert below == {"override"}
+
+
+def test_no_file_may_call_its_own_number_overridden():
+    assert "override" not in ORIGINS
+
+
 @pytest.mark.parametrize(
     ("declared", "said"),
     [

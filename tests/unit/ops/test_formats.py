@@ -30,6 +30,13 @@ def test_a_scale_of_16_bits_for_128_numbers_adds_an_eighth_of_a_bit_to_each():
     assert FP8.n_bytes(3, 100) == 300
 
 
+def test_rows_that_share_a_scale_divide_its_bits_among_them():
+    """Blocks of 128 × 128 weights of eight bits with a scale of 32 bits, as DeepSeek-V3 is published."""
+    blocks = Packed(bits=8, group=128, scale_bits=32, rows=128)
+    assert blocks.scale_ratio(256) == 32 / (128 * 128 * 8)
+    assert blocks.n_bytes(128, 256) == 128 * 256 + 2 * 4
+
+
 def test_a_group_that_is_not_full_has_a_scale_too():
     assert INT4.n_bytes(1, 129) == 69, "64.5 bytes and two scales, rounded up"
     assert INT4.n_bytes(1, 1) == 3, "half a byte and a scale, rounded up"

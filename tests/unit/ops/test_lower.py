@@ -147,6 +147,12 @@ def test_a_microbatch_of_prompts_takes_a_share_of_tokens_and_pairs():
     assert part == KvLengths(2, 7, 12, 15, pairs=-(-(15 + 65 + 10) // 2), causal=True)
 
 
+def test_ragged_requests_are_dealt_out_by_their_sums_even_if_their_pairs_look_equal():
+    """Caches of 20 and 10 with 1 and 4 query tokens: 60 pairs, as two query tokens of each would have."""
+    part = ragged_lengths(np.array([19, 6]), np.array([1, 4])).microbatch(2)
+    assert (part.query_tokens, part.kv_tokens, part.pairs) == (3, 15, 30)
+
+
 # --- kernels -----------------------------------------------------------------------------------------------------
 
 
