@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, Final
+from typing import Final, cast
 
 import torch
+from torch._ops import OpOverload
 
 from papisim.errors import NotModelled
 
@@ -56,26 +57,26 @@ _UNKNOWN_PRODUCTS: Final = (
 )
 
 
-def operator_name(func: Any) -> str:
+def operator_name(func: OpOverload) -> str:
     """Return the name without namespace and overload: ``mm`` of ``aten.mm.default``."""
     return str(func.overloadpacket.__name__)
 
 
-def is_kernel(func: Any) -> bool:
+def is_kernel(func: OpOverload) -> bool:
     """Tell kernels from views and host work."""
     return not func.is_view and operator_name(func) not in NOT_KERNELS
 
 
-def matmul_flop(func: Any, args: Sequence[Any]) -> int:
+def matmul_flop(func: OpOverload, args: Sequence[object]) -> int:
     """Return ``2·m·n·k`` of a matrix product (times the batch), and 0 for any other operator."""
     positions = MATMUL.get(operator_name(func))
     if positions is None:
         return 0
-    left, right = (args[position].shape for position in positions)
+    left, right = (cast("torch.Tensor", args[position]).shape for position in positions)
     return int(2 * prod(left) * right[-1])
 
 
-def elementwise_flop(func: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+def elementwise_flop(func: OpOverload, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> int:
     """Return the FLOPs of an operator besides those of a matrix product.
 
     Raises:
@@ -95,7 +96,7 @@ def elementwise_flop(func: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -
     return sum(int(output.numel()) for output in outputs)
 
 
-def touched_shape(tensor: Any) -> tuple[int, ...]:
+def touched_shape(tensor: torch.Tensor) -> tuple[int, ...]:
     """Return the shape of the distinct elements of an operand: an expanded dimension is one element repeated."""
     if tensor.layout != torch.strided:
         return tuple(tensor.shape)

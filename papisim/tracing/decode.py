@@ -110,11 +110,13 @@ class _RecordedCache(DynamicCache):  # type: ignore[misc] # Any where transforme
 
     recorder: Recorder | None = None
 
-    def update(self, key_states: Any, value_states: Any, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> Any:
         """Append K and V of the new tokens; record what a serving engine would move."""
         if self.recorder is None:
             return super().update(key_states, value_states, layer_idx, *args, **kwargs)
-        writes: list[Any] = []
+        writes: list[torch.Tensor] = []
         with self.recorder.scope(KV_APPEND, [key_states, value_states], writes):
             keys, values = super().update(key_states, value_states, layer_idx, *args, **kwargs)
             writes += [(keys, key_states), (values, value_states)]
@@ -142,7 +144,7 @@ def _filled_cache(model: Any, point: Point, recorder: Recorder) -> Any:
     return cache
 
 
-def _of_tokens(tensor: Any, point: Point) -> Any:
+def _of_tokens(tensor: torch.Tensor, point: Point) -> Any:
     _, heads, _, head_dim = tensor.shape
     return torch.empty(point.rlp, heads, point.kv, head_dim, dtype=tensor.dtype, device="meta")
 
@@ -167,8 +169,10 @@ def _recorded_attention(recorder: Recorder) -> Iterator[None]:
 
 
 def _fused(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
-    def attention(module: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-        writes: list[Any] = []
+    def attention(
+        module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        writes: list[torch.Tensor] = []
         with recorder.scope(ATTENTION, [query, key, value], writes):
             output = original(module, query, key, value, *args, **kwargs)
             writes.append((output[0], output[0]))

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -98,7 +99,7 @@ class Recorder:
         seed: seed of the router, a sequence of whole numbers.
     """
 
-    def __init__(self, model: Any, n_experts: int, n_experts_per_token: int, seed: Sequence[int]) -> None:
+    def __init__(self, model: torch.nn.Module, n_experts: int, n_experts_per_token: int, seed: Sequence[int]) -> None:
         self.recording = Recording()
         self._n_experts, self._n_per_token, self._seed = n_experts, n_experts_per_token, seed
         self._n_routed = 0
@@ -106,7 +107,7 @@ class Recorder:
         self._scope: list[tuple[str, int]] | None = None
         self._segment: _Segment | None = None
         self._same: dict[int, int] = {}
-        self._alive: list[Any] = []
+        self._alive: list[torch.Tensor] = []
         self._parameters: dict[int, tuple[str, ...]] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
             key = storage_of(parameter)
@@ -115,7 +116,7 @@ class Recorder:
     # ---- what the model does, in terms of modules and scopes
 
     @contextmanager
-    def modules_of(self, model: Any) -> Iterator[None]:
+    def modules_of(self, model: torch.nn.Module) -> Iterator[None]:
         """Follow the model's modules: inside, each call knows the path of the innermost one running."""
         handles = []
         for name, module in model.named_modules():
@@ -133,7 +134,7 @@ class Recorder:
             self._segment = None
 
     @contextmanager
-    def scope(self, name: str, reads: Sequence[Any], writes: list[Any]) -> Iterator[None]:
+    def scope(self, name: str, reads: Sequence[torch.Tensor], writes: list[torch.Tensor]) -> Iterator[None]:
         """Record everything dispatched inside as one fused kernel.
 
         Args:
@@ -172,7 +173,7 @@ class Recorder:
 
     # ---- what torch dispatches
 
-    def dispatched(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def dispatched(self, func: OpOverload, args: Sequence[object], kwargs: dict[str, Any]) -> Any:
         """Run one operator and record it where it is a kernel."""
         inputs = _tensors((args, kwargs))
         result = func(*_on_one_device(args, inputs), **_on_one_device(kwargs, inputs))
@@ -185,7 +186,9 @@ class Recorder:
             self._follow_view(func, args, inputs, outputs)
         return result
 
-    def _record(self, func: Any, args: Sequence[Any], inputs: list[Any], outputs: list[Any]) -> None:
+    def _record(
+        self, func: OpOverload, args: Sequence[object], inputs: list[torch.Tensor], outputs: list[torch.Tensor]
+    ) -> None:
         if self._scope is not None:
             self._scope.append((str(func), aten.matmul_flop(func, args)))
             return
@@ -208,7 +211,7 @@ class Recorder:
         if self._segment is not None and self._segment.expert is not None:
             self._mark(self.recording.calls[-1:], self._segment)
 
-    def _reads(self, func: Any, inputs: list[Any], outputs: list[Any]) -> tuple[Access, ...]:
+    def _reads(self, func: OpOverload, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> tuple[Access, ...]:
         name = aten.operator_name(func)
         if name in aten.PICKS:
             picked = self._access(inputs[0], touched=tuple(outputs[0].shape), in_full=False)
@@ -221,14 +224,18 @@ class Recorder:
         read = inputs[1:] if name in aten.OVERWRITES else inputs
         return tuple(self._access(tensor) for tensor in read)
 
-    def _writes(self, func: Any, inputs: list[Any], outputs: list[Any]) -> tuple[Access, ...]:
+    def _writes(
+        self, func: OpOverload, inputs: list[torch.Tensor], outputs: list[torch.Tensor]
+    ) -> tuple[Access, ...]:
         name = aten.operator_name(func)
         if name in ("index_add_", "scatter_", "index_put_"):
             touched = inputs[1] if name == "scatter_" else inputs[-1]
             return (self._access(inputs[0], touched=tuple(touched.shape), in_full=False),)
         return tuple(self._access(tensor) for tensor in outputs)
 
-    def _access(self, tensor: Any, *, touched: tuple[int, ...] | None = None, in_full: bool = True) -> Access:
+    def _access(
+        self, tensor: torch.Tensor, *, touched: tuple[int, ...] | None = None, in_full: bool = True
+    ) -> Access:
         storage = self._storage(tensor)
         shape = aten.touched_shape(tensor) if touched is None else touched
         return Access(
@@ -240,30 +247,32 @@ class Recorder:
             transposed=tensor.dim() == 2 and tensor.stride(0) == 1 != tensor.stride(1),  # noqa: PLR2004 - a matrix
         )
 
-    def _storage(self, tensor: Any) -> int:
+    def _storage(self, tensor: torch.Tensor) -> int:
         key = storage_of(tensor)
         while key in self._same:
             key = self._same[key]
         return key
 
-    def storages(self, *tensors: Any) -> frozenset[int]:
+    def storages(self, *tensors: torch.Tensor) -> frozenset[int]:
         """Return the identities of the memory of tensors."""
         return frozenset(self._storage(tensor) for tensor in tensors)
 
     # ---- views and experts
 
-    def _follow_view(self, func: Any, args: Sequence[Any], inputs: list[Any], outputs: list[Any]) -> None:
+    def _follow_view(
+        self, func: OpOverload, args: Sequence[object], inputs: list[torch.Tensor], outputs: list[torch.Tensor]
+    ) -> None:
         for output in outputs:
             if inputs and storage_of(output) != storage_of(inputs[0]):
                 self._same[storage_of(output)] = self._storage(inputs[0])
         if aten.operator_name(func) == "select" and self._is_expert_weight(inputs[0], args):
-            self._name_segment(int(args[2]))
+            self._name_segment(cast("int", args[2]))
 
-    def _is_expert_weight(self, tensor: Any, args: Sequence[Any]) -> bool:
+    def _is_expert_weight(self, tensor: torch.Tensor, args: Sequence[object]) -> bool:
         stacked = tensor.dim() >= 2 and args[1] == 0 and tensor.shape[0] == self._n_experts  # noqa: PLR2004 - (expert, …)
         return bool(self._n_experts and stacked and self._storage(tensor) in self._parameters)
 
-    def _begin_segment(self, outputs: list[Any]) -> None:
+    def _begin_segment(self, outputs: list[torch.Tensor]) -> None:
         """Note that an expert loop asked for the rows of an expert: the kernels that follow have that many."""
         rows = int(outputs[0].shape[0])
         self._segment = _Segment(len(self.recording.calls), rows, self._modules[-1])
@@ -280,7 +289,7 @@ class Recorder:
         for call in calls:
             call.expert, call.expert_rows = segment.expert, segment.rows
 
-    def _routed(self, func: Any, inputs: list[Any], result: Any) -> Any:
+    def _routed(self, func: OpOverload, inputs: list[torch.Tensor], result: Any) -> Any:
         """Let a seeded draw answer where a router picks experts; values stay symbolic, indices become real."""
         if not self._n_experts or aten.operator_name(func) != "topk":
             return result
@@ -300,41 +309,41 @@ class RecordingMode(TorchDispatchMode):  # type: ignore[misc] # Any where torch 
         super().__init__()
         self._recorder = recorder
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self._recorder.dispatched(func, args, kwargs or {})
 
 
-def storage_of(tensor: Any) -> int:
+def storage_of(tensor: torch.Tensor) -> int:
     """Return the identity of a tensor's memory, shared by its views; unique while a tensor on it is alive."""
     return int(tensor.untyped_storage()._cdata)
 
 
-def _tensors(tree: Any) -> list[Any]:
+def _tensors(tree: object) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
-def _on_one_device(tree: Any, tensors: list[Any]) -> Any:
+def _on_one_device(tree: Any, tensors: list[torch.Tensor]) -> Any:
     """Move real index tensors to meta where they meet meta tensors, as torch refuses to mix devices."""
     if not any(t.is_meta for t in tensors) or all(t.is_meta for t in tensors):
         return tree
     return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, torch.Tensor) else leaf, tree)
 
 
-def _is_host_work(inputs: list[Any], outputs: list[Any]) -> bool:
+def _is_host_work(inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> bool:
     """Whether an operator only handles real single numbers, as loop control on the host does."""
     tensors = [*inputs, *outputs]
     return all(not tensor.is_meta and tensor.dim() == 0 for tensor in tensors)
 
 
-def _typed(tensor: Any, shape: Sequence[int]) -> Tensor:
+def _typed(tensor: torch.Tensor, shape: Sequence[int]) -> Tensor:
     return Tensor(str(tensor.dtype).removeprefix("torch."), tuple(whole(int(size)) for size in shape))
 
 
-def _tensor(tensor: Any) -> Tensor:
+def _tensor(tensor: torch.Tensor) -> Tensor:
     return _typed(tensor, tensor.shape)
 
 
-def _span(tensor: Any) -> tuple[int, int]:
+def _span(tensor: torch.Tensor) -> tuple[int, int]:
     first = int(tensor.storage_offset())
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return first, first + int(reach) + 1

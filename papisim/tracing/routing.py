@@ -8,13 +8,12 @@ rows; how many rows each expert gets is drawn again at simulation time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 
-def draw_experts(n_tokens: int, n_experts: int, n_per_token: int, seed: Sequence[int]) -> Any:
+def draw_experts(n_tokens: int, n_experts: int, n_per_token: int, seed: Sequence[int]) -> torch.Tensor:
     """Return a real ``int64[n_tokens, n_per_token]`` tensor of distinct experts of each token.
 
     The first tokens go round all experts, so that none stays idle when there are enough tokens; the rest follow an

@@ -483,3 +483,28 @@ def test_token_rows_priced_together_with_their_neighbours_cost_what_each_costs(m
     one = with_linear(tiles=[[64, 64], [128, 256]], splits=[1, 4], wave_ratio=0.5, overlap_exponent=3)
     expected = linear_times(one.part, one.part.linear.used, [m], [4096], [12288])[0]
     assert one.price(replace(FC, m=m)).time_s == pytest.approx(expected, rel=1e-12)
+
+
+# --- places that only a closed form notices ------------------------------------------------------------------------
+
+
+def test_a_kernel_is_compute_bound_by_the_rates_that_the_library_reaches_not_by_the_peaks():
+    """The ridge of the peaks is at 100 FLOP per byte, that of 80 % of the tensor cores and half the bandwidth at 160."""
+    bounds = [gpus().price(Linear(FcRole.QKV, m, 1 << 14, 1 << 14)).bound for m in (150, 180)]
+    assert bounds == ["memory", "compute"], "147 and 176 FLOP per byte"
+
+
+def test_each_row_of_tiles_but_the_first_reads_its_share_of_the_weights_again():
+    rereading = with_linear(tiles=[[16, 16]], reread_ratio=0.5)
+    for m, reads in ((16, 1.0), (32, 1.5), (48, 2.0)):
+        moved_bytes = 2 * (reads * 4096 * 4096 + 2 * m * 4096)
+        time_s = rereading.price(Linear(FcRole.QKV, m, 4096, 4096)).time_s
+        assert time_s == pytest.approx(2e-6 + moved_bytes / 0.5e12, rel=1e-3), m
+
+
+def test_a_tile_of_attention_loads_its_blocks_of_keys_and_values_its_queries_and_its_results():
+    """One head of 100 requests on 100 multiprocessors: eight blocks of 128 keys, and 64 rows of queries, in and out."""
+    on_chip = attention_library(on_chip_bytes_per_s=1e10)
+    time_s = decode(on_chip, requests=100, heads=1, kv_heads=1)
+    tile_bytes = 2 * (8 * 2 * 128 * 128) + 2 * (2 * 64 * 128)
+    assert time_s == pytest.approx(2e-6 + 100 * tile_bytes / 1e10, rel=1e-6)

@@ -135,6 +135,16 @@ def test_appending_costs_the_new_tokens_and_a_row():
     assert large.energy.total_j == pytest.approx(2**16 * small.energy.total_j)
 
 
+@pytest.mark.parametrize(("new_bytes", "columns"), [(32, 1), (60 * 32 * 32, 1), (60 * 32 * 32 + 1, 2)])
+def test_an_append_opens_a_row_writes_its_columns_and_closes_the_row(new_bytes, columns):
+    """60 stacks of 16 channels of 2 pseudo-channels write a column each per burst."""
+    device = pool("attn_pim", 60)
+    timing = device.part.timing
+    expected = timing.rcd + timing.cwl + columns * timing.burst + timing.wr + timing.rp
+    assert device.priced(KvAppend(new_bytes)).cycles_from_idle == expected
+    assert device.priced(KvAppend(new_bytes)).activity.columns == -(-new_bytes // 32)
+
+
 def test_elementwise_kernels_stream_through_the_logic_die():
     device = pool("attacc", 2)
     cost = device.price(Elementwise(KernelClass.NORMALISATION, 10, 670_400, 670_400))
