@@ -2,7 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from papisim.pricing.kernels import device_rows, kernel_rows, telling_steps
+from papisim.ops.cost import Energy
+from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, Linear
+from papisim.plan.phase import Message
+from papisim.pricing.kernels import describe, device_rows, kernel_rows, moved_bytes, telling_steps
+from papisim.record.steps import StepKind, StepRow
 
 FIXED = "workload.lengths={kind: fixed, input_tokens: 64, output_tokens: 20}"
 
@@ -54,3 +58,48 @@ def test_the_steps_shown_include_both_sides_of_a_change_of_placement(run):
     decode = [step.index for step in shown if step.kind == "decode"]
     assert decode == sorted(set(decode))
     assert np.diff(decode).min() == 1
+
+
+def step(index, device, kind="decode"):
+    counts = {"rlp": 1, "rows": 1, "kv_tokens": 10, "prompt_tokens": 0, "drafted": 0, "accepted": 0, "tokens": 1}
+    times = {"start_s": 0.0, "time_s": 1.0, "stalled_s": 0.0, "overlapped_s": 0.0, "time_by": {}, "busy_by": {}}
+    return StepRow(
+        index=index, kind=StepKind(kind), server="", fc_flop_by={device: 1.0}, energy=Energy(), **counts, **times
+    )
+
+
+def test_the_steps_selected_are_the_ends_the_middle_and_both_sides_of_the_first_changes():
+    devices = ["gpu"] * 10 + ["pim"] * 10 + ["gpu"] * 10 + ["pim"] * 10 + ["gpu"] * 10
+    steps = [
+        step(0, "gpu", "prefill"),
+        step(1, "gpu", "prefill"),
+        *(step(i, device) for i, device in enumerate(devices)),
+    ]
+    shown = telling_steps(steps)
+    assert [each.index for each in shown if each.kind == "prefill"] == [0]
+    assert [each.index for each in shown if each.kind == "decode"] == [0, 9, 10, 19, 20, 25, 29, 30, 49]
+
+
+def test_a_run_without_decoding_shows_its_prefill_alone():
+    assert [each.index for each in telling_steps([step(0, "gpu", "prefill")])] == [0]
+    assert telling_steps([]) == []
+
+
+def test_kernels_and_messages_are_written_with_their_sizes():
+    attention = Attention(2, 8, 100, 60, 400, 32, 8, 128)
+    assert describe(Linear(FcRole.QKV, 4, 8, 16)) == ("qkv", "m=4 k=8 n=16")
+    assert describe(attention) == ("attention", "requests=2 queries=8 kv=100 heads=32/8×128")
+    assert describe(Message(10.0, ranks=6)) == ("all_reduce", "6 ranks")
+    assert describe(Message(10.0)) == ("transfer", "")
+    assert describe(Elementwise(KernelClass.NORMALISATION, 1, 2, 3)) == ("normalisation", "")
+
+
+def test_what_is_moved_is_read_or_written_or_carried():
+    assert moved_bytes(Linear(FcRole.QKV, 4, 8, 16)) == 2 * (4 * 8 + 8 * 16 + 4 * 16)
+    assert moved_bytes(Elementwise(KernelClass.NORMALISATION, 1, 20, 3)) == 23
+    assert moved_bytes(Message(10.0, ranks=6)) == 10
+
+
+def test_a_streaming_run_prices_no_steps(run):
+    pytest.importorskip("ddsketch")
+    assert kernel_rows(run(batch=2, metrics="streaming", set=[FIXED])) == []

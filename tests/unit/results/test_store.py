@@ -7,7 +7,7 @@ import pytest
 from papisim.errors import InputError
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.results.frames import frames
-from papisim.results.store import check_free, manifest_head, write_folder, write_run
+from papisim.results.store import check_free, manifest_head, sha256_of, write_folder, write_run
 
 
 @pytest.mark.parametrize("blocked", ["file", "file/below", "file/far/below"])
@@ -56,3 +56,11 @@ def test_a_step_says_how_long_each_resource_worked_and_what_the_caches_held(run)
     for resource, seconds in finished.ledger.busy_s.items():
         assert busy[f"busy_{resource}_s"] == pytest.approx(seconds)
     assert (steps["kv_bytes"] == steps["kv_tokens"] * kv_bytes_per_token(finished.trace)).all()
+
+
+def test_a_hash_is_of_the_values_and_not_of_their_order():
+    assert sha256_of({"a": 1, "b": [2, 3]}) == sha256_of({"b": [2, 3], "a": 1})
+    assert sha256_of({"a": 1, "b": [2, 3]}) != sha256_of({"a": 1, "b": [3, 2]})
+    assert sha256_of({"a": 1}) == "f9d86028c6e0d64e225186f96acb69338b2c59764df79162107f5c4bb34d1310", (
+        "sha256sum of its JSON text"
+    )

@@ -136,3 +136,14 @@ def test_only_square_matrices_from_one_row_on_have_a_ridge():
 
 def test_the_models_ridge_lies_below_the_balance_of_the_peaks_and_above_one_tile():
     assert 64 < ridge_rows(PART, 8192, 8192) < 2 * 206
+
+
+def test_a_meters_joules_have_the_next_token_row_to_beat():
+    """100 W at one token-row and 150 W at two: taken for the former, the latter is half too much."""
+    rows = pd.DataFrame({"m": [1, 2, 64], "k": [4096] * 3, "n": [4096] * 3, "time_s": [1e-5] * 3})
+    metered = rows.assign(energy_j=[1e-3, 1.5e-3, 4e-3], metered_s=[0.1, 0.1, 1.0])
+    compared = found(table("linear", metered))
+    beside = compared["linear energy", "all"].baseline
+    assert (beside.n, beside.bias) == (1, pytest.approx(0.5))
+    settled = compared["linear energy", "settled meter"]
+    assert (settled.errors.n, settled.baseline) == (1, None)
