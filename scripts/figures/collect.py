@@ -20,6 +20,8 @@ from papisim.cli import main
 
 #: exit status of a command line that is not understood
 NOT_UNDERSTOOD = 2
+#: keys that name a claim of a paper
+CLAIM = ("figure", "system", "claim")
 Figures = dict[str, Any]
 
 
@@ -46,10 +48,21 @@ def of_json(value: Any, path: str, found: Figures) -> None:
             of_json(inner, f"{path}.{key}", found)
     elif isinstance(value, list):
         found[f"{path}.length"] = len(value)
-        for number, inner in enumerate(value):
-            of_json(inner, f"{path}[{number}]", found)
+        for name, inner in zip(names(value), value, strict=True):
+            of_json(inner, f"{path}[{name}]", found)
     else:
         found[path] = value
+
+
+def names(values: list[Any]) -> list[str]:
+    """Return a name for each element of a list: claims keep theirs when their order changes, the rest are counted."""
+    labels = [
+        " ".join(str(value.get(key, "")) for key in CLAIM) if isinstance(value, dict) else "" for value in values
+    ]
+    is_named = all(isinstance(value, dict) and "claim" in value for value in values) and len(set(labels)) == len(
+        labels
+    )
+    return labels if is_named else [str(number) for number in range(len(values))]
 
 
 def parsed(text: str) -> float | str:

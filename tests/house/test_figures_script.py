@@ -66,6 +66,15 @@ def test_figures_are_found_in_what_is_printed_and_in_what_is_written(tmp_path):
     }  # fmt: skip
 
 
+def test_claims_are_known_by_their_names_whatever_their_order(tmp_path):
+    one, other = (
+        '[{"claim": "a", "x": 1}, {"claim": "b", "x": 2}]',
+        '[{"claim": "b", "x": 2}, {"claim": "a", "x": 1}]',
+    )
+    assert differences(collect.figures(one, tmp_path), collect.figures(other, tmp_path)) == {}
+    assert differences(collect.figures("[1, 2]", tmp_path), collect.figures("[2, 1]", tmp_path)) != {}
+
+
 def test_a_refused_line_is_tried_in_the_other_words():
     assert collect.in_other_words(["run", "--batch", "4"], {"--batch": "--batch-size"}) == [
         "run",
