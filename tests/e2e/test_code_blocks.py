@@ -94,3 +94,15 @@ def test_a_command_that_fails_is_noticed(checkout, monkeypatch, capfd):
 def test_an_excuse_must_give_a_reason():
     assert NOT_RUN.fullmatch("<!-- not run: needs a GPU -->")
     assert not NOT_RUN.fullmatch("<!-- not run: -->")
+
+
+def test_the_readme_explains_lines_that_a_run_prints(checkout, monkeypatch, capfd):
+    table = (TOP / "README.md").read_text(encoding="utf-8").partition("| line | meaning |")[2].partition("\n\n")[0]
+    labels = [name for row in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    line = "run --hw papi --trace llama3-8b --batch 4 --speculation dsde --acceptance eagle2_chain6_llama3_8b --draft eagle_head"
+    monkeypatch.setattr(sys, "argv", ["papisim", *line.split()])
+    with pytest.raises(SystemExit):
+        cli.main()
+    printed = capfd.readouterr().out
+    assert len(labels) > 10
+    assert [label for label in labels if not re.search(rf"^{re.escape(label)}  ", printed, re.MULTILINE)] == []
