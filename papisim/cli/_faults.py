@@ -119,6 +119,6 @@ def stopped_by(error: BaseException) -> int:
 
 
 def _in_words(error: OSError) -> str:
-    """Return what the system refused, and for which file."""
+    """Return the operation that the system refused, and its file."""
     reason = error.strerror or str(error) or type(error).__name__
     return printable(f"{error.filename}: {reason}" if error.filename is not None else reason)

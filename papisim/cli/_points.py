@@ -101,7 +101,7 @@ class _Lines:
 
 
 def n_points(tally: Counter[str]) -> int:
-    """Return how many points a tally counts."""
+    """Return the number of points in a tally."""
     return sum(count for status, count in tally.items() if status != "reused")
 
 

@@ -48,7 +48,7 @@ def computing(
     tls_key: Path | None,
     quiet: bool,
 ) -> Iterator[Any]:
-    """Yield who computes: this process, several, or a cluster."""
+    """Yield the workers: this process, several, or a cluster."""
     from papisim.exploration.cluster import Tls, cluster, is_in_the_open  # noqa: PLC0415 - only when something is computed
     from papisim.exploration.workers import Here, Processes, n_cpus  # noqa: PLC0415
 

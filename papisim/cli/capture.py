@@ -34,7 +34,7 @@ from papisim.tracing.models import ModelSource, require_torch, resolve
 @click.option("--rlp", type=WholeNumbers(), default="1,4,16,64", show_default=True, help="cuda: requests.")
 @click.option("--tlp", type=WholeNumbers(), default="1,4", show_default=True, help="cuda: new tokens of each.")
 @click.option("--kv", type=WholeNumbers(), default="512,1024", show_default=True, help="cuda: cached tokens of each.")
-@click.option("--layers", type=PositiveInt(), help="cuda: run a slice of so many layers.")
+@click.option("--layers", type=PositiveInt(), help="cuda: run a slice of N layers.")
 @click.option("--traces", type=click.Path(path_type=Path, file_okay=False), help="cuda: keep the profiler's traces.")
 @click.option(
     "--from-profiler",

@@ -216,7 +216,7 @@ def _plain(found: Statistics) -> dict[str, Any]:
 
 
 def _difference(measured: Statistics, simulated: Statistics) -> dict[str, float]:
-    """Return what is off: ratios less 1 for means, plain differences for shares and correlations."""
+    """Return the errors: ratios less 1 for means, plain differences for shares and correlations."""
     apart = [one - other for one, other in zip(simulated.survival, measured.survival, strict=True)]
     return {
         "tokens_per_step_ratio": simulated.tokens_per_step / measured.tokens_per_step - 1,

@@ -317,7 +317,7 @@ def _parse_parts(document: Document) -> dict[str, Any]:
                 cls = part_class(inner)
                 if issubclass(cls, family("link").base) != (section == "links"):
                     raise document.error(
-                        (section, name, "part"), f"a {inner.data['kind']} cannot stand in '{section}'"
+                        (section, name, "part"), f"a {inner.data['kind']} cannot be used in '{section}'"
                     )
                 parts[name] = parse(cls, inner)
             except InputErrors as several:

@@ -86,7 +86,7 @@ class Server:
             self._runner.truncate(self._process)
 
     def load(self) -> ReplicaView:
-        """Return what a router may see of this server."""
+        """Return a router's view of this server."""
         queues = self._queues
         return ReplicaView(
             waiting=len(queues.waiting),

@@ -15,7 +15,7 @@ from papisim.errors import InputError
 from papisim.kinds import outside
 from papisim.kinds.family import Family
 
-#: a family whose kinds are told apart only when they are loaded
+#: a family whose kinds are distinguished only when they are loaded
 AnyFamily: TypeAlias = Family[BaseModel, object]
 
 #: where each family is declared, by its name

@@ -1,6 +1,6 @@
 """What a family of kinds is, and what a kind must have to be one of it.
 
-A *family* is a set of things that may stand in each other's place and that a file or an option names by ``kind``:
+A *family* is a set of things that may replace one another and that a file or an option names by ``kind``:
 placement policies, draft sources, formats of request traces. It is declared once, beside its contract.
 
 A *kind* is one of them: its options (a frozen :class:`~papisim.config.base.Spec`), the thing that is built from them, and
@@ -208,7 +208,7 @@ class Family(Generic[OptionsT, ThingT]):
         return Kind(name, options, thing, example, summary, code)
 
     def _thing(self, holder: _Home) -> Callable[..., ThingT]:
-        """Return what makes the thing, once its methods and its constructor have been found to be as required."""
+        """Return the maker of the thing, once its methods and its constructor have been found to be as required."""
         home = holder.home
         found: object = home
         if isinstance(home, ModuleType) and self.thing:
@@ -288,7 +288,7 @@ def _members(contract: type) -> dict[str, object]:
 
 
 def _problems(thing: object, contract: type) -> Iterator[tuple[str, str]]:
-    """Yield what a class or module lacks of a contract, with a hint; what only instances have is checked on one."""
+    """Yield the members of a contract that a class or module lacks, with a hint; what only instances have is checked on one."""
     is_protocol = getattr(contract, "_is_protocol", False)
     for name, declared in _members(contract).items():
         found, hint = getattr(thing, name, None), f"; {did_you_mean(name, _public(thing))}"

@@ -7,7 +7,7 @@ Four words, used everywhere in this sense:
 * an *interpretation* takes one alternative of each choice, and holds for all figures of the paper;
 * *physical* is the first alternative of each choice, which a machine would most probably follow, and the interpretation of these.
 
-A paper's choices, and the interpretations that have a name, stand in ``choices.yaml`` in the paper's package.
+A paper's choices, and the interpretations that have a name, are in ``choices.yaml`` in the paper's package.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Choices:
         )
 
     def protocol(self, interpretation: Interpretation) -> Protocol:
-        """Return how experiments are run and evaluated in an interpretation."""
+        """Return the rules by which experiments are run and evaluated in an interpretation."""
         fields: dict[str, int | str | None] = {}
         for name, choice in self.choices.items():
             fields |= choice.alternatives[interpretation.get(name, choice.physical)].protocol

@@ -1,6 +1,6 @@
 """A published claim, the simulated value, and whether they agree.
 
-A :class:`Study` is what one figure of a paper claims and how its experiments are set up. A paper's studies stand in
+A :class:`Study` is what one figure of a paper claims and how its experiments are set up. A paper's studies are in
 ``published.yaml`` in the paper's package, by the name of the figure's module.
 """
 

@@ -2,7 +2,7 @@
 
 A paper is a package of :mod:`papisim.paper` with a file ``published.yaml``. Each entry of that file is a figure, an equation or
 a system of the paper, and has a module of the same name in the package whose ``FIGURE`` says which runs it needs, what they
-make of each claim, and its data. What the paper leaves open stands in ``choices.yaml`` beside it.
+make of each claim, and its data. What the paper leaves open is in ``choices.yaml`` beside it.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class ModelKernels:
 
 
 def _alike(kernel: TraceKernel) -> Hashable:
-    """Return what decides the cost of a kernel at every shape."""
+    """Return the quantities that decide the cost of a kernel at every shape."""
     return (
         kernel.kernel_class,
         kernel.role,

@@ -32,10 +32,10 @@ class Distribution(Protocol):
         """Observe a value."""
 
     def add_all(self, values: Floats, times: int = 1) -> None:
-        """Observe values, each so many times."""
+        """Observe values, each with a number of occurrences."""
 
     def percentile(self, percent: float) -> float:
-        """Return the value that so many percent do not exceed, linear between two; NaN of none."""
+        """Return the value that a given percentage does not exceed, linear between two; NaN of none."""
 
 
 class Exact:
@@ -51,7 +51,7 @@ class Exact:
         self._single.append(value)
 
     def add_all(self, values: Floats, times: int = 1) -> None:
-        """Observe values, each so many times."""
+        """Observe values, each with a number of occurrences."""
         self._many.append((values, times))
 
     def _in_order(self) -> tuple[Floats, Floats]:
@@ -114,7 +114,7 @@ class Sketch:
         self.add_all(np.array([value]))
 
     def add_all(self, values: Floats, times: int = 1) -> None:
-        """Observe values, each so many times."""
+        """Observe values, each with a number of occurrences."""
         self._waiting.append((values, times))
         self._n_waiting += len(values)
         if self._n_waiting >= _SKETCHED_AT_ONCE or len(self._waiting) >= _SKETCHED_AT_ONCE:

@@ -1,4 +1,4 @@
-"""One row per step, for whoever wants to look at steps one by one."""
+"""One row per step, for analyses of single steps."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ class Timeline:
 
 
 #: counters of the server → the unit that its value stands under
-_COUNTERS = {"RLP": "requests", "TLP": "rows a request", "RLP·TLP": "rows", "KV cache": "bytes", "power": "W"}
+_COUNTERS = {"RLP": "requests", "TLP": "rows per request", "RLP·TLP": "rows", "KV cache": "bytes", "power": "W"}
 
 
 def _server(name: str) -> str:

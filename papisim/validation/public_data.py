@@ -1,4 +1,4 @@
-"""Data of others that the models are compared with, and that anyone may download: ``papisim/validation/public_data.yaml``."""
+"""Public data that the models are compared with, free to download: ``papisim/validation/public_data.yaml``."""
 
 from __future__ import annotations
 

@@ -51,14 +51,14 @@ AVOIDED = {
     r"so many|as many as|what all else": "a count, up to",
     r"(?:told|tell|tells) apart": "distinguish",
     r"stands? in": "is in",
-    r"(?:Return|Yield) (?:what|how|who|whether)": "Return the NOUN in UNITS",
+    r"(?:Return|Yield) (?:what|how|who)": "Return the NOUN in UNITS",
     r"held against": "validated against, compared with",
     r"(?:rows?|tokens?|requests?|bytes?|FLOP|energy|joules|rounds?|steps?) an? "
     r"(?:request|step|row|token|iteration|bank|head|device|byte|second|layer|group|position|point|stack)": "per",
 }
 ANY_AVOIDED = re.compile(rf"\b(?:{'|'.join(AVOIDED)})\b")
 #: they may still hold some; the number may only fall
-BUDGET = 290
+BUDGET = 131
 
 
 def avoided():
@@ -80,7 +80,8 @@ def avoided():
 
 
 @pytest.mark.parametrize(
-    "text", ["rows a request", "Return how long it takes", "whoever came last gives way", "stand in"]
+    "text",
+    ["rows a request", "Return how long it takes", "Yield who computes", "whoever came last gives way", "stand in"],
 )
 def test_words_to_avoid_are_found(text):
     assert ANY_AVOIDED.search(text)

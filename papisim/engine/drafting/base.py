@@ -112,7 +112,7 @@ def serial_steps(drafts: Sequence[Draft], cached: Ints) -> list[tuple[Ints, Ints
     """Return, for each serial draft step, the caches and the rows of the requests that still draft.
 
     Step j extends every chain of at least j tokens by one, and every tree of at least depth j by its nodes there; the
-    longest draft sets the number of steps, whoever waits for it. What a step caches, the next one sees.
+    longest draft sets the number of steps, and shorter ones wait for it. What a step caches, the next one sees.
     """
     lengths = np.array([draft.length for draft in drafts], dtype=np.int64)
     widths = [draft.tree or (1,) * draft.length for draft in drafts]

@@ -39,7 +39,7 @@ class Source(WholeVerification):
         self._options = options
 
     def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
-        """Return one phase on the host, if anyone drafts."""
+        """Return one phase on the host, if any request drafts."""
         del cached, fold
         drafting = sum(draft.length > 0 for draft in drafts)
         if not drafting:

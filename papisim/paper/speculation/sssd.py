@@ -63,7 +63,7 @@ def _agreement(view: View) -> Explained:
 
 
 def _draft(study: Study, batch: int) -> Draft:
-    """Return what the policy drafts for each request of a batch."""
+    """Return the draft length of each request of a batch."""
     policy = Speculation(options(study.setting("knee")))
     return policy.plan(SpeculationView(0, tuple(range(batch)), lambda drafts: 0.0))[0]
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from papisim.errors import printable
 
-#: columns when nobody's terminal says how many there are, as in a pipe or a file
+#: columns where no terminal has a width, as in a pipe or a file
 _PIPE_WIDTH = 120
 _BLOCKS = "▁▂▃▄▅▆▇█"
 

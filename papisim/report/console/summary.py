@@ -39,7 +39,7 @@ def print_run(run: Run) -> None:
 
 
 def figures(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what is told of a run, each figure with its name."""
+    """Return the printed figures of a run, each with its name."""
     seconds = _seconds
     return [
         ("requests", f"{summary['n_requests']} ({_policy(summary['batching'])}, {_policy(summary['speculation'])})"),

@@ -23,7 +23,7 @@ from papisim.errors import MissingExtra
 if TYPE_CHECKING:
     import pandas as pd
 
-#: colours told apart in both themes and by colour-blind readers; the next series takes the next one
+#: colours distinguishable in both themes and by colour-blind readers; the next series takes the next one
 SERIES = tuple(f"${name}" for name in ("c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"))
 #: rows of a table that are shown; the files beside the page have all of them
 _MOST_ROWS = 200

@@ -102,7 +102,7 @@ def _cumulative(name: str, values: npt.NDArray[Any], colour: str) -> dict[str, A
 
 
 def _range(values: Floats) -> tuple[float, float]:
-    """Return what the bins cover; equal values get bins around them."""
+    """Return the range of the bins; equal values get bins around them."""
     low, high = float(values[0]), float(values[-1])
     return (low, high) if high > low else (0.9 * low, 1.1 * high or 1.0)
 

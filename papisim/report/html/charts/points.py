@@ -20,7 +20,7 @@ def trade_off(points: pd.DataFrame, gain: str, spent: str, inputs: list[str], by
     """Draw what every point gains against what it spends, and the line of those that no other beats in both.
 
     Args:
-        points: one row a point.
+        points: one row per point.
         gain: a column of which more is better.
         spent: a column of which less is better.
         inputs: columns that tell points apart.
@@ -70,7 +70,7 @@ def effect(points: pd.DataFrame, figure: str, name: str) -> Chart:
     """Draw a figure over the values of one input: every point, and the mean of each value.
 
     Args:
-        points: one row a point.
+        points: one row per point.
         figure: the column drawn.
         name: the input's column.
     """

@@ -50,7 +50,7 @@ def page(results: Results) -> Page:
 
 
 def baselines_of(runs: list[dict[str, Any]]) -> dict[str, str]:
-    """Return what to compare with: the first run, and the first GPU-only and PIM-only machines; label → name.
+    """Return the baselines: the first run, and the first GPU-only and PIM-only machines; label → name.
 
     A machine is GPU-only where every device is a GPU, PIM-only where no GPU can run FC.
     """
@@ -112,7 +112,7 @@ def _energy(labels: list[str], summaries: list[dict[str, Any]]) -> Chart:
     table = table.loc[:, table.sum() > 0]
     layout = {
         "barmode": "stack",
-        "xaxis": axis("energy a token", "j"),
+        "xaxis": axis("energy per token", "j"),
         "yaxis": {"autorange": "reversed", "type": "category"},
     }
     alt = (
