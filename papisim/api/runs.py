@@ -18,7 +18,7 @@ from papisim.diagnosis.scope import Scope
 from papisim.engine.run import simulate
 from papisim.results.comparison import Comparison, distinct, label_of, split_placement
 from papisim.results.folder import read_results
-from papisim.results.store import MANIFEST
+from papisim.results.seal import MANIFEST
 
 
 @accepts_former_names(RunOptions.renamed)

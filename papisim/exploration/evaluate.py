@@ -21,7 +21,7 @@ from papisim.exploration.resolve import Point, Resolver
 from papisim.exploration.space import Values, as_cell, cells
 from papisim.plan.machine import Machine, build_machine
 from papisim.results.metrics import summarise
-from papisim.results.store import file_sha256, sha256_of
+from papisim.results.seal import file_sha256, sha256_of
 
 K = TypeVar("K")
 V = TypeVar("V")

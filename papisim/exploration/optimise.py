@@ -31,7 +31,8 @@ from papisim.exploration.run import name_of_run, room
 from papisim.exploration.space import Axis, Interval, Sampling, Values, as_cell, chosen, is_number, sampled
 from papisim.exploration.store import Cells, Form
 from papisim.exploration.workers import Job, Progress, Tally, Workers, chunks
-from papisim.results.store import manifest_head, sha256_of
+from papisim.results.seal import sealed, sha256_of
+from papisim.results.store import manifest_head
 
 if TYPE_CHECKING:
     import optuna
@@ -91,7 +92,7 @@ def optimise(
     store.check_form(form)
     with room(folder, resume=resume, force=force, shared=storage is not None):
         manifest = {**manifest_head("optimise"), "sweep": file.document.data, "inputs": file.inputs()}
-        store.write_json(folder / store.MANIFEST, manifest)
+        store.write_json(folder / store.MANIFEST, sealed(manifest, folder))
         with _quiet():
             study = _open(file, search, folder, storage)
             if warm_start is not None:
@@ -102,7 +103,8 @@ def optimise(
         store.drop_parts(folder, loop.run)
         tally = Counter(frame["status"])
         store.write_json(
-            folder / store.MANIFEST, {**manifest, "rows": dict(sorted(tally.items())), "front": len(found)}
+            folder / store.MANIFEST,
+            sealed({**manifest, "rows": dict(sorted(tally.items())), "front": len(found)}, folder),
         )
     return Optimised(frame, found, tally)
 

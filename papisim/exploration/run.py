@@ -18,6 +18,7 @@ from papisim.exploration.space import Values, grid, sampled
 from papisim.exploration.store import MANIFEST, Form, check_form, clear, collect, prepare, write_json
 from papisim.exploration.workers import Job, Progress, Tally, Workers, chunks
 from papisim.results.lock import only_writer
+from papisim.results.seal import sealed
 from papisim.results.store import check_free, manifest_head
 
 if TYPE_CHECKING:
@@ -79,14 +80,14 @@ def sweep(
             "inputs": file.inputs(),
             "n_points": len(values),
         }
-        write_json(folder / MANIFEST, manifest)
+        write_json(folder / MANIFEST, sealed(manifest, folder))
         job = Job(file, folder.absolute(), run, form, resume)
         tally: Tally = Counter()
         with closing(workers.map(job, chunks(run, list(enumerate(values)), workers.count), progress)) as done:
             for part in done:
                 tally += part
         frame = collect(folder, run, len(values), form, [*file.inputs(), *file.columns])
-        write_json(folder / MANIFEST, {**manifest, "rows": dict(sorted(tally.items()))})
+        write_json(folder / MANIFEST, sealed({**manifest, "rows": dict(sorted(tally.items()))}, folder))
     return Swept(frame, tally)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from papisim.errors import InputError, MissingExtra
-from papisim.results.store import MANIFEST, MANIFEST_SCHEMA
+from papisim.results.seal import MANIFEST, check_file, check_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +33,9 @@ class Results:
         """The figures of ``summary.json``.
 
         Raises:
-            InputError: the file is missing or is no JSON.
+            InputError: the file is missing, was changed, or is no JSON.
         """
+        check_file(self.manifest, self.folder / "summary.json")
         return _read_json(self.folder / "summary.json")
 
     @property
@@ -46,12 +47,13 @@ class Results:
         """Return a frame by its name.
 
         Raises:
-            InputError: there is no such frame, or it cannot be read.
+            InputError: there is no such frame, it was changed, or it cannot be read.
             MissingExtra: it is in parquet, and pyarrow is not installed.
         """
         import pandas as pd  # noqa: PLC0415 - start-up time
 
         path, parquet = self.folder / f"{name}.csv", self.folder / f"{name}.parquet"
+        check_file(self.manifest, parquet if parquet.is_file() else path)
         try:
             return pd.read_parquet(parquet) if parquet.is_file() else pd.read_csv(path)
         except ImportError:
@@ -67,16 +69,15 @@ def read_results(folder: Path) -> Results:
     """Open a folder of results.
 
     Raises:
-        InputError: the path is no folder, holds no papisim manifest, or its manifest lacks the kind of results.
+        InputError: the path is no folder, holds no papisim manifest, or its manifest was changed or lacks the kind of results.
     """
     path = folder / MANIFEST
     if not path.is_file():
         what = f"holds no {MANIFEST}" if folder.is_dir() else "is no folder"
         raise InputError(f"{what}, expected a folder that --out wrote", file=str(folder))
     manifest = _read_json(path)
-    schema, kind = manifest.get("schema"), manifest.get("kind")
-    if schema != MANIFEST_SCHEMA:
-        raise InputError(f"found '{schema}', expected '{MANIFEST_SCHEMA}'", file=str(path), field="schema")
+    check_manifest(manifest, path)
+    kind = manifest.get("kind")
     if not isinstance(kind, str):
         raise InputError("is missing, expected the kind of results", file=str(path), field="kind")
     return Results(folder, kind, manifest)
@@ -85,7 +86,7 @@ def read_results(folder: Path) -> Results:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot be read as JSON: {error}", file=str(path)) from None
     if not isinstance(value, dict):
         raise InputError("found no mapping, expected one", file=str(path))

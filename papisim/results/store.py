@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -17,16 +16,13 @@ from typing import TYPE_CHECKING, TextIO
 
 from papisim import __version__
 from papisim.config.experiment import Experiment
-from papisim.config.yaml import while_unchanged
 from papisim.engine.run import Run
 from papisim.errors import InputError
 from papisim.results.metrics import summarise
+from papisim.results.seal import MANIFEST, MANIFEST_SCHEMA, file_sha256, sealed, sha256_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MANIFEST_SCHEMA = "papisim/manifest/1"
-MANIFEST = "manifest.json"
 
 
 def check_free(folder: Path, *, force: bool) -> None:
@@ -151,7 +147,7 @@ def write_folder(
             frame.to_csv(fresh / f"{name}.csv", index=False)
         if summary is not None:
             _write_json(fresh / "summary.json", summary)
-        _write_json(fresh / MANIFEST, manifest)
+        _write_json(fresh / MANIFEST, sealed(manifest, fresh))
         fresh.chmod(0o755)
         _put(fresh, folder)
     except BaseException:
@@ -201,17 +197,6 @@ def origin(experiment: Experiment) -> dict[str, object]:
             for source in (*experiment.system.sources, *experiment.sources)
         ],
     }
-
-
-def sha256_of(value: object) -> str:
-    """Return the SHA-256 of plain values, regardless of the order of their keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-@while_unchanged
-def file_sha256(path: Path | str) -> str:
-    """Return the SHA-256 of a file's content."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -1,10 +1,12 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from papisim.errors import InputError
 from papisim.results.folder import read_results
+from papisim.results.store import manifest_head, write_folder
 
 GOOD = {"schema": "papisim/manifest/1", "kind": "run"}
 
@@ -18,10 +20,11 @@ def folder_with(tmp_path: Path, manifest: object) -> Path:
     ("manifest", "message"),
     [
         ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
         ([], "found no mapping"),
         (
             {**GOOD, "schema": "papisim/manifest/9"},
-            "schema: found 'papisim/manifest/9', expected 'papisim/manifest/1'",
+            "schema: found 'papisim/manifest/9', expected 'papisim/manifest/2'",
         ),
         ({"schema": GOOD["schema"]}, "kind: is missing"),
     ],
@@ -47,3 +50,43 @@ def test_a_frame_that_is_missing_or_broken_is_named(tmp_path):
     (tmp_path / "steps.csv").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be read as CSV"):
         results.frame("steps")
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A folder of results, with everything that may be changed in it."""
+    manifest = manifest_head("run") | {"experiment": {"alpha": (28, 56)}}
+    write_folder(tmp_path / "r", manifest, {"steps": pd.DataFrame({"time_s": [1.0, 2.0]})}, summary={"energy_j": 3.0})
+    return tmp_path / "r"
+
+
+def test_results_are_read_back_as_they_were_written(written):
+    results = read_results(written)
+    assert results.frame("steps")["time_s"].tolist() == [1.0, 2.0]
+    assert results.summary == {"energy_j": 3.0}
+    assert results.manifest["experiment"] == {"alpha": [28, 56]}
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [
+    ("manifest.json", "28", "29"), ("manifest.json", '"kind": "run"', '"kind": "sweep"'), ("manifest.json", "manifest_sha256", "x"),
+    ("steps.csv", "2.0", "2.5"), ("summary.json", "3.0", "4.0"),
+])  # fmt: skip
+def test_results_that_were_changed_are_refused(written, name, old, new):
+    path = written / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+    def read():
+        results = read_results(written)
+        return results.frame("steps"), results.summary
+
+    with pytest.raises(InputError, match="was changed after papisim wrote it") as caught:
+        read()
+    assert caught.value.place.file == str(path)
+
+
+def test_results_of_an_earlier_schema_have_no_checksums_and_are_read(written):
+    manifest = json.loads((written / "manifest.json").read_text())
+    (written / "manifest.json").write_text(json.dumps(manifest | {"schema": "papisim/manifest/1"}))
+    assert len(read_results(written).frame("steps")) == 2

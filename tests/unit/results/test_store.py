@@ -45,7 +45,7 @@ def test_a_manifest_says_which_kind_of_results_it_is_of(tmp_path: Path, run):
     write_run(finished, frames(finished), tmp_path / "r")
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
     assert manifest["kind"] == "run"
-    assert manifest["schema"] == "papisim/manifest/1"
+    assert manifest["schema"] == "papisim/manifest/2"
 
 
 def test_a_step_says_how_long_each_resource_worked_and_what_the_caches_held(run):
