@@ -13,7 +13,7 @@ from types import FrameType
 
 import click
 
-from papisim.errors import PapisimError, printable
+from papisim.errors import PapisimError, printable, shortened
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
@@ -99,7 +99,8 @@ def stopped_by(error: BaseException) -> int:
         case click.ClickException():
             shown = io.StringIO()
             error.show(file=shown)
-            click.echo(printable(shown.getvalue()), err=True, nl=False)
+            lines = map(shortened, printable(shown.getvalue()).splitlines())
+            click.echo("\n".join(lines), err=True)
             return error.exit_code
         case click.exceptions.Abort():
             why, status = "interrupted", INTERRUPTED

@@ -10,10 +10,11 @@ from functools import reduce
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
 from papisim.catalog import Substituted
+from papisim.cli._numbers import Whole
 from papisim.config.base import plain_type
 from papisim.config.experiment import RunOptions
 from papisim.config.options import Option
@@ -26,11 +27,8 @@ def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return lambda function: reduce(lambda inner, decorate: decorate(inner), reversed(decorators), function)
 
 
-class PositiveInt(click.IntRange):
-    """A whole number of at least 1."""
-
-    def __init__(self) -> None:
-        super().__init__(min=1)
+class PositiveInt(Whole):
+    """A whole number from 1 to ten million."""
 
 
 class Switch(click.Choice[str]):
@@ -70,17 +68,18 @@ def _type_of(field: FieldInfo) -> click.ParamType[Any]:
     if kind is bool:
         return Switch()
     if kind is int:
-        return click.IntRange(min=_lower_bound(field))
+        return Whole(*_bounds(field))
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
     return click.STRING
 
 
-def _lower_bound(field: FieldInfo) -> int:
-    """Return the least whole number that a field accepts."""
-    limits = (each.ge for each in _constraints(field) if isinstance(each, Ge))
-    (bound,) = {limit for limit in limits if isinstance(limit, int)}
-    return bound
+def _bounds(field: FieldInfo) -> tuple[int, int]:
+    """Return the least and the largest whole number that a field accepts."""
+    limits = list(_constraints(field))
+    (least,) = {each.ge for each in limits if isinstance(each, Ge) and isinstance(each.ge, int)}
+    (most,) = {each.le for each in limits if isinstance(each, Le) and isinstance(each.le, int)}
+    return least, most
 
 
 def _constraints(field: FieldInfo) -> Iterator[object]:

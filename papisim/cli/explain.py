@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from papisim.cli._command import Command
+from papisim.cli._numbers import Number
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options
 from papisim.config.experiment import options_of
 from papisim.diagnosis.explanation import explain
@@ -40,7 +41,7 @@ from papisim.report.console.explanation import print_explanation
 @click.option(
     "--step",
     "step_ratio",
-    type=click.FloatRange(0.01, 10),
+    type=Number(0.01, 10),
     default=0.2,
     show_default=True,
     help="Relative improvement of numbers: 0.2 is 20 %.",

@@ -19,6 +19,7 @@ from papisim.acceptance.fitting.steps import kept
 from papisim.acceptance.fitting.write import as_yaml, parameters
 from papisim.acceptance.log import Turn, read_log
 from papisim.cli._command import Commands
+from papisim.cli._numbers import Number
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, seed_option
 from papisim.config.acceptance import load_signals
 from papisim.errors import InputError, did_you_mean
@@ -69,7 +70,7 @@ def command() -> None:
 )
 @click.option(
     "--holdout",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
     help="Hold this share of the turns out and compare with them, instead of fitting to all.",
 )

@@ -191,6 +191,9 @@ def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise InputError(reason, file=str(path)) from None
     if not rows:
         raise InputError("holds no kernels, expected a header and a row for each", file=str(path))
+    odd = next((line for line, row in rows if None in row or None in row.values()), None)
+    if odd is not None:
+        raise InputError(f"expected {len(columns)} cells, as the header has", file=str(path), line=odd)
     if "op" not in columns:
         raise InputError(f"no column 'op'; {did_you_mean('op', columns)}", file=str(path), line=1)
     return rows

@@ -13,6 +13,7 @@ from rich.table import Table
 from papisim import catalog, units
 from papisim.catalog import Shelf
 from papisim.cli._command import Commands
+from papisim.cli._numbers import Number
 from papisim.cli._options import format_option, overrides_option, print_json, quiet_option, seed_option, show_notes
 from papisim.config.sections import load_section
 from papisim.config.sources import bibliography
@@ -35,7 +36,7 @@ def command() -> None:
 @click.argument("workload", metavar="NAME|FILE")
 @click.option(
     "--tpot-ms",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(1e-6, 1e9),
     default=_TPOT_MS,
     show_default=True,
     help="Time per output token to count requests at once with.",

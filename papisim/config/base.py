@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import types
 import typing
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -15,8 +17,21 @@ from papisim.errors import InputError, did_you_mean, one_or_all
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+#: of requests, devices, tokens, heads: more is a slip of the keyboard, and would be simulated one by one
+Count = Annotated[int, Field(ge=1, le=10**7)]
+#: of parameters and other things that are only multiplied
+LargeCount = Annotated[int, Field(ge=1)]
+#: machines side by side
+Replicas = Annotated[int, Field(ge=1, le=10**4)]
+#: tokens that a request has in flight in an iteration
+Width = Annotated[int, Field(ge=1, le=1024)]
 Name = Annotated[str, Field(min_length=1)]
+
+
+#: no quantity in SI is beyond these; arithmetic with numbers beyond them overflows or vanishes
+_LEAST, _MOST = 1e-30, 1e30
+_LARGEST_WHOLE = 2**63 - 1
+_PLAIN_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 class Spec(BaseModel):
@@ -34,12 +49,44 @@ class Spec(BaseModel):
         unit = units.unit_of(info.field_name or "")
         if isinstance(value, bool) and _annotation(cls, info.field_name) is not bool:
             raise ValueError(f"found {str(value).lower()}, expected {_expected(cls, info.field_name)}")
+        if isinstance(value, str) and unit is None and _annotation(cls, info.field_name) in (int, float):
+            if not _PLAIN_NUMBER.fullmatch(value):  # Python would also take 1_000, and digits of other scripts
+                raise ValueError(f"found '{value}', expected {_expected(cls, info.field_name)}")
+            value = float(value) if _annotation(cls, info.field_name) is float else value
         if unit is None or value is None or isinstance(value, (dict, list)):
+            _check_size(value)
             return value
         try:
-            return units.parse(value, unit)
+            value = units.parse(value, unit)
         except InputError as error:
             raise ValueError(error.message) from None
+        _check_size(value)
+        return value
+
+
+def _check_size(value: object) -> None:
+    """Refuse numbers, those in lists and tables too, that are not finite or that no arithmetic can bear.
+
+    Raises:
+        ValueError: with what was found and expected.
+    """
+    match value:
+        case bool():
+            return
+        case int() if abs(value) > _LARGEST_WHOLE:
+            value = min(max(value, -(10**300)), 10**300)
+            raise ValueError(f"found {value:.3g}, expected a whole number of at most {_LARGEST_WHOLE}")
+        case float() if not math.isfinite(value):
+            raise ValueError(f"found {value}, expected a finite number")
+        case float() if value and not _LEAST <= abs(value) <= _MOST:
+            raise ValueError(f"found {value:g}, expected a number between {_LEAST:g} and {_MOST:g}")
+        case list():
+            for inner in value:
+                _check_size(inner)
+        case dict():
+            for inner in value.values():
+                if not isinstance(inner, dict):
+                    _check_size(inner)
 
 
 class KindOptions(Spec):

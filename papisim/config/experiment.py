@@ -12,7 +12,19 @@ from pydantic import Field, PlainValidator, model_validator
 
 from papisim import catalog
 from papisim.catalog import Found, Shelf
-from papisim.config.base import Count, Fraction, KindOptions, Name, NonNegative, Positive, Spec, parse, shown
+from papisim.config.base import (
+    Count,
+    Fraction,
+    KindOptions,
+    Name,
+    NonNegative,
+    Positive,
+    Replicas,
+    Spec,
+    Width,
+    parse,
+    shown,
+)
 from papisim.config.kinds import outside_code, parse_options
 from papisim.config.options import Choice, Named, Option, present_names
 from papisim.config.quantisation import QuantisationSpec
@@ -115,7 +127,7 @@ class RoutingSpec(KindOptions):
         replicas: number of equal machines side by side.
     """
 
-    replicas: Count = 1
+    replicas: Replicas = 1
 
 
 #: records kept of a run
@@ -246,7 +258,7 @@ def _plain(value: object) -> object:
 
 #: fields to change: a mapping of paths to values, or assignments; kept as assignments (JSON is YAML)
 Assignments = Annotated[Sequence[Override], PlainValidator(_read_set)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 class RunOptions(Spec):
@@ -270,7 +282,7 @@ class RunOptions(Spec):
     )
     batch: Annotated[Count | None, Option("Batch size; the maximum under continuous batching.", default="all")] = None
     requests: Annotated[Count | None, Option("Number of requests.", default="--batch, or the workload's")] = None
-    tlp: Annotated[Count, Option("Tokens per request and iteration, where no speculation policy is named.")] = 1
+    tlp: Annotated[Width, Option("Tokens per request and iteration, where no speculation policy is named.")] = 1
     speculation: Annotated[
         Choice | None, Option("Speculation policy.", "NAME|FILE", default="from --tlp", section="speculation")
     ] = None
@@ -287,7 +299,7 @@ class RunOptions(Spec):
             section="batching",
         ),
     ] = None
-    replicas: Annotated[Count, Option("Equal machines side by side.")] = 1
+    replicas: Annotated[Replicas, Option("Equal machines side by side.")] = 1
     router: Annotated[Named, Option("Routing policy over replicas: round_robin, least_loaded, kv_aware.", "KIND")] = (
         "round_robin"
     )

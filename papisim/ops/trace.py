@@ -40,7 +40,7 @@ from pydantic import (
     model_validator,
 )
 
-from papisim.config.base import Count, Name, Spec, parse
+from papisim.config.base import Count, LargeCount, Name, Spec, parse
 from papisim.config.yaml import load_yaml, while_unchanged
 from papisim.errors import did_you_mean
 from papisim.ops.dims import EXPERT_ROWS, SYMBOLS, Dim, parse_dim, product, total, whole
@@ -450,7 +450,7 @@ class ModelFacts(_TraceSpec):
     vocab_size: Count
     intermediate_size: Count
     dtype: Name
-    n_parameters: Count
+    n_parameters: LargeCount
     tied_embeddings: bool
     n_experts: Annotated[int, Field(ge=0)] = 0
     n_experts_per_token: Annotated[int, Field(ge=0)] = 0

@@ -62,7 +62,7 @@ def test_the_call_that_all_others_here_spoil_is_right(papisim, tmp_path):
         ({"workload": "creative_righting"}, "no workload 'creative_righting'"),
         ({"placement": "papy"}, "--placement papy: placement.kind: unknown placement policy 'papy'; did you mean"),
         ({"placement": "pinned:fc_pim"}, "--placement pinned:fc_pim: placement.device: 'fc_pim' runs no FC kernels"),
-        ({"batch": "-1"}, "Invalid value for '--batch': -1 is not in the range x>=1"),
+        ({"batch": "-1"}, "Invalid value for '--batch': -1 is not in the range 1<=x<=10000000"),
         ({"batch": "0"}, "Invalid value for '--batch'"),
         ({"requests": "-1"}, "Invalid value for '--requests'"),
         ({"tlp": "0"}, "Invalid value for '--tlp'"),

@@ -8,7 +8,7 @@ from typing import Literal
 from papisim import catalog
 from papisim.arrays import Ints
 from papisim.catalog import Shelf
-from papisim.config.base import Count
+from papisim.config.base import Width
 from papisim.config.system import PrefillRoles
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification, as_drafting, serial_steps
 from papisim.errors import InputError, did_you_mean
@@ -36,7 +36,7 @@ class Options(DraftingOptions):
     kind: Literal["model"]
     trace: str
     device: str
-    count: Count | None = None
+    count: Width | None = None
 
 
 EXAMPLE = Example({"trace": "llama-68m", "device": "gpu", "count": 1})

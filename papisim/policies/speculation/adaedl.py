@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from papisim.config.base import Count, Positive
+from papisim.config.base import Positive, Width
 from papisim.kinds import Example
 from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Proposal, Round, SpeculationView
 from papisim.policies.speculation.dynamic_stop import AdaptiveThreshold, ThresholdOptions, positions_kept
@@ -29,7 +29,7 @@ class Options(BoundedOptions):
     """
 
     kind: Literal["adaedl"]
-    min_length: Count
+    min_length: Width
     entropy_factor: Positive
     threshold: ThresholdOptions
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from papisim.catalog import Shelf
-from papisim.config.base import Count, KindOptions
+from papisim.config.base import KindOptions, Width
 from papisim.kinds.family import Family
 
 
@@ -39,7 +39,7 @@ class BoundedOptions(SpeculationOptions):
         max_length: the longest draft.
     """
 
-    max_length: Count
+    max_length: Width
 
     @property
     def longest(self) -> int:

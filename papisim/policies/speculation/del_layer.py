@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from pydantic import model_validator
 
-from papisim.config.base import Count, Fraction
+from papisim.config.base import Count, Fraction, Width
 from papisim.kinds import Example
 from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Proposal, Round, SpeculationView
 from papisim.policies.speculation.dynamic_stop import positions_kept
@@ -40,7 +40,7 @@ class Options(BoundedOptions):
     kind: Literal["del_layer"]
     dynamic_stop: bool
     decay: Fraction
-    first_length: Count
+    first_length: Width
     min_length: int
     min_exit_layer: Count
     max_exit_layer: Count | None = None

@@ -21,7 +21,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from papisim.config.base import Count, Fraction, NonNegative, Positive
+from papisim.config.base import Count, Fraction, NonNegative, Positive, Width
 from papisim.kinds import Example
 from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Round, SpeculationView
 from papisim.policies.speculation.kld_stability import predicted_length, variance_ratio
@@ -50,8 +50,8 @@ class Options(BoundedOptions):
     kind: Literal["dsde"]
     variant: Literal["paper", "code"]
     cap: bool
-    initial_length: Count
-    min_length: Count
+    initial_length: Width
+    min_length: Width
     min_share: NonNegative
     short_window: Count
     long_window: Count

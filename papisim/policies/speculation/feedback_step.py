@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from papisim.config.base import Count
+from papisim.config.base import Count, Width
 from papisim.kinds import Example
 from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Round, SpeculationView
 
@@ -27,10 +27,10 @@ class Options(BoundedOptions):
     """
 
     kind: Literal["feedback_step"]
-    initial_length: Count
-    grow: Count
-    shrink: Count
-    min_length: Count
+    initial_length: Width
+    grow: Width
+    shrink: Width
+    min_length: Width
     exit_layer: Count | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from papisim.config.base import Count
+from papisim.config.base import Width
 from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
 
@@ -13,7 +13,7 @@ class Options(SpeculationOptions):
     """The tokens in flight per request: one more than are drafted."""
 
     kind: Literal["fixed"]
-    tlp: Count
+    tlp: Width
 
     @property
     def longest(self) -> int:

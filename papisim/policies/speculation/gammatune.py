@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from papisim.config.base import Count, Fraction
+from papisim.config.base import Fraction, Width
 from papisim.kinds import Example
 from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Proposal, Round, SpeculationView
 from papisim.policies.speculation.dynamic_stop import cut_where_unsure
@@ -37,9 +37,9 @@ class Options(BoundedOptions):
 
     kind: Literal["gammatune"]
     smoothing: Fraction
-    probe: Count
-    initial_length: Count
-    min_length: Count
+    probe: Width
+    initial_length: Width
+    min_length: Width
     threshold: Fraction | None = None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from papisim.config.base import Count, Fraction
+from papisim.config.base import Fraction, Width
 from papisim.kinds import Example
 from papisim.policies.speculation.base import BoundedOptions, Draft, PerRequest, Proposal, Round, SpeculationView
 from papisim.policies.speculation.dynamic_stop import cut_where_unsure
@@ -31,10 +31,10 @@ class Options(BoundedOptions):
     """
 
     kind: Literal["hf_heuristic"]
-    initial_length: Count
-    grow: Count
-    shrink: Count
-    min_length: Count
+    initial_length: Width
+    grow: Width
+    shrink: Width
+    min_length: Width
     threshold: Fraction | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from papisim.config.base import Count
+from papisim.config.base import Count, Width
 from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
 
@@ -14,7 +14,7 @@ class Options(SpeculationOptions):
 
     kind: Literal["layerskip"]
     exit_layer: Count
-    length: Count
+    length: Width
 
     @property
     def longest(self) -> int:

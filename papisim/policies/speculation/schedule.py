@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from papisim.config.base import Count, Spec
+from papisim.config.base import Spec, Width
 from papisim.kinds import Example
 from papisim.policies.speculation.base import Draft, SpeculationOptions, SpeculationView, Stateless
 
@@ -16,7 +16,7 @@ class Write(Spec):
     """One write of the TLP register: it holds ``tlp`` from iteration ``from_iteration`` on."""
 
     from_iteration: Annotated[int, Field(ge=0)]
-    tlp: Count
+    tlp: Width
 
 
 class Options(SpeculationOptions):

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from papisim.config.base import Count, Fraction, Positive, Spec
+from papisim.config.base import Count, Fraction, Positive, Spec, Width
 from papisim.kinds import Example
 from papisim.policies.speculation.base import NO_DRAFT, Draft, SpeculationOptions, SpeculationView, Stateless
 from papisim.policies.speculation.batch_table import BatchRow, ascending, row_for
@@ -34,7 +34,7 @@ class DepthLimit(Spec):
     """How deep a tree may be that has at most so many rows."""
 
     up_to_rows: Count
-    depth: Count
+    depth: Width
 
 
 class Options(SpeculationOptions):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from papisim.config.base import Name, Positive, Spec
+from papisim.config.base import Name, Spec
 
 #: a time unit of a column, or ``datetime`` for ISO 8601
 TimeUnit = Literal["s", "ms", "us", "ns", "datetime"]
@@ -53,7 +53,7 @@ class TraceFile(Spec):
     columns: Columns | None = None
     time_unit: TimeUnit | None = None
     tokenizer: Name | None = None
-    chars_per_token: Positive | None = None
+    chars_per_token: Annotated[float, Field(ge=0.01, le=1000)] | None = None
     turns: Literal["first", "all"] | None = None
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ def test_papi_sends_fc_to_pim_up_to_alpha_and_to_the_processing_units_above(rlp,
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 512), st.integers(1, 16), st.floats(0, 600))
+@given(st.integers(1, 512), st.integers(1, 16), st.floats(1e-3, 600))
 def test_papi_decides_by_rlp_times_tlp_alone_and_asks_no_cost_model(rlp, tlp, alpha):
     blind = PlacementView(rlp, rlp * tlp, Linear(FcRole.LM_HEAD, 1, 8, 8), ("gpu", "fc_pim"), unpriced)
     assert threshold(alpha).place(blind) == ("gpu" if rlp * tlp > alpha else "fc_pim")
