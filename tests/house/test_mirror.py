@@ -44,7 +44,8 @@ HELD_BY = {
     "tracing/aten.py": "unit/tracing/test_capture.py",
     # aliases of types
     "arrays.py": "house/test_house.py",
-    "children.py": "e2e/test_sweep_command.py",
+    "children.py": "e2e/test_faults.py",
+    "results/seal.py": "unit/results/test_folder.py",
     # commands and their options, as a user calls them
     "cli/*.py": "e2e",
     # figures of papers: each is a kind, and reproduced as a whole
