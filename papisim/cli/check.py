@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -15,9 +16,10 @@ from papisim.config.acceptance import SIGNALS_SCHEMA, load_signals
 from papisim.config.sections import SECTIONS, load_section
 from papisim.config.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
 from papisim.config.yaml import load_yaml
-from papisim.errors import DoesNotFit, InputError, InputErrors, did_you_mean, one_or_all
+from papisim.errors import CheckFailed, DoesNotFit, InputError, InputErrors, did_you_mean, one_or_all
 from papisim.exploration.file import SCHEMA as SWEEP_SCHEMA
 from papisim.exploration.file import load_sweep
+from papisim.kinds import outside
 from papisim.kinds.families import family
 from papisim.ops.trace import SCHEMA as TRACE_SCHEMA
 from papisim.ops.trace import read_trace
@@ -45,9 +47,12 @@ _READERS: dict[str, Callable[[str], object]] = {
 
 
 @click.command(name="check", cls=Command)
-@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.argument("files", nargs=-1, metavar="[FILE|CODE.py:CLASS]...")
 def command(files: tuple[str, ...]) -> None:
     """Check hardware, workload, trace and sweep files: fields, units, ranges, names, and a source for every number.
+
+    A policy, device or other kind of your own, my.py:Mine, is checked against the laws of its family, which every kind
+    of papisim keeps too.
 
     Without FILE, everything that is shipped is checked. All problems are reported, each with its place.
 
@@ -56,8 +61,12 @@ def command(files: tuple[str, ...]) -> None:
       papisim check mymachine.yaml
     """
     errors: list[InputError] = []
+    broken = 0
     for path in files or [str(path) for shelf in Shelf for path in catalog.shipped(shelf).values()]:
         try:
+            if outside.is_reference(path):
+                broken += _judge(path)
+                continue
             _check(path)
         except InputErrors as several:
             errors += several.errors
@@ -69,6 +78,22 @@ def command(files: tuple[str, ...]) -> None:
             click.echo(f"{path}: right")
     if errors:
         raise one_or_all(errors)
+    if broken:
+        raise CheckFailed(f"{broken} laws do not hold")
+
+
+def _judge(reference: str) -> int:
+    """Print whether each law of its family holds for a kind from outside; returns how many do not."""
+    from papisim.conformance.law import judge  # noqa: PLC0415 - only for code; it loads the engine
+
+    reference = outside.absolute(reference, Path())
+    with TemporaryDirectory() as folder:
+        verdicts = judge(reference, Path(folder))
+    for each in verdicts:
+        click.echo(f"{reference}: {'right' if each.broken is None else 'WRONG'}: {each.claim}")
+        if each.broken is not None:
+            click.echo(f"    found: {each.broken}")
+    return sum(each.broken is not None for each in verdicts)
 
 
 def _check(path: str) -> None:

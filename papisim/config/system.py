@@ -186,10 +186,13 @@ def load_system(name_or_path: str, overrides: Sequence[Override] = (), placement
     Raises:
         InputError, InputErrors: everything that is wrong, with places.
     """
-    opened = open_system(name_or_path, overrides)
+    assignments = [as_assignment(override) for override in overrides]
+    of_placement = [each for each in assignments if each.path[0] == "placement"] if placement is not None else []
+    opened = open_system(name_or_path, [each for each in assignments if each not in of_placement])
     document = opened.document
     if placement is not None:
         _choose_placement(document, placement)
+        _apply(document, of_placement)
     spec = parse(SystemSpec, document)
     parts = _parse_parts(document)
     _check_roles(document, spec)

@@ -420,6 +420,8 @@ def beside(found: SweepFile, value: Any) -> Any:
     """Return a path to what stands beside the file of the sweep as an absolute one, code included; anything else as it is."""
     if isinstance(value, str) and outside.is_reference(value):
         return outside.absolute(value, found.home)
+    if isinstance(value, dict) and isinstance(value.get("kind"), str):
+        return {**value, "kind": outside.absolute(value["kind"], found.home)}
     if isinstance(value, str) and (Path(value).suffix or "/" in value) and (found.home / value).exists():
         return str(found.home / value)
     return value

@@ -316,27 +316,27 @@ def _is_of_class(declared: object) -> bool:
     return isinstance(declared, str) and declared.startswith("ClassVar")
 
 
-def _positional(declared: object, thing: object) -> list[str]:
-    """Return the parameters of a method as its caller gives them, without defaults."""
-    assert callable(declared)
-    names = [
-        each.name
-        for each in inspect.signature(declared).parameters.values()
-        if each.default is inspect.Parameter.empty
-    ]
-    return names if isinstance(thing, type) else names[1:]
-
-
 def _parameters(declared: object, thing: object) -> str:
-    return f"({', '.join(_positional(declared, thing))})"
+    """Return the parameters of a method as they are declared, without types."""
+    assert callable(declared)
+    plain = [
+        each.replace(annotation=inspect.Parameter.empty) for each in inspect.signature(declared).parameters.values()
+    ]
+    return str(inspect.Signature(plain if isinstance(thing, type) else plain[1:]))
 
 
 def _accepts(found: Callable[..., object], declared: object, thing: object) -> bool:
-    wanted = _positional(declared, thing)
-    if isinstance(thing, type) and isinstance(inspect.getattr_static(thing, found.__name__, None), staticmethod):
+    """Return whether a method takes everything that the contract's method does."""
+    assert callable(declared)
+    wanted = list(inspect.signature(declared).parameters.values())
+    is_static = isinstance(thing, type) and isinstance(
+        inspect.getattr_static(thing, found.__name__, None), staticmethod
+    )
+    if is_static or not isinstance(thing, type):
         wanted = wanted[1:]
+    by_name = {each.name: None for each in wanted if each.kind is inspect.Parameter.KEYWORD_ONLY}
     try:
-        inspect.signature(found).bind(*wanted)
+        inspect.signature(found).bind(*[None] * (len(wanted) - len(by_name)), **by_name)
     except TypeError:
         return False
     return True

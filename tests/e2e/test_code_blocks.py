@@ -1,13 +1,15 @@
 """The commands and programs shown in the README and the documentation do what they say: they run.
 
 All blocks of a page run in one folder, in order, so that a page may go on with what it wrote. A block that cannot run in a
-test says why in a comment before it: ``<!-- not run: needs a GPU -->``.
+test says why in a comment before it: ``<!-- not run: needs a GPU -->``. A block that is a file names it so:
+``<!-- file: mine.py -->``.
 """
 
 import re
 import shlex
 import subprocess
 import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,23 +19,26 @@ from papisim import cli
 
 TOP = Path(__file__).parents[2]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"(?P<before>[^\n]*)\n```(?P<language>console|python)\n(?P<text>.*?)\n```", re.DOTALL)
+BLOCK = re.compile(r"(?P<before>[^\n]*)\n```(?P<language>\w+)\n(?P<text>.*?)\n```", re.DOTALL)
+FILE = re.compile(r"<!-- file: (\S+) -->")
 NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block and the reason why it does not run, if there is one."""
+    """A fenced block, the reason why it does not run, and the file that it is, if there are any."""
 
     language: str
     text: str
     reason: str | None
+    file: str | None
 
 
 def blocks(page):
     for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
-        excuse = NOT_RUN.fullmatch(match["before"].strip())
-        yield Block(match["language"], match["text"], excuse[1] if excuse else None)
+        before = match["before"].strip()
+        excuse, file = NOT_RUN.fullmatch(before), FILE.fullmatch(before)
+        yield Block(match["language"], match["text"], excuse[1] if excuse else None, file[1] if file else None)
 
 
 def commands(text):
@@ -75,13 +80,16 @@ def run_command(line, monkeypatch, capfd):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
 def test_what_a_page_shows_runs(page, checkout, monkeypatch, capfd):
-    names: dict[str, object] = {}
+    program = types.ModuleType("page_of_the_documentation")
+    monkeypatch.setitem(sys.modules, program.__name__, program)  # where its classes say that they are
     for block in blocks(page):
         if block.reason:
             continue
-        if block.language == "python":
-            exec(compile(block.text, str(page), "exec"), names)
-        else:
+        if block.file:
+            (checkout / block.file).write_text(f"{block.text}\n", encoding="utf-8")
+        elif block.language == "python":
+            exec(compile(block.text, str(page), "exec"), vars(program))
+        elif block.language == "console":
             for line in commands(block.text):
                 run_command(line, monkeypatch, capfd)
 

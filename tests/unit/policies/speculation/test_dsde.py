@@ -128,13 +128,13 @@ def test_the_cap_is_the_batchs_mean(policy, view, cap, drafted):
 
 def test_the_cap_counts_running_requests_that_have_ended_their_warm_up(policy, view):
     subject = policy("dsde")
-    settle(subject, 0, 2)
-    settle(subject, 1, 5)
-    assert lengths(subject, view, 1) == [5]
-    assert lengths(subject, view, 0, 1) == [2, 4], "the mean is 3.5"
-    assert lengths(subject, view, 0, 1, 2) == [2, 4, 5], "the third is warming up: neither counted nor capped"
+    settle(subject, 0, 4)
+    settle(subject, 1, 12)
+    assert lengths(subject, view, 1) == [12]
+    assert lengths(subject, view, 0, 1) == [4, 8], "the mean is 8"
+    assert lengths(subject, view, 0, 1, 2) == [4, 8, 5], "the third, warming up with 5, is neither counted nor capped"
     subject.leave(0)
-    assert lengths(subject, view, 1) == [5]
+    assert lengths(subject, view, 1) == [12]
 
 
 def test_the_code_divides_by_the_temperature(policy, seen):
