@@ -14,7 +14,7 @@ from papisim.engine.arrivals import Arrivals
 from papisim.engine.clock import StepClock
 from papisim.engine.disaggregation import HandOver
 from papisim.engine.drafting.base import DRAFTING, DraftContext
-from papisim.engine.iterations import choose_strategy
+from papisim.engine.iterations import IterationStrategy, choose_strategy
 from papisim.engine.log import StepLog
 from papisim.engine.overlap import Overlap
 from papisim.engine.probe import Probe
@@ -103,8 +103,7 @@ class ServerFactory:
             NotModelled: the experiment combines what is not modelled together.
         """
         experiment, machine = self.experiment, self.machine
-        context = DraftContext(machine, self.trace, self.planner, experiment.seed)
-        speculator = build_speculator(experiment, context)
+        speculator = build_speculator(experiment, DraftContext(machine, self.trace, self.planner, experiment.seed))
         memory = plan_memory(machine, self.trace, speculator.source.demand, experiment.kv.utilisation_ratio)
         self.ledger.kv_capacity_bytes += memory.kv_capacity_bytes
         batching = batching or build_batching(experiment)
@@ -114,13 +113,7 @@ class ServerFactory:
             StepLog(name, self.ledger, memory.kv_token_bytes, self.probe),
             queues,
             self.planner,
-            choose_strategy(
-                self.planner,
-                speculator,
-                Overlap(experiment.overlap, self.planner, machine, self.trace.model),
-                fast_forward=experiment.fast_forward,
-                is_watched=self.probe is not None,
-            ),
+            self._strategy(speculator),
             fold=experiment.fold,
             may_come=may_come or (lambda: self.arrivals.may_come),
             hand_over=hand_over and partial(hand_over, memory.kv_token_bytes),
@@ -133,4 +126,14 @@ class ServerFactory:
             runner=runner,
             arrivals=self.arrivals,
             resources=machine.roles.resources,
+        )
+
+    def _strategy(self, speculator: Speculator) -> IterationStrategy:
+        overlap = Overlap(self.experiment.overlap, self.planner, self.machine, self.trace.model)
+        return choose_strategy(
+            self.planner,
+            speculator,
+            overlap,
+            fast_forward=self.experiment.fast_forward,
+            is_watched=self.probe is not None,
         )
