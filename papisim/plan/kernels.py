@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, NewType
 
 from papisim.ops.experts import tokens_per_expert
@@ -121,6 +122,11 @@ class SectionPlanner:
     place: Place
     seed: int
 
+    @cached_property
+    def transfers(self) -> Transfers:
+        """The messages between the machine's devices."""
+        return Transfers(self.machine, self.model.trace.model.element_bytes)
+
     def body(self, key: BodyKey) -> Iterator[Phase | AttentionSlot]:
         """Yield the phases of a body, with those of a block's layers multiplied."""
         body = _Body(self, key)
@@ -189,19 +195,15 @@ class _Body:
                 yield self.planner.head_phase(kernel, self.head)
         elif kernel.kernel.kernel_class is KernelClass.ATTENTION:
             yield AttentionSlot(kernel.kernel)
-            yield from self._transfers.context(self.key.query_rows, block.attention)
+            yield from self.planner.transfers.context(self.key.query_rows, block.attention)
         elif kernel.kernel.kernel_class is KernelClass.KV_APPEND:
             lowered = lower(kernel.kernel, self.planner.model.trace, self.key.rows)
-            yield from self._transfers.append(lowered, self.key.query_rows, block.attention)
+            yield from self.planner.transfers.append(lowered, self.key.query_rows, block.attention)
         else:
             phase = self._local(kernel)
             yield phase
             if kernel.kernel.role in ROW_PARALLEL:
-                yield from self._transfers.reduce(kernel.kernel, self.key.rows, phase.resource)
-
-    @property
-    def _transfers(self) -> Transfers:
-        return Transfers(self.planner.machine, self.planner.model.trace.model.element_bytes)
+                yield from self.planner.transfers.reduce(kernel.kernel, self.key.rows, phase.resource)
 
     def _local(self, kernel: StepKernel, expert_rows: int = 0) -> Phase:
         """Return the phase of a kernel on its own device; kernels of one class are priced once per body."""
@@ -244,7 +246,7 @@ class _Body:
                 yield phase._replace(repeats=count)
         for kernel in kernels:
             if kernel.kernel.role is FcRole.FEED_FORWARD_DOWN:
-                for phase in self._transfers.reduce(kernel.kernel, self.key.rows, device):
+                for phase in self.planner.transfers.reduce(kernel.kernel, self.key.rows, device):
                     yield phase._replace(repeats=len(layers))
 
 
