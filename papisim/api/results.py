@@ -14,10 +14,10 @@ from papisim.diagnosis.explanation import Explanation
 from papisim.diagnosis.schema import ExplanationRecord
 from papisim.engine.run import Run, simulate
 from papisim.pricing.frames import comparison_frames, run_frames
-from papisim.report.console.summary import figures
+from papisim.report.console.run import figures
 from papisim.report.html.folder import page_of
 from papisim.report.html.page import Table, rows_frame
-from papisim.report.perfetto import parse_window, timeline
+from papisim.report.timeline import parse_window, timeline
 from papisim.results.comparison import Comparison
 from papisim.results.folder import Results, read_results
 from papisim.results.metrics import summarise
@@ -113,7 +113,7 @@ class Result(Fresh):
 
         Args:
             path: of the file.
-            window: ``0.1s..0.2s``, or iterations ``100..120``; see :mod:`papisim.report.perfetto`.
+            window: ``0.1s..0.2s``, or iterations ``100..120``; see :mod:`papisim.report.timeline`.
             force: replace the file.
 
         Raises:

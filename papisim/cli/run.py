@@ -20,8 +20,8 @@ from papisim.cli._options import (
 from papisim.config.experiment import load_experiment, options_of
 from papisim.engine.run import simulate
 from papisim.pricing.frames import run_frames
-from papisim.report.console.summary import print_run
-from papisim.report.perfetto import parse_window, timeline
+from papisim.report.console.run import print_run
+from papisim.report.timeline import parse_window, timeline
 from papisim.results.metrics import summarise
 from papisim.results.store import check_free, write_run
 

@@ -4,7 +4,7 @@ import pytest
 
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
-from papisim.report.console.summary import print_run
+from papisim.report.console.run import print_run
 from papisim.results.frames import frames
 from papisim.results.metrics import summarise
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from papisim.errors import printable
 
-#: columns where no terminal has a width, as in a pipe or a file
+#: columns without a terminal, as in a pipe or a file
 _PIPE_WIDTH = 120
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -39,7 +39,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def bars(values: Sequence[float]) -> str:
-    """Draw values as bars of text, one a character, the largest being the highest."""
+    """Draw values as bars of text, one character per value, the largest being the highest."""
     top = max(values, default=0.0)
     return "".join(
         _BLOCKS[min(len(_BLOCKS) - 1, int(value / top * len(_BLOCKS)))] if top else "▁" for value in values

@@ -13,7 +13,7 @@ from papisim.results.folder import Results
 
 
 def page_of(results: Results) -> Page:
-    """Lay out the page for results of any kind that there is a page for: kind ``x`` is laid out by ``pages/x.py``.
+    """Lay out the page of a folder of results: those of kind ``x`` are laid out by ``pages/x.py``.
 
     Raises:
         InputError: there is no page for the kind, or a file of the folder is missing or broken.

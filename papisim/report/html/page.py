@@ -1,8 +1,8 @@
 """A page of tiles, charts and tables as one HTML file that needs no network.
 
-A page is put together from values: :class:`Tile`, :class:`Chart`, :class:`Table`, in sections. A chart is a plotly figure as
-plain dictionaries, and every chart comes with a text for who cannot see it and the table it was drawn from. Colours in a
-figure are names such as ``$c0`` or ``$ink``, which the page fills in from its light or dark theme (:data:`SERIES`).
+A page consists of sections with values: :class:`Tile`, :class:`Chart`, :class:`Table`. A chart is a plotly figure as plain
+dictionaries, with its message in words, for screen readers, and the table of its data. Colours in a figure are names such as
+``$c0`` or ``$ink``, which the page replaces by those of its light or dark theme (:data:`SERIES`).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from papisim.errors import MissingExtra
 if TYPE_CHECKING:
     import pandas as pd
 
-#: colours distinguishable in both themes and by colour-blind readers; the next series takes the next one
+#: colours of consecutive series, distinguishable in both themes and by colour-blind readers
 SERIES = tuple(f"${name}" for name in ("c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"))
-#: rows of a table that are shown; the files beside the page have all of them
+#: rows of a table that are shown; the files beside the page have all
 _MOST_ROWS = 200
 _DIGITS = 5
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One figure in large type; ``note`` says what it means or how it spreads."""
+    """A value in large type, with a note on its meaning or spread."""
 
     label: str
     value: str
@@ -41,7 +41,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Table:
-    """A frame as people read it: units from the columns' suffixes, at most :data:`_MOST_ROWS` rows."""
+    """A frame with the units of its columns' suffixes, of at most :data:`_MOST_ROWS` rows."""
 
     title: str
     frame: pd.DataFrame
@@ -49,7 +49,7 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """Headings: the frame's columns, their units' suffix taken off."""
+        """Headings: the frame's columns without the suffix of their unit."""
         return [heading(str(column)) for column in self.frame.columns]
 
     @property
@@ -63,7 +63,7 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns hold numbers, and so are set flush right."""
+        """Whether each column holds numbers, which are aligned right."""
         return [self.frame[column].dtype.kind in "iuf" for column in self.frame.columns]
 
     @property
@@ -74,16 +74,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, what it says in words, and the numbers behind it.
+    """A figure, its message in words, and its data.
 
     Attributes:
-        title: what is drawn.
+        title: title of the figure.
         figure: a plotly figure: ``data`` and ``layout``.
-        alt: what a reader should see in it.
-        table: the numbers.
-        note: how to read it, or what it leaves out.
-        wide: takes the page's whole width.
-        height: in pixels.
+        alt: message of the figure.
+        table: data of the figure.
+        note: how to read the figure, or what it leaves out.
+        wide: whether the figure takes the page's whole width.
+        height: height in pixels.
     """
 
     title: str
@@ -96,12 +96,12 @@ class Chart:
 
     @property
     def data(self) -> Table:
-        """The numbers as a table."""
+        """The data as a table."""
         return Table(f"Data of “{self.title}”", self.table)
 
     @property
     def json(self) -> str:
-        """The figure as JSON that may stand inside a script element."""
+        """The figure as JSON that is safe inside a script element."""
         text = json.dumps(_rounded(self.figure), separators=(",", ":"), allow_nan=False)
         return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
@@ -116,7 +116,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was drawn elsewhere, and what it shows in words."""
+    """A picture from a file, and its message in words."""
 
     title: str
     png: bytes
@@ -124,7 +124,7 @@ class Picture:
 
     @property
     def url(self) -> str:
-        """The picture itself, as an address that leads nowhere."""
+        """The picture as a ``data:`` address."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
@@ -133,7 +133,7 @@ Item = Chart | Table | Listing | Picture
 
 @dataclass
 class Section:
-    """A part of the page with a heading of its own; tiles come first, then the rest as it was added."""
+    """A part of the page under a heading: tiles, then other items in the order of adding."""
 
     title: str
     intro: str = ""
@@ -142,11 +142,11 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """What links to the section name."""
+        """Identifier that links use."""
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
 
     def add(self, *items: Item | None) -> None:
-        """Add what there is: charts, tables, pictures, listings; None is left out."""
+        """Add charts, tables, pictures and listings; None is skipped."""
         self.items += [item for item in items if item is not None]
 
 
@@ -156,7 +156,7 @@ class Page:
 
     Example:
         >>> page = Page("Sweep", "64 points")
-        >>> section = page.section("Best designs", "By tokens a joule.")
+        >>> section = page.section("Best designs", "By tokens per joule.")
         >>> section.tiles.append(Tile("points", "64"))
     """
 
@@ -197,17 +197,17 @@ class Page:
         return document
 
 
-#: plotly takes tags in texts, links among them; those that our own texts have are these
+#: tags other than those of papisim's own texts; plotly would follow a link in a text
 _FOREIGN_TAG = re.compile(r"<(?!/?(?:b|br|extra|i|sub|sup)>)")
 
 
 def _packed(script: str) -> str:
-    """Compress a script; the page unpacks it. It makes the page less than half as large."""
+    """Compress a script, which the page unpacks; that halves the size of a page."""
     return base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode()
 
 
 def _rounded(value: Any) -> Any:
-    """Return a figure with numbers rounded below what a chart can show, null for what is no number, and no tags but ours."""
+    """Return a figure with numbers rounded to five digits, null for NaN, and no tags but papisim's."""
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -222,7 +222,7 @@ def _rounded(value: Any) -> Any:
 
 
 def heading(column: str) -> str:
-    """Return a column's name as people write it: ``ttft_mean_s`` becomes ``ttft mean``."""
+    """Return a column's name as a heading: ``ttft_mean_s`` becomes ``ttft mean``."""
     unit = units.unit_of(column)
     name = column if unit is None else column[: -len(unit)].rstrip("_")
     if "." in name:  # a field's path is written as --set takes it
@@ -231,7 +231,7 @@ def heading(column: str) -> str:
 
 
 def cell(column: str, value: Any) -> str:
-    """Return one value as people write it, in the unit that its column's suffix names."""
+    """Return a value as text, in the unit of its column's suffix."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "—"
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -16,7 +16,7 @@ from papisim.results.store import write_run
 def papi_results(tmp_path_factory) -> Results:
     """Results of a small run whose placement changes on the way."""
     folder: Path = tmp_path_factory.mktemp("results") / "papi"
-    options = RunOptions(hw="papi", trace="llama7b", batch_size=48, tlp=2)
+    options = RunOptions(hw="papi", trace="llama7b", batch=48, tlp=2)
     run = simulate(load_experiment(options))
     write_run(run, run_frames(run), folder)
     return read_results(folder)
@@ -27,7 +27,7 @@ def compared(tmp_path_factory) -> Results:
     """Results of a comparison with a GPU-only and a PIM-only machine."""
     folder: Path = tmp_path_factory.mktemp("results") / "compared"
     labels = ("papi", "gpu_only", "pim_only")
-    options = (RunOptions(hw=label, trace="llama7b", batch_size=4) for label in labels)
+    options = (RunOptions(hw=label, trace="llama7b", batch=4) for label in labels)
     comparison = Comparison(labels, tuple(simulate(load_experiment(each)) for each in options))
     comparison.write(comparison_frames(comparison), folder)
     return read_results(folder)

@@ -10,7 +10,7 @@ from papisim.engine.run import simulate
 from papisim.errors import InputError
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.plan.phase import Category
-from papisim.report.perfetto import Timeline, Window, parse_window, timeline
+from papisim.report.timeline import Timeline, Window, parse_window, timeline
 
 FIXED = "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 12}"
 

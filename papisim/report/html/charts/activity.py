@@ -1,4 +1,4 @@
-"""What works when, and what it draws: devices and power over time."""
+"""Utilisation of devices and power over time."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _BINS = 240
 
 
 def devices(steps: pd.DataFrame, resources: list[str], n_servers: int = 1) -> Chart:
-    """Draw the share of each of equal spans of time that each device and link is busy.
+    """Draw the share of time that each device and link is busy, in equal spans of the run.
 
     Args:
         steps: the frame of steps.
         resources: devices and links, in the order of the rows.
-        n_servers: how many equal machines there are; a share is of all of them.
+        n_servers: number of equal machines; a share is that of all.
     """
     edges = bin_edges(steps, _BINS)
     width = edges[1] - edges[0]
@@ -61,11 +61,11 @@ def devices(steps: pd.DataFrame, resources: list[str], n_servers: int = 1) -> Ch
 
 
 def power(steps: pd.DataFrame, static_w: float) -> Chart:
-    """Draw the power of all machines over time, by the part that draws it.
+    """Draw the power of all machines over time, by part.
 
     Args:
         steps: the frame of steps.
-        static_w: what they draw whether or not they work, steps or none.
+        static_w: static power of all machines, W.
     """
     edges = bin_edges(steps, _BINS)
     width = edges[1] - edges[0]
@@ -94,8 +94,8 @@ def power(steps: pd.DataFrame, static_w: float) -> Chart:
     total = np.sum(list(drawn.values()), axis=0)
     mean_w = static_w + float(steps[parts].sum().sum() / edges[-1])
     alt = (
-        f"{units.format(mean_w, 'w')} are drawn on average and "
-        f"{units.format(float(total.max()), 'w')} in its busiest {units.format(width, 's', 3)}."
+        f"The mean power is {units.format(mean_w, 'w')}, the highest over {units.format(width, 's', 3)} "
+        f"{units.format(float(total.max()), 'w')}."
     )
     layout = {"xaxis": axis("time", "s"), "yaxis": axis("power", "w", rangemode="tozero"), "hovermode": "x unified"}
     table = thinned(

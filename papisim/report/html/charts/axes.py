@@ -13,7 +13,7 @@ def axis(title: str, unit: str | None = None, **more: Any) -> dict[str, Any]:
     """Return a plotly axis whose ticks carry SI prefixes and the symbol of a unit of :data:`papisim.units.UNITS`."""
     if unit == "ratio":
         more = {"tickformat": ".0%", **more}
-    elif unit == "tokens_per_s":  # a prefix does not go with it
+    elif unit == "tokens_per_s":  # takes no SI prefix
         title, more = f"{title}, {symbol(unit)}", {"tickformat": ",~g", **more}
     elif unit is not None:
         more = {"tickformat": "~s", "ticksuffix": symbol(unit), **more}
@@ -26,5 +26,5 @@ def symbol(unit: str) -> str:
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
-    """Give each name a colour, the same for the same list wherever it is drawn."""
+    """Return a colour for each name; equal lists get equal colours in every chart."""
     return {name: SERIES[index % len(SERIES)] for index, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""Where time and energy go."""
+"""Time and energy by part."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENERGY_COLOURS = colours_of((
 
 
 def time(steps: pd.DataFrame) -> Chart:
-    """Draw seconds by category, prefill and decoding apart."""
+    """Draw seconds by category, prefill and decoding separately."""
     columns = [f"{category}_s" for category in CATEGORIES if steps[f"{category}_s"].sum() > 0]
     table = steps.groupby("kind", sort=False)[columns].sum()
     names = [column.removesuffix("_s") for column in columns]
@@ -33,7 +33,7 @@ def time(steps: pd.DataFrame) -> Chart:
 
 
 def energy(energy: pd.DataFrame, resources: list[str]) -> Chart:
-    """Draw joules by the device or link that spends them, and by part.
+    """Draw joules by device or link, and by part.
 
     Args:
         energy: the frame of energy.
@@ -49,12 +49,12 @@ def energy(energy: pd.DataFrame, resources: list[str]) -> Chart:
     layout = {"barmode": "stack", "xaxis": axis("energy", "j"), "yaxis": {"autorange": "reversed"}}
     alt = "Of all energy, " + _shares(table.sum()) + "; by device, " + _shares(table.sum(axis=1)) + "."
     data = table.rename(columns={part: f"{part}_j" for part in parts}).reset_index()
-    note = "Static energy accrues with time, whether or not there is work."
+    note = "Static energy is power that is drawn with and without work, times the makespan."
     return Chart("Energy", {"data": bars, "layout": layout}, alt, data, note, height=240 + 12 * len(table))
 
 
 def stacked(table: pd.DataFrame, colours: dict[str, str], unit: str) -> list[dict[str, Any]]:
-    """Return bars along the rows of a table, one series a column."""
+    """Return bars along the rows of a table, one series per column."""
     return [
         {
             "type": "bar",

@@ -1,4 +1,4 @@
-"""Which machine decodes fastest at which batch and TLP."""
+"""The fastest machine by batch and TLP."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from papisim.report.html.page import Chart
 
 
 def crossover_map(rows: pd.DataFrame, colours: dict[str, str]) -> Chart:
-    """Draw the fastest machine at each batch and TLP, and by how much.
+    """Draw the fastest machine at each batch and TLP, with its lead over the second.
 
     Args:
         rows: the frame ``crossover``.
-        colours: by machine.
+        colours: colours by machine.
     """
     best = fastest(rows)
     machines = list(dict.fromkeys(rows["machine"]))
     grid = best.pivot_table(
         index="tlp", columns="batch", values="winner", aggfunc=lambda column: machines.index(column.iloc[0])
     )
-    text = best.pivot_table(index="tlp", columns="batch", values="lead", aggfunc="first").map(_times)
+    text = best.pivot_table(index="tlp", columns="batch", values="lead", aggfunc="first").map(_lead)
     steps = len(machines)
     scale = [
         [edge / steps, f"{colours[machine]}/80"]
@@ -44,7 +44,7 @@ def crossover_map(rows: pd.DataFrame, colours: dict[str, str]) -> Chart:
         "showscale": False,
         "xgap": 2,
         "ygap": 2,
-        "customdata": best.pivot_table(index="tlp", columns="batch", values="told", aggfunc="first").to_numpy(),
+        "customdata": best.pivot_table(index="tlp", columns="batch", values="times", aggfunc="first").to_numpy(),
         "hovertemplate": "batch %{x}, TLP %{y}<br>%{customdata}<extra></extra>",
     }
     layout = {
@@ -56,8 +56,8 @@ def crossover_map(rows: pd.DataFrame, colours: dict[str, str]) -> Chart:
         "Fastest machine by batch and TLP",
         {"data": [heat, *keys], "layout": layout},
         _in_words(best, machines),
-        best[["batch", "tlp", "winner", "lead"]].rename(columns={"winner": "fastest", "lead": "ahead of the next_ratio"}),
-        "A number says how many times faster than the next. One decoding step is priced, drafting left out; every request has "
+        best[["batch", "tlp", "winner", "lead"]].rename(columns={"winner": "fastest", "lead": "lead_ratio"}),
+        "Numbers are the lead over the second-fastest machine. One decoding step is priced, without drafting; every request has "
         f"{rows['kv_tokens'].iloc[0]:,} tokens in its cache.",
         wide=True,
         height=420,
@@ -65,27 +65,27 @@ def crossover_map(rows: pd.DataFrame, colours: dict[str, str]) -> Chart:
 
 
 def fastest(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return for each batch and TLP the fastest machine, its lead over the next, and every machine's time in words."""
+    """Return for each batch and TLP the fastest machine, its lead over the second, and every machine's time in words."""
     found = []
     for (batch, tlp), group in rows.dropna(subset="step_s").groupby(["batch", "tlp"]):
         ranked = group.sort_values("step_s")
         seconds = ranked["step_s"].tolist()
-        told = "<br>".join(
+        times = "<br>".join(
             f"{row['machine']}: {units.format(row['step_s'], 's')}, FC on {row['fc_device']}"
             for row in ranked.to_dict("records")
         )
         lead = seconds[1] / seconds[0] if len(seconds) > 1 else np.nan
-        found.append({"batch": batch, "tlp": tlp, "winner": ranked["machine"].iloc[0], "lead": lead, "told": told})
-    return pd.DataFrame(found, columns=["batch", "tlp", "winner", "lead", "told"])
+        found.append({"batch": batch, "tlp": tlp, "winner": ranked["machine"].iloc[0], "lead": lead, "times": times})
+    return pd.DataFrame(found, columns=["batch", "tlp", "winner", "lead", "times"])
 
 
 def step_times(rows: pd.DataFrame, tlp: int, colours: dict[str, str]) -> Chart:
-    """Draw the time of a decoding step over the batch, one line a machine.
+    """Draw the time of a decoding step over the batch, one line per machine.
 
     Args:
         rows: the frame ``crossover``.
-        tlp: tokens in flight of each request.
-        colours: by machine.
+        tlp: token-rows per request.
+        colours: colours by machine.
     """
     here = rows[rows["tlp"] == tlp]
     traces = [
@@ -107,11 +107,13 @@ def step_times(rows: pd.DataFrame, tlp: int, colours: dict[str, str]) -> Chart:
     }
     times = here.pivot_table(index="batch", columns="machine", values="step_s", sort=False)
     table = times.rename(columns={machine: f"{machine}_s" for machine in times.columns}).reset_index()
-    alt = " ".join(f"At batch {batch}: {_told(times.loc[batch])}." for batch in (times.index[0], times.index[-1]))
+    alt = " ".join(
+        f"At batch {batch}: {_times_in_words(times.loc[batch])}." for batch in (times.index[0], times.index[-1])
+    )
     return Chart(f"Decoding step at TLP {tlp}", {"data": traces, "layout": layout}, alt, table)
 
 
-def _told(seconds: pd.Series[float]) -> str:
+def _times_in_words(seconds: pd.Series[float]) -> str:
     return ", ".join(f"{machine} {units.format(float(value), 's')}" for machine, value in seconds.dropna().items())
 
 
@@ -127,18 +129,18 @@ def _key(machine: str, colour: str) -> dict[str, Any]:
     }
 
 
-def _times(lead: float) -> str:
+def _lead(lead: float) -> str:
     return "" if np.isnan(lead) else f"{lead:.2f}×"
 
 
 def _in_words(best: pd.DataFrame, machines: list[str]) -> str:
     cells = best["winner"].value_counts()
-    told = ", ".join(f"{machine} at {int(cells.get(machine, 0))}" for machine in machines)
+    counts = ", ".join(f"{machine} at {int(cells.get(machine, 0))}" for machine in machines)
     borders = [
         f"at TLP {tlp} the fastest is {_ranges(best[best['tlp'] == tlp])}"
         for tlp in (best["tlp"].min(), best["tlp"].max())
     ]
-    return f"Of {len(best)} points the fastest is {told}; {'; '.join(borders)}."
+    return f"Of {len(best)} points the fastest is {counts}; {'; '.join(borders)}."
 
 
 def _ranges(row: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""How latencies spread over requests."""
+"""Distributions of latencies over requests."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def chart(title: str, seconds: pd.Series) -> Chart | None:
     """Draw the histogram and the cumulative distribution of a latency; None where no request has one.
 
     Args:
-        title: what the latency is.
-        seconds: one value a request; NaN where a request has none.
+        title: name of the latency.
+        seconds: one value per request; NaN where a request has none.
     """
     values = np.sort(seconds.dropna().to_numpy(dtype=np.float64))
     if not len(values):
@@ -66,9 +66,9 @@ def compared(title: str, seconds: dict[str, pd.Series[float]], colours: dict[str
     """Draw the cumulative distributions of a latency on several machines; None where no request has one.
 
     Args:
-        title: what the latency is.
-        seconds: one value a request, by machine; NaN where a request has none.
-        colours: by machine.
+        title: name of the latency.
+        seconds: one value per request, by machine; NaN where a request has none.
+        colours: colours by machine.
     """
     spread = {label: np.sort(values.dropna().to_numpy(dtype=np.float64)) for label, values in seconds.items()}
     spread = {label: values for label, values in spread.items() if len(values)}

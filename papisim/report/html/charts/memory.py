@@ -1,4 +1,4 @@
-"""How full the KV cache is."""
+"""KV cache in use."""
 
 from __future__ import annotations
 
@@ -12,32 +12,38 @@ from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.charts.series import decimate, thinned
 from papisim.report.html.page import Chart
 
-#: share of the room from which its limit is drawn; below, the caches would be a line along the axis
+#: share of the capacity from which the capacity is drawn; below it, the caches would be a line along the axis
 _NEAR = 0.25
 
 
 def chart(steps: pd.DataFrame, peak_bytes: float, capacity_bytes: float) -> Chart:
-    """Draw the bytes of KV caches at the start of each step, one line a server, and the room for them where it is near.
+    """Draw the bytes of KV caches at the start of each step, one line per server, and the capacity where it is near.
 
     Args:
         steps: the frame of steps.
-        peak_bytes: most bytes in use at once, those of tokens being verified included, all servers together.
-        capacity_bytes: room, of all servers.
+        peak_bytes: most bytes in use at once, tokens in verification included, of all servers together.
+        capacity_bytes: capacity of all servers.
     """
     servers = [str(server) for server in steps["server"].unique()]
     colours = colours_of(servers)
     traces = [_line(server, steps[steps["server"] == server], colours[server]) for server in servers]
     if peak_bytes > _NEAR * capacity_bytes:
-        room, ends = capacity_bytes / len(servers), [float(steps["start_s"].min()), float(steps["start_s"].max())]
+        capacity, ends = capacity_bytes / len(servers), [float(steps["start_s"].min()), float(steps["start_s"].max())]
         line = {"color": "$ink", "dash": "longdash"}
-        traces.append({"type": "scatter", "mode": "lines", "name": "room of a server", "x": ends, "y": [room] * 2, "line": line})  # fmt: skip
+        traces.append({"type": "scatter", "mode": "lines", "name": "capacity per server", "x": ends, "y": [capacity] * 2, "line": line})  # fmt: skip
     layout = {"xaxis": axis("time", "s"), "yaxis": axis("in use", "bytes", rangemode="tozero")}
     share = f"{peak_bytes / capacity_bytes:.2%}"
     alt = (
         f"At most {units.format(peak_bytes, 'bytes')} of {units.format(capacity_bytes, 'bytes')} are in use, {share}."
     )
     table = thinned(steps[["start_s", "kv_bytes", "kv_tokens"]], "start_s")
-    return Chart("KV cache", {"data": traces, "layout": layout}, alt, table, f"{alt} Each step's start is drawn.")
+    return Chart(
+        "KV cache",
+        {"data": traces, "layout": layout},
+        alt,
+        table,
+        f"{alt} Values are those at the start of each step.",
+    )
 
 
 def _line(server: str, steps: pd.DataFrame, colour: str) -> dict[str, Any]:

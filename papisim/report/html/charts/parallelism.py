@@ -1,4 +1,4 @@
-"""What is in flight over the decoding iterations, and where FC ran meanwhile."""
+"""RLP and TLP over decoding iterations, and the device that ran FC."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from papisim.report.html.page import Chart
 
 #: spans of one device that are drawn below the lines; more are too narrow to see
 _MOST_SPANS = 400
-#: spans that are told in words
-_SPANS_TOLD = 4
+#: spans that are listed in words
+_SPANS_LISTED = 4
 _LINES = (("RLP·TLP", "rows", "$c3", "solid"), ("RLP", "rlp", "$c4", "dash"), ("TLP", "tlp", "$c5", "dot"))
 
 
 def chart(title: str, steps: pd.DataFrame, alpha: float | None, colours: dict[str, str]) -> Chart | None:
-    """Draw RLP, TLP and RLP·TLP over decoding iterations, the threshold α, and a strip of where FC ran.
+    """Draw RLP, TLP and RLP·TLP over decoding iterations, the threshold α, and a strip of the device that ran FC.
 
     Args:
-        title: of the chart.
+        title: title of the chart.
         steps: the frame of steps, those of one server.
         alpha: PAPI's threshold; None where another policy places FC.
-        colours: by device.
+        colours: colours by device.
     """
     decode = steps[steps["kind"] != "prefill"]
     if decode.empty:
@@ -49,7 +49,7 @@ def chart(title: str, steps: pd.DataFrame, alpha: float | None, colours: dict[st
         {"data": traces, "layout": layout},
         _in_words(decode, spans, alpha),
         thinned(decode[columns], "index"),
-        "The strip below says where FC kernels ran. "
+        "The strip below shows the device that ran FC kernels. "
         + (f"FC runs on the processing units while RLP·TLP > α = {alpha:g}." if alpha is not None else ""),
         wide=True,
         height=400,
@@ -106,7 +106,7 @@ def _strip(device: str, spans: pd.DataFrame, colours: dict[str, str]) -> dict[st
 
 
 def _shares(devices: list[str], decode: pd.DataFrame) -> dict[str, Any]:
-    """Return, for more spans than can be drawn, the share of iterations that FC ran on each device, by equal counts of them."""
+    """Return the share of iterations that FC ran on each device, over equal spans of iterations, in place of too many spans."""
     bins = np.arange(len(decode)) * _MOST_SPANS // len(decode)
     return {
         "type": "heatmap",
@@ -124,7 +124,7 @@ def _shares(devices: list[str], decode: pd.DataFrame) -> dict[str, Any]:
 
 
 def _with_prompts(mixed: pd.DataFrame) -> dict[str, Any]:
-    """Return the token-rows of iterations that compute prompts besides, as points; a line would hide all others."""
+    """Return the token-rows of iterations with prompts, as points; a line would hide the others."""
     shown = mixed.iloc[:: max(1, len(mixed) // MOST_POINTS)]
     return {
         "type": "scatter",
@@ -149,7 +149,7 @@ def _in_words(decode: pd.DataFrame, spans: pd.DataFrame, alpha: float | None) ->
         f"Over {len(decode):,} iterations RLP goes from {first['rlp']} to {last['rlp']} and RLP·TLP from {first['rows']} to "
         f"{last['rows']}, with at most {decode['rows'].max()}."
     )
-    where = [f"{row.device} from iteration {row.first}" for row in spans.head(_SPANS_TOLD).itertuples()]
-    more = f", and {len(spans) - _SPANS_TOLD} more changes" if len(spans) > _SPANS_TOLD else ""
+    where = [f"{row.device} from iteration {row.first}" for row in spans.head(_SPANS_LISTED).itertuples()]
+    more = f", and {len(spans) - _SPANS_LISTED} more changes" if len(spans) > _SPANS_LISTED else ""
     threshold = f" The threshold α is {alpha:g}." if alpha is not None else ""
     return f"{text} FC runs on {', on '.join(where)}{more}.{threshold}"

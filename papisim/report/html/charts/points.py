@@ -1,4 +1,4 @@
-"""Points of a sweep: what is gained against what is spent, and what each input does."""
+"""Points of a sweep: gain over cost with the Pareto front, and the effect of each input."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MOST_POINTS = 4000
 
 
 def trade_off(points: pd.DataFrame, gain: str, spent: str, inputs: list[str], by: str | None) -> Chart:
-    """Draw what every point gains against what it spends, and the line of those that no other beats in both.
+    """Draw the gain of every point over its cost, and the Pareto front.
 
     Args:
         points: one row per point.
         gain: a column of which more is better.
         spent: a column of which less is better.
-        inputs: columns that tell points apart.
-        by: an input that gives points their colour, if any.
+        inputs: columns that identify points.
+        by: the input by which points are coloured, if any.
     """
     front = pareto(points, gain, spent)
     shown = points if len(points) <= _MOST_POINTS else points.sample(_MOST_POINTS, random_state=0)
@@ -34,7 +34,7 @@ def trade_off(points: pd.DataFrame, gain: str, spent: str, inputs: list[str], by
         _cloud(str(name), group, gain, spent, inputs=inputs, colour=colours[str(name)]) for name, group in groups
     ]
     line = {"color": "$ink", "dash": "dot", "width": 1.5, "shape": "vh"}
-    traces.append({"type": "scatter", "mode": "lines", "name": "best in both", "x": front[spent], "y": front[gain], "line": line, "hoverinfo": "skip"})  # fmt: skip
+    traces.append({"type": "scatter", "mode": "lines", "name": "Pareto front", "x": front[spent], "y": front[gain], "line": line, "hoverinfo": "skip"})  # fmt: skip
     layout = {
         "xaxis": axis(heading(spent), units.unit_of(spent)),
         "yaxis": axis(heading(gain), units.unit_of(gain)),
@@ -42,11 +42,13 @@ def trade_off(points: pd.DataFrame, gain: str, spent: str, inputs: list[str], by
     }
     first, last = front.iloc[0], front.iloc[-1]
     alt = (
-        f"{len(points):,} points, {len(front)} of which no other beats in both: from {cell(gain, first[gain])} at "
+        f"{len(points):,} points, {len(front)} of them Pareto-optimal: from {cell(gain, first[gain])} at "
         f"{cell(spent, first[spent])} to {cell(gain, last[gain])} at {cell(spent, last[spent])}."
     )
     note = (
-        "" if len(shown) == len(points) else f"{len(shown):,} points drawn at random are shown; the line is of all."
+        ""
+        if len(shown) == len(points)
+        else f"{len(shown):,} points, drawn at random, are shown; the front is that of all."
     )
     return Chart(
         f"{heading(gain).capitalize()} against {heading(spent)}",
@@ -60,44 +62,44 @@ def trade_off(points: pd.DataFrame, gain: str, spent: str, inputs: list[str], by
 
 
 def pareto(points: pd.DataFrame, gain: str, spent: str) -> pd.DataFrame:
-    """Return the points that no other beats in both, by what they spend."""
+    """Return the Pareto-optimal points, sorted by cost."""
     ordered = points.dropna(subset=[gain, spent]).sort_values([spent, gain], ascending=[True, False])
     before = ordered[gain].astype(float).cummax().shift(fill_value=-np.inf)
     return ordered[ordered[gain] > before]
 
 
-def effect(points: pd.DataFrame, figure: str, name: str) -> Chart:
-    """Draw a figure over the values of one input: every point, and the mean of each value.
+def effect(points: pd.DataFrame, metric: str, name: str) -> Chart:
+    """Draw a metric over the values of one input: every point, and the mean per value.
 
     Args:
         points: one row per point.
-        figure: the column drawn.
+        metric: the column drawn.
         name: the input's column.
     """
-    means = points.groupby(name, sort=False)[figure].agg(["mean", "min", "max", "size"]).reset_index()
+    means = points.groupby(name, sort=False)[metric].agg(["mean", "min", "max", "size"]).reset_index()
     numeric = pd.api.types.is_numeric_dtype(points[name])
     means = means.sort_values(name) if numeric else means
     over = {"title": {"text": name}} if not numeric else axis(heading(name), units.unit_of(name))
     shown = points if len(points) <= _MOST_POINTS else points.sample(_MOST_POINTS, random_state=0)
     traces = [
-        {"type": "scatter", "mode": "markers", "name": "points", "x": shown[name], "y": shown[figure], "marker": {"color": "$c0/60", "size": 6}},
+        {"type": "scatter", "mode": "markers", "name": "points", "x": shown[name], "y": shown[metric], "marker": {"color": "$c0/60", "size": 6}},
         {"type": "scatter", "mode": "lines+markers", "name": "mean", "x": means[name], "y": means["mean"], "line": {"color": "$c1", "width": 2}, "marker": {"size": 9, "symbol": "diamond"}},
     ]  # fmt: skip
     layout = {
         "xaxis": over if numeric else {**over, "type": "category"},
-        "yaxis": axis(heading(figure), units.unit_of(figure)),
+        "yaxis": axis(heading(metric), units.unit_of(metric)),
     }
-    told = ", ".join(
-        f"{cell(figure, row['mean'])} at {cell(name, row[name])}" for row in means.head(8).to_dict("records")
+    means_by_value = ", ".join(
+        f"{cell(metric, row['mean'])} at {cell(name, row[name])}" for row in means.head(8).to_dict("records")
     )
-    unit = units.unit_of(figure)
+    unit = units.unit_of(metric)
     table = means.rename(
         columns={column: f"{column}_{unit}" for column in ("mean", "min", "max") if unit} | {"size": "n_points"}
     )
     return Chart(
-        f"{heading(figure).capitalize()} by {name}",
+        f"{heading(metric).capitalize()} by {name}",
         {"data": traces, "layout": layout},
-        f"On average {told}.",
+        f"On average {means_by_value}.",
         table,
         height=300,
     )

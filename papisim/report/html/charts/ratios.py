@@ -1,4 +1,4 @@
-"""Runs beside each other: ratios to one of them, and what their time and energy consist of."""
+"""Ratios of runs to baselines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.page import Chart
 
 
-def chart(title: str, values: dict[str, float], baselines: dict[str, str], note: str) -> Chart:
-    """Draw how many times better each run is than each baseline.
+def chart(quantity: str, values: dict[str, float], baselines: dict[str, str], note: str) -> Chart:
+    """Draw the ratio of each baseline's value to that of each run; above 1 the run is better.
 
     Args:
-        title: what is better.
-        values: what each run takes, the less the better, by label.
-        baselines: label of each baseline → what it is to be called.
-        note: what the ratio is of.
+        quantity: name of the ratio, such as ``speed-up``.
+        values: time or energy of each run, by label.
+        baselines: label of each baseline → its name in the chart.
+        note: definition of the ratio.
     """
     table = pd.DataFrame({"machine": list(values)})
     for label, name in baselines.items():
@@ -28,12 +28,14 @@ def chart(title: str, values: dict[str, float], baselines: dict[str, str], note:
     layout = {
         "barmode": "group",
         "xaxis": {"type": "category"},
-        "yaxis": axis("times better", ticksuffix="×", tickformat="~g", rangemode="tozero"),
+        "yaxis": axis(f"{quantity} (×)", ticksuffix="×", tickformat="~g", rangemode="tozero"),
         "shapes": [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"color": "$muted", "width": 1, "dash": "dot"}}],
     }  # fmt: skip
     first = next(iter(baselines))
-    told = ", ".join(f"{label} {values[first] / value:.2f}×" for label, value in values.items())
-    return Chart(title, {"data": traces, "layout": layout}, f"Over {baselines[first]}: {told}.", table, note)
+    ratios = ", ".join(f"{label} {values[first] / value:.2f}×" for label, value in values.items())
+    return Chart(
+        quantity.capitalize(), {"data": traces, "layout": layout}, f"Over {baselines[first]}: {ratios}.", table, note
+    )
 
 
 def _bars(table: pd.DataFrame, name: str, colour: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every kernel of a few steps under the roof of the device that ran it."""
+"""Roofline of the kernels of a few steps, by device."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FINEST = 60
 
 
 def chart(kernels: pd.DataFrame, devices: pd.DataFrame, colours: dict[str, str]) -> Chart | None:
-    """Draw achieved FLOP/s over arithmetic intensity, one point a kernel and step, one roof a device.
+    """Draw achieved FLOP/s over arithmetic intensity, one point per kernel and step, one roof per device.
 
     Args:
         kernels: the frame ``kernels``.
         devices: the frame ``devices``.
-        colours: by device.
+        colours: colours by device.
     """
     points = placed(kernels, devices)
     if points.empty:
@@ -46,9 +46,9 @@ def chart(kernels: pd.DataFrame, devices: pd.DataFrame, colours: dict[str, str])
         {"data": traces, "layout": layout},
         _in_words(points, roofs),
         table,
-        "Circles are FC, diamonds attention, squares other kernels; the larger, the more of its step a kernel takes. The steps "
+        "Circles are FC, diamonds attention, squares other kernels; the size is the kernel's share of its step's time. The steps "
         "drawn are the first prefill, the first, middle and last iteration, and those around changes of placement. A kernel "
-        "whose operands are in cache may lie above the memory roof; one that only moves data has no place here.",
+        "whose operands are in cache may lie above the memory roof; kernels that only move data are not drawn.",
         wide=True,
         height=480,
     )

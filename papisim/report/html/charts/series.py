@@ -1,4 +1,4 @@
-"""Long series made short enough to draw, without losing a peak; and work spread over time."""
+"""Decimation of long series that keeps every peak, and work per span of time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pandas as pd
 
 from papisim.arrays import Floats
 
-#: points of a line that are drawn; a screen has no room for more
+#: points per drawn line; a screen does not resolve more
 MOST_POINTS = 1200
 
 
 def decimate(x: npt.ArrayLike, y: npt.ArrayLike, most: int = MOST_POINTS) -> tuple[Floats, Floats]:
-    """Return a series of about ``most`` points that has each span's smallest and largest value.
+    """Return a series of about ``most`` points that keeps the smallest and largest value of each span.
 
     Args:
         x: positions, ascending, shape (n,).
@@ -38,18 +38,18 @@ def decimate(x: npt.ArrayLike, y: npt.ArrayLike, most: int = MOST_POINTS) -> tup
 
 
 def per_bin(start_s: npt.ArrayLike, time_s: npt.ArrayLike, amount: npt.ArrayLike, edges: Floats) -> Floats:
-    """Spread amounts evenly over the times they took and return how much falls into each bin.
+    """Spread amounts evenly over their durations and return the amount per bin.
 
-    Spans may overlap and leave gaps. What is spread is conserved as long as the edges cover all spans.
+    Spans may overlap and leave gaps. The total is conserved as long as the edges cover all spans.
 
     Args:
-        start_s: when each began, shape (n,).
-        time_s: how long each took, above 0, shape (n,).
-        amount: what is spread, shape (n,).
-        edges: of the bins, ascending, shape (m + 1,).
+        start_s: start times, shape (n,).
+        time_s: durations, above 0, shape (n,).
+        amount: amounts, shape (n,).
+        edges: edges of the bins, ascending, shape (m + 1,).
 
     Returns:
-        Amounts, shape (m,).
+        Amounts per bin, shape (m,).
     """
     starts, times = np.asarray(start_s, dtype=float), np.asarray(time_s, dtype=float)
     rates = np.asarray(amount, dtype=float) / times
@@ -66,7 +66,7 @@ def bin_edges(steps: pd.DataFrame, bins: int) -> Floats:
 
 
 def thinned(frame: pd.DataFrame, x: str, rows: int = 40) -> pd.DataFrame:
-    """Return the means of a frame's columns over equal counts of rows, and where each span begins, for a table."""
+    """Return the means of a frame's columns over spans of equally many rows, and the start of each span, for a table."""
     if len(frame) <= rows:
         return frame
     span = np.arange(len(frame)) * rows // len(frame)

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from papisim import units
-from papisim.report.html import origins
+from papisim.report.html.accuracy import add_accuracy
 from papisim.report.html.charts import crossover, latency, ratios
 from papisim.report.html.charts.axes import axis
 from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.charts.breakdown import stacked
 from papisim.report.html.page import Chart, Page, Section, Table, Tile
+from papisim.report.html.sources import add_sources
 from papisim.results.folder import Results
 
 
@@ -25,7 +26,7 @@ def page(results: Results) -> Page:
     first = summaries[0]
     page = Page(
         f"{first['trace']}: {', '.join(labels)}",
-        f"{first['n_requests']:,} requests of {first['workload']}. Ratios are to {labels[0]} unless they say to what.",
+        f"{first['n_requests']:,} requests of {first['workload']}. Ratios are to {labels[0]} unless another baseline is named.",
         manifest["written"],
     )
     page.section("Overview").tiles.extend(_tiles(labels, summaries))
@@ -34,8 +35,10 @@ def page(results: Results) -> Page:
     times = {label: summary["makespan_s"] for label, summary in zip(labels, summaries, strict=True)}
     joules = {label: summary["energy_j"] for label, summary in zip(labels, summaries, strict=True)}
     section.add(
-        ratios.chart("Speed-up", times, baselines, "Time of the baseline over this one's, prefill included."),
-        ratios.chart("Energy efficiency", joules, baselines, "Energy of the baseline over this one's."),
+        ratios.chart(
+            "speed-up", times, baselines, "Time of the baseline over that of the machine, prefill included."
+        ),
+        ratios.chart("energy efficiency", joules, baselines, "Energy of the baseline over that of the machine."),
         Table("Side by side", rows),
     )
     page.section("Where time and energy go").add(_time(labels, summaries), _energy(labels, summaries))
@@ -45,12 +48,12 @@ def page(results: Results) -> Page:
         crossover.crossover_map(steps, colours), *(crossover.step_times(steps, tlp, colours) for tlp in (1, 4))
     )
     _add_latencies(page.section("Latency"), results.frame("requests"), labels, colours)
-    _add_origins(page, manifest["runs"])
+    _add_accuracy_and_sources(page, manifest["runs"])
     return page
 
 
 def baselines_of(runs: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the baselines: the first run, and the first GPU-only and PIM-only machines; label → name.
+    """Return the baselines, label → name: the first run, and the first GPU-only and PIM-only machines.
 
     A machine is GPU-only where every device is a GPU, PIM-only where no GPU can run FC.
     """
@@ -139,20 +142,20 @@ def _add_latencies(section: Section, requests: pd.DataFrame, labels: list[str], 
     requests["whole_s"] = requests["finish_s"] - requests["arrival_s"]
     by_machine = {label: requests[requests["machine"] == label] for label in labels}
     for title, column in (
-        ("Time to first token", "ttft_s"), ("Time per output token", "tpot_s"), ("From arrival to last token", "whole_s"),
+        ("Time to first token", "ttft_s"), ("Time per output token", "tpot_s"), ("End-to-end latency", "whole_s"),
     ):  # fmt: skip
         section.add(latency.compared(title, {label: rows[column] for label, rows in by_machine.items()}, colours))
 
 
-def _add_origins(page: Page, runs: list[dict[str, Any]]) -> None:
+def _add_accuracy_and_sources(page: Page, runs: list[dict[str, Any]]) -> None:
     sources = [source for run in runs for source in run["sources"]]
-    errors = page.section("How far off", "What is known of the error of the models behind these runs.")
-    origins.add_errors(errors, [run["experiment"]["system"] for run in runs], sources)
-    origins.add_works(page.section("What they rest on"), sources)
+    accuracy = page.section("Model accuracy", "Known errors of the models behind these runs.")
+    add_accuracy(accuracy, [run["experiment"]["system"] for run in runs], sources)
+    add_sources(page.section("Sources and assumptions"), sources)
     repeat = pd.DataFrame([
         {"machine": run["machine"], "seed": run["seed"], "overrides": ", ".join(run["overrides"]) or "none", "experiment sha256": run["experiment_sha256"]}
         for run in runs
     ])  # fmt: skip
-    page.section("How to repeat it").add(
+    page.section("Reproduce these runs").add(
         Table("Runs", repeat, "manifest.json beside this page has every resolved experiment.")
     )

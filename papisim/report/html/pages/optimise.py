@@ -1,4 +1,4 @@
-"""The page of a search for the designs that no other beats."""
+"""The page of a search for Pareto-optimal designs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from papisim.report.html.charts import points as charts
 from papisim.report.html.page import Page, Picture, Table, Tile
-from papisim.report.html.pages.sweep import add_left_out, how_to_repeat
+from papisim.report.html.pages.sweep import add_left_out, add_space
 from papisim.results.folder import Results
 
 
@@ -26,24 +26,24 @@ def page(results: Results) -> Page:
     )
     tiles = [
         Tile("Trials", f"{len(frame):,}", f"{len(found):,} simulated and within their constraints"),
-        Tile("Designs that no other beats", f"{len(front):,}", f"in {', '.join(objectives)}"),
+        Tile("Pareto-optimal designs", f"{len(front):,}", f"in {', '.join(objectives)}"),
         Tile("Sampler", str(asked.get("sampler", "nsga2")), f"seed {asked.get('seed', 0)}"),
     ]
     page.section("Overview").tiles.extend(tiles)
-    section = page.section("Designs that no other beats")
-    section.add(Table("The front", front[["point", *inputs, *objectives]]))
+    section = page.section("Pareto front")
+    section.add(Table("Designs", front[["point", *inputs, *objectives]]))
     picture = results.folder / "pareto.png"
     if picture.is_file():
-        section.add(Picture("The front", picture.read_bytes(), _told(front, list(objectives))))
+        section.add(Picture("Designs by objective", picture.read_bytes(), _in_words(front, list(objectives))))
     most = [name for name, each in objectives.items() if "maximise" in each]
     least = [name for name, each in objectives.items() if "minimise" in each]
     for gain, spent in product(most, least) if len(found) else ():
         section.add(charts.trade_off(found, gain, spent, ["point", *inputs], None))
-    add_left_out(page.section("Trials that were left out"), frame, inputs)
-    how_to_repeat(page, manifest)
+    add_left_out(page.section("Trials left out"), frame, inputs)
+    add_space(page, manifest)
     return page
 
 
-def _told(front: pd.DataFrame, objectives: list[str]) -> str:
+def _in_words(front: pd.DataFrame, objectives: list[str]) -> str:
     spans = (f"{name} from {front[name].min():.4g} to {front[name].max():.4g}" for name in objectives)
-    return f"{len(front):,} designs that no other beats: {', '.join(spans)}."
+    return f"{len(front):,} Pareto-optimal designs: {', '.join(spans)}."

@@ -8,13 +8,14 @@ import pandas as pd
 
 from papisim import units
 from papisim.plan.machine import HOST
-from papisim.report.html import origins
+from papisim.report.html.accuracy import add_accuracy
 from papisim.report.html.charts import activity, breakdown, latency, memory, parallelism, roofline
 from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.page import Page, Section, Table, Tile, rows_frame
+from papisim.report.html.sources import add_sources
 from papisim.results.folder import Results
 
-#: servers that have a chart of their own, and changes of placement that are listed
+#: servers with a chart of their own, and changes of placement that are listed
 _SERVERS_SHOWN, _SWITCHES_SHOWN = 4, 20
 
 
@@ -32,7 +33,7 @@ def page(results: Results) -> Page:
     page.section("Overview").tiles.extend(_tiles(summary))
     section = page.section(
         "Parallelism and placement",
-        "RLP is the requests decoded together, TLP the token-rows of each; their product decides where FC kernels run best.",
+        "RLP is the number of requests decoded together, TLP the token-rows per request; their product decides where FC kernels run best.",
     )
     section.add(*_parallelism(steps, _alpha(summary), colours), _switches(summary))
     section = page.section("Latency")
@@ -45,10 +46,10 @@ def page(results: Results) -> Page:
     section.add(activity.devices(steps, resources, n_servers), activity.power(steps, static_w))
     section.add(memory.chart(steps, summary["peak_kv_bytes"], summary["kv_capacity_bytes"]))
     section.add(roofline.chart(results.frame("kernels"), devices, colours))
-    errors = page.section("How far off", "What is known of the error of the models behind this run.")
-    origins.add_errors(errors, [manifest["experiment"]["system"]], manifest["sources"])
-    origins.add_works(page.section("What it rests on"), manifest["sources"])
-    _add_repeat(page.section("How to repeat it"), manifest)
+    accuracy = page.section("Model accuracy", "Known errors of the models behind this run.")
+    add_accuracy(accuracy, [manifest["experiment"]["system"]], manifest["sources"])
+    add_sources(page.section("Sources and assumptions"), manifest["sources"])
+    _add_facts(page.section("Reproduce this run"), manifest)
     return page
 
 
@@ -82,15 +83,13 @@ def _tiles(summary: dict[str, Any]) -> list[Tile]:
         Tile("Prefill, decoding", f"{seconds('prefill_s')}, {seconds('decode_s')}", _iterations(summary)),
         Tile("FC on", _fc(summary["fc_flop_ratio"]), f"share of decoding's FLOP; {_count(len(summary['switches']), 'change')} of placement"),
         Tile("Peak KV cache", units.format(used, "bytes"), f"{used / room:.2%} of {units.format(room, 'bytes')}"),
-        Tile("Mean power", units.format(summary["energy_j"] / summary["makespan_s"], "w"), f"{units.format(summary['energy_j'], 'j')} in all"),
+        Tile("Mean power", units.format(summary["energy_j"] / summary["makespan_s"], "w"), f"{units.format(summary['energy_j'], 'j')} in total"),
     ]  # fmt: skip
 
 
 def _iterations(summary: dict[str, Any]) -> str:
-    mixed_s = summary.get("mixed_s")
-    return f"{summary['n_iterations']:,} iterations" + (
-        f", and {units.format(mixed_s, 's')} both in one step" if mixed_s else ""
-    )
+    mixed = f", mixed steps {units.format(summary['mixed_s'], 's')}" if summary["mixed_s"] else ""
+    return f"{summary['n_iterations']:,} iterations{mixed}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -114,12 +113,12 @@ def _latencies(requests: pd.DataFrame) -> list[Any]:
     return [
         latency.chart("Time to first token", requests["ttft_s"]),
         latency.chart("Time per output token", requests["tpot_s"]),
-        latency.chart("From arrival to last token", requests["e2e_s"]),
-        latency.chart("From arrival to admission", requests["queueing_s"]) if requests["queueing_s"].any() else None,
+        latency.chart("End-to-end latency", requests["e2e_s"]),
+        latency.chart("Queueing delay", requests["queueing_s"]) if requests["queueing_s"].any() else None,
     ]
 
 
-def _add_repeat(section: Section, manifest: dict[str, Any]) -> None:
+def _add_facts(section: Section, manifest: dict[str, Any]) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
     facts = [
         ("written", manifest["written"]),
@@ -132,7 +131,7 @@ def _add_repeat(section: Section, manifest: dict[str, Any]) -> None:
     section.add(
         Table(
             "Manifest",
-            rows_frame(facts, "what", "value"),
+            rows_frame(facts, "fact", "value"),
             "manifest.json beside this page has the resolved experiment.",
         )
     )

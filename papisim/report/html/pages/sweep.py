@@ -13,7 +13,7 @@ from papisim.results.folder import Results
 
 _GAIN, _SPENT = "throughput_tokens_per_s", "energy_per_token_j"
 _FIGURES = (_GAIN, _SPENT, "ttft_mean_s", "tpot_mean_s")
-#: inputs that have a chart of their own, and points that are listed
+#: inputs with a chart of their own, and points that are listed
 _INPUTS_SHOWN, _POINTS_SHOWN = 6, 25
 
 
@@ -28,15 +28,15 @@ def page(results: Results) -> Page:
     overview.tiles.extend(_tiles(frame, found))
     if len(found):
         _add_points(page, found, inputs)
-    add_left_out(page.section("Points that were left out"), frame, inputs)
-    how_to_repeat(page, manifest)
+    add_left_out(page.section("Points left out"), frame, inputs)
+    add_space(page, manifest)
     return page
 
 
-def how_to_repeat(page: Page, manifest: dict[str, Any]) -> None:
-    """Add the file that the points came from."""
+def add_space(page: Page, manifest: dict[str, Any]) -> None:
+    """Add the sweep's file."""
     space = json.dumps(manifest["sweep"], indent=1, ensure_ascii=False).splitlines()
-    page.section("How to repeat it").add(Listing("The file of the sweep", space))
+    page.section("Reproduce this sweep").add(Listing("File of the sweep", space))
 
 
 def _tiles(frame: pd.DataFrame, found: pd.DataFrame) -> list[Tile]:
@@ -50,12 +50,12 @@ def _tiles(frame: pd.DataFrame, found: pd.DataFrame) -> list[Tile]:
 
 def _add_points(page: Page, found: pd.DataFrame, inputs: list[str]) -> None:
     section = page.section(
-        "Speed and energy", "Up and to the left is better; the dotted line joins points that no other beats in both."
+        "Speed and energy", "Up and to the left is better; the dotted line joins the points of the Pareto front."
     )
     names = [name for name in inputs if not pd.api.types.is_numeric_dtype(found[name])]
     section.add(charts.trade_off(found, _GAIN, _SPENT, ["point", *inputs], names[0] if names else None))
     section.add(_fastest(found, inputs))
-    section = page.section("What each input does", "Every point, and the mean over all points with the same value.")
+    section = page.section("Effect of each input", "Every point, and the mean over all points with the same value.")
     for name in inputs[:_INPUTS_SHOWN]:
         section.add(charts.effect(found, _GAIN, name), charts.effect(found, _SPENT, name))
 
@@ -67,7 +67,7 @@ def _fastest(found: pd.DataFrame, inputs: list[str]) -> Table:
 
 
 def add_left_out(section: Section, frame: pd.DataFrame, inputs: list[str]) -> None:
-    """Add why points have no figures, and some of them."""
+    """Add the reasons why points have no results, and examples."""
     left_out = frame[frame["status"] != "ok"]
     if left_out.empty:
         section.intro = "None: every point could be simulated and met its constraints."
@@ -75,6 +75,6 @@ def add_left_out(section: Section, frame: pd.DataFrame, inputs: list[str]) -> No
     reasons: Any = (
         left_out.fillna({"constraint": "—"}).groupby(["status", "constraint"]).size().reset_index(name="points")
     )
-    section.add(Table("Why", reasons))
+    section.add(Table("Reasons", reasons))
     columns = [name for name in ("point", "status", *inputs, "reason") if name in left_out.columns]
     section.add(Table("Examples", left_out[columns].head(_POINTS_SHOWN)))

@@ -18,7 +18,7 @@ from papisim.results.store import write_run
 def served(tmp_path_factory):
     """Results of two servers that are idle now and then."""
     options = RunOptions(
-        hw="papi", trace="llama7b", workload="azure_conversation", n_requests=30, batch_size=8, replicas=2
+        hw="papi", trace="llama7b", workload="azure_conversation", requests=30, batch_size=8, replicas=2
     )
     folder = tmp_path_factory.mktemp("served") / "r"
     run = simulate(load_experiment(options))

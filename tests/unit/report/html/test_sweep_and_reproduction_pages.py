@@ -31,7 +31,7 @@ def test_a_sweep_shows_its_points_and_why_others_are_missing(swept):
     assert 0 < len(found) < len(frame)
     tiles = {tile.label: tile.value for tile in page.sections[0].tiles}
     assert tiles["Points"] == str(len(frame))
-    why = items(page, Table)["Why"].frame
+    why = items(page, Table)["Reasons"].frame
     assert why["points"].sum() == len(frame) - len(found)
     fastest = items(page, Table)["Fastest points"].frame
     assert fastest["throughput_tokens_per_s"].iloc[0] == found["throughput_tokens_per_s"].max()
@@ -49,8 +49,8 @@ def test_a_search_shows_its_front_and_nothing_that_is_beaten(searched):
     frame, front, page = searched.frame("frame"), searched.frame("pareto"), page_of(searched)
     tiles = {tile.label: tile.value for tile in page.sections[0].tiles}
     assert tiles["Trials"] == str(len(frame))
-    assert tiles["Designs that no other beats"] == str(len(front))
-    shown = items(page, Table)["The front"].frame
+    assert tiles["Pareto-optimal designs"] == str(len(front))
+    shown = items(page, Table)["Designs"].frame
     found = frame[frame["status"] == "ok"]
     for row in shown.itertuples():
         assert not ((found.rate > row.rate) & (found.energy < row.energy)).any()

@@ -1,4 +1,4 @@
-"""A run as a page of text."""
+"""A run as text."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def print_run(run: Run) -> None:
 
 
 def figures(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the printed figures of a run, each with its name."""
+    """Return the lines on a run: name and text of each."""
     seconds = _seconds
     return [
         ("requests", f"{summary['n_requests']} ({_policy(summary['batching'])}, {_policy(summary['speculation'])})"),
@@ -49,11 +49,11 @@ def figures(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
         *([("ended", _outcomes(summary))] if summary["outcomes"]["served"] < summary["n_requests"] else []),
         ("time to first token", _spread(summary, "ttft")),
         ("time per output token", _spread(summary, "tpot")),
-        ("from arrival to end", _spread(summary, "e2e")),
-        *([("in the queue", _spread(summary, "queueing"))] if summary["queueing_p99_s"] else []),
+        ("end-to-end latency", _spread(summary, "e2e")),
+        *([("queueing delay", _spread(summary, "queueing"))] if summary["queueing_p99_s"] else []),
         *([("goodput", _goodput(summary))] if any(summary["slo"].values()) else []),
-        ("decode time goes to", _time_shares(summary)),
-        ("FC work runs on", _shares(summary["fc_flop_ratio"])),
+        ("decode time", _time_shares(summary)),
+        ("FC runs on", _shares(summary["fc_flop_ratio"])),
         ("placement", _placement(run, summary)),
         ("RLP·TLP over time", _over_time(run, lambda steps: steps.plan.rows)),
         (
@@ -68,7 +68,7 @@ def figures(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _over_time(run: Run, value: Callable[[Segment], float]) -> str:
-    """Draw a figure of the decoding iterations as bars, each the mean of an equal share of them, from first to last."""
+    """Draw a value over the decoding iterations as bars, each the mean of an equal share of the iterations."""
     decoding = [segment for segment in run.ledger.segments if segment.kind in DECODING]
     if not decoding:
         return "—"
@@ -86,9 +86,7 @@ def _outcomes(summary: dict[str, Any]) -> str:
 def _goodput(summary: dict[str, Any]) -> str:
     targets = ", ".join(f"{name.removesuffix('_s')} {_seconds(s)}" for name, s in summary["slo"].items() if s)
     share = 100 * summary["slo_met_ratio"]
-    return (
-        f"{summary['goodput_requests_per_s']:.4g} requests/s within {targets} ({share:.1f} % of those that arrived)"
-    )
+    return f"{summary['goodput_requests_per_s']:.4g} requests/s within {targets} ({share:.1f} % of all requests)"
 
 
 def _speculation(summary: dict[str, Any]) -> str:
@@ -98,14 +96,14 @@ def _speculation(summary: dict[str, Any]) -> str:
     )
     return (
         f"{figures['drafted_tokens_per_round']:.2f} drafted, {figures['accepted_tokens_per_round']:.2f} accepted "
-        f"({summary['acceptance']}), {figures['emitted_tokens_per_round']:.2f} emitted a request and iteration; "
-        f"accepted up to position 1, 2, …: {by_position} %; drafting takes {100 * figures['draft_time_ratio']:.1f} % of decoding"
+        f"({summary['acceptance']}), {figures['emitted_tokens_per_round']:.2f} emitted per request and iteration; "
+        f"acceptance rate by position: {by_position} %; drafting takes {100 * figures['draft_time_ratio']:.1f} % of decoding"
     )
 
 
 def _kinds(summary: dict[str, Any]) -> str:
     text = f"{_seconds(summary['prefill_s'])}, {_seconds(summary['decode_s'])}"
-    return f"{text}, both in one step {_seconds(summary['mixed_s'])}" if summary["mixed_s"] else text
+    return f"{text}, mixed steps {_seconds(summary['mixed_s'])}" if summary["mixed_s"] else text
 
 
 def _seconds(value: float) -> str:
@@ -156,12 +154,12 @@ def _energy(summary: dict[str, Any]) -> str:
 
 
 def _kv(summary: dict[str, Any]) -> str:
-    used, room = summary["peak_kv_bytes"], summary["kv_capacity_bytes"]
-    text = f"{units.format(used, 'bytes')} of {units.format(room, 'bytes')} ({100 * used / room:.2g} %)"
+    used, capacity = summary["peak_kv_bytes"], summary["kv_capacity_bytes"]
+    text = f"{units.format(used, 'bytes')} of {units.format(capacity, 'bytes')} ({100 * used / capacity:.2g} %)"
     preemptions = summary["n_preemptions"]
     return f"{text}, {preemptions:,} preemptions" if preemptions else text
 
 
 def _footer(summary: dict[str, Any]) -> str:
     works = ", ".join(line.partition(":")[0] for line in summary["papers"])
-    return f"rests on {works} and {len(summary['assumptions'])} assumptions (--format json lists them)"
+    return f"Sources: {works}; {len(summary['assumptions'])} assumptions (--format json lists them)"

@@ -1,11 +1,11 @@
 """A run as a timeline in the Chrome trace format, which Perfetto and Chrome's tracing page open.
 
-Devices and links are processes, what they run are slices. The server is a process of its own, with a slice a step, counters
-(RLP, TLP, RLP·TLP, KV cache, power) and an instant wherever FC moves to another device. Times are in microseconds, as the
-format has them; events of a track are in order.
+Devices and links are processes, kernels and messages slices. The server is a process of its own, with a slice per step,
+counters (RLP, TLP, RLP·TLP, KV cache, power) and an instant wherever FC moves to another device. Times are in microseconds, the
+format's unit; the events of a track are in order.
 
-The file is written while the run goes on. Kernels of every layer are many (1,300 a step for 80 layers), so steps inside a
-window are laid out kernel by kernel, and the others, where no window was asked for, as one slice a device and category.
+The file is written during the run. A step of 80 layers has 1,300 kernels, so only steps inside a window are laid out kernel by
+kernel; the others, if no window is given, have one slice per device and category.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _EXPECTED = "expected a window such as 0.1s..0.2s or iterations such as 100..120
 
 @dataclass(frozen=True)
 class Window:
-    """Which steps are wanted: those that begin in a span of time, or decoding iterations; the end is not in it.
+    """The steps to write: those that begin in a span of time, or decoding iterations; the end is excluded.
 
     Attributes:
         first: second or iteration.
         end: second or iteration.
-        in_time: whether these are seconds.
+        in_time: whether both are seconds.
     """
 
     first: float
@@ -49,16 +49,16 @@ class Window:
     in_time: bool
 
     def has(self, start_s: float, iteration: int) -> bool:
-        """Tell whether a step is in the window.
+        """Return whether a step is in the window.
 
         Args:
-            start_s: when it begins.
-            iteration: number of the decoding iteration that it is, or that comes next.
+            start_s: start of the step.
+            iteration: number of the step's decoding iteration, or of the next one.
         """
         return self.first <= (start_s if self.in_time else iteration) < self.end
 
 
-#: the steps that are laid out kernel by kernel where no window was asked for
+#: the steps that are laid out kernel by kernel if no window is given
 FIRST_STEPS = Window(0, 8, in_time=False)
 
 
@@ -66,7 +66,7 @@ def parse_window(text: str) -> Window:
     """Read a window: ``0.1s..0.2s``, ``500us..2ms``, or iterations ``100..120``.
 
     Raises:
-        InputError: neither.
+        InputError: the text is neither.
     """
     first, dots, end = (part.strip() for part in text.partition(".."))
     if not dots:
@@ -91,10 +91,10 @@ def timeline(
     """Write the timeline of a run to a file, which appears complete when the block ends or not at all.
 
     Args:
-        experiment: what runs; the run must be given the timeline as its probe.
-        path: of the file.
-        window: steps to write; all, if None, the first ones kernel by kernel.
-        force: replace the file.
+        experiment: the experiment; its run must get the timeline as a probe.
+        path: path of the file.
+        window: steps to write; if None, all, of which the first are laid out kernel by kernel.
+        force: whether to replace the file.
 
     Raises:
         InputError: the file may not be replaced or cannot be made.
@@ -106,10 +106,10 @@ def timeline(
 
 
 class Timeline:
-    """A probe that writes what it sees.
+    """A probe that writes the events of a run.
 
     Attributes:
-        n_events: how many events have been written.
+        n_events: number of written events.
     """
 
     def __init__(self, experiment: Experiment, file: TextIO, window: Window | None) -> None:
@@ -141,13 +141,13 @@ class Timeline:
         """Keep a phase until its step is complete."""
         del step
         if self._wanted[server]:
-            name, facts = _told(phase)
+            name, facts = _describe(phase)
             track, time_s = self._track(phase.resource, server), phase.total_s
             event = _slice(name, str(phase.category), track, facts, start_s=start_s, time_s=time_s)
             self._pending[server].append(event)
 
     def step(self, server: str, step: StepRow) -> None:
-        """Write a step: its slice, the counters, the phases it had."""
+        """Write a step: its slice, the counters and its phases."""
         moved = step.kind != "prefill" and self._fc_device.get(server, step.fc_device) != step.fc_device
         if step.kind != "prefill":
             before, self._fc_device[server] = self._fc_device.get(server), step.fc_device
@@ -163,7 +163,7 @@ class Timeline:
         self._end_s[server] = step.start_s + step.time_s
 
     def close(self) -> None:
-        """Bring the counters to zero and end the file."""
+        """Set the counters to zero and end the file."""
         for server, end_s in self._end_s.items():
             self._count(server, end_s, dict.fromkeys(_COUNTERS, 0.0))
         self._file.write("\n]}\n")
@@ -184,7 +184,7 @@ class Timeline:
             self._write({"name": name, "ph": "C", "ts": _us(at_s), "pid": pid, "args": {_COUNTERS[name]: value}})
 
     def _track(self, resource: str, server: str) -> tuple[int, int]:
-        """Return the process of a resource and its thread for a server; what is new introduces itself."""
+        """Return the process of a resource and its thread for a server; write the names of new ones."""
         pid = self._pids.get(resource)
         if pid is None:
             pid = self._pids[resource] = len(self._pids) + 1
@@ -209,7 +209,7 @@ class Timeline:
         self.n_events += 1
 
 
-#: counters of the server → the unit that its value stands under
+#: counters of the server → unit of each
 _COUNTERS = {"RLP": "requests", "TLP": "rows per request", "RLP·TLP": "rows", "KV cache": "bytes", "power": "W"}
 
 
@@ -246,8 +246,8 @@ def _facts(step: StepRow) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _told(phase: Phase) -> tuple[str, dict[str, Any]]:
-    """Return a phase's name and what is to be said of it."""
+def _describe(phase: Phase) -> tuple[str, dict[str, Any]]:
+    """Return a phase's name and its facts."""
     facts: dict[str, Any] = {"energy_j": phase.energy.total_j * phase.repeats}
     if len(phase.work) == 1:
         (work,) = phase.work
