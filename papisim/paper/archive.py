@@ -13,7 +13,7 @@ from papisim.catalog import data_folder
 from papisim.paper.experiment import Job, Record
 
 _PACKAGE = Path(__file__).parents[1]
-_NOT_RUN = ("api", "cli", "diagnosis", "exploration", "paper", "pricing", "report", "results", "tracing", "validation")
+_NOT_RUN = frozenset("api cli diagnosis exploration paper pricing report results tracing validation".split())
 _READ = (".yaml", ".csv")
 
 
