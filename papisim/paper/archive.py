@@ -13,7 +13,18 @@ from papisim.catalog import data_folder
 from papisim.paper.experiment import Job, Record
 
 _PACKAGE = Path(__file__).parents[1]
-_NOT_RUN = frozenset("api cli diagnosis exploration paper pricing report results tracing validation".split())
+_NOT_RUN = {
+    "api",
+    "cli",
+    "diagnosis",
+    "exploration",
+    "paper",
+    "pricing",
+    "report",
+    "results",
+    "tracing",
+    "validation",
+}
 _READ = (".yaml", ".csv")
 
 
