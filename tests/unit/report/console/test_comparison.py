@@ -1,0 +1,16 @@
+"""Runs side by side on the console."""
+
+from papisim.report.console.comparison import print_comparison
+
+ROW = {
+    "machine": "papi", "throughput_tokens_per_s": 1234.56, "speed_up_ratio": 1.5, "decode_speed_up_ratio": None,
+    "prefill_s": 0.002, "decode_s": 1.5, "tpot_mean_s": None, "energy_per_token_j": 0.25, "energy_efficiency_ratio": 2.0,
+}  # fmt: skip
+
+
+def test_a_machine_has_rates_times_and_ratios(capsys):
+    print_comparison([ROW], {"trace": "llama7b", "workload": "w", "n_requests": 4})
+    head, _, row, foot = (line.strip() for line in capsys.readouterr().out.splitlines())
+    assert head == "llama7b · w · 4 requests"
+    assert row.split() == ["papi", "1,234.6", "1.50×", "—", "2", "ms", "1.5", "s", "—", "250", "mJ", "2.00×"]
+    assert foot == "ratios to papi; above 1 is better"
