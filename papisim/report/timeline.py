@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from papisim import __version__, units
 from papisim.config.experiment import Experiment
@@ -27,6 +27,9 @@ from papisim.plan.phase import Phase, Work
 from papisim.pricing.kernels import describe, moved_bytes
 from papisim.record.steps import StepRow
 from papisim.results.store import open_file
+
+#: an event of the format, or the facts in one
+Event = dict[str, object]
 
 _US_PER_S = 1e6
 #: decimals of a microsecond that are written: a tenth of a nanosecond
@@ -122,7 +125,7 @@ class Timeline:
         }
         self._pids: dict[str, int] = {}
         self._tids: dict[tuple[str, str], int] = {}
-        self._pending: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._pending: dict[str, list[Event]] = defaultdict(list)
         self._wanted: dict[str, bool] = {}
         self._fc_device: dict[str, str] = {}
         self._end_s: dict[str, float] = {}
@@ -200,10 +203,10 @@ class Timeline:
             self._introduce("thread_name", {"name": name}, pid, tid)
         return pid, tid
 
-    def _introduce(self, what: str, facts: dict[str, Any], pid: int, tid: int = 0) -> None:
+    def _introduce(self, what: str, facts: Event, pid: int, tid: int = 0) -> None:
         self._write({"name": what, "ph": "M", "pid": pid, "tid": tid, "args": facts})
 
-    def _write(self, event: dict[str, Any]) -> None:
+    def _write(self, event: Event) -> None:
         self._file.write(",\n" if self.n_events else "\n")
         self._file.write(json.dumps(event, separators=(",", ":"), ensure_ascii=False))
         self.n_events += 1
@@ -221,34 +224,32 @@ def _us(seconds: float) -> float:
     return round(seconds * _US_PER_S, _DECIMALS)
 
 
-def _slice(
-    name: str, category: str, track: tuple[int, int], facts: dict[str, Any], *, start_s: float, time_s: float
-) -> dict[str, Any]:
+def _slice(name: str, category: str, track: tuple[int, int], facts: Event, *, start_s: float, time_s: float) -> Event:
     start, end = _us(start_s), _us(start_s + time_s)
     duration = max(0.0, round(end - start, _DECIMALS))  # so that neighbours touch and never overlap
     return {"name": name, "cat": category, "ph": "X", "ts": start, "dur": duration, "pid": track[0], "tid": track[1], "args": facts}  # fmt: skip
 
 
-def _step_slice(step: StepRow, track: tuple[int, int]) -> dict[str, Any]:
+def _step_slice(step: StepRow, track: tuple[int, int]) -> Event:
     name = f"{step.kind} {step.index}"
     return _slice(name, str(step.kind), track, _facts(step), start_s=step.start_s, time_s=step.time_s)
 
 
-def _instant(name: str, step: StepRow, track: tuple[int, int]) -> dict[str, Any]:
+def _instant(name: str, step: StepRow, track: tuple[int, int]) -> Event:
     facts = {"rlp": step.rlp, "rows": step.rows}
     return {"name": name, "cat": "placement", "ph": "i", "s": "g", "ts": _us(step.start_s), "pid": track[0], "tid": track[1], "args": facts}  # fmt: skip
 
 
-def _facts(step: StepRow) -> dict[str, Any]:
+def _facts(step: StepRow) -> Event:
     return {
         "rlp": step.rlp, "rows": step.rows, "kv_tokens": step.kv_tokens, "drafted": step.drafted, "accepted": step.accepted,
         "tokens": step.tokens, "fc_device": step.fc_device, "energy_j": step.energy.total_j,
     }  # fmt: skip
 
 
-def _describe(phase: Phase) -> tuple[str, dict[str, Any]]:
+def _describe(phase: Phase) -> tuple[str, Event]:
     """Return a phase's name and its facts."""
-    facts: dict[str, Any] = {"energy_j": phase.energy.total_j * phase.repeats}
+    facts: Event = {"energy_j": phase.energy.total_j * phase.repeats}
     if len(phase.work) == 1:
         (work,) = phase.work
         return _kernel(work, phase.repeats, facts)
@@ -262,7 +263,7 @@ def _describe(phase: Phase) -> tuple[str, dict[str, Any]]:
     return str(phase.category), facts
 
 
-def _kernel(work: Work, repeats: int, facts: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _kernel(work: Work, repeats: int, facts: Event) -> tuple[str, Event]:
     name, shape = describe(work.item)
     times = work.times * repeats
     facts |= {"shape": shape, "moved_bytes": moved_bytes(work.item), "flop": getattr(work.item, "flop", 0)}

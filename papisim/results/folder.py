@@ -13,6 +13,9 @@ from papisim.results.seal import MANIFEST, check_file, check_manifest
 if TYPE_CHECKING:
     import pandas as pd
 
+#: an object of a JSON file, such as a summary, a manifest, or a part of either
+Json = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Results:
@@ -26,10 +29,10 @@ class Results:
 
     folder: Path
     kind: str
-    manifest: dict[str, Any]
+    manifest: Json
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Json:
         """The figures of ``summary.json``.
 
         Raises:
@@ -83,7 +86,7 @@ def read_results(folder: Path) -> Results:
     return Results(folder, kind, manifest)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> Json:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.table import Table
 
 from papisim import units
 from papisim.report.console.console import console
+from papisim.results.folder import Json
 
 
-def print_comparison(rows: list[dict[str, Any]], first: dict[str, Any]) -> None:
+def print_comparison(rows: list[Json], first: Json) -> None:
     """Print a comparison on stdout."""
     page = console()
     page.print(f"{first['trace']} · {first['workload']} · {first['n_requests']} requests")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -14,6 +13,7 @@ from papisim.plan.machine import HOST
 from papisim.record.segment import Segment
 from papisim.record.steps import DECODING
 from papisim.report.console.console import console
+from papisim.results.folder import Json
 from papisim.results.metrics import summarise
 
 _SWITCHES_SHOWN = 4
@@ -38,7 +38,7 @@ def print_run(run: Run) -> None:
     page.print(_footer(summary), style="dim")
 
 
-def figures(run: Run, summary: dict[str, Any]) -> list[tuple[str, str]]:
+def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
     """Return the lines on a run: name and text of each."""
     seconds = _seconds
     return [
@@ -79,17 +79,17 @@ def _over_time(run: Run, value: Callable[[Segment], float]) -> str:
     return f"{bars} first {values[0]:.3g}, last {values[-1]:.3g}, largest {top:.3g}"
 
 
-def _outcomes(summary: dict[str, Any]) -> str:
+def _outcomes(summary: Json) -> str:
     return ", ".join(f"{count:,} {outcome}" for outcome, count in summary["outcomes"].items() if count)
 
 
-def _goodput(summary: dict[str, Any]) -> str:
+def _goodput(summary: Json) -> str:
     targets = ", ".join(f"{name.removesuffix('_s')} {_seconds(s)}" for name, s in summary["slo"].items() if s)
     share = 100 * summary["slo_met_ratio"]
     return f"{summary['goodput_requests_per_s']:.4g} requests/s within {targets} ({share:.1f} % of all requests)"
 
 
-def _speculation(summary: dict[str, Any]) -> str:
+def _speculation(summary: Json) -> str:
     figures = summary["speculation_yield"]
     by_position = ", ".join(
         f"{100 * share:.0f}" for share in figures["acceptance_by_position_ratio"][:_POSITIONS_SHOWN]
@@ -101,7 +101,7 @@ def _speculation(summary: dict[str, Any]) -> str:
     )
 
 
-def _kinds(summary: dict[str, Any]) -> str:
+def _kinds(summary: Json) -> str:
     text = f"{_seconds(summary['prefill_s'])}, {_seconds(summary['decode_s'])}"
     return f"{text}, mixed steps {_seconds(summary['mixed_s'])}" if summary["mixed_s"] else text
 
@@ -110,14 +110,14 @@ def _seconds(value: float) -> str:
     return units.format(value, "s")
 
 
-def _policy(options: dict[str, Any]) -> str:
+def _policy(options: Json) -> str:
     inner = ", ".join(
         f"{key} {value}" for key, value in options.items() if key not in ("kind", "description") and value is not None
     )
     return f"{options['kind']} {inner}".strip() if options["kind"] != "off" else "no speculation"
 
 
-def _spread(summary: dict[str, Any], name: str) -> str:
+def _spread(summary: Json, name: str) -> str:
     if summary[f"{name}_mean_s"] is None:
         return "—"
     mean, p50, p99 = (_seconds(summary[f"{name}_{figure}_s"]) for figure in ("mean", "p50", "p99"))
@@ -128,14 +128,14 @@ def _shares(ratios: dict[str, float]) -> str:
     return ", ".join(f"{name} {100 * ratio:.1f} %" for name, ratio in ratios.items())
 
 
-def _time_shares(summary: dict[str, Any]) -> str:
+def _time_shares(summary: Json) -> str:
     times = summary["decode_time_by_category_s"]
     total = sum(times.values()) or 1.0
     shares = sorted(((time / total, name) for name, time in times.items() if time), reverse=True)
     return _shares({name: share for share, name in shares})
 
 
-def _placement(run: Run, summary: dict[str, Any]) -> str:
+def _placement(run: Run, summary: Json) -> str:
     switches = summary["switches"]
     first = next((steps.fc_device for steps in run.ledger.segments if steps.kind in DECODING), "—")
     shown = [f"→ {s['to']} at iteration {s['iteration']} (RLP·TLP {s['rows']})" for s in switches[:_SWITCHES_SHOWN]]
@@ -144,7 +144,7 @@ def _placement(run: Run, summary: dict[str, Any]) -> str:
     return f"{_policy(summary['placement'])}: {' '.join([first, *shown, *more])}"
 
 
-def _energy(summary: dict[str, Any]) -> str:
+def _energy(summary: Json) -> str:
     parts, total = summary["energy_per_token_by_part_j"], summary["energy_per_token_j"]
     if total is None:
         return "—"
@@ -153,13 +153,13 @@ def _energy(summary: dict[str, Any]) -> str:
     return f"{units.format(total, 'j')} ({shares})"
 
 
-def _kv(summary: dict[str, Any]) -> str:
+def _kv(summary: Json) -> str:
     used, capacity = summary["peak_kv_bytes"], summary["kv_capacity_bytes"]
     text = f"{units.format(used, 'bytes')} of {units.format(capacity, 'bytes')} ({100 * used / capacity:.2g} %)"
     preemptions = summary["n_preemptions"]
     return f"{text}, {preemptions:,} preemptions" if preemptions else text
 
 
-def _footer(summary: dict[str, Any]) -> str:
+def _footer(summary: Json) -> str:
     works = ", ".join(line.partition(":")[0] for line in summary["papers"])
     return f"Sources: {works}; {len(summary['assumptions'])} assumptions (--format json lists them)"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from papisim.report.html.page import Section, Table, rows_frame
+from papisim.results.folder import Json
 from papisim.validation.pim import published
 
 _LIBRARIES = ("linear", "attention")
 
 
-def add_accuracy(section: Section, systems: Sequence[dict[str, Any]], sources: list[dict[str, str]]) -> None:
+def add_accuracy(section: Section, systems: Sequence[Json], sources: list[dict[str, str]]) -> None:
     """Add the residuals of the fits that a result used, and the PIM model beside published figures.
 
     Args:
@@ -34,7 +34,7 @@ def add_accuracy(section: Section, systems: Sequence[dict[str, Any]], sources: l
         section.add(_pim_table())
 
 
-def _fits(parts: list[dict[str, Any]], sources: list[dict[str, str]]) -> Iterator[tuple[str, str, str]]:
+def _fits(parts: list[Json], sources: list[dict[str, str]]) -> Iterator[tuple[str, str, str]]:
     """Yield file, quantity and note of the fits in use; a library that no device uses is left out."""
     used = {
         (family, part[family]["use"])

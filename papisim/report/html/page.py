@@ -23,6 +23,9 @@ from papisim.errors import MissingExtra
 if TYPE_CHECKING:
     import pandas as pd
 
+#: a trace, an axis or a layout of plotly, as plain values
+Plotly = dict[str, Any]
+
 #: colours of consecutive series, distinguishable in both themes and by colour-blind readers
 SERIES = tuple(f"${name}" for name in ("c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"))
 #: rows of a table that are shown; the files beside the page have all
@@ -87,7 +90,7 @@ class Chart:
     """
 
     title: str
-    figure: dict[str, Any]
+    figure: Plotly
     alt: str
     table: pd.DataFrame
     note: str = ""

@@ -6,11 +6,11 @@ marker is filled where PIM computes most of FC, hollow where the GPU does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from papisim.report.print.canvas import canvas, png_and_pdf, save
+from papisim.report.print.chart import Rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ _MOSTLY = 0.5
 class BatchByPolicy:
     """The drawing; its rows have ``machine``, ``batch``, ``policy``, ``tokens_per_s`` and ``fc_pim_ratio``."""
 
-    def draw(self, rows: Sequence[dict[str, Any]], title: str, stem: Path) -> list[Path]:
+    def draw(self, rows: Rows, title: str, stem: Path) -> list[Path]:
         """Draw the figure as PNG and PDF.
 
         Args:
@@ -51,7 +51,7 @@ class BatchByPolicy:
         save(self.page(rows, title), files)
         return files
 
-    def page(self, rows: Sequence[dict[str, Any]], title: str) -> Figure:
+    def page(self, rows: Rows, title: str) -> Figure:
         """Return the drawing.
 
         Raises:
@@ -73,7 +73,7 @@ class BatchByPolicy:
         return page
 
 
-def _panel(axes: Axes, here: Sequence[dict[str, Any]], *, ratio: bool) -> None:
+def _panel(axes: Axes, here: Rows, *, ratio: bool) -> None:
     """Draw one machine's lines."""
     off = {point["batch"]: point["tokens_per_s"] for point in here if point["policy"] == "off"}
     for policy in dict.fromkeys(point["policy"] for point in here):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 #: distinguishable without colour vision and in grey (Tol, bright)
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
 _MANY = 8  # ticks from which labels are turned
+
+
+#: rows of a table, by column
+Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Chart:
     line: float | None = None
     log: bool = False
 
-    def draw(self, rows: Sequence[dict[str, Any]], title: str, stem: Path) -> list[Path]:
+    def draw(self, rows: Rows, title: str, stem: Path) -> list[Path]:
         """Draw a table as PNG and PDF.
 
         Args:
@@ -62,7 +66,7 @@ class Chart:
         save(self.page(rows, title), files)
         return files
 
-    def page(self, rows: Sequence[dict[str, Any]], title: str) -> Figure:
+    def page(self, rows: Rows, title: str) -> Figure:
         """Return a table's drawing.
 
         Raises:
@@ -81,7 +85,7 @@ class Chart:
         page.suptitle(title, fontsize=10)
         return page
 
-    def _draw_panel(self, axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    def _draw_panel(self, axes: Axes, rows: Rows) -> None:
         names = [", ".join(str(row[column]) for column in self.x) for row in rows]
         places = {name: index for index, name in enumerate(dict.fromkeys(names))}
         self._draw_series(axes, rows, [places[name] for name in names])
@@ -96,7 +100,7 @@ class Chart:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
 
-    def _draw_series(self, axes: Axes, rows: Sequence[dict[str, Any]], places: Sequence[int]) -> None:
+    def _draw_series(self, axes: Axes, rows: Rows, places: Sequence[int]) -> None:
         series = list(dict.fromkeys(row[self.series] for row in rows))
         width, below = 0.8 / len(series), [0.0] * (max(places) + 1)
         for index, one in enumerate(series):

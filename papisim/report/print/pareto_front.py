@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from papisim.report.print.canvas import canvas, png_and_pdf, save
+from papisim.report.print.chart import Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,9 +17,7 @@ _TRIED, _FRONT = "#9aa5b1", "#0b6e99"
 _PANEL_INCHES = 4.2
 
 
-def draw(
-    tried: Sequence[dict[str, Any]], front: Sequence[dict[str, Any]], objectives: Sequence[str], stem: Path
-) -> list[Path]:
+def draw(tried: Rows, front: Rows, objectives: Sequence[str], stem: Path) -> list[Path]:
     """Draw the figure as PNG and PDF.
 
     Args:
@@ -38,7 +37,7 @@ def draw(
     return files
 
 
-def page(tried: Sequence[dict[str, Any]], front: Sequence[dict[str, Any]], objectives: Sequence[str]) -> Figure:
+def page(tried: Rows, front: Rows, objectives: Sequence[str]) -> Figure:
     """Return the drawing.
 
     Raises:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from papisim import units
-from papisim.report.html.page import SERIES
+from papisim.report.html.page import SERIES, Plotly
 
 
-def axis(title: str, unit: str | None = None, **more: Any) -> dict[str, Any]:
+def axis(title: str, unit: str | None = None, **more: Any) -> Plotly:
     """Return a plotly axis whose ticks carry SI prefixes and the symbol of a unit of :data:`papisim.units.UNITS`."""
     if unit == "ratio":
         more = {"tickformat": ".0%", **more}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from papisim import units
 from papisim.report.html.charts.axes import axis
 from papisim.report.html.charts.axes import colours as colours_of
-from papisim.report.html.page import Chart
+from papisim.report.html.page import Chart, Plotly
 
 #: categories of time, as the frame of steps names them
 CATEGORIES = ("fc", "attention", "communication", "other", "draft")
@@ -53,7 +51,7 @@ def energy(energy: pd.DataFrame, resources: list[str]) -> Chart:
     return Chart("Energy", {"data": bars, "layout": layout}, alt, data, note, height=240 + 12 * len(table))
 
 
-def stacked(table: pd.DataFrame, colours: dict[str, str], unit: str) -> list[dict[str, Any]]:
+def stacked(table: pd.DataFrame, colours: dict[str, str], unit: str) -> list[Plotly]:
     """Return bars along the rows of a table, one series per column."""
     return [
         {

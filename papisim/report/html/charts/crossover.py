@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from papisim import units
 from papisim.report.html.charts.axes import axis
-from papisim.report.html.page import Chart
+from papisim.report.html.page import Chart, Plotly
 
 
 def crossover_map(rows: pd.DataFrame, colours: dict[str, str]) -> Chart:
@@ -117,7 +115,7 @@ def _times_in_words(seconds: pd.Series[float]) -> str:
     return ", ".join(f"{machine} {units.format(float(value), 's')}" for machine, value in seconds.dropna().items())
 
 
-def _key(machine: str, colour: str) -> dict[str, Any]:
+def _key(machine: str, colour: str) -> Plotly:
     """Return a series without data, for the legend."""
     return {
         "type": "scatter",

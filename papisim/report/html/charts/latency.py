@@ -12,7 +12,7 @@ from papisim import units
 from papisim.arrays import Floats
 from papisim.report.html.charts.axes import axis
 from papisim.report.html.charts.series import decimate
-from papisim.report.html.page import Chart
+from papisim.report.html.page import Chart, Plotly
 
 _BINS = 40
 _QUANTILES = (0.0, 0.5, 0.9, 0.95, 0.99, 1.0)
@@ -88,7 +88,7 @@ def compared(title: str, seconds: dict[str, pd.Series[float]], colours: dict[str
     )
 
 
-def _cumulative(name: str, values: npt.NDArray[Any], colour: str) -> dict[str, Any]:
+def _cumulative(name: str, values: npt.NDArray[Any], colour: str) -> Plotly:
     x, share = decimate(values, np.arange(1, len(values) + 1) / len(values))
     return {
         "type": "scatter",

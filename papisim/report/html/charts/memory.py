@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from papisim import units
 from papisim.report.html.charts.axes import axis
 from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.charts.series import decimate, thinned
-from papisim.report.html.page import Chart
+from papisim.report.html.page import Chart, Plotly
 
 #: share of the capacity from which the capacity is drawn; below it, the caches would be a line along the axis
 _NEAR = 0.25
@@ -46,7 +44,7 @@ def chart(steps: pd.DataFrame, peak_bytes: float, capacity_bytes: float) -> Char
     )
 
 
-def _line(server: str, steps: pd.DataFrame, colour: str) -> dict[str, Any]:
+def _line(server: str, steps: pd.DataFrame, colour: str) -> Plotly:
     x, y = decimate(steps["start_s"], steps["kv_bytes"])
     return {
         "type": "scatter",

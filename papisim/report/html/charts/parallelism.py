@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from papisim.report.html.charts.axes import axis
 from papisim.report.html.charts.series import MOST_POINTS, decimate, thinned
-from papisim.report.html.page import Chart
+from papisim.report.html.page import Chart, Plotly
 
 #: spans of one device that are drawn below the lines; more are too narrow to see
 _MOST_SPANS = 400
@@ -56,7 +54,7 @@ def chart(title: str, steps: pd.DataFrame, alpha: float | None, colours: dict[st
     )
 
 
-def _layout(decode: pd.DataFrame, *, few: bool) -> dict[str, Any]:
+def _layout(decode: pd.DataFrame, *, few: bool) -> Plotly:
     return {
         "xaxis": axis("decoding iteration", anchor="y2"),
         "yaxis": axis(
@@ -83,13 +81,13 @@ def placement_spans(decode: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"device": device[starts], "first": decode["index"].to_numpy()[starts], "count": counts})
 
 
-def _line(decode: pd.DataFrame, name: str, column: str, colour: str, dash: str) -> dict[str, Any]:
+def _line(decode: pd.DataFrame, name: str, column: str, colour: str, dash: str) -> Plotly:
     x, y = decimate(decode["index"], decode[column])
     line = {"color": colour, "dash": dash, "width": 2, "shape": "hv"}
     return {"type": "scatter", "mode": "lines", "name": name, "x": x, "y": y, "line": line, "hovertemplate": f"{name} %{{y:.4~g}}, iteration %{{x}}<extra></extra>"}  # fmt: skip
 
 
-def _strip(device: str, spans: pd.DataFrame, colours: dict[str, str]) -> dict[str, Any]:
+def _strip(device: str, spans: pd.DataFrame, colours: dict[str, str]) -> Plotly:
     own = spans[spans["device"] == device]
     return {
         "type": "bar",
@@ -105,7 +103,7 @@ def _strip(device: str, spans: pd.DataFrame, colours: dict[str, str]) -> dict[st
     }
 
 
-def _shares(devices: list[str], decode: pd.DataFrame) -> dict[str, Any]:
+def _shares(devices: list[str], decode: pd.DataFrame) -> Plotly:
     """Return the share of iterations that FC ran on each device, over equal spans of iterations, in place of too many spans."""
     bins = np.arange(len(decode)) * _MOST_SPANS // len(decode)
     return {
@@ -123,7 +121,7 @@ def _shares(devices: list[str], decode: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _with_prompts(mixed: pd.DataFrame) -> dict[str, Any]:
+def _with_prompts(mixed: pd.DataFrame) -> Plotly:
     """Return the token-rows of iterations with prompts, as points; a line would hide the others."""
     shown = mixed.iloc[:: max(1, len(mixed) // MOST_POINTS)]
     return {
@@ -137,7 +135,7 @@ def _with_prompts(mixed: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _powers_of_two(top: float) -> dict[str, Any]:
+def _powers_of_two(top: float) -> Plotly:
     exponents = range(int(np.ceil(np.log2(max(2.0, top)))) + 1)
     every = max(1, len(exponents) // 8)
     return {"tickvals": [2**exponent for exponent in exponents][::every]}

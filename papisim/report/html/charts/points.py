@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from papisim import units
 from papisim.report.html.charts.axes import axis
 from papisim.report.html.charts.axes import colours as colours_of
-from papisim.report.html.page import Chart, cell, heading
+from papisim.report.html.page import Chart, Plotly, cell, heading
 
 #: points that are drawn; more hide each other
 _MOST_POINTS = 4000
@@ -105,9 +103,7 @@ def effect(points: pd.DataFrame, metric: str, name: str) -> Chart:
     )
 
 
-def _cloud(
-    name: str, group: pd.DataFrame, gain: str, spent: str, *, inputs: list[str], colour: str
-) -> dict[str, Any]:
+def _cloud(name: str, group: pd.DataFrame, gain: str, spent: str, *, inputs: list[str], colour: str) -> Plotly:
     text = [
         "<br>".join(f"{each}: {cell(each, row[each])}" for each in inputs) for row in group[inputs].to_dict("records")
     ]

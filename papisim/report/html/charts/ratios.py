@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from papisim.report.html.charts.axes import axis
 from papisim.report.html.charts.axes import colours as colours_of
-from papisim.report.html.page import Chart
+from papisim.report.html.page import Chart, Plotly
 
 
 def chart(quantity: str, values: dict[str, float], baselines: dict[str, str], note: str) -> Chart:
@@ -38,7 +36,7 @@ def chart(quantity: str, values: dict[str, float], baselines: dict[str, str], no
     )
 
 
-def _bars(table: pd.DataFrame, name: str, colour: str) -> dict[str, Any]:
+def _bars(table: pd.DataFrame, name: str, colour: str) -> Plotly:
     ratios = table[f"over {name}_ratio"]
     return {
         "type": "bar",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from papisim import units
 from papisim.report.html.charts.axes import axis
-from papisim.report.html.page import Chart
+from papisim.report.html.page import Chart, Plotly
 
 _SYMBOLS = {"fc": "circle", "attention": "diamond", "other": "square"}
 _SMALLEST, _LARGEST = 6.0, 22.0
@@ -75,7 +75,7 @@ def _ridges(roofs: pd.DataFrame) -> Any:
     return roofs["peak_flop_per_s"] / roofs["bandwidth_bytes_per_s"]
 
 
-def _roof(roof: pd.Series[Any], low: float, high: float, colours: dict[str, str]) -> dict[str, Any]:
+def _roof(roof: pd.Series[Any], low: float, high: float, colours: dict[str, str]) -> Plotly:
     x = np.geomspace(low, high, _FINEST)
     x = np.sort(np.append(x, roof["peak_flop_per_s"] / roof["bandwidth_bytes_per_s"]))
     device = roof["device"]
@@ -92,7 +92,7 @@ def _roof(roof: pd.Series[Any], low: float, high: float, colours: dict[str, str]
     }
 
 
-def _points(device: str, category: str, group: pd.DataFrame, colours: dict[str, str]) -> dict[str, Any]:
+def _points(device: str, category: str, group: pd.DataFrame, colours: dict[str, str]) -> Plotly:
     text = [
         f"<b>{row['kernel']}</b> on {device}<br>{row['shape']}<br>{row['step']}, RLP·TLP {row['rows']}<br>"
         f"{units.format(row['time_s'], 's')} × {row['n_times']}, {row['bound']}<br>{row['of_roof_ratio']} of the roof"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -15,7 +13,7 @@ from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.charts.breakdown import stacked
 from papisim.report.html.page import Chart, Page, Section, Table, Tile
 from papisim.report.html.sources import add_sources
-from papisim.results.folder import Results
+from papisim.results.folder import Json, Results
 
 
 def page(results: Results) -> Page:
@@ -52,7 +50,7 @@ def page(results: Results) -> Page:
     return page
 
 
-def baselines_of(runs: list[dict[str, Any]]) -> dict[str, str]:
+def baselines_of(runs: list[Json]) -> dict[str, str]:
     """Return the baselines, label → name: the first run, and the first GPU-only and PIM-only machines.
 
     A machine is GPU-only where every device is a GPU, PIM-only where no GPU can run FC.
@@ -65,15 +63,15 @@ def baselines_of(runs: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _gpu_only(system: dict[str, Any]) -> bool:
+def _gpu_only(system: Json) -> bool:
     return all(group["part"]["kind"] == "gpu" for group in system["devices"].values())
 
 
-def _pim_only(system: dict[str, Any]) -> bool:
+def _pim_only(system: Json) -> bool:
     return all(system["devices"][name]["part"]["kind"] != "gpu" for name in system["roles"]["fc"])
 
 
-def _tiles(labels: list[str], summaries: list[dict[str, Any]]) -> list[Tile]:
+def _tiles(labels: list[str], summaries: list[Json]) -> list[Tile]:
     best = [
         ("Fastest", "makespan_s", "throughput_tokens_per_s", "tokens_per_s"),
         ("Least energy per token", "energy_j", "energy_per_token_j", "j"),
@@ -89,7 +87,7 @@ def _tiles(labels: list[str], summaries: list[dict[str, Any]]) -> list[Tile]:
     return tiles
 
 
-def _time(labels: list[str], summaries: list[dict[str, Any]]) -> Chart:
+def _time(labels: list[str], summaries: list[Json]) -> Chart:
     table = pd.DataFrame(
         [{"prefill": summary["prefill_s"], **summary["decode_time_by_category_s"]} for summary in summaries],
         index=labels,
@@ -105,7 +103,7 @@ def _time(labels: list[str], summaries: list[dict[str, Any]]) -> Chart:
     return Chart("Time", figure, alt, _named(table, "s"), height=160 + 40 * len(labels))
 
 
-def _energy(labels: list[str], summaries: list[dict[str, Any]]) -> Chart:
+def _energy(labels: list[str], summaries: list[Json]) -> Chart:
     parts = [
         {part.removesuffix("_j"): joules for part, joules in summary["energy_per_token_by_part_j"].items()}
         for summary in summaries
@@ -147,7 +145,7 @@ def _add_latencies(section: Section, requests: pd.DataFrame, labels: list[str], 
         section.add(latency.compared(title, {label: rows[column] for label, rows in by_machine.items()}, colours))
 
 
-def _add_accuracy_and_sources(page: Page, runs: list[dict[str, Any]]) -> None:
+def _add_accuracy_and_sources(page: Page, runs: list[Json]) -> None:
     sources = [source for run in runs for source in run["sources"]]
     accuracy = page.section("Model accuracy", "Known errors of the models behind these runs.")
     add_accuracy(accuracy, [run["experiment"]["system"] for run in runs], sources)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from papisim.report.html.charts.axes import axis
-from papisim.report.html.page import Chart, Listing, Page, Picture, Table, Tile, rows_frame
-from papisim.results.folder import Results
+from papisim.report.html.page import Chart, Listing, Page, Picture, Plotly, Table, Tile, rows_frame
+from papisim.results.folder import Json, Results
 
 _COLOURS = {"in range": "$c2", "direction holds": "$c0", "off": "$c1"}
 
@@ -48,7 +46,7 @@ def _reasons(rows: pd.DataFrame, assumed: list[str]) -> list[str]:
     return [f"{row['claim']}: {row['reason']}" for row in own.to_dict("records")]
 
 
-def _tiles(summary: dict[str, Any], claims: pd.DataFrame) -> list[Tile]:
+def _tiles(summary: Json, claims: pd.DataFrame) -> list[Tile]:
     verdicts = claims["verdict"].value_counts()
     tiles = [Tile(str(verdict), f"{verdicts.get(verdict, 0)}", f"of {len(claims)} values") for verdict in _COLOURS]
     scores = summary["scores"].items()
@@ -78,7 +76,7 @@ def _parity(claims: pd.DataFrame) -> Chart | None:
         0.8 * min(numbers["claimed"].min(), numbers["simulated"].min()),
         1.25 * max(numbers["claimed"].max(), numbers["simulated"].max()),
     ]
-    traces: list[dict[str, Any]] = [
+    traces: list[Plotly] = [
         {"type": "scatter", "mode": "lines", "name": "equal", "x": ends, "y": ends, "line": {"color": "$muted", "width": 1.5}, "hoverinfo": "skip"}
     ]  # fmt: skip
     for verdict, rows in numbers.groupby("verdict", sort=False):

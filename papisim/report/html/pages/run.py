@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from papisim import units
@@ -11,9 +9,9 @@ from papisim.plan.machine import HOST
 from papisim.report.html.accuracy import add_accuracy
 from papisim.report.html.charts import activity, breakdown, latency, memory, parallelism, roofline
 from papisim.report.html.charts.axes import colours as colours_of
-from papisim.report.html.page import Page, Section, Table, Tile, rows_frame
+from papisim.report.html.page import Chart, Page, Section, Table, Tile, rows_frame
 from papisim.report.html.sources import add_sources
-from papisim.results.folder import Results
+from papisim.results.folder import Json, Results
 
 #: servers with a chart of their own, and changes of placement that are listed
 _SERVERS_SHOWN, _SWITCHES_SHOWN = 4, 20
@@ -53,7 +51,7 @@ def page(results: Results) -> Page:
     return page
 
 
-def _parallelism(steps: pd.DataFrame, alpha: float | None, colours: dict[str, str]) -> list[Any]:
+def _parallelism(steps: pd.DataFrame, alpha: float | None, colours: dict[str, str]) -> list[Chart | None]:
     servers = steps["server"].unique()[:_SERVERS_SHOWN]
     title = "RLP, TLP and RLP·TLP over iterations"
     if len(servers) == 1:
@@ -63,12 +61,12 @@ def _parallelism(steps: pd.DataFrame, alpha: float | None, colours: dict[str, st
     ]
 
 
-def _alpha(summary: dict[str, Any]) -> float | None:
+def _alpha(summary: Json) -> float | None:
     alpha = summary["placement"].get("alpha")
     return float(alpha) if isinstance(alpha, (int, float)) else None
 
 
-def _tiles(summary: dict[str, Any]) -> list[Tile]:
+def _tiles(summary: Json) -> list[Tile]:
     def seconds(key: str) -> str:
         return units.format(summary[key], "s") if summary[key] is not None else "—"
 
@@ -87,7 +85,7 @@ def _tiles(summary: dict[str, Any]) -> list[Tile]:
     ]  # fmt: skip
 
 
-def _iterations(summary: dict[str, Any]) -> str:
+def _iterations(summary: Json) -> str:
     mixed = f", mixed steps {units.format(summary['mixed_s'], 's')}" if summary["mixed_s"] else ""
     return f"{summary['n_iterations']:,} iterations{mixed}"
 
@@ -100,7 +98,7 @@ def _fc(shares: dict[str, float]) -> str:
     return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
 
 
-def _switches(summary: dict[str, Any]) -> Table | None:
+def _switches(summary: Json) -> Table | None:
     if not summary["switches"]:
         return None
     frame = pd.DataFrame(summary["switches"]).rename(columns={"rows": "token-rows", "rlp": "RLP"})
@@ -109,7 +107,7 @@ def _switches(summary: dict[str, Any]) -> Table | None:
     return Table("Changes of placement", frame.head(_SWITCHES_SHOWN), note)
 
 
-def _latencies(requests: pd.DataFrame) -> list[Any]:
+def _latencies(requests: pd.DataFrame) -> list[Chart | None]:
     return [
         latency.chart("Time to first token", requests["ttft_s"]),
         latency.chart("Time per output token", requests["tpot_s"]),
@@ -118,7 +116,7 @@ def _latencies(requests: pd.DataFrame) -> list[Any]:
     ]
 
 
-def _add_facts(section: Section, manifest: dict[str, Any]) -> None:
+def _add_facts(section: Section, manifest: Json) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
     facts = [
         ("written", manifest["written"]),

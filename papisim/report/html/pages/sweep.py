@@ -9,7 +9,7 @@ import pandas as pd
 
 from papisim.report.html.charts import points as charts
 from papisim.report.html.page import Listing, Page, Section, Table, Tile, cell
-from papisim.results.folder import Results
+from papisim.results.folder import Json, Results
 
 _GAIN, _SPENT = "throughput_tokens_per_s", "energy_per_token_j"
 _FIGURES = (_GAIN, _SPENT, "ttft_mean_s", "tpot_mean_s")
@@ -33,7 +33,7 @@ def page(results: Results) -> Page:
     return page
 
 
-def add_space(page: Page, manifest: dict[str, Any]) -> None:
+def add_space(page: Page, manifest: Json) -> None:
     """Add the sweep's file."""
     space = json.dumps(manifest["sweep"], indent=1, ensure_ascii=False).splitlines()
     page.section("Reproduce this sweep").add(Listing("File of the sweep", space))
