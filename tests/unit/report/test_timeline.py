@@ -10,6 +10,7 @@ from papisim.engine.run import simulate
 from papisim.errors import InputError
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.plan.phase import Category
+from papisim.report import timeline as module
 from papisim.report.timeline import Timeline, Window, parse_window, timeline
 
 FIXED = "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 12}"
@@ -195,3 +196,13 @@ def test_a_run_that_fails_leaves_no_file(tmp_path):
     with pytest.raises(RuntimeError), timeline(experiment, tmp_path / "t.json"):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folded_phase_has_the_energy_of_all_its_layers(whole, monkeypatch):
+    """Steps laid out kernel by kernel and steps of one slice per device and category take the same energy."""
+    monkeypatch.setattr(module, "FIRST_STEPS", Window(-1, 0, in_time=False))
+    _, folded = traced(set=[FIXED])
+    work, of_layers = steps_and_work(folded)[1], steps_and_work(whole[1])[1]
+    assert len(work) < len(of_layers) / 10
+    energy = [sum(event["args"]["energy_j"] for event in events) for events in (work, of_layers)]
+    assert energy[0] == pytest.approx(energy[1], rel=1e-9)
