@@ -25,6 +25,7 @@ from papisim.ops.trace import read_trace
 from papisim.pricing.kernel import pool_of, price
 from papisim.pricing.schema import KernelPrice, StepPrice
 from papisim.pricing.step import UnfusedPool, price_step
+from papisim.results.store import open_file
 
 _OPERATIONS = list(OPERATIONS)
 
@@ -160,7 +161,7 @@ def _refuse_with_table(op: str | None, commands: Path | None, sizes: Mapping[str
 
 def _write_commands(pool: DevicePool, kernel: Kernel, path: Path, *, quiet: bool) -> None:
     try:
-        with path.open("w", encoding="utf-8") as file:
+        with open_file(path, force=True) as file:
             count, cycles = pool.write_commands(kernel, file)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=str(path)) from None

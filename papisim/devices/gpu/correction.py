@@ -15,16 +15,17 @@ measured products, which smooths, 8.14 (subset of regressors).
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from papisim import foreign
 from papisim.arrays import Floats
 from papisim.catalog import data_folder
 from papisim.config.base import Count, Positive, Spec
+from papisim.config.yaml import while_unchanged
 from papisim.devices.numbers import Number
 from papisim.errors import InputError
 
@@ -106,14 +107,20 @@ def ratio(correction: Correction, counts: Floats, m: Number) -> Number:
     return found
 
 
-@cache
 def _read(file: str) -> _Points:
     path = Path(file)
-    path = path if path.is_file() else data_folder() / path
-    if not path.is_file():
-        raise InputError("is not there, found no correction", file=file)
-    with path.open(newline="", encoding="utf-8") as lines:
-        rows = [_numbers(row, path, line) for line, row in enumerate(csv.DictReader(lines), start=2)]
+    return _read_table(path if path.is_file() else data_folder() / path)
+
+
+@while_unchanged
+def _read_table(path: Path | str) -> _Points:
+    text = foreign.read_text(Path(path), "table of corrections")
+    try:
+        rows = [_numbers(row, path, line) for line, row in enumerate(csv.DictReader(io.StringIO(text)), start=2)]
+    except csv.Error as error:
+        raise InputError(f"is not CSV: {error}", file=str(path)) from None
+    if not rows:
+        raise InputError("holds no points, expected some", file=str(path))
     sizes = np.asarray(rows, dtype=np.float64)
     matrices, matrix = np.unique(sizes[:, 1:3], axis=0, return_inverse=True)
     rows_of, row = np.unique(sizes[:, 0], return_inverse=True)
@@ -122,13 +129,11 @@ def _read(file: str) -> _Points:
     return _Points(np.log(rows_of), np.log(matrices[:, 0]), np.log(matrices[:, 1]), weights)
 
 
-def _numbers(row: dict[str, Any], path: Path, line: int) -> list[float]:
+def _numbers(row: dict[str, str], path: Path | str, line: int) -> list[float]:
     try:
-        values = [float(row[name]) for name in COLUMNS]
-        if min(values[:3]) < 1:
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
+        *sizes, weight = (row.get(name) for name in COLUMNS)
+        return [*(foreign.number(size, 1, 1e9) for size in sizes), foreign.number(weight, -100, 100)]
+    except ValueError:
         raise InputError(
             "expected sizes of at least 1 and a weight", file=str(path), line=line, field=",".join(COLUMNS)
         ) from None
-    return values

@@ -87,7 +87,10 @@ def test_other_widths_run_other_kernels_which_were_not_measured(tmp_path):
     assert times[0] == times[1]
 
 
-@pytest.mark.parametrize("row", ["64,4096,8192,", "0,4096,8192,0.1", "64,4096"])
+@pytest.mark.parametrize(
+    "row",
+    ["64,4096,8192,", "0,4096,8192,0.1", "64,4096", "64,4096,8192,nan", "inf,4096,8192,0.1", "6_4,4096,8192,0.1"],
+)
 def test_a_point_without_sizes_or_weight_is_refused_where_it_stands(tmp_path, row):
     (tmp_path / "p.csv").write_text(f"m,k,n,weight\n1,2,3,0.1\n{row}\n", encoding="utf-8")
     correction = Correction(file=str(tmp_path / "p.csv"), **LENGTHS)
@@ -96,8 +99,26 @@ def test_a_point_without_sizes_or_weight_is_refused_where_it_stands(tmp_path, ro
     assert ":3" in str(caught.value)
 
 
+@pytest.mark.parametrize(("content", "said"), [
+    (b"m,k,n,weight\n", "holds no points"), (b"", "holds no points"), (b"m,k,n,weight\n1,2,3,0.1\xff\n", "not UTF-8"),
+])  # fmt: skip
+def test_a_table_of_no_points_is_refused(tmp_path, content, said):
+    (tmp_path / "p.csv").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        by_rows(Correction(file=str(tmp_path / "p.csv"), **LENGTHS), 2, 3)
+
+
+def test_a_table_is_read_again_when_it_has_changed(tmp_path):
+    correction = Correction(file=str(tmp_path / "p.csv"), **LENGTHS)
+    found = []
+    for rows in ("64,4096,8192,0.1\n", "64,4096,8192,0.25\n"):
+        (tmp_path / "p.csv").write_text(f"m,k,n,weight\n{rows}", encoding="utf-8")
+        found.append(by_rows(correction, 4096, 8192).tolist())
+    assert found == [[0.1], [0.25]]
+
+
 def test_a_correction_that_is_not_there_is_said_to_be_missing(tmp_path):
-    with pytest.raises(InputError, match="found no correction"):
+    with pytest.raises(InputError, match="no such file"):
         by_rows(Correction(file=str(tmp_path / "none.csv"), **LENGTHS), 2, 3)
 
 
