@@ -1,14 +1,16 @@
-"""The contract of an acceptance process.
+"""The contract of an acceptance process: how many drafted tokens the target model accepts.
 
-A kind is one module with two names: ``Options``, the fields of a file in ``traces/acceptance/``, and ``Acceptance``, built
-from them and a seed. It starts one sequence per request; a sequence is asked once a round how many of the drafted tokens
-the target accepts. What a round would yield for ever longer drafts is settled before the draft's length is known, so
+A process from outside is one class that has ``Options`` and ``EXAMPLE`` inside; a process of papisim's own is one module with
+``Options``, ``EXAMPLE`` and the class, called ``Acceptance`` (see :mod:`papisim.kinds`). It is built from its options and a
+seed, and starts one sequence per request; a sequence is asked once per round how many of the drafted tokens the target
+accepts. What a round would yield for ever longer drafts is settled before the draft's length is known, so
 
 - ``accepted`` of a draft of s tokens is ``min(accepted of a long draft, s)``;
 - a policy may look at the proposal's signals, cut the draft, and change nothing but the cut;
 - with the same seed and request, rounds are the same whatever was drafted in earlier ones.
 
-All draws are from streams named by the request, so requests are independent and their order does not matter.
+All draws are from streams named by the request (:mod:`papisim.acceptance.draws`): a process must not draw from a generator
+that requests share, nor let the order of requests matter.
 """
 
 from __future__ import annotations

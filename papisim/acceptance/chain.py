@@ -7,10 +7,14 @@ The variate is drawn before the draft's length is known: a longer draft never ha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, Generic, TypeVar
 
-from papisim.acceptance.base import Outcome, Proposal, Tree
+from papisim.acceptance.base import AcceptanceOptions, Outcome, Proposal, Sequence, Tree
 from papisim.acceptance.signals import SignalDrawer, SignalOptions
 from papisim.errors import InputError, NotModelled
+
+OptionsT = TypeVar("OptionsT", bound=AcceptanceOptions)
 
 
 class ChainSequence(ABC):
@@ -60,6 +64,23 @@ class ChainSequence(ABC):
     def _draw(self, signals: SignalDrawer, width: int) -> tuple[list[float], list[float], list[float]]:
         # one position more: whether the token after the last shown one is right must not change what is shown
         return signals.draw(self._number, self._right(width + 1), width, self._conditional)
+
+
+class IndependentRounds(Generic[OptionsT]):
+    """The base of the processes whose sequences follow from options, seed and request alone.
+
+    Attributes:
+        sequence: makes a sequence from those three.
+    """
+
+    sequence: ClassVar[Callable[..., Sequence]]
+
+    def __init__(self, options: OptionsT, seed: int) -> None:
+        self._options, self._seed = options, seed
+
+    def start(self, request_id: int) -> Sequence:
+        """Return a request's sequence."""
+        return type(self).sequence(self._options, self._seed, request_id)
 
 
 def first_choices(tree: Tree) -> int:

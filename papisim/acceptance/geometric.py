@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from papisim.acceptance.base import AcceptanceOptions
-from papisim.acceptance.chain import ChainSequence
+from papisim.acceptance.chain import ChainSequence, IndependentRounds
 from papisim.acceptance.draws import uniforms
 from papisim.kinds import Example
 
@@ -24,17 +24,6 @@ class Options(AcceptanceOptions):
 
 
 EXAMPLE = Example({"alpha": 0.7})
-
-
-class Acceptance:
-    """Independent rounds of independent tokens."""
-
-    def __init__(self, options: Options, seed: int) -> None:
-        self._options, self._seed = options, seed
-
-    def start(self, request_id: int) -> _Sequence:
-        """Return a request's sequence."""
-        return _Sequence(self._options, self._seed, request_id)
 
 
 class _Sequence(ChainSequence):
@@ -58,3 +47,9 @@ class _Sequence(ChainSequence):
             self._length = 0 if self._alpha == 0 else 2**31
         else:
             self._length = max(0, math.ceil(below / math.log(self._alpha)) - 1)
+
+
+class Acceptance(IndependentRounds[Options]):
+    """Independent rounds of independent tokens."""
+
+    sequence = _Sequence

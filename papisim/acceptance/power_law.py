@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 from papisim.acceptance.base import AcceptanceOptions
-from papisim.acceptance.chain import ChainSequence
+from papisim.acceptance.chain import ChainSequence, IndependentRounds
 from papisim.acceptance.draws import uniforms
 from papisim.config.base import Fraction
 from papisim.kinds import Example
@@ -29,17 +29,6 @@ class Options(AcceptanceOptions):
 
 
 EXAMPLE = Example({"c": 0.9, "gamma": 0.548})
-
-
-class Acceptance:
-    """Independent rounds."""
-
-    def __init__(self, options: Options, seed: int) -> None:
-        self._options, self._seed = options, seed
-
-    def start(self, request_id: int) -> _Sequence:
-        """Return a request's sequence."""
-        return _Sequence(self._options, self._seed, request_id)
 
 
 class _Sequence(ChainSequence):
@@ -62,3 +51,9 @@ class _Sequence(ChainSequence):
 
     def _advance(self) -> None:
         self._variate = next(self._uniforms)
+
+
+class Acceptance(IndependentRounds[Options]):
+    """Independent rounds."""
+
+    sequence = _Sequence

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from papisim.acceptance.base import AcceptanceOptions, Outcome, Tree
-from papisim.acceptance.chain import ChainSequence
+from papisim.acceptance.chain import ChainSequence, IndependentRounds
 from papisim.acceptance.draws import uniforms
 from papisim.errors import InputError
 from papisim.kinds import Example
@@ -55,17 +55,6 @@ class Options(AcceptanceOptions):
 
 
 EXAMPLE = Example({"hit": [[0.6, 0.2, 0.1], [0.5, 0.3]]})
-
-
-class Acceptance:
-    """Independent rounds."""
-
-    def __init__(self, options: Options, seed: int) -> None:
-        self._options, self._seed = options, seed
-
-    def start(self, request_id: int) -> _Sequence:
-        """Return a request's sequence."""
-        return _Sequence(self._options, self._seed, request_id)
 
 
 class _Sequence(ChainSequence):
@@ -109,6 +98,12 @@ class _Sequence(ChainSequence):
 
     def _advance(self) -> None:
         self._variate = next(self._uniforms)
+
+
+class Acceptance(IndependentRounds[Options]):
+    """Independent rounds."""
+
+    sequence = _Sequence
 
 
 def _checked(tree: Tree) -> frozenset[tuple[int, ...]]:

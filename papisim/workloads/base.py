@@ -1,8 +1,13 @@
-"""The contract of a workload kind.
+"""The contract of a workload: which requests arrive, and when.
 
-A kind is one module with two names: ``Options``, the fields of a file in ``traces/requests/``, and ``Workload``, built from
-them and a seed. A third is optional: ``settle(options)`` returns the options with what only the files that they name can tell,
-and notes for the user.
+A workload from outside is one class that has ``Options`` and ``EXAMPLE`` inside; a workload of papisim's own is one module with
+``Options``, ``EXAMPLE`` and the class, called ``Workload`` (see :mod:`papisim.kinds`). It is built from its options and the
+seed. A workload
+
+- yields requests in the order of their arrival, numbered from 0, with plain Python numbers, each of at least one token;
+- yields the same requests in every iteration: all draws are from streams of the seed (:mod:`papisim.streams`);
+- must not depend on the machine: what a user does after an answer is :meth:`ClosedLoop.follow`, a function of the
+  request and the time alone.
 """
 
 from __future__ import annotations

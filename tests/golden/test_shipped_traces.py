@@ -53,10 +53,10 @@ def embedding_elements(trace: KernelTrace) -> int:
 
 
 def test_the_models_of_the_papers_are_shipped() -> None:
-    assert set(TRACES) == set(PUBLISHED)
+    assert set(PUBLISHED) <= set(TRACES)
 
 
-@every_trace
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_a_trace_has_as_many_parameters_as_its_model_is_published_with(name: str) -> None:
     published, tolerance = PUBLISHED[name]
     assert TRACES[name].model.n_parameters == pytest.approx(published, rel=tolerance)

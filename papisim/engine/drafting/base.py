@@ -1,8 +1,14 @@
-"""The contract of a draft source.
+"""The contract of a draft source: what drafting and verifying cost on the machine.
 
-A source is one module with two names: ``Options``, the fields of the ``drafting:`` section of an experiment, and ``Source``,
-built from them and a :class:`DraftContext`. It says which phases drafting takes and, where it reuses work of the target
-model, which phases are left for the verification.
+A source from outside is one class that has ``Options`` and ``EXAMPLE`` inside; a source of papisim's own is one module with
+``Options``, ``EXAMPLE`` and the class, called ``Source`` (see :mod:`papisim.kinds`). It is built from its options and a
+:class:`DraftContext`. A source
+
+- returns phases on devices and links of the machine, or on its host, with no negative time or energy;
+- drafts nothing where no request drafts, and never takes less time for longer drafts;
+- is a pure function of its arguments: the same drafts and caches have the same phases, whatever was asked before;
+- must not change its arguments, nor the context;
+- names the memory that it needs in ``demand``, so that weights and KV caches are planned with it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,16 @@
-"""The contract of a batching policy.
+"""The contract of a batching policy: which requests join the batch, and what a step computes.
 
-A policy is one module with two names: ``Options``, the fields of the ``batching:`` section of an experiment, and
-``Batching``, built from them. Whenever a server is free to start a step, it shows the policy a :class:`BatchingView` and does
-what the :class:`StepPlan` says: who is admitted, how many prompt tokens are computed for whom, and whether the requests that
-decode take part. A policy is a pure function of its view and keeps no state.
+A policy from outside is one class that has ``Options`` and ``EXAMPLE`` inside; a policy of papisim's own is one module with
+``Options``, ``EXAMPLE`` and the class, called ``Batching`` (see :mod:`papisim.kinds`).
+
+Whenever a server is free to start a step, it shows the policy a :class:`BatchingView` and executes the :class:`StepPlan`:
+the requests to admit, the prompt tokens to compute for each, and whether the requests that decode take part. A policy
+
+- is a pure function of the view: it keeps no state and draws no random numbers;
+- admits no more requests than wait, and no more than :attr:`BatchingView.fitting` allows;
+- computes no more tokens of a prompt than are left, and none of a request that is not admitted;
+- leaves no request behind: when requests wait, fit and no more arrive, it starts a step or names a time to wake;
+- must not change the view, nor keep it.
 
 Requests are admitted in the order of their arrival, those preempted first. Admission takes the pages of the KV cache that
 a request's prompt needs (or its whole length, see ``kv.reserve``), so a policy must not admit more than

@@ -1,7 +1,15 @@
-"""The contract of a placement policy.
+"""The contract of a placement policy: on which device each FC kernel runs.
 
-A policy is one module with two names: ``Options``, the fields of the ``placement:`` section of a system, and
-``Placement``, built from them.
+A policy from outside is one class that has ``Options`` and ``EXAMPLE`` inside; a policy of papisim's own is one module with
+``Options``, ``EXAMPLE`` and the class, called ``Placement`` (see :mod:`papisim.kinds`).
+
+A policy
+
+- names one of the view's candidates for each kernel;
+- is a pure function of the view: it keeps no state, draws no random numbers, and chooses alike when asked again, since
+  placements are remembered;
+- must not change the view, nor keep it;
+- may ask the view for prices, as an oracle does, and must not import devices.
 """
 
 from __future__ import annotations

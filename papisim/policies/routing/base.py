@@ -1,8 +1,14 @@
-"""The contract of a routing policy.
+"""The contract of a routing policy: which replica serves a request.
 
-A policy is one module with two names: ``Options``, the fields of the ``routing:`` section of an experiment, and ``Routing``,
-built from them. Replicas are equal machines, each with the whole model and a KV cache of its own (data parallel). A request is
-routed once, when it arrives, and nobody knows then how much it will say.
+A policy from outside is one class that has ``Options`` and ``EXAMPLE`` inside; a policy of papisim's own is one module with
+``Options``, ``EXAMPLE`` and the class, called ``Routing`` (see :mod:`papisim.kinds`).
+
+Replicas are equal machines, each with the whole model and a KV cache of its own (data parallel). A request is routed once,
+on arrival, when the length of its answer is unknown. A policy
+
+- returns the index of one of the view's replicas;
+- is a pure function of the view: it keeps no state and draws no random numbers (``RoutingView.number`` counts arrivals);
+- must not change the view, nor keep it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,22 @@
-"""The contract of a speculation policy.
+"""The contract of a speculation policy: how many tokens each request drafts.
 
-A policy is one module with two names: ``Options``, the fields of the ``speculation:`` section of an experiment, and
-``Speculation``, built from them. In every iteration the engine
+A policy from outside is one class that has ``Options`` and ``EXAMPLE`` inside; a policy of papisim's own is one module with
+``Options``, ``EXAMPLE`` and the class, called ``Speculation`` (see :mod:`papisim.kinds`).
 
-1. asks :meth:`SpeculationPolicy.plan` what each request drafts,
+In every iteration the engine
+
+1. asks :meth:`SpeculationPolicy.plan` for the draft of each request,
 2. shows :meth:`SpeculationPolicy.cut` what the draft source proposes, so that a policy with a dynamic stop may end drafts
    early (most policies keep them as planned),
-3. verifies, accepts, and tells :meth:`SpeculationPolicy.observe` what became of each draft.
+3. verifies the drafts and reports the outcomes to :meth:`SpeculationPolicy.observe`.
+
+Unlike placement, batching and routing policies, a speculation policy has state: what it has observed. A policy
+
+- keeps the state of a request under the request's id, and forgets it in :meth:`SpeculationPolicy.leave`;
+- lets no request's outcomes change the drafts of another, unless ``learns_from_all`` says so;
+- changes state in ``observe`` and ``leave`` alone: ``plan`` and ``cut`` may be called any number of times;
+- draws no random numbers, and must not change views, drafts or rounds, nor keep them;
+- may ask the view for the price of an iteration, and must not import devices.
 
 TLP, the tokens that a request has in flight, is its drafts and the one token that decoding would have computed anyway. The
 register may change before any iteration (PAPI, Section 5).
