@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from papisim.api.runs import compare, explain, load, run
+    from papisim.api.spaces import optimise, sweep
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "compare", "explain", "load", "run"]
+__all__ = ["__version__", "compare", "explain", "load", "optimise", "run", "sweep"]
 
 #: the module of papisim.api that has each public name
-_HOMES = {"compare": "runs", "explain": "runs", "load": "runs", "run": "runs"}
+_HOMES = {
+    "compare": "runs",
+    "explain": "runs",
+    "load": "runs",
+    "optimise": "spaces",
+    "run": "runs",
+    "sweep": "spaces",
+}
 
 
 def __getattr__(name: str) -> object:

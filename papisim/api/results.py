@@ -13,6 +13,7 @@ from papisim.config.system import System
 from papisim.diagnosis.explanation import Explanation
 from papisim.diagnosis.schema import ExplanationRecord
 from papisim.engine.run import Run, simulate
+from papisim.exploration.frame import FRONT_SCHEMA, SWEEP_SCHEMA, points_json
 from papisim.pricing.frames import comparison_frames, run_frames
 from papisim.report.console.run import figures
 from papisim.report.html.folder import page_of
@@ -206,6 +207,47 @@ class ExplainedRun:
 
     def _repr_html_(self) -> str:
         return _html("Where the time goes", self.frames["spent"])
+
+
+@dataclass(frozen=True, repr=False)
+class SweepResult:
+    """A finished sweep or search.
+
+    Attributes:
+        frame: one row per point, in order: what became of it, its inputs, its figures.
+        tally: number of points by status (``ok``, ``infeasible``, ``failed``), and of those that were ``reused``.
+    """
+
+    frame: pd.DataFrame
+    tally: dict[str, int]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The values that ``papisim sweep --format json`` prints."""
+        return points_json(SWEEP_SCHEMA, self.frame)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count:,} {status}" for status, count in sorted(self.tally.items()) if count)
+        return f"<{len(self.frame):,} points: {counts}>"
+
+    def _repr_html_(self) -> str:
+        return _html(repr(self).strip("<>"), self.frame)
+
+
+@dataclass(frozen=True, repr=False)
+class ParetoResult(SweepResult):
+    """A finished search.
+
+    Attributes:
+        front: the rows of ``frame`` that are feasible and that no other beats in all objectives.
+    """
+
+    front: pd.DataFrame
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The values that ``papisim optimise --format json`` prints: those of the front."""
+        return points_json(FRONT_SCHEMA, self.front)
 
 
 @dataclass(frozen=True, repr=False)

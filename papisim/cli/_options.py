@@ -110,6 +110,11 @@ def format_option(*choices: str) -> Callable[[F], F]:
     )
 
 
+def noting(*, quiet: bool) -> Callable[[str], None]:
+    """Return a function that prints a note on stderr, or, if quiet, only one on a file that was read in the place of another."""
+    return lambda note: show_notes([note], quiet=quiet)
+
+
 def show_notes(notes: Iterable[str], *, quiet: bool) -> None:
     """Print notes on stderr, each once; if quiet, only those on files that were read in the place of others."""
     for note in dict.fromkeys(notes):

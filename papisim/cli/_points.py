@@ -1,8 +1,7 @@
-"""What commands show of many points: progress while they are computed, a table of them, where finished ones are kept."""
+"""Output of sweeps and searches: progress, a table of points, the place of finished points after an interruption."""
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 import time
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from papisim.cli._options import print_json
+from papisim.exploration.frame import is_missing, points_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: columns of a frame that the table on the terminal has besides the inputs, where they are there
+#: figures in the table on the terminal, beside the inputs
 _SHOWN = ("throughput_tokens_per_s", "tpot_p99_s", "energy_per_token_j")
 _MOST_ROWS, _MOST_REASONS = 20, 5
 _FOUND = r": found \S+, the bound is \S+$"
@@ -39,7 +39,7 @@ _LINE_EVERY_S = 10.0
 
 @contextmanager
 def point_progress(total: int, label: str, *, quiet: bool) -> Iterator[Callable[[Counter[str]], None]]:
-    """Show on stderr how many points are done, at what rate, and the time left; yields what to call with each result."""
+    """Show on stderr the number of finished points, their rate and the time left; yields a function to call per result."""
     from papisim.report.console.console import console  # noqa: PLC0415 - start-up time
 
     if quiet:
@@ -101,12 +101,12 @@ class _Lines:
 
 
 def n_points(tally: Counter[str]) -> int:
-    """Return the number of points in a tally."""
+    """Return the number of points that a tally counts."""
     return sum(count for status, count in tally.items() if status != "reused")
 
 
 def say_what_is_kept(folder: Path, out: Path | None, *, quiet: bool) -> None:
-    """Tell where finished points are, or leave nothing behind where there are none."""
+    """Print where finished points are; where there are none, remove the folder that was made for them."""
     there = folder / "parts"
     if there.is_dir() and any(there.iterdir()):
         if not quiet:
@@ -117,12 +117,6 @@ def say_what_is_kept(folder: Path, out: Path | None, *, quiet: bool) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a frame as plain values, without what has none."""
-    rows = frame.to_dict("records")
-    return [{str(name): value for name, value in row.items() if not _is_empty(value)} for row in rows]
-
-
 def show_points(
     frame: pd.DataFrame, tally: Counter[str], leading: list[str], output: str, *, schema: str, title: str
 ) -> None:
@@ -130,7 +124,7 @@ def show_points(
     if output == "csv":
         frame.to_csv(sys.stdout, index=False)
     elif output == "json":
-        print_json({"schema": schema, "rows": records(frame)})
+        print_json(points_json(schema, frame))
     else:
         _print_points(frame, tally, leading, title=title)
 
@@ -144,7 +138,7 @@ def _print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], 
     names = ["point", *(name for name in dict.fromkeys([*leading, *_SHOWN]) if name in frame.columns)]
     table = Table(*names, "status", title=title)
     for row in frame.head(_MOST_ROWS).to_dict("records"):
-        status = row["status"] if _is_empty(row["constraint"]) else f"{row['status']}: {row['constraint']}"
+        status = row["status"] if is_missing(row["constraint"]) else f"{row['status']}: {row['constraint']}"
         table.add_row(*(_cell(row[name]) for name in names), status)
     console().print(table)
     if len(frame) > _MOST_ROWS:
@@ -157,12 +151,6 @@ def _print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], 
 
 
 def _cell(value: Any) -> str:
-    if _is_empty(value):
+    if is_missing(value):
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _is_empty(value: Any) -> bool:
-    import pandas as pd  # noqa: PLC0415 - start-up time
-
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from papisim.cli._command import Command
-from papisim.cli._options import PositiveInt, format_option, quiet_option
-from papisim.cli._points import frame_option, point_progress, records, say_what_is_kept, show_points
-from papisim.cli._workers import computing, worker_options
+from papisim.cli._options import PositiveInt, format_option, noting, quiet_option
+from papisim.cli._points import frame_option, point_progress, say_what_is_kept, show_points
+from papisim.cli._workers import worker_options
 from papisim.errors import InputError, MissingExtra
+from papisim.exploration.frame import FRONT_SCHEMA, records
 
 if TYPE_CHECKING:
     from papisim.exploration.optimise import Optimised
@@ -52,7 +53,8 @@ def command(*, file: Path, out: Path | None, resume: bool, output: str, quiet: b
     Example:
       papisim optimise scripts/dse/pim_counts.yaml --trials 100 --out results/pim_counts
     """
-    from papisim.exploration.file import load_sweep  # noqa: PLC0415 - a word of help should not wait for the engine
+    from papisim.exploration.computing import Computing  # noqa: PLC0415 - help should not wait for the engine
+    from papisim.exploration.file import load_sweep  # noqa: PLC0415
     from papisim.exploration.optimise import check_search, optimise  # noqa: PLC0415
 
     if resume and out is None:
@@ -63,7 +65,7 @@ def command(*, file: Path, out: Path | None, resume: bool, output: str, quiet: b
     folder = out or Path(tempfile.mkdtemp(prefix="papisim-optimise-"))
     try:
         with (
-            computing(quiet=quiet, **options) as workers,
+            Computing(**options).open(noting(quiet=quiet)) as workers,
             point_progress(own["trials"] or search.settings.trials, found.name, quiet=quiet) as progress,
         ):
             done = optimise(found, folder, workers, resume=resume, progress=progress, **own)
@@ -72,7 +74,7 @@ def command(*, file: Path, out: Path | None, resume: bool, output: str, quiet: b
         raise
     names = [objective.name for objective in search.objectives]
     leading, title = [*found.axis_names(), *found.columns], f"{len(done.front):,} designs that no other beats"
-    show_points(done.front, done.tally, leading, output, schema="papisim/pareto-front/1", title=title)
+    show_points(done.front, done.tally, leading, output, schema=FRONT_SCHEMA, title=title)
     if out is None:
         shutil.rmtree(folder)
         return

@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from papisim.cli._command import Command
-from papisim.cli._options import format_option, quiet_option
+from papisim.cli._options import format_option, noting, quiet_option
 from papisim.cli._points import frame_option, point_progress, say_what_is_kept, show_points
-from papisim.cli._workers import computing, worker_options
+from papisim.cli._workers import worker_options
 from papisim.errors import InputError
+from papisim.exploration.frame import SWEEP_SCHEMA
 
 
 @click.command(name="sweep", cls=Command)
@@ -37,7 +38,8 @@ def command(
     Example:
       papisim sweep scripts/dse/fpu_banks.yaml --out results/fpu_banks
     """
-    from papisim.exploration.file import load_sweep  # noqa: PLC0415 - a word of help should not wait for the engine
+    from papisim.exploration.computing import Computing  # noqa: PLC0415 - help should not wait for the engine
+    from papisim.exploration.file import load_sweep  # noqa: PLC0415
     from papisim.exploration.preflight import check_space  # noqa: PLC0415
     from papisim.exploration.run import points, sweep  # noqa: PLC0415
 
@@ -49,7 +51,7 @@ def command(
     folder = out or Path(tempfile.mkdtemp(prefix="papisim-sweep-"))
     try:
         with (
-            computing(quiet=quiet, **workers) as computers,
+            Computing(**workers).open(noting(quiet=quiet)) as computers,
             point_progress(len(values), found.name, quiet=quiet) as progress,
         ):
             swept = sweep(found, folder, computers, form, resume=resume, force=force, progress=progress)
@@ -57,7 +59,7 @@ def command(
         say_what_is_kept(folder, out, quiet=quiet)
         raise
     leading, title = [*found.axis_names(), *found.columns], f"{len(swept.frame):,} points"
-    show_points(swept.frame, swept.tally, leading, output, schema="papisim/sweep-frame/1", title=title)
+    show_points(swept.frame, swept.tally, leading, output, schema=SWEEP_SCHEMA, title=title)
     if out is None:
         shutil.rmtree(folder)
     elif not quiet:
