@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from papisim.cli._figures import DEFAULT, Output
+from papisim.api.literature import DEFAULT
+from papisim.cli._figures import Output
 from papisim.cli._options import print_json
 from papisim.paper.all_choices import Axes, axes_of
 from papisim.paper.archive import Archive

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from papisim.api.kernels import capture as write_trace
 from papisim.cli._command import Command
 from papisim.cli._options import PositiveInt, format_option, quiet_option
 from papisim.cli._silicon import Grid, WholeNumbers, profile_grid, show_import
-from papisim.errors import InputError
-from papisim.tracing.models import ModelSource, require_torch, resolve
+from papisim.tracing.models import require_torch, resolve
 
 
 @click.command(name="capture", cls=Command)
@@ -79,19 +77,4 @@ def command(
     if device == "cuda":
         click.echo(profile_grid(source, Grid(rlp, tlp, kv, layers), out, traces, progress, force=force))
     else:
-        click.echo(
-            _write_trace(str(model), source, out or Path("traces/kernels") / source.name, progress, force=force)
-        )
-
-
-def _write_trace(
-    model: str, source: ModelSource, folder: Path, progress: Callable[[str], None], *, force: bool
-) -> Path:
-    if (folder / "trace.yaml").exists() and not force:
-        raise InputError("exists already; --force overwrites it", file=str(folder / "trace.yaml"))
-    # these import torch, which takes seconds: not before MODEL and --out are known to be good
-    from papisim.tracing.run import capture  # noqa: PLC0415
-    from papisim.tracing.write import write_trace  # noqa: PLC0415
-
-    trace = capture(source, shlex.join(["papisim", "capture", model]), progress)
-    return write_trace(trace, source.config_json, folder, force=force)
+        click.echo(write_trace(str(model), out, force=force, progress=progress))

@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 from rich.table import Table
 
-from papisim.acceptance.fitting.estimate import Fit, fit
-from papisim.acceptance.fitting.holdout import Check, Split, check
+from papisim.acceptance.fitting.holdout import Split
 from papisim.acceptance.fitting.statistics import Statistics
-from papisim.acceptance.fitting.steps import kept
-from papisim.acceptance.fitting.write import as_yaml, parameters
-from papisim.acceptance.log import Turn, read_log
+from papisim.api.logs import MIN_STEPS, FittedProcesses, Group, HeldOut, check_fit, fit_groups, groups_of
 from papisim.cli._command import Commands
 from papisim.cli._numbers import Number
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, seed_option
 from papisim.config.acceptance import load_signals
-from papisim.errors import InputError, did_you_mean
+from papisim.errors import InputError
 from papisim.report.console.console import console
-from papisim.results.store import write_file
 
-_MIN_TURNS = 4
 _LONGEST_NAME = 100  # characters
-_MIN_STEPS = 4000
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Turns that one process is fitted to."""
-
-    name: str
-    turns: list[Turn]
-    max_steps: int | None
-
-    @property
-    def steps(self) -> int:
-        return sum(kept(turn, self.max_steps) for turn in self.turns)
 
 
 @click.group(name="fit", cls=Commands)
@@ -64,7 +43,7 @@ def command() -> None:
 @click.option(
     "--min-steps",
     type=PositiveInt(),
-    default=_MIN_STEPS,
+    default=MIN_STEPS,
     show_default=True,
     help="Leave out what has fewer steps: too little to fit.",
 )
@@ -117,77 +96,49 @@ def acceptance(
     Example:
       papisim fit acceptance steps.jsonl.gz --holdout 0.5 --format json
     """
-    groups = _groups(read_log(log), wanted, by, _limits(max_steps), min_steps, quiet=quiet)
+
+    def left_out(group: Group) -> None:
+        if not quiet:
+            note = f"papisim: note: {group.name} left out: {len(group.turns)} turns, {group.steps} steps"
+            click.echo(note, err=True)
+
+    groups = groups_of(log, wanted, by=by, max_steps=_limits(max_steps), min_steps=min_steps, left_out=left_out)
     if signals is not None:
         load_signals(signals)
     if holdout is not None:
         if out is not None:
             raise InputError("--out writes a process fitted to all turns; leave out --holdout")
-        checks = {group.name: check(group.turns, holdout, seed, split, group.max_steps) for group in groups}
-        _show_checks(checks, output, {"log": log.name, "holdout": holdout, "split": split, "seed": seed})
+        _show_checks(check_fit(log, groups, holdout, split, seed), output)
         return
-    paths = _targets(out, groups, force=force) if out is not None else {}
-    fits = {group.name: fit(group.turns, seed, group.max_steps) for group in groups}
-    for group in groups if paths else ():
-        text = as_yaml(group.name, fits[group.name], log.name, signals, group.max_steps)
-        write_file(paths[group.name], text, force=force)
-    _show_fits(fits, output, {"log": log.name, "seed": seed})
+    paths = _targets(out, list(groups), force=force) if out is not None else {}
+    found = fit_groups(log, groups, seed)
+    for name, path in paths.items():
+        found.write(path, name, signals=signals, force=force)
+    _show_fits(found, output)
 
 
-def _limits(options: tuple[str, ...]) -> dict[str | None, int]:
-    limits: dict[str | None, int] = {}
+def _limits(options: tuple[str, ...]) -> dict[str, int]:
+    """Return the limits by source; that of all sources is under the empty name."""
+    limits: dict[str, int] = {}
     for option in options:
         source, _, number = option.rpartition("=")
         if not number.isascii() or not number.isdigit() or int(number) == 0:
             raise InputError(f"found '{option}', expected a number of steps, or SOURCE=N", file="--max-steps")
-        limits[source or None] = int(number)
+        limits[source] = int(number)
     return limits
 
 
-def _groups(
-    turns: list[Turn],
-    wanted: tuple[str, ...],
-    by: str,
-    limits: dict[str | None, int],
-    min_steps: int,
-    *,
-    quiet: bool,
-) -> list[_Group]:
-    sources = {turn.source for turn in turns}
-    for name in [*wanted, *(source for source in limits if source is not None)]:
-        if name not in sources:
-            raise InputError(f"no source '{name}' in the log; {did_you_mean(name, sources)}")
-    gathered: dict[tuple[str, str], list[Turn]] = defaultdict(list)
-    for turn in turns:
-        if not wanted or turn.source in wanted:
-            gathered[turn.source, turn.task if by == "task" else ""].append(turn)
-    groups = [
-        _Group(f"{source}.{task}" if task else source, members, limits.get(source, limits.get(None)))
-        for (source, task), members in gathered.items()
-    ]
-    enough = [group for group in groups if group.steps >= min_steps and len(group.turns) >= _MIN_TURNS]
-    for group in groups:
-        if group not in enough and not quiet:
-            click.echo(
-                f"papisim: note: {group.name} left out: {len(group.turns)} turns, {group.steps} steps", err=True
-            )
-    if not enough:
-        raise InputError(f"nothing has {_MIN_TURNS} turns and {min_steps} steps; lower --min-steps")
-    return enough
-
-
-def _targets(out: Path, groups: list[_Group], *, force: bool) -> dict[str, Path]:
+def _targets(out: Path, names: Sequence[str], *, force: bool) -> dict[str, Path]:
     """Return the file of each group; none may exist yet."""
     if out.suffix in (".yaml", ".yml"):
-        if len(groups) > 1:
-            names = ", ".join(group.name for group in groups)
+        if len(names) > 1:
             raise InputError(
-                f"is one file for {len(groups)} processes ({names}); choose a --source or give a folder",
+                f"is one file for {len(names)} processes ({', '.join(names)}); choose a --source or give a folder",
                 file=str(out),
             )
-        paths = {groups[0].name: out}
+        paths = {names[0]: out}
     else:
-        paths = {group.name: out / f"{_file_name(group.name)}.yaml" for group in groups}
+        paths = {name: out / f"{_file_name(name)}.yaml" for name in names}
         if len(set(paths.values())) < len(paths):
             raise InputError("several processes would be written into one file; choose a --source", file=str(out))
     for path in paths.values():
@@ -205,63 +156,22 @@ def _file_name(source: str) -> str:
     return re.sub(r"[^\w.]+|^\.+", "-", source)[:_LONGEST_NAME].strip("-.") or "process"
 
 
-def _plain(found: Statistics) -> dict[str, Any]:
-    return {
-        "turns": found.n_turns,
-        "steps": found.n_steps,
-        "tokens_per_step": found.tokens_per_step,
-        "S_j": list(found.survival),
-        "spread": found.spread,
-        "lag1_autocorrelation": found.lag1_autocorrelation,
-    }
-
-
-def _difference(measured: Statistics, simulated: Statistics) -> dict[str, float]:
-    """Return the errors: ratios less 1 for means, plain differences for shares and correlations."""
-    apart = [one - other for one, other in zip(simulated.survival, measured.survival, strict=True)]
-    return {
-        "tokens_per_step_ratio": simulated.tokens_per_step / measured.tokens_per_step - 1,
-        "S_j_largest": max(apart, key=abs),
-        "spread_ratio": simulated.spread / measured.spread - 1 if measured.spread > 0 else 0.0,
-        "lag1_autocorrelation": simulated.lag1_autocorrelation - measured.lag1_autocorrelation,
-    }
-
-
-def _show_checks(checks: dict[str, Check], output: str, head: dict[str, Any]) -> None:
+def _show_checks(found: HeldOut, output: str) -> None:
     if output == "json":
-        sources = {
-            name: {
-                "measured": _plain(found.measured),
-                "simulated": _plain(found.simulated),
-                "standard_error": _plain(found.measured_error),
-                "fitted_to": _plain(found.fitted_to),
-                "difference": _difference(found.measured, found.simulated),
-            }
-            for name, found in checks.items()
-        }
-        print_json({"schema": "papisim/acceptance_holdout/1", **head, "sources": sources})
+        print_json(found.summary)
         return
     rows: dict[str, list[tuple[str, Statistics]]] = {
-        name: [("held out", found.measured), ("± 1 s.e.", found.measured_error), ("simulated", found.simulated)]
-        for name, found in checks.items()
+        name: [("held out", check.measured), ("± 1 s.e.", check.measured_error), ("simulated", check.simulated)]
+        for name, check in found.checks.items()
     }
     _show(rows)
 
 
-def _show_fits(fits: dict[str, Fit], output: str, head: dict[str, Any]) -> None:
+def _show_fits(found: FittedProcesses, output: str) -> None:
     if output == "json":
-        sources = {
-            name: {
-                "measured": _plain(found.measured),
-                "simulated": _plain(found.simulated),
-                "difference": _difference(found.measured, found.simulated),
-                "parameters": parameters(found),
-            }
-            for name, found in fits.items()
-        }
-        print_json({"schema": "papisim/acceptance_fit/1", **head, "sources": sources})
+        print_json(found.summary)
         return
-    _show({name: [("log", found.measured), ("simulated", found.simulated)] for name, found in fits.items()})
+    _show({name: [("log", each.measured), ("simulated", each.simulated)] for name, each in found.fits.items()})
 
 
 def _show(rows: dict[str, list[tuple[str, Statistics]]]) -> None:

@@ -6,32 +6,26 @@ import csv
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from papisim import catalog, units
-from papisim.catalog import Shelf
+from papisim import units
+from papisim.api.kernel_sizes import OPERATIONS, SIZES, STEP, kernel_of
+from papisim.api.kernels import Figures, priced
 from papisim.cli._command import Command
-from papisim.cli._kernel_sizes import OPERATIONS, SIZES, STEP, kernel_of, point_of
 from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option, show_notes
 from papisim.config.system import load_part
 from papisim.devices.base import DevicePool
 from papisim.errors import InputError, did_you_mean
 from papisim.ops.kernel import Kernel
-from papisim.ops.trace import read_trace
-from papisim.pricing.kernel import pool_of, price
-from papisim.pricing.schema import KernelPrice, StepPrice
-from papisim.pricing.step import UnfusedPool, price_step
-from papisim.results.store import open_file
+from papisim.pricing.kernel import pool_of
 
 _OPERATIONS = list(OPERATIONS)
 
 #: sizes and whether each was given, and the figures of a price by name
 Sizes = Mapping[str, int | None]
-Figures = dict[str, Any]
 
 
 def _size(name: str, text: str) -> Callable[[F], F]:
@@ -94,18 +88,12 @@ def command(
         _price_table(pool, table)
     elif op is None:
         raise click.UsageError("give --op with its sizes, or --batch FILE.csv")
-    elif op == STEP:
-        with _naming_options():
-            step = _step(pool, trace, sizes)
-        _print_step(step, output)
     else:
         with _naming_options():
-            kernel = kernel_of(op, sizes, count)
+            figures = priced(pool, op, sizes, trace)
         if commands is not None:
-            _write_commands(pool, kernel, commands, quiet=quiet)
-        given = {name: size for name, size in sizes.items() if size is not None}
-        what = {"device": found.name, "count": count, "op": op}
-        _print(KernelPrice.model_validate({**what, **given, **price(pool, kernel)}).as_json(), output)
+            _write_commands(pool, kernel_of(op, sizes, count), commands, quiet=quiet)
+        (_print_step if op == STEP else _print)(figures, output)
 
 
 @contextmanager
@@ -116,24 +104,6 @@ def _naming_options() -> Iterator[None]:
     except InputError as error:
         option = f"--{(error.place.field or '').replace('_', '-')}"
         raise InputError(error.message, file=option) from None
-
-
-def _step(pool: DevicePool, trace: str | None, sizes: Sizes) -> Figures:
-    """Price a decode iteration, by kernel class.
-
-    Raises:
-        InputError: the devices are no GPUs, there is no trace, or a size is missing or belongs to another operation.
-    """
-    if not isinstance(pool, UnfusedPool):
-        raise InputError(f"'{STEP}' is for GPUs; simulate other machines with papisim run", field="op")
-    if not trace:
-        raise InputError("is missing: op step takes a trace", field="trace")
-    step = price_step(pool, read_trace(catalog.find(Shelf.TRACE, trace).path), point_of(sizes))
-    return StepPrice.model_validate({
-        "device": pool.name, "count": pool.count, "trace": trace, "time_s": step.time_s, "energy_j": step.energy_j,
-        "n_kernels": step.n_kernels, "energy_model": pool.part.energy_model, "outside_fit": list(step.outside),
-        "classes": [asdict(each) for each in step.classes],
-    }).as_json()  # fmt: skip
 
 
 def _print_step(step: Figures, output: str) -> None:
@@ -209,10 +179,10 @@ def _priced_row(pool: DevicePool, row: dict[str, str], file: str, line: int) -> 
         pool = pool.with_library(library) if library else pool
         names = OPERATIONS[STEP] if op == STEP else SIZES
         sizes = {name: _whole(name, row[name]) for name in names if (row.get(name) or "").strip()}
-        priced = _step(pool, row.get("trace"), sizes) if op == STEP else price(pool, kernel_of(op, sizes, pool.count))
+        found = priced(pool, op, sizes, row.get("trace"))
     except InputError as error:
         raise InputError(error.message, file=file, line=line, field=error.place.field) from None
-    return {**row, "time_s": priced["time_s"], "cycles": priced.get("cycles", ""), "energy_j": priced["energy_j"]}
+    return {**row, "time_s": found["time_s"], "cycles": found.get("cycles"), "energy_j": found["energy_j"]}
 
 
 def _whole(name: str, text: str) -> int:

@@ -15,7 +15,7 @@ ANY_LINES = 575
 #: they carry the options of a run or of a command, one argument each
 OPTION_CARRIERS = {
     "runs.run", "runs.compare", "runs.explain", "fit.acceptance", "capture.command", "price.command",
-    "reproduce.command", "optimise.optimise",
+    "reproduce.command", "optimise.optimise", "spaces.optimise", "kernels.price",
 }  # fmt: skip
 #: longer than they should be, or with more arguments
 TOO_LONG = {"run.build_server", "run.simulate", "readings.markdown"}
