@@ -34,9 +34,9 @@ class Machine:
 
     Attributes:
         hw: the name or file it was read from.
-        placement: what replaced its placement policy.
-        overrides: what of it was changed.
-        system: its every field.
+        placement: the placement policy that replaced its own, if any.
+        overrides: changed fields, as ``--set`` has them.
+        system: all of its fields.
     """
 
     hw: str
@@ -86,7 +86,7 @@ class Result(Fresh):
     """A finished run. In a notebook it shows its figures.
 
     Attributes:
-        run: what the simulation left: experiment, trace, machine and ledger.
+        run: experiment, trace, machine and ledger of the simulation.
     """
 
     run: Run
@@ -214,7 +214,7 @@ class SweepResult:
     """A finished sweep or search.
 
     Attributes:
-        frame: one row per point, in order: what became of it, its inputs, its figures.
+        frame: one row per point, in order: outcome, inputs, figures.
         tally: number of points by status (``ok``, ``infeasible``, ``failed``), and of those that were ``reused``.
     """
 

@@ -70,7 +70,7 @@ def optimise(
     resume: bool = False,
     force: bool = False,
 ) -> ParetoResult:
-    """Search a declared space for the designs that no other beats, as ``papisim optimise`` does.
+    """Search a declared space for non-dominated designs, as ``papisim optimise`` does.
 
     Args:
         space: as in :func:`sweep`; with objectives.
@@ -80,7 +80,7 @@ def optimise(
         warm_start: folder or frame of a sweep whose best points are tried first.
         workers: as in :func:`sweep`.
         frame: form of the frames in ``out``.
-        resume: go on with the study in ``out``.
+        resume: continue the study in ``out``.
         force: replace the results in ``out``.
 
     Raises:
@@ -118,7 +118,7 @@ def _folder(out: str | Path | None, *, resume: bool) -> Iterator[Path]:
         yield Path(out)
         return
     if resume:
-        raise InputError("'resume' needs 'out', the folder of what is to go on")
+        raise InputError("'resume' needs 'out', the folder to continue in")
     with TemporaryDirectory(prefix="papisim-") as folder:
         yield Path(folder)
 

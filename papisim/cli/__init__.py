@@ -56,7 +56,7 @@ class _Commands(click.Group):
 
 
 def _first_paragraph(name: str) -> str:
-    """Return the beginning of the docstring of a command's function."""
+    """Return the first paragraph of the docstring of a command's function."""
     source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
     functions = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
     command = next(function for function in functions if function.name == "command")

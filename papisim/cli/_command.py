@@ -1,4 +1,4 @@
-"""The form of every command: its example stands below its options, and an option of one value is given once."""
+"""The form of every command: its example is below its options, and an option of one value is given once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they do before and around the work."""
+"""Options and output that several commands share."""
 
 from __future__ import annotations
 
@@ -106,7 +106,12 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="No notes and no
 def format_option(*choices: str) -> Callable[[F], F]:
     """Return the ``--format`` option with a command's choices, the first being the default."""
     return click.option(
-        "--format", "output", type=click.Choice(choices), default=choices[0], show_default=True, help="Of the result."
+        "--format",
+        "output",
+        type=click.Choice(choices),
+        default=choices[0],
+        show_default=True,
+        help="Format of the result.",
     )
 
 

@@ -111,7 +111,8 @@ def say_what_is_kept(folder: Path, out: Path | None, *, quiet: bool) -> None:
     if there.is_dir() and any(there.iterdir()):
         if not quiet:
             click.echo(
-                f"papisim: finished points are kept; the same command with --out {folder} --resume goes on", err=True
+                f"papisim: finished points are kept; the same command with --out {folder} --resume continues",
+                err=True,
             )
     elif out is None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -120,7 +121,7 @@ def say_what_is_kept(folder: Path, out: Path | None, *, quiet: bool) -> None:
 def show_points(
     frame: pd.DataFrame, tally: Counter[str], leading: list[str], output: str, *, schema: str, title: str
 ) -> None:
-    """Print a frame in the format asked for: all of it as CSV or JSON, or its first rows as a table."""
+    """Print a frame: all rows as CSV or JSON, or the first rows as a table."""
     if output == "csv":
         frame.to_csv(sys.stdout, index=False)
     elif output == "json":
@@ -130,7 +131,7 @@ def show_points(
 
 
 def _print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], *, title: str) -> None:
-    """Print the first rows of a frame, how many points fared how, and the commonest reasons."""
+    """Print the first rows of a frame, the number of points by status, and the commonest reasons."""
     from rich.table import Table  # noqa: PLC0415 - start-up time
 
     from papisim.report.console.console import console  # noqa: PLC0415
@@ -144,7 +145,7 @@ def _print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], 
     if len(frame) > _MOST_ROWS:
         console().print(f"… and {len(frame) - _MOST_ROWS:,} more", style="dim")
     console().print(", ".join(f"{count:,} {status}" for status, count in sorted(tally.items())))
-    # what was found differs from point to point; the constraint that it misses does not
+    # the value found differs between points; the violated constraint does not
     reasons = frame["reason"].astype("str").str.replace(_FOUND, "", regex=True)
     for reason, count in reasons[frame["status"] != "ok"].value_counts().head(_MOST_REASONS).items():
         console().print(f"{count:,} × {reason}", style="dim")

@@ -1,4 +1,4 @@
-"""``papisim optimise``: the designs of a space that no other beats."""
+"""``papisim optimise``: the non-dominated designs of a space."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     help="Sweep whose best points are tried first.",
 )
 @worker_options
-@click.option("--resume", is_flag=True, help="Go on with the study in --out.")
+@click.option("--resume", is_flag=True, help="Continue the study in --out.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
 @frame_option
 @format_option("table", "csv", "json")
 @quiet_option
 def command(*, file: Path, out: Path | None, resume: bool, output: str, quiet: bool, **options: Any) -> None:
-    """Search the space that FILE declares for the designs that are best by its objectives.
+    """Search the space that FILE declares for the best designs by its objectives.
 
     The result is the Pareto front: the feasible designs that no other beats in all objectives. docs/sweep.md has the
     grammar of FILE by example.
@@ -58,7 +58,7 @@ def command(*, file: Path, out: Path | None, resume: bool, output: str, quiet: b
     from papisim.exploration.optimise import check_search, optimise  # noqa: PLC0415
 
     if resume and out is None:
-        raise InputError("--resume needs --out, the folder of the study that is to go on")
+        raise InputError("--resume needs --out, the folder of the study to continue")
     found = load_sweep(file)
     search = check_search(found)
     own = {name: options.pop(name) for name in ("trials", "storage", "warm_start", "force", "form")}

@@ -31,8 +31,8 @@ def command(
 ) -> None:
     """Evaluate every point of the space that FILE declares, and write one frame with a row for each.
 
-    A point that is infeasible or fails is a row with its reason. Interrupted, everything finished is kept, and --resume
-    goes on. docs/sweep.md has the grammar of FILE by example.
+    A point that is infeasible or fails is a row with its reason. After an interruption finished points are kept, and
+    --resume continues. docs/sweep.md has the grammar of FILE by example.
 
     \b
     Example:
@@ -44,7 +44,7 @@ def command(
     from papisim.exploration.run import points, sweep  # noqa: PLC0415
 
     if resume and out is None:
-        raise InputError("--resume needs --out, the folder of the sweep that is to go on")
+        raise InputError("--resume needs --out, the folder of the sweep to continue")
     found = load_sweep(file)
     values = points(found)
     check_space(found, values)

@@ -80,7 +80,7 @@ class KvSpec(Spec):
     @model_validator(mode="after")
     def _link_to_swap_over(self) -> Self:
         if (self.on_exhaustion == "swap") != (self.swap_link is not None):
-            raise ValueError("'swap_link' names the link for 'on_exhaustion: swap', and stands with it only")
+            raise ValueError("'swap_link' names the link for 'on_exhaustion: swap', and is given with it only")
         return self
 
 

@@ -16,7 +16,7 @@ class QuantisationSpec(Spec):
     """Widths of what a model keeps and moves; 16 is the trace's own FP16 or BF16.
 
     Weight-only quantisation (GPTQ, AWQ) packs the matrices of the decoder layers and leaves embeddings, LM head, routers
-    and norms; kernels widen them to the inputs' width on chip. Eight bits are FP8 or INT8: as many bytes, and as fast.
+    and norms; kernels widen them to the inputs' width on chip. Eight bits are FP8 or INT8, which have equal size and speed.
 
     Attributes:
         weight_bits: of a weight.

@@ -72,7 +72,7 @@ class Roles(Spec):
         weights: the device whose memory holds the weights.
         kv: the device whose memory holds the KV cache.
         tensor_parallel: ranks and links of the all-reduce after row-parallel FC kernels.
-        attention_link: links to the attention device, where it stands apart.
+        attention_link: links to the attention device, where it is disaggregated.
         pipeline: stages of pipeline parallelism, if any.
     """
 
@@ -116,12 +116,12 @@ class FaultSpec(Spec):
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if self.lost == (self.stalled_s is not None):
-            raise ValueError("expected either 'stalled_s', for how long it stands still, or 'lost: true'")
+            raise ValueError("expected either 'stalled_s', the duration of the stall, or 'lost: true'")
         return self
 
 
 class SystemSpec(Spec):
-    """A machine: its devices, its links, who does what, the placement policy it is shipped with, and what breaks."""
+    """A machine: devices, links, roles, its placement policy, and faults."""
 
     description: str
     devices: dict[str, DeviceGroup]
@@ -222,7 +222,7 @@ def open_system(name_or_path: str, overrides: Sequence[Override] = ()) -> OpenSy
 
 
 def _aliased(document: Document) -> str:
-    """Return the name an alias stands for; the file of that name must be no alias itself."""
+    """Return the target of an alias; the file of that name must be no alias itself."""
     path, name = ("alias_of",), str(document.data["alias_of"])
     try:
         found = catalog.find(Shelf.SYSTEM, name)

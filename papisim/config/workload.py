@@ -13,7 +13,7 @@ _PATHS = (("path",), ("lengths", "path"))
 
 
 def resolve_workload(document: Document) -> None:
-    """Resolve a relative path in a file against that file's folder; one given on the command line stays as it is."""
+    """Resolve a relative path in a file against the folder of that file; a path on the command line is unchanged."""
     if isinstance(document.data, dict) and isinstance(document.data.get("format"), str):
         document.data["format"] = absolute_kind(document, ("format",))
     for place in _PATHS:

@@ -1,7 +1,7 @@
 """Sweeps on a Dask cluster: one embedded in this process's machine, or one that runs elsewhere.
 
 Chunks of points go out through the scheduler and their tallies come back; rows do not, since each worker writes its own
-into the sweep's folder. Whoever can talk to a scheduler can run code on its workers, so the embedded one listens on the
+into the sweep's folder. Any client of a scheduler can run code on its workers, so the embedded one listens on the
 loopback interface alone, without a dashboard, and one elsewhere should be reached over TLS.
 """
 
@@ -65,7 +65,7 @@ class Dask:
         except KilledWorker as error:
             raise PapisimError(
                 f"chunk {error.task} ended every worker that tried it, perhaps for want of memory; finished points are "
-                "kept, --resume goes on"
+                "kept, --resume continues"
             ) from None
         finally:
             self._client.cancel([future for future in futures if not future.done()])
@@ -83,7 +83,7 @@ def cluster(scheduler: str, workers: int, tls: Tls | None = None) -> Iterator[Da
     Raises:
         InputError: an address of another form, or TLS files for an address without it.
         MissingExtra: Dask is not installed.
-        PapisimError: nobody answers.
+        PapisimError: no scheduler answers.
     """
     check_address(scheduler, tls)
     try:

@@ -1,4 +1,4 @@
-"""What can be said of a machine before anything runs on it: counts, memory, area and power."""
+"""Figures of a machine that need no simulation: counts, memory, area and power."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def describe(experiment: Experiment) -> dict[str, Any]:
 
 
 def functions(system: System) -> dict[str, Function]:
-    """Return what expressions may ask of a machine's PIM stacks.
+    """Return the functions of expressions that concern the PIM stacks of a machine.
 
     - ``fed_w(NAME, reuse)``: power of one stack whose FPUs never wait for data (PAPI, Figure 7c).
     - ``streaming_w(NAME, reuse)``: power of one stack whose open rows stream a column of each bank every ``column_gap``,
       were its power not limited.
     - ``die_area_mm2(NAME)``: area of a die's banks and FPUs.
-    - ``sustained_w(NAME, reuse)``: of ``fed_w`` and ``streaming_w`` the smaller: FPUs or banks, whichever keep the other waiting.
+    - ``sustained_w(NAME, reuse)``: the smaller of ``fed_w`` and ``streaming_w``: FPUs or banks, the slower of the two.
     """
 
     def fed(name: str, reuse: float) -> float:

@@ -28,7 +28,7 @@ V = TypeVar("V")
 
 OK, INFEASIBLE, FAILED = "ok", "infeasible", "failed"
 
-#: figures of a run that say what it was or rests on: they are the same at all points, and the manifest has them
+#: figures of a run that describe its inputs: they are equal at all points, and the manifest has them
 _LEFT_OUT = frozenset({"schema", "papers", "assumptions", "overrides", "papisim_version"})
 
 #: DoesNotFit by the unit of what is short
@@ -51,7 +51,7 @@ class Row:
     Attributes:
         point: number of the point in its sweep.
         status: ``ok``; ``infeasible``, where a constraint does not hold or the machine is too small; ``failed``.
-        inputs: what the point gave values to.
+        inputs: values of axes and derived fields.
         figures: of the design and of the run.
         columns: computed from them.
         constraint: name of the first constraint that does not hold.
@@ -92,7 +92,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Remembered:
-    """What became of a run when it was simulated before: its figures, or why there are none."""
+    """The outcome of an earlier simulation of a run: its figures, or the reason why there are none."""
 
     figures: dict[str, Any]
     status: str = OK
@@ -102,7 +102,7 @@ class Remembered:
     violation_ratio: float = 0.0
 
 
-#: returns what is known of a run by its hash
+#: returns the earlier outcome of a run by its hash
 Recall = Callable[[str], Remembered | None]
 
 
@@ -121,12 +121,12 @@ class Evaluator:
         self._machines: OrderedDict[Any, Machine] = OrderedDict()
 
     def row(self, point: int, values: Values, recall: Recall = forget) -> Row:
-        """Return the row of a point; whatever is wrong with the point is its reason.
+        """Return the row of a point; an error of the point becomes its reason.
 
         Args:
             point: its number.
             values: of its axes.
-            recall: returns what became of a run that was simulated before.
+            recall: returns the outcome of a run that was simulated before.
         """
         row = Row(point, inputs=dict(values), excess=[0.0] * (len(self.file.constraints) + 1))
         try:
@@ -140,7 +140,7 @@ class Evaluator:
         return row
 
     def experiment(self, point: Point) -> Experiment:
-        """Read the experiment that a point stands for."""
+        """Return the experiment of a point."""
         return load_experiment(point.options, self._system)
 
     def _evaluate(self, row: Row, point: Point, recall: Recall) -> None:

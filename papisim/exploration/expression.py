@@ -108,7 +108,7 @@ class Expression:
 
     @classmethod
     def read(cls, text: Any) -> Expression:
-        """Read an expression; a number stands for itself.
+        """Read an expression; a number is an expression, too.
 
         Raises:
             InputError: it is no expression, or contains what expressions may not.
@@ -293,7 +293,7 @@ def _check(tree: ast.expr) -> None:
 
 
 def _depth(tree: ast.expr) -> int:
-    """Return how many levels a tree has."""
+    """Return the number of levels of a tree."""
     depth, level = 0, [cast(ast.AST, tree)]
     while level:
         depth, level = depth + 1, [inner for node in level for inner in ast.iter_child_nodes(node)]

@@ -53,7 +53,7 @@ class Derived:
 
 @dataclass(frozen=True)
 class Constraint:
-    """What a point must meet to count as feasible."""
+    """A condition of feasible points."""
 
     name: str
     kind: str
@@ -62,7 +62,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Objective:
-    """What an optimisation is after: ``value`` large, or small."""
+    """An objective: ``value`` as large, or as small, as possible."""
 
     name: str
     value: Expression
@@ -71,7 +71,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Search:
-    """How an optimisation goes about it; see :class:`SearchFields`."""
+    """Objectives and settings of a search; see :class:`SearchFields`."""
 
     objectives: tuple[Objective, ...]
     settings: SearchFields
@@ -83,16 +83,16 @@ class SweepFile:
 
     Attributes:
         document: the file, for the places of its values.
-        text: what stands in it.
+        text: its content.
         home: the folder it is in, where files that it names are sought first.
-        base: what all points have in common.
-        variables: names that stand for no option or field of their own.
-        axes: what varies; variables first.
+        base: options that all points share.
+        variables: names that are neither options nor fields.
+        axes: the axes; variables first.
         derived: fields computed from others, in the file's order.
-        constraints: what points must meet.
+        constraints: conditions of feasible points.
         columns: computed columns of the frame, objectives included.
-        sampling: how points are drawn, if not all are taken.
-        search: what to optimise, if anything.
+        sampling: drawing of points; None to take all.
+        search: objectives and sampler; None without objectives.
     """
 
     document: Document
@@ -131,11 +131,11 @@ class SweepFile:
         return next((path for path in zipped if path in self.document.keys), ())
 
     def axis_names(self) -> list[str]:
-        """Return the names of what varies, in order."""
+        """Return the names of the axes, in order."""
         return [name for axis in self.axes for name in axis.names]
 
     def inputs(self) -> list[str]:
-        """Return the names that a point gives values to: those that vary, and those that follow."""
+        """Return the names that have values at a point: axes, then derived fields."""
         return [*self.axis_names(), *(each.name for each in self.derived)]
 
 
@@ -200,7 +200,7 @@ class _Reader:
         self.errors: list[InputError] = []
 
     def try_(self, read: Callable[..., T], *arguments: Any) -> T | None:
-        """Return what a reader returns, or None and its errors kept."""
+        """Return the result of a reader; None after errors, which are kept."""
         try:
             return read(*arguments)
         except InputErrors as several:
@@ -232,7 +232,7 @@ class _Reader:
         known = [as_cell(value) for value in values]
         for index, cell in enumerate(known):
             if cell in known[:index]:
-                raise self._document.error((*path, index), f"found {cell!r}, which stands in this list before")
+                raise self._document.error((*path, index), f"found {cell!r}, which is in this list already")
         return values
 
     def _in_si(self, path: Path_, name: str, value: Any) -> Any:
@@ -279,7 +279,7 @@ class _Reader:
         if width is None:
             return None
         if fields.n is not None:
-            raise self._document.error((*path, "n"), "stands beside a step or factor, expected one of them")
+            raise self._document.error((*path, "n"), "is given beside a step or factor, expected one of them")
         number = float(width) if log else self._number((*path, "step"), name, self._document.get((*path, "step")))
         if number <= 0:
             raise self._document.error((*path, "step"), f"found {number:g}, expected more than 0")

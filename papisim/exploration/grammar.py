@@ -30,21 +30,21 @@ class AxisFields(Spec):
 
 
 class ConstraintFields(Spec):
-    """What must hold, and what kind of limit it is."""
+    """A condition, and the kind of limit."""
 
     require: str
     kind: ConstraintKind = "other"
 
 
 class DerivedFields(Spec):
-    """A field computed from others, and when it is."""
+    """A field computed from others, and its condition."""
 
     value: str | int | float
     when: str | None = None
 
 
 class SamplingFields(Spec):
-    """How many points are drawn, and how."""
+    """Number of points drawn, and the method."""
 
     kind: Literal["random", "sobol", "lhs"]
     n: Count
@@ -52,7 +52,7 @@ class SamplingFields(Spec):
 
 
 class ObjectiveFields(Spec):
-    """What is to be large or small."""
+    """A quantity to maximise or minimise."""
 
     maximise: str | None = None
     minimise: str | None = None
@@ -65,8 +65,8 @@ class SearchFields(Spec):
         objectives: by name.
         sampler: ``nsga2`` (a genetic algorithm), ``tpe`` (tree-structured Parzen estimators) or ``random``.
         trials: points to try.
-        population: of nsga2: points of a generation.
-        batch: points asked for at a time, whoever computes them; nsga2 asks for a generation.
+        population: of nsga2: points per generation.
+        batch: points per request to the sampler, for any number of workers; nsga2 takes a generation.
         seed: of the sampler.
     """
 
@@ -79,7 +79,7 @@ class SearchFields(Spec):
 
 
 class Sections(Spec):
-    """The sections of a file of a sweep; what stands in them is read one by one."""
+    """The sections of a file of a sweep; their content is read section by section."""
 
     description: str
     base: RunOptions

@@ -1,8 +1,8 @@
-"""Search a space for the designs that no other beats, with Optuna: a few trials where a sweep would take them all.
+"""Search a space for non-dominated designs, with Optuna: with a few trials instead of all points.
 
 Points are asked of the sampler in batches, computed by the same workers as a sweep's, and told back in order. The size of a
-batch is part of the file and not the number of workers, so a search follows from its seed whoever computes it. A study in
-shared storage is searched by several machines at once; then who came first decides, and the seed does not.
+batch is part of the file and not the number of workers, so a search is reproducible by its seed with any number of workers. A study in
+shared storage is searched by several machines at once; then the order of arrival decides, not the seed.
 """
 
 from __future__ import annotations
@@ -70,19 +70,19 @@ def optimise(
     force: bool = False,
     progress: Progress = lambda tally: None,
 ) -> Optimised:
-    """Search a space until the study has so many trials.
+    """Search a space until the study has the wanted number of trials.
 
     Args:
         file: the space, the constraints and the objectives.
         folder: for frames, manifest and, without ``storage``, the study.
-        workers: who computes points.
+        workers: compute the points.
         form: of the frames.
         trials: how many, those of the study before and of other machines included; the file's number, if None.
         storage: of a study that several machines share: a journal file, or the URL of a database.
         warm_start: the folder or frame of a sweep whose best points are tried first; their runs are not simulated again.
-        resume: go on with the study in the folder.
+        resume: continue the study in the folder.
         force: replace the results in the folder.
-        progress: told what came of trials.
+        progress: called with the tally of finished trials.
 
     Raises:
         InputError: no objectives, a folder that is not free, or a study of another file.
@@ -123,7 +123,7 @@ def check_search(file: SweepFile) -> Search:
 
 
 class _Loop:
-    """Asks for points, has them computed, and tells what came of them."""
+    """The loop of a search: ask for points, compute them, report their outcome."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class _Loop:
         return self._job.run
 
     def until(self, total: int) -> None:
-        """Search until the study has so many trials, those without an outcome not counted."""
+        """Search until the study has ``total`` trials with an outcome."""
         self._progress(Counter(row["status"] for row in _rows(self._study)))
         if not self._shared:
             self._retry_unfinished()
@@ -180,7 +180,7 @@ class _Loop:
         return chosen(self._file.axes, lambda axis: _suggest(trial, axis), self._holds)
 
     def _seed(self) -> int | None:
-        """Return a seed of this batch alone, so that a search that goes on goes on as it would have."""
+        """Return a seed of this batch alone, so that a resumed search continues as it would have."""
         if self._shared:
             return None
         sequence = np.random.SeedSequence([self._search.settings.seed, len(self._study.get_trials(deepcopy=False))])
@@ -217,12 +217,12 @@ class _Loop:
             self._study.tell(trial, state=TrialState.FAIL)
             return
         trial.set_constraint("violation_ratio", row["violation_ratio"])
-        # samplers rank what is infeasible by its violation alone, so what stands for figures it has not does not matter
+        # samplers rank what is infeasible by its violation alone, so the placeholders for its missing figures do not matter
         self._study.tell(trial, known if len(known) == len(values) else [0.0] * len(values))
 
 
 def _key(file: SweepFile, values: Values | Cells) -> str:
-    """Return what tells one point from another: the values of its axes."""
+    """Return the key of a point: the values of its axes."""
     names = [name for axis in file.axes for name in axis.names]
     return json.dumps([as_cell(values.get(name)) for name in names])
 
@@ -240,7 +240,7 @@ def _suggest(trial: optuna.Trial, axis: Axis) -> tuple[Any, ...]:
 
 
 def _parameter(axis: Axis, row: Cells) -> Any:
-    """Return what a sampler calls the value that a row has on an axis; raises KeyError where it is not in the space."""
+    """Return the sampler's name of a row's value on an axis; raises KeyError where it is not in the space."""
     cells = tuple(row[name] for name in axis.names)
     if isinstance(axis.domain, Interval):
         if not is_number(cells[0]) or not axis.domain.low <= cells[0] <= axis.domain.high:
@@ -298,7 +298,7 @@ def _fingerprint(file: SweepFile) -> str:
 
 
 def _warm(study: optuna.Study, file: SweepFile, search: Search, folder: Path, warm_start: Path) -> None:
-    """Have the best points of a sweep tried first, as many as there are in a population, and remember their runs."""
+    """Try the best points of a sweep first, one population of them, and reuse their runs."""
     rows, _ = store.read_frame(warm_start)
     store.copy_frame(warm_start, folder, WARM)
     losses, candidates = [], []
@@ -352,7 +352,7 @@ def front_of(search: Search, rows: Sequence[Cells]) -> list[Cells]:
 
 
 def _point(row: Cells, names: Sequence[str]) -> str:
-    """Return what makes trials of the same point, or of one as good, one point of the front."""
+    """Return the key by which equal or equally good trials are one point of the front."""
     return json.dumps([row.get("run_sha256"), [row[name] for name in names]])
 
 

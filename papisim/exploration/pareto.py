@@ -22,7 +22,7 @@ def _is_dominated(row: np.ndarray, losses: np.ndarray) -> bool:
 
 
 def best(losses: np.ndarray, count: int) -> list[int]:
-    """Return the numbers of so many rows, those of the front first, then of the front of the others, and so on."""
+    """Return the indices of a given number of rows: those of the front first, then of the front of the rest, and so on."""
     chosen: list[int] = []
     left = np.arange(len(losses))
     while len(left) and len(chosen) < count:

@@ -61,7 +61,7 @@ def _is_derived(file: SweepFile, error: InputError) -> bool:
 
 
 def _probes(values: Sequence[Values]) -> Iterator[Values]:
-    """Yield points such that each value of each axis is in one, as far as so many do."""
+    """Yield a limited number of points that together cover each value of each axis as far as possible."""
     seen: set[tuple[str, Any]] = set()
     n_probes = 0
     for point in values:

@@ -26,11 +26,11 @@ _CHOOSES = {option.section: name for name, option in OPTIONS.items() if option.s
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a space: what it gives values to, and the run that it stands for.
+    """One point of a space: its values and its run.
 
     Attributes:
         named: the values of axes, variables and derived fields, by name.
-        options: what ``papisim run`` would be told.
+        options: the options of the run.
     """
 
     named: Values
@@ -123,7 +123,7 @@ class Resolver:
 
 
 def _field(tree: Any, name: str) -> Any:
-    """Return a field as SI, or as it stands where it is no quantity."""
+    """Return a field in SI; one that is no quantity, unchanged."""
     for part in parse_path(name):
         try:
             tree = tree[part]

@@ -1,4 +1,4 @@
-"""Run a sweep: every point of its space, whoever computes it, becomes one row of one frame."""
+"""Run a sweep: every point of its space becomes one row of one frame."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Swept:
-    """A finished sweep: its frame, one row a point, and how its points fared."""
+    """A finished sweep: its frame, one row per point, and the number of points by status."""
 
     frame: pd.DataFrame
     tally: Tally
 
 
 def points(file: SweepFile) -> list[Values]:
-    """Return the points of a file's space, in order: all, or as many as it asks to be drawn.
+    """Return the points of a file's space, in order: all, or those that are drawn.
 
     Raises:
         InputError: an axis without an end, or a condition that has no value.
@@ -60,11 +60,11 @@ def sweep(
     Args:
         file: the space.
         folder: for the frame, the manifest and, meanwhile, the parts.
-        workers: who computes.
+        workers: compute the points.
         form: of the frame.
-        resume: reuse what the folder knows of runs with the same hash.
+        resume: reuse the runs of the folder that have the same hash.
         force: replace the results in the folder.
-        progress: told what came of points.
+        progress: called with the tally of finished points.
 
     Raises:
         InputError: the folder is not free, or cannot be made.
@@ -97,7 +97,7 @@ def room(folder: Path, *, resume: bool, force: bool, shared: bool = False) -> It
 
     Args:
         folder: where results go.
-        resume: go on with what is there.
+        resume: continue what is there.
         force: replace what is there.
         shared: other processes may write there at the same time.
 

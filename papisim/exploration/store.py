@@ -1,7 +1,7 @@
 """The folder of a sweep: rows are safe as soon as they are there, and become one frame in the end.
 
-While a sweep runs, whoever computes a chunk of points keeps a journal of them in ``parts/``, one line a row, and replaces
-it by one table when the chunk is complete; nobody else writes there, and nothing is ever half-written. When all chunks are
+While a sweep runs, the worker of a chunk of points keeps a journal of them in ``parts/``, one line per row, and replaces
+it by one table when the chunk is complete; no other worker writes there, and no file is ever half-written. When all chunks are
 there they become ``frame.parquet`` (or ``frame.csv``) and ``parts/`` goes. What any of these files knows about a run is
 reused by the run's hash when the sweep is resumed or changed.
 """
@@ -30,7 +30,7 @@ Form = Literal["parquet", "csv"]
 
 PARTS, MANIFEST, FRAME = "parts", "manifest.json", "frame"
 
-#: columns of a frame that say what became of a point, and which run it was
+#: columns of a frame with the outcome of a point and the identity of its run
 _OUTCOME = ("point", "status", "constraint", "constraint_kind", "violation_ratio", "reason")
 _IDENTITY = ("simulated", "run_sha256")
 
@@ -128,7 +128,7 @@ class Memory:
         return memory
 
     def learn(self, row: Cells, figures: Iterable[str]) -> None:
-        """Take what a row knows of its run, if it was simulated."""
+        """Remember the outcome of a row's run, if it was simulated."""
         if not row.get("simulated") or not row.get("run_sha256"):
             return
         known = {name: row[name] for name in figures if row.get(name) is not None}
@@ -144,7 +144,7 @@ class Memory:
         self._known[row["run_sha256"]] = outcome
 
     def recall(self, run_sha256: str) -> Remembered | None:
-        """Return what became of a run, if it was simulated before."""
+        """Return the outcome of a run, if it was simulated before."""
         return self._known.get(run_sha256)
 
 
@@ -159,7 +159,7 @@ def collect(folder: Path, run: str, n_points: int, form: Form, leading: Sequence
         leading: columns that come before the figures, in order.
 
     Returns:
-        The frame, one row a point in their order.
+        The frame, one row per point, in order.
 
     Raises:
         PapisimError: a point has no row.
@@ -190,7 +190,7 @@ def write_frame(
 
 
 def drop_parts(folder: Path, run: str) -> None:
-    """Remove the chunks of a run; those of others, who may share the folder, stay."""
+    """Remove the chunks of a run; those of other runs in the folder stay."""
     for path in (folder / PARTS).glob(f"{run}*"):
         path.unlink()
     with suppress(OSError):  # not empty
@@ -205,7 +205,7 @@ def copy_frame(source: Path, folder: Path, name: str) -> None:
 
 
 def gather(folder: Path, run: str) -> tuple[dict[int, Cells], list[str]]:
-    """Return the rows of chunks whose name starts with ``run`` by point, and the names of all figures; a chunk computed twice says the same twice."""
+    """Return the rows of chunks whose name starts with ``run`` by point, and the names of all figures; a chunk that was computed twice has equal rows."""
     rows: dict[int, Cells] = {}
     figures: dict[str, None] = {}
     for path in sorted((folder / PARTS).glob(f"{run}*")):
@@ -236,7 +236,7 @@ def frame_of(rows: list[Cells], columns: Sequence[str]) -> pd.DataFrame:
 
 
 def columns_of(rows: Iterable[Cells], leading: Sequence[str]) -> list[str]:
-    """Return the columns of a frame, whoever computed its rows: what became of the point, ``leading``, figures by name."""
+    """Return the columns of a frame, in an order that does not depend on the workers: outcome, ``leading``, figures by name."""
     seen = {name for row in rows for name in row}
     first = [*_OUTCOME, *(name for name in leading if name in seen)]
     return list(dict.fromkeys([*first, *sorted(seen - {*_IDENTITY}), *(name for name in _IDENTITY if name in seen)]))

@@ -1,4 +1,4 @@
-"""Who computes the points of a sweep or search: this process, or several on this machine.
+"""Workers of a sweep or a search: this process, or several of this machine.
 
 :mod:`papisim.exploration.cluster` has those of many machines.
 """
@@ -25,10 +25,10 @@ from papisim.exploration.file import SweepFile
 from papisim.exploration.space import Values
 from papisim.exploration.store import PARTS, Form, Journal, Memory
 
-#: how many rows there are by status, and how many of them were ``reused`` from before
+#: number of rows by status, and of those ``reused`` from earlier runs
 Tally = Counter[str]
 
-#: told after each piece of work what came of it
+#: called with the tally of each finished piece of work
 Progress = Callable[[Tally], None]
 
 _LARGEST_CHUNK = 32
@@ -65,14 +65,14 @@ class Chunk:
 
 
 class Workers(Protocol):
-    """Whoever computes chunks."""
+    """Computes chunks of points."""
 
     @property
     def count(self) -> int:
-        """How many compute at the same time, as far as is known."""
+        """Number of workers, as far as is known."""
 
     def map(self, job: Job, chunks: Sequence[Chunk], progress: Progress) -> Generator[Tally, None, None]:
-        """Compute chunks, and yield what came of each as it is done.
+        """Compute chunks, and yield the tally of each when it is done.
 
         Closing the iterator early ends what is under way; finished rows are safe.
         """
@@ -142,7 +142,7 @@ class Here:
 
 
 class Processes:
-    """Computes in so many processes of this machine, which live as long as the ``with`` block."""
+    """Computes in processes of this machine, which live as long as the ``with`` block."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -161,7 +161,7 @@ class Processes:
                 yield future.result()
         except BrokenProcessPool:
             raise PapisimError(
-                "a worker process died, perhaps for want of memory; finished points are kept, --resume goes on"
+                "a worker process died, perhaps for want of memory; finished points are kept, --resume continues"
             ) from None
 
     def __exit__(self, *_: object) -> None:
@@ -170,5 +170,5 @@ class Processes:
 
 
 def n_cpus() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

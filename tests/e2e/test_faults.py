@@ -61,7 +61,7 @@ def test_workers_end_with_a_sweep_that_is_told_to(sweeping, number):
     assert processes_of(folder) == []
     if number == signal.SIGTERM:
         assert sweep.returncode == 143
-        assert "--out o --resume goes on" in error
+        assert "--out o --resume continues" in error
         assert error.rstrip().endswith("papisim: terminated")
         assert "Traceback" not in error
 

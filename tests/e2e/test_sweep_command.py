@@ -111,7 +111,7 @@ def test_an_interrupt_keeps_what_is_finished_and_the_sweep_goes_on(tmp_path):
         os.kill(running.pid, signal.SIGINT)
         _, errors = running.communicate(timeout=30)
     assert running.returncode == 130, errors
-    assert "--out out --resume goes on" in errors
+    assert "--out out --resume continues" in errors
     assert "interrupted" in errors
     kept = _lines(out)
     assert kept >= 3

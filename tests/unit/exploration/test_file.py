@@ -99,7 +99,7 @@ def test_a_latin_hypercube_has_one_point_in_every_slice(declare):
         ("spcae: {}", r":8:1: spcae: unknown field; did you mean 'space'"),
         ("space: {bacth: [1]}", r":8:9: space.bacth: .*did you mean 'batch'"),
         ("space: {batch: []}", r":8:16: space.batch: .*expected a list of values"),
-        ("space: {batch: [1, 1]}", r":8:20: space.batch\[1\]: found 1, which stands in this list before"),
+        ("space: {batch: [1, 1]}", r":8:20: space.batch\[1\]: found 1, which is in this list already"),
         ("space: {batch: [1, many]}", r":8:20: batch: found 'many', expected a whole number"),
         ("space: {batch: {range: [1]}}", r":8:24: space.batch.range: expected \[from, to\]"),
         ("space: {batch: {range: [4, 1]}}", r"the smaller number first"),
