@@ -87,7 +87,7 @@ def present_names(values: Mapping[str, T], renamed: Mapping[str, str], *, stackl
     """
     for former in values.keys() & renamed.keys():
         message = f"'{former}' is now called '{renamed[former]}'; the former name is refused from 0.4.0 on"
-        warnings.warn(message, DeprecationWarning, stacklevel=stacklevel + 1)
+        warnings.warn(message, DeprecationWarning, stacklevel=stacklevel)
     return {renamed.get(name, name): value for name, value in values.items()}
 
 
@@ -102,7 +102,7 @@ def accepts_former_names(renamed: Mapping[str, str]) -> Callable[[Callable[P, R]
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            present = present_names(kwargs, renamed)
+            present = present_names(kwargs, renamed, stacklevel=3)
             for name in present.keys() - known.keys():
                 raise TypeError(f"{function.__name__}() has no parameter '{name}'; {did_you_mean(name, known)}")
             return function(*args, **present)  # type: ignore[arg-type] # P cannot say it
