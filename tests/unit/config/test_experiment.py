@@ -148,3 +148,42 @@ def test_a_workload_without_a_kind_is_refused(tmp_path):
     path.write_text("schema: papisim/requests/1\ndescription: none\nsources: {}\n")
     with pytest.raises(InputError, match=r"w.yaml:1:1: field 'kind' is missing"):
         load_section("workload", str(path))
+
+
+def test_a_latency_equal_to_its_target_meets_it_and_one_that_is_not_there_cannot_miss():
+    slo = load(set=["slo={ttft_s: 0.5, tpot_s: 20 ms}"]).slo
+    assert slo.targets == {"ttft": 0.5, "tpot": 0.02}
+    assert slo.met_by({"ttft": 0.5, "tpot": 0.02, "e2e": 1e9})
+    assert slo.met_by({})
+    assert not slo.met_by({"ttft": 0.5000001, "tpot": 0.02})
+    assert not slo.met_by({"ttft": 0.1, "tpot": 0.021})
+
+
+def test_every_device_and_link_with_a_role_is_a_resource():
+    roles = load(hw="papi").system.spec.roles
+    assert roles.pipeline is None
+    assert roles.resources == {"gpu", "fc_pim", "attn_pim", "nvlink", "pcie"}
+    piped = load(hw="gpu_only", set=["roles.pipeline={stages: 2, link: nvlink}", "roles.tensor_parallel.ranks=1"])
+    assert "nvlink" in piped.system.spec.roles.resources
+    alone = load(hw="gpu_only", set=["roles.tensor_parallel.ranks=1"])
+    assert alone.system.spec.roles.resources == {"gpu"}
+
+
+def test_a_link_to_swap_over_must_be_in_the_system_and_be_used():
+    assert load(hw="papi", set=["kv={on_exhaustion: swap, swap_link: pcie}"]).kv.swap_link == "pcie"
+    for kv, said in (
+        ("{on_exhaustion: swap, swap_link: pcy}", "no link 'pcy' in papi; known: nvlink, pcie"),
+        ("{on_exhaustion: swap}", "'swap_link' names the link for"),
+        ("{swap_link: pcie}", "'swap_link' names the link for"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load(hw="papi", set=[f"kv={kv}"])
+
+
+def test_batch_size_follows_requests_and_the_policy_that_has_it():
+    open_loop = {"workload": "azure_code", "requests": 3}
+    assert load(**open_loop, batch=7).batching.max_batch == 7
+    assert load(**open_loop).batching.kind == "chunked_prefill"
+    assert load(batch=3, batching="continuous").batching.max_batch == 3
+    assert load(batching="continuous", requests=5).batching.max_batch == 5
+    assert load(batch=3, batching="dynamic").batching.batch_size == 3
