@@ -366,6 +366,10 @@ class StepColumns(Schema):
     Further columns ``busy_NAME_s``, one per device and link and one for the host, have the seconds that it was occupied.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={"patternProperties": {"^busy_.+_s$": {"type": "number", "unit": "s"}}}
+    )
+
     kind: str
     """``prefill``, ``decode`` or ``mixed``"""
     server: str

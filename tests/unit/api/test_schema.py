@@ -121,10 +121,12 @@ def test_frames_have_the_columns_of_their_schemas(capsys):
     frames = papisim.run("papi", "llama7b", batch=2, set=[SHORT]).frames
     frames |= papisim.compare(["papi", "gpu_only"], "llama7b", batch=2, set=[SHORT]).frames
     for name in FRAMES:
-        found = schema.json_schema(f"frame-{name}")
-        further = set(frames[name].columns) - {"machine"} - set(found["properties"])
-        assert not further or found["additionalProperties"] is True, name
-        assert all(column.startswith("busy_") and column.endswith("_s") for column in further), name
+        rows = (
+            frames[name].drop(columns="machine", errors="ignore") if name in ("requests", "energy") else frames[name]
+        )
+        validator = jsonschema.Draft202012Validator(schema.json_schema(f"frame-{name}"))
+        for row in json.loads(rows.head(20).to_json(orient="records")):
+            validator.validate(row)
 
 
 @pytest.mark.parametrize("name", schema.names())
