@@ -151,6 +151,10 @@ def _is_plain(letter: str) -> bool:
     return letter in "\n\u200d" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
+class FormerName(DeprecationWarning):
+    """A name is used that has been replaced; commands print it as a note."""
+
+
 def one_or_all(errors: Sequence[InputError]) -> InputError | InputErrors:
     """Wrap a non-empty list of problems into the exception to raise."""
     return errors[0] if len(errors) == 1 else InputErrors(errors)

@@ -6,7 +6,9 @@ import ast
 import importlib
 import pkgutil
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import click
 
 from papisim import __version__
 from papisim.cli._faults import STOPPING, ReaderGone, finish_streams, prepare_streams, stopped_by, stopping_on_sigterm
-from papisim.errors import did_you_mean
+from papisim.errors import FormerName, did_you_mean
 
 
 class _Commands(click.Group):
@@ -86,10 +88,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(finish_streams(status))
 
 
+@contextmanager
+def _former_names_as_notes() -> Iterator[None]:
+    """Print a note on stderr for each former name in a file; Python alone would not show it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", FormerName)
+        show = warnings.showwarning
+
+        def note(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, FormerName):
+                click.echo(f"papisim: note: {message}", err=True)
+            else:
+                show(message, category, *where)
+
+        warnings.showwarning = note
+        yield
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     """Run the command line and return its exit status."""
     try:
-        status = papisim.main(arguments, standalone_mode=False)
+        with _former_names_as_notes():
+            status = papisim.main(arguments, standalone_mode=False)
     except STOPPING as error:
         return stopped_by(error)
     return status if isinstance(status, int) else 0

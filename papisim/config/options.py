@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from papisim.catalog import Shelf
 from papisim.config.base import KindOptions, Name, shown
-from papisim.errors import did_you_mean
+from papisim.errors import FormerName, did_you_mean
 from papisim.kinds import outside
 
 P = ParamSpec("P")
@@ -83,11 +83,11 @@ def present_names(values: Mapping[str, T], renamed: Mapping[str, str], *, stackl
         stacklevel: as in :func:`warnings.warn`; 2 is the caller.
 
     Warns:
-        DeprecationWarning: for each former name.
+        FormerName: for each former name.
     """
     for former in values.keys() & renamed.keys():
         message = f"'{former}' is now called '{renamed[former]}'; the former name is refused from 0.4.0 on"
-        warnings.warn(message, DeprecationWarning, stacklevel=stacklevel)
+        warnings.warn(message, FormerName, stacklevel=stacklevel)
     return {renamed.get(name, name): value for name, value in values.items()}
 
 

@@ -1,6 +1,8 @@
 """The options of a run have one declaration, one name and one default in every place."""
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
@@ -110,3 +112,13 @@ def test_an_option_of_several_values_and_a_switch_may_be_repeated():
 def test_the_example_of_a_command_is_below_its_options(name):
     help_text = COMMANDS[name].get_help(click.Context(COMMANDS[name], info_name=name))
     assert 0 < help_text.index("Options:") < help_text.index("Example:")
+
+
+def test_a_former_name_in_a_file_is_a_note_on_stderr(tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        "schema: papisim/sweep/1\ndescription: old\nbase: {hw: papi, trace: llama7b, batch_size: 2}\nspace: {tlp: [1]}\n"
+    )
+    check = [sys.executable, "-m", "papisim", "check", str(path)]
+    done = subprocess.run(check, capture_output=True, text=True, check=True)
+    assert "papisim: note: 'batch_size' is now called 'batch'" in done.stderr
