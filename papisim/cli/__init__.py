@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -95,11 +95,18 @@ def _former_names_as_notes() -> Iterator[None]:
         warnings.simplefilter("always", FormerName)
         show = warnings.showwarning
 
-        def note(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def note(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if issubclass(category, FormerName):
                 click.echo(f"papisim: note: {message}", err=True)
             else:
-                show(message, category, *where)
+                show(message, category, filename, lineno, file, line)
 
         warnings.showwarning = note
         yield
