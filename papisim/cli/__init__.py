@@ -95,7 +95,7 @@ def _former_names_as_notes() -> Iterator[None]:
         warnings.simplefilter("always", FormerName)
         show = warnings.showwarning
 
-        def note(
+        def note(  # noqa: PLR0917 - the signature of warnings.showwarning
             message: Warning | str,
             category: type[Warning],
             filename: str,
