@@ -21,6 +21,7 @@ from papisim.devices.base import DevicePool
 from papisim.errors import InputError, did_you_mean
 from papisim.ops.kernel import Kernel
 from papisim.pricing.kernel import pool_of
+from papisim.results.store import open_file
 
 _OPERATIONS = list(OPERATIONS)
 
