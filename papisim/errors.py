@@ -148,7 +148,7 @@ def printable(text: str) -> str:
 
 
 def _is_plain(letter: str) -> bool:
-    return letter in "\n\u200d" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return letter in "\n\t\u200d" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class FormerName(DeprecationWarning):

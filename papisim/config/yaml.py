@@ -19,12 +19,13 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import yaml
 
-from papisim.errors import InputError, did_you_mean
+from papisim.errors import InputError, did_you_mean, printable
 
 Path_ = tuple[str | int, ...]
 P = ParamSpec("P")
 R = TypeVar("R")
 _MAX_DEPTH = 40
+_MOST_BYTES = 1 << 23  # the largest shipped file, a kernel trace, has a tenth of a MiB
 _MAX_DIGITS = 300  # more do not fit a float
 
 
@@ -176,7 +177,11 @@ def load_yaml(path: Path | str) -> Document:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise InputError(f"has more than {_MOST_BYTES >> 20} MiB, expected a configuration", file=str(path))
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise InputError("no such file", file=str(path)) from None
     except IsADirectoryError:
@@ -192,7 +197,17 @@ def load_yaml(path: Path | str) -> Document:
         raise InputError("is empty, expected a YAML mapping", file=str(path))
     if not isinstance(document.data, dict):
         raise document.error((), f"found {_describe(document.data)}, expected a mapping of fields")
+    _refuse_control_characters(document)
     return document
+
+
+def _refuse_control_characters(document: Document) -> None:
+    """Refuse text that would act on a terminal instead of being shown there."""
+    for path, value in document.leaves():
+        if any(printable(part) != part for part in path if isinstance(part, str)):
+            raise document.error(path, "has control characters in a field name")
+        if isinstance(value, str) and printable(value) != value:
+            raise document.error(path, "holds control characters, expected text that can be shown")
 
 
 def parse_yaml(text: str, file: str) -> Document:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 import transformers
 
-from papisim.errors import NotModelled
+from papisim.errors import InputError, NotModelled
 from papisim.ops.trace import KernelTrace, ModelFacts, Point, Provenance, TraceKernel
 from papisim.tracing.classify import Layout, PlacedKernel, classify
 from papisim.tracing.decode import build, experts_of, record_decode
@@ -127,5 +127,9 @@ def _provenance(source: ModelSource, command: str) -> Provenance:
 def _today() -> str:
     """Return the day, or that of ``SOURCE_DATE_EPOCH`` where it is set, so that builds can be reproduced."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    moment = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC) if epoch.isdigit() else None
-    return (moment or datetime.datetime.now(datetime.UTC)).date().isoformat()
+    if not epoch:
+        return datetime.datetime.now(datetime.UTC).date().isoformat()
+    try:
+        return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        raise InputError(f"found '{epoch}', expected seconds since 1970", field="SOURCE_DATE_EPOCH") from None

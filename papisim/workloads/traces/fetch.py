@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from papisim.errors import InputError
 from papisim.workloads.traces.text import TextFile
 
 _PIECE = 1 << 18
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 60.0  # without a byte
+_MOST_S = 4 * 3600.0
+#: the largest public trace has a twentieth of this
+MOST_BYTES = 1 << 32
 
 #: told of the bytes that have come and of all that will, where the server says
 Progress = Callable[[int, int | None], None]
@@ -46,7 +49,7 @@ def fetch(
     path: Path,
     *,
     sha256: str | None,
-    most_bytes: int | None = None,
+    most_bytes: int = MOST_BYTES,
     again: bool = False,
     progress: Progress | None = None,
 ) -> Fetched:
@@ -59,7 +62,7 @@ def fetch(
         url: where the file is, by HTTP or HTTPS.
         path: where it goes.
         sha256: what its bytes hash to, if anybody has said.
-        most_bytes: largest size that is downloaded; None for any.
+        most_bytes: largest size that is downloaded.
         again: download it even if it is there.
         progress: told as bytes come.
 
@@ -93,9 +96,9 @@ def _recorded(record: Path) -> str | None:
 
 
 def _download(
-    url: str, path: Path, known: str | None, why: str, *, most_bytes: int | None, progress: Progress | None
+    url: str, path: Path, known: str | None, why: str, *, most_bytes: int, progress: Progress | None
 ) -> str:
-    if urlsplit(url).scheme not in ("http", "https"):
+    if not url.startswith(("http://", "https://")):
         raise InputError(f"found the URL '{url}', expected one that begins with https:// or http://")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,26 +121,44 @@ def _download(
     return found
 
 
-def _copy(url: str, write: Callable[[bytes], object], most_bytes: int | None, progress: Progress | None) -> str:
-    digest, n_bytes = hashlib.sha256(), 0
-    request = urllib.request.Request(url, headers={"User-Agent": "papisim"})
+def _web() -> urllib.request.OpenerDirector:
+    """Return what opens web addresses alone, wherever a server redirects to."""
+    web = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        web.add_handler(handler())
+    return web
+
+
+def _copy(url: str, write: Callable[[bytes], object], most_bytes: int, progress: Progress | None) -> str:
+    digest, n_bytes, end = hashlib.sha256(), 0, time.monotonic() + _MOST_S
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+        request = urllib.request.Request(url, headers={"User-Agent": "papisim"})
+        with _web().open(request, timeout=_TIMEOUT_S) as answer:
             length = answer.headers.get("Content-Length")
             total = int(length) if length and length.isdigit() else None
             while piece := answer.read(_PIECE):
                 write(piece)
                 digest.update(piece)
                 n_bytes += len(piece)
-                if most_bytes is not None and n_bytes > most_bytes:
+                if n_bytes > most_bytes:
                     raise InputError(f"{url} is larger than the {most_bytes:,} bytes expected; nothing is kept")
+                if time.monotonic() > end:
+                    raise InputError(f"{url} has not come in {_MOST_S / 3600:g} hours; nothing is kept")
                 if progress is not None:
                     progress(n_bytes, total)
     except urllib.error.HTTPError as error:
         raise InputError(
             f"{url} cannot be had: the server says {error.code} {error.reason}; try --url or --mirror"
         ) from None
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that is none
         reason = getattr(error, "reason", None) or error
         raise InputError(f"{url} cannot be had: {reason}; try --url or --mirror") from None
     if total is not None and n_bytes != total:

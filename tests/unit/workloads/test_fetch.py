@@ -122,6 +122,34 @@ def test_only_web_addresses_are_fetched(tmp_path, url):
         fetch(url, tmp_path / "t.csv", sha256=None)
 
 
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://127.0.0.1:9/é", "http://127.0.0.1:x/", "http://a b/", "https://"]
+)
+def test_addresses_that_are_none_are_one_message(tmp_path, url):
+    with pytest.raises(InputError, match="cannot be had"):
+        fetch(url, tmp_path / "t.csv", sha256=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1:9/t.csv", "data:,x"])
+def test_no_server_leads_away_from_the_web(publisher, tmp_path, monkeypatch, target):
+    def redirect(self):
+        self.send_response(302)
+        self.send_header("Location", target)
+        self.end_headers()
+
+    monkeypatch.setattr(Publisher, "do_GET", redirect)
+    with pytest.raises(InputError, match="cannot be had"):
+        fetch(f"{publisher}/x", tmp_path / "t.csv", sha256=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_without_an_end_is_broken_off(publisher, tmp_path):
+    with pytest.raises(InputError, match="is larger than the 50 bytes expected; nothing is kept"):
+        fetch(f"{publisher}/trace.csv", tmp_path / "t.csv", sha256=None, most_bytes=50)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_server_that_is_not_there_is_said_to_be(tmp_path):
     with pytest.raises(InputError, match=r"cannot be had: .*try --url or --mirror"):
         fetch("http://127.0.0.1:9/t.csv", tmp_path / "t.csv", sha256=None)
@@ -156,7 +184,7 @@ def test_every_entry_of_the_catalogue_says_where_what_whose_and_how_it_is_known(
     trace = load_public(name)
     assert trace.format in FORMAT.own()
     assert trace.url.endswith(trace.file)
-    assert (trace.sha256 is None) == trace.sha256_from.startswith("nobody")
+    assert (trace.sha256 is None) == trace.sha256_from.startswith("no published checksum")
 
 
 @pytest.mark.parametrize(
