@@ -88,6 +88,14 @@ def test_the_adaptive_rule_of_a_log_is_found():
     assert rule.first(np.array([0.0, 0.999])).tolist() == [5, 5]
 
 
+def test_lengths_that_a_log_has_too_seldom_move_as_others_do_within_its_bounds():
+    """A turn that steps up by two from 1 to 7 and down by one: too few steps for a rule of any one length."""
+    lengths, accepted = np.array([1, 3, 5, 7, 6, 5]), np.array([1, 3, 5, 2, 2, 0])
+    rule = LengthRule(gather([Turn("a", "task", None, lengths, accepted)]), 7)
+    following = rule.following(np.array([3, 6, 1, 6]), np.array([3, 6, 0, 0]), np.full(4, 0.5))
+    assert following.tolist() == [5, 7, 1, 5]
+
+
 def test_both_sides_of_a_split_have_turns_of_every_task_and_the_seed_decides():
     turns = play(60)
     for split in ("random", "balanced"):
