@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 #: strict, since in a list nothing else would refuse ``true`` for 1
-TokenCount = Annotated[int, Field(ge=1, strict=True)]
+#: the longest request that any reader of traces accepts
+MOST_TOKENS = 2**31 - 1
+TokenCount = Annotated[int, Field(ge=1, le=MOST_TOKENS, strict=True)]
 
 #: shape [requests, 2]: input and output tokens
 Pairs = NDArray[np.int64]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from papisim.config.base import NonNegative, Positive, Spec
-from papisim.workloads.lengths.base import Pairs, TokenCount
+from papisim.workloads.lengths.base import MOST_TOKENS, Pairs, TokenCount
 from papisim.workloads.lengths.copula import RankCorrelation, correlated_uniforms
 
 _NORMAL = NormalDist()
@@ -64,13 +64,14 @@ class LogNormalLength(Spec):
         mu, sigma = self.parameters
         low, high = self.min_tokens - 0.5, math.inf if self.max_tokens is None else self.max_tokens + 0.5
         if sigma == 0:
-            values = np.full(len(uniform), math.exp(mu))
+            values = np.full(len(uniform), math.exp(min(mu, math.log(2 * MOST_TOKENS))))
         else:
             below, upto = (_NORMAL.cdf((math.log(edge) - mu) / sigma) for edge in (low, high))
             inside = np.clip(below + uniform * (upto - below), 1e-300, 1 - 1e-16)
-            values = np.exp(mu + sigma * np.array([_NORMAL.inv_cdf(p) for p in inside.tolist()]))
+            logarithms = mu + sigma * np.array([_NORMAL.inv_cdf(p) for p in inside.tolist()])
+            values = np.exp(np.minimum(logarithms, math.log(2 * MOST_TOKENS)))  # far tails would overflow
         # the clip is for rounding at the edges and for σ = 0; the cut is above
-        lengths: NDArray[np.float64] = np.clip(np.rint(values), self.min_tokens, self.max_tokens)
+        lengths: NDArray[np.float64] = np.clip(np.rint(values), self.min_tokens, self.max_tokens or MOST_TOKENS)
         return lengths
 
 

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from papisim.workloads.lengths.base import draw_in_chunks
 from papisim.workloads.lengths.empirical import Empirical
 from papisim.workloads.lengths.fixed import Fixed
 from papisim.workloads.lengths.listed import Listed
-from papisim.workloads.lengths.log_normal import LogNormal
+from papisim.workloads.lengths.log_normal import LogNormal, LogNormalLength
 from papisim.workloads.lengths.quantiles import Quantiles
 
 WORKLOADS = sorted(catalog.shipped(Shelf.REQUESTS))
@@ -190,3 +192,16 @@ def test_chunks_hold_as_many_lengths_as_are_wanted(lengths):
     assert sum(len(chunk) for chunk in chunks) == 40_000
     assert max(len(chunk) for chunk in chunks) < 20_000
     assert min(chunk.min() for chunk in chunks) >= 1
+
+
+@pytest.mark.parametrize(
+    ("median", "sigma"), [(1e30, 1), (10, 1e30), (10, 90), (1e-30, 1), (10, 1e-30), (1e30, 0), (1e25, 50)]
+)
+def test_log_normal_lengths_stay_within_what_a_request_may_have(median, sigma):
+    length = LogNormalLength(median_tokens=median, sigma=sigma)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lengths = length.invert(np.linspace(0, 1, 101))
+    assert lengths.min() >= 1
+    assert lengths.max() <= 2**31 - 1
+    assert (np.diff(lengths) >= 0).all()
