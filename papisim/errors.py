@@ -50,7 +50,8 @@ class Place:
 
     def __str__(self) -> str:
         position = [str(part) for part in (self.file, self.line, self.column) if part is not None]
-        return printable(": ".join([part for part in (":".join(position), self.field) if part]))
+        field = shortened(self.field, _LONGEST_FIELD) if self.field else None
+        return printable(": ".join([part for part in (":".join(position), field) if part]))
 
 
 class InputError(PapisimError):
@@ -127,6 +128,7 @@ class CheckFailed(PapisimError):
     exit_status = 1
 
 
+_LONGEST_FIELD = 200
 #: longer messages are cut in the middle: they quote what was found, whatever its length
 _LONGEST = 700
 

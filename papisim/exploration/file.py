@@ -260,10 +260,12 @@ class _Reader:
         width = self._width(path, name, fields, log=log)
         if width is None and fields.n is None:
             return Interval(low, high, log, whole)
-        if width is not None and log:
-            numbers = multiplied(low, high, width)
-        elif width is not None:
-            numbers, whole = stepped(low, high, width), whole and isinstance(width, int)
+        if width is not None:
+            try:
+                numbers = multiplied(low, high, width) if log else stepped(low, high, width)
+            except InputError as error:
+                raise self._document.error(path, error.message) from None
+            whole = whole and (log or isinstance(width, int))
         else:
             numbers = spread(low, high, int(fields.n or 1), log=log, whole=whole)
         rounded = dict.fromkeys(round(number) for number in numbers) if whole else numbers

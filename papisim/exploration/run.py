@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from papisim.errors import InputError
 from papisim.exploration.file import SweepFile
 from papisim.exploration.resolve import Resolver
-from papisim.exploration.space import Values, grid, sampled
+from papisim.exploration.space import Interval, Values, grid, sampled
 from papisim.exploration.store import MANIFEST, Form, check_form, clear, collect, prepare, write_json
 from papisim.exploration.workers import Job, Progress, Tally, Workers, chunks
 from papisim.results.lock import only_writer
@@ -42,7 +42,14 @@ def points(file: SweepFile) -> list[Values]:
     holds = Resolver(file).holds
     if file.sampling is not None:
         return list(sampled(file.axes, file.sampling, holds))
-    return list(grid(file.axes, holds))
+    for axis in file.axes:
+        if isinstance(axis.domain, Interval):
+            message = f"axis {axis.title} has endlessly many values; give n or step, or a 'sample'"
+            raise file.document.error(file.place(axis.names[0]), message)
+    try:
+        return list(grid(file.axes, holds))
+    except InputError as error:
+        raise file.document.error(("space",), error.message) if error.place.file is None else error from None
 
 
 def sweep(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: the values of a point's axes, by name
 Values = dict[str, Any]
 
+#: points of a sweep, and values of an axis
+MOST_POINTS = 10**6
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -89,11 +92,13 @@ def grid(axes: Sequence[Axis], holds: Holds) -> Iterator[Values]:
     """Yield the product of all axes, the last varying fastest.
 
     Raises:
-        InputError: an axis has no finite set of values.
+        InputError: there are too many points to list.
     """
-    for axis in axes:
-        if isinstance(axis.domain, Interval):
-            raise InputError(f"axis {axis.title} has endlessly many values; give n or step, or a 'sample'")
+    count = math.prod(len(axis.domain.values) for axis in axes if isinstance(axis.domain, Choices))
+    if count > MOST_POINTS:
+        raise InputError(
+            f"makes {count:,} points, expected at most {MOST_POINTS:,}; draw some of them with a 'sample'"
+        )
     yield from _grid(tuple(axes), {}, holds)
 
 
@@ -154,13 +159,24 @@ def spread(low: float, high: float, n: int, *, log: bool, whole: bool) -> list[f
 
 def stepped(low: float, high: float, step: float) -> list[float]:
     """Return low, low + step, … up to high."""
-    count = math.floor((high - low) / step * (1 + 1e-12)) + 1
+    count = _listable((high - low) / step)
     return [low + index * step for index in range(count)]
+
+
+def _listable(n_steps: float) -> int:
+    """Return the number of values that so many steps make.
+
+    Raises:
+        InputError: it is too large to list.
+    """
+    if n_steps >= MOST_POINTS:
+        raise InputError(f"makes {n_steps:.3g} values, expected at most {MOST_POINTS:,}; widen the step")
+    return math.floor(n_steps * (1 + 1e-12)) + 1
 
 
 def multiplied(low: float, high: float, factor: float) -> list[float]:
     """Return low, low · factor, … up to high."""
-    count = math.floor(math.log(high / low) / math.log(factor) * (1 + 1e-12)) + 1
+    count = _listable(math.log(high / low) / math.log(factor))
     return [low * factor**index for index in range(count)]
 
 

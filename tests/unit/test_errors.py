@@ -101,3 +101,9 @@ def test_what_does_not_fit_is_written_without_an_exponent(value: float, text: st
 def test_an_error_is_the_same_in_another_process(error):
     there = pickle.loads(pickle.dumps(error))
     assert (type(there), str(there), str(vars(there))) == (type(error), str(error), str(vars(error)))
+
+
+def test_a_field_of_any_length_leaves_a_message_that_can_be_read():
+    told = str(InputError("unknown source", file="f.yaml", line=12, field="sources." + "9" * 6000))
+    assert told.startswith("f.yaml:12: sources.999")
+    assert len(told) < 300

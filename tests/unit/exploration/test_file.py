@@ -170,3 +170,21 @@ def test_a_file_beside_the_sweep_is_found_from_anywhere(declare, tmp_path, monke
     monkeypatch.chdir("/")
     file = declare("space: {hw: [mine.yaml, papi]}")
     check_space(file, points(file))
+
+
+@pytest.mark.parametrize(("axis", "said"), [
+    ("tlp: {range: [1, 2147483648], step: 1}", "makes 2.15e+09 values, expected at most 1,000,000"),
+    ("placement.alpha: {range: [1, 2], step: 1.0e-9}", "makes 1e+09 values"),
+    ("placement.alpha: {log_range: [1, 2], factor: 1.000000001}", "makes 6.93e+08 values"),
+    ("tlp: {range: [1, 2]}", "endlessly many values"),
+    ("seed: {range: [1, 2000], step: 1}, batch: {range: [1, 2000], step: 1}", "makes 4,000,000 points"),
+])  # fmt: skip
+def test_a_space_that_cannot_be_listed_is_refused_with_its_place(declare, axis, said):
+    def read():
+        return points(declare(f"space: {{{axis}}}"))
+
+    with pytest.raises(InputError) as caught:
+        read()
+    assert said in str(caught.value)
+    assert caught.value.place.file is not None
+    assert caught.value.place.field.startswith("space")
