@@ -11,7 +11,8 @@ import numpy.typing as npt
 from papisim.ops.dims import EXPERT_ROWS
 from papisim.ops.formats import Packed
 from papisim.ops.kernel import PACKABLE, Attention, Elementwise, FcRole, Kernel, KernelClass, KvAppend, Linear
-from papisim.ops.trace import KernelTrace, TraceKernel
+from papisim.ops.trace import KernelTrace
+from papisim.ops.trace_kernels import TraceKernel
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ A trace is a file ``traces/kernels/<model>/trace.yaml`` that ``papisim capture``
 dispatcher. It lists *fused* kernels (what a serving engine launches) in launch order and, under each, the aten kernels
 that torch dispatched for it. Bytes and FLOPs of both levels follow from the file:
 
-- fused: :attr:`TraceKernel.read_bytes`, ``write_bytes``, ``matmul_flop``, ``elementwise_flop``. What one aten kernel of
+- fused: :attr:`~papisim.ops.trace_kernels.TraceKernel.read_bytes`, ``write_bytes``, ``matmul_flop``, ``elementwise_flop``. What one aten kernel of
   the group hands to the next does not count, as it stays on chip.
-- unfused: the same of each :class:`AtenKernel`, or the sums :attr:`TraceKernel.unfused_read_bytes` and so on.
+- unfused: the same of each :class:`~papisim.ops.trace_kernels.AtenKernel`, or the sums ``TraceKernel.unfused_read_bytes`` and so on.
 
 All are polynomials (:class:`papisim.ops.dims.Dim`); give them a point with :meth:`~papisim.ops.dims.Dim.at`, such as
 ``kernel.read_bytes.at({"RLP": 16, "TLP": 1, "KV": 1024})``.
@@ -22,139 +22,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar, cast
+from typing import Annotated, Final, Literal, Self, TypeVar, cast
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PrivateAttr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from papisim.config.base import Count, LargeCount, Name, Spec, parse
+from papisim.config.base import Count, LargeCount, Name, parse
 from papisim.config.yaml import load_yaml, while_unchanged
 from papisim.errors import did_you_mean
-from papisim.ops.dims import EXPERT_ROWS, SYMBOLS, Dim, parse_dim, product, total, whole
 from papisim.ops.formats import AS_TRACED, Formats, Packed
-from papisim.ops.kernel import FcRole, KernelClass
+from papisim.ops.kernel import KernelClass
+from papisim.ops.tensors import ELEMENT_BYTES, TraceSpec
+from papisim.ops.trace_kernels import TraceKernel
 
 SCHEMA: Final = "papisim/kernel-trace/1"
 
-#: torch's name of an element type → bytes of an element
-ELEMENT_BYTES: Final = {
-    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1,
-    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
-}  # fmt: skip
-
 Item = TypeVar("Item")
-_TENSOR = re.compile(r"([a-z0-9_]+)\[([^\[\]]*)\]")
 _LAYERS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
-
-
-def _read_dim(value: object) -> Dim:
-    if isinstance(value, Dim):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        dim = whole(value)
-    elif isinstance(value, str):
-        dim = parse_dim(value)
-    else:
-        raise ValueError(f"found {value!r}, expected a dimension such as 4096 or RLP*TLP")
-    if dim.at(dict.fromkeys(SYMBOLS, 1)) < 0:
-        raise ValueError(f"found '{dim}', which is negative; expected a dimension such as 4096 or RLP*TLP")
-    return dim
-
-
-def _write_dim(dim: Dim) -> int | str:
-    return str(dim) if dim.symbols else dim.constant
-
-
-DimField = Annotated[Dim, BeforeValidator(_read_dim), PlainSerializer(_write_dim)]
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """An operand: element type and shape, written ``float16[RLP*TLP, 4096]``."""
-
-    dtype: str
-    shape: tuple[Dim, ...]
-
-    @property
-    def elements(self) -> Dim:
-        """Number of elements."""
-        return product(self.shape)
-
-    @property
-    def n_bytes(self) -> Dim:
-        """Bytes of all elements."""
-        return self.elements * whole(ELEMENT_BYTES[self.dtype])
-
-    def __str__(self) -> str:
-        return f"{self.dtype}[{', '.join(str(dim) for dim in self.shape)}]"
-
-
-def parse_tensor(text: object) -> Tensor:
-    """Read a tensor as :meth:`Tensor.__str__` writes it.
-
-    Raises:
-        ValueError: not a tensor, an unknown element type, an unknown symbol, a negative dimension.
-    """
-    if isinstance(text, Tensor):
-        return text
-    match = _TENSOR.fullmatch(text.strip()) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError(f"found {text!r}, expected a tensor such as float16[RLP*TLP, 4096]")
-    dtype, dims = match[1], match[2].strip()
-    if dtype not in ELEMENT_BYTES:
-        raise ValueError(f"found the element type '{dtype}'; {did_you_mean(dtype, ELEMENT_BYTES)}")
-    return Tensor(dtype, tuple(_read_dim(dim.strip()) for dim in dims.split(",")) if dims else ())
-
-
-TensorField = Annotated[Tensor, BeforeValidator(parse_tensor), PlainSerializer(str)]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter of the model, written ``self_attn.q_proj.weight float16[4096, 4096]``."""
-
-    name: str
-    tensor: Tensor
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.tensor}"
-
-
-def _read_parameter(text: object) -> Parameter:
-    if isinstance(text, Parameter):
-        return text
-    name, space, tensor = text.partition(" ") if isinstance(text, str) else ("", "", "")
-    if not space:
-        raise ValueError(f"found {text!r}, expected a parameter such as lm_head.weight float16[32000, 4096]")
-    return Parameter(name, parse_tensor(tensor))
-
-
-ParameterField = Annotated[Parameter, BeforeValidator(_read_parameter), PlainSerializer(str)]
-
-
-class _TraceSpec(Spec):
-    """A part of a trace; its quantities are polynomials in SI units, so none is written with a unit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _read_quantity(cls, value: Any, info: ValidationInfo) -> Any:
-        del info
-        return value
 
 
 def _not_empty(items: tuple[Item, ...]) -> tuple[Item, ...]:
@@ -164,194 +50,7 @@ def _not_empty(items: tuple[Item, ...]) -> tuple[Item, ...]:
     return items
 
 
-def _bytes_of(tensors: Iterable[Tensor]) -> Dim:
-    return total(tensor.n_bytes for tensor in tensors)
-
-
-class AtenKernel(_TraceSpec):
-    """One aten kernel as torch dispatched it.
-
-    Attributes:
-        op: operator and overload, such as ``aten.mm.default``.
-        inputs: its tensor operands, parameters included, as dispatched.
-        outputs: what it returned; for an in-place operator the operand it changed.
-        flop: its work, by the conventions of this module.
-        reads_bytes: bytes read, where that is not the whole of its inputs (a look-up reads the rows it selects).
-        writes_bytes: bytes written, where that is not the whole of its outputs.
-    """
-
-    op: Name
-    inputs: tuple[TensorField, ...] = ()
-    outputs: tuple[TensorField, ...] = ()
-    flop: DimField = whole(0)
-    reads_bytes: DimField | None = None
-    writes_bytes: DimField | None = None
-
-    @property
-    def read_bytes(self) -> Dim:
-        """Bytes read from memory when it runs by itself."""
-        return _bytes_of(self.inputs) if self.reads_bytes is None else self.reads_bytes
-
-    @property
-    def write_bytes(self) -> Dim:
-        """Bytes written to memory when it runs by itself."""
-        return _bytes_of(self.outputs) if self.writes_bytes is None else self.writes_bytes
-
-
-class FcShape(_TraceSpec):
-    """The matrix product of an FC kernel: ``(m, k)`` activations times a ``(k, n)`` weight."""
-
-    m: DimField
-    k: Count
-    n: Count
-
-
-class AttentionShape(_TraceSpec):
-    """The heads of an attention kernel; ``n_heads`` is a multiple of ``n_kv_heads``."""
-
-    n_heads: Count
-    n_kv_heads: Count
-    head_dim: Count
-
-
-class TraceKernel(_TraceSpec):
-    """One fused kernel, for the whole batch, in one layer.
-
-    Attributes:
-        name: module path within the layer, such as ``self_attn.q_proj``.
-        kernel_class: how it is scheduled and reported.
-        role: what an FC kernel is in its layer; None for the other classes.
-        fc: the matrix product; FC kernels only.
-        attention: the heads; attention kernels only.
-        per_expert: it runs once for each expert that got rows, on its ``EXPERT_ROWS`` rows, with that expert's own
-            parameters; consecutive per-expert kernels run together, expert by expert.
-        weights: parameters streamed from memory in full.
-        tables: parameters of which only the rows counted in ``reads`` are read (embeddings).
-        reads: what it reads besides ``weights``; a cached K or V is a read of all its tokens at the heads of the cache.
-        writes: what it writes and another kernel reads.
-        matmul_flop: FLOPs of matrix products.
-        elementwise_flop: all other FLOPs.
-        aten: the aten kernels it consists of; empty where ``replaces`` stands.
-        replaces: names of the aten operators that torch ran on meta tensors in place of this one kernel. A note only:
-            which they are depends on torch's decomposition, not on the model.
-    """
-
-    name: Name
-    kernel_class: KernelClass
-    role: FcRole | None = None
-    fc: FcShape | None = None
-    attention: AttentionShape | None = None
-    per_expert: bool = False
-    weights: tuple[ParameterField, ...] = ()
-    tables: tuple[ParameterField, ...] = ()
-    reads: tuple[TensorField, ...] = ()
-    writes: tuple[TensorField, ...] = ()
-    matmul_flop: DimField = whole(0)
-    elementwise_flop: DimField = whole(0)
-    aten: tuple[AtenKernel, ...] = ()
-    replaces: tuple[str, ...] = ()
-
-    @cached_property
-    def weight_bytes(self) -> Dim:
-        """Bytes of parameters streamed (of one expert, in a per-expert kernel)."""
-        return _bytes_of(parameter.tensor for parameter in self.weights)
-
-    @cached_property
-    def read_bytes(self) -> Dim:
-        """Bytes read: parameters and operands that come from outside the fused group."""
-        return self.weight_bytes + _bytes_of(self.reads)
-
-    @cached_property
-    def write_bytes(self) -> Dim:
-        """Bytes written for other kernels."""
-        return _bytes_of(self.writes)
-
-    @cached_property
-    def flop(self) -> Dim:
-        """All its work."""
-        return self.matmul_flop + self.elementwise_flop
-
-    @property
-    def unfused_read_bytes(self) -> Dim:
-        """Bytes read when each aten kernel runs by itself (for attention and KV append, as fused)."""
-        return total(kernel.read_bytes for kernel in self.aten) if self.aten else self.read_bytes
-
-    @property
-    def unfused_write_bytes(self) -> Dim:
-        """Bytes written when each aten kernel runs by itself (for attention and KV append, as fused)."""
-        return total(kernel.write_bytes for kernel in self.aten) if self.aten else self.write_bytes
-
-    @property
-    def symbols(self) -> frozenset[str]:
-        """Every symbol that any of its dimensions uses."""
-        tensors = [*self.reads, *self.writes, *(t for aten in self.aten for t in (*aten.inputs, *aten.outputs))]
-        dims = [dim for tensor in tensors for dim in tensor.shape]
-        return frozenset(s for dim in [*dims, self.matmul_flop, self.elementwise_flop] for s in dim.symbols)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for problem in filter(None, (rule(self) for rule in _KERNEL_RULES)):
-            raise ValueError(f"kernel '{self.name}' {problem}")
-        return self
-
-
-def _rule_fc_has_shape(kernel: TraceKernel) -> str | None:
-    is_fc = kernel.kernel_class is KernelClass.FC
-    if is_fc and (kernel.role is None or kernel.fc is None):
-        return "is of class fc; expected a 'role' and 'fc: {m, k, n}'"
-    if not is_fc and (kernel.role or kernel.fc):
-        return f"is of class {kernel.kernel_class}; 'role' and 'fc' belong to class fc"
-    return None
-
-
-def _rule_attention_has_heads(kernel: TraceKernel) -> str | None:
-    if (kernel.kernel_class is KernelClass.ATTENTION) != (kernel.attention is not None):
-        return "must have 'attention: {n_heads, n_kv_heads, head_dim}' if, and only if, its class is attention"
-    return None
-
-
-def _rule_fc_flop(kernel: TraceKernel) -> str | None:
-    if kernel.fc is None:
-        return None
-    expected = kernel.fc.m * whole(2 * kernel.fc.k * kernel.fc.n)
-    if kernel.matmul_flop != expected:
-        return f"has matmul_flop {kernel.matmul_flop}, expected 2*m*k*n = {expected}"
-    return None
-
-
-def _rule_fc_weight(kernel: TraceKernel) -> str | None:
-    if kernel.fc is None:
-        return None
-    expected = whole(kernel.fc.k * kernel.fc.n)
-    if all(parameter.tensor.elements != expected for parameter in kernel.weights):
-        return f"has no weight of k*n = {expected} elements"
-    return None
-
-
-def _rule_flop_add_up(kernel: TraceKernel) -> str | None:
-    unfused = total(aten.flop for aten in kernel.aten)
-    if kernel.aten and unfused != kernel.flop:
-        return f"has {kernel.flop} FLOP, but its aten kernels have {unfused}"
-    return None
-
-
-def _rule_expert_rows(kernel: TraceKernel) -> str | None:
-    if EXPERT_ROWS in kernel.symbols and not kernel.per_expert:
-        return f"uses {EXPERT_ROWS} but is not per_expert"
-    return None
-
-
-_KERNEL_RULES: tuple[Callable[[TraceKernel], str | None], ...] = (
-    _rule_fc_has_shape,
-    _rule_attention_has_heads,
-    _rule_fc_flop,
-    _rule_fc_weight,
-    _rule_flop_add_up,
-    _rule_expert_rows,
-)
-
-
-class Block(_TraceSpec):
+class Block(TraceSpec):
     """A sequence of kernels that runs once, or once for each of several identical layers.
 
     Attributes:
@@ -387,7 +86,7 @@ class Block(_TraceSpec):
         return len(self.layer_range) or 1
 
 
-class PackedWeights(_TraceSpec):
+class PackedWeights(TraceSpec):
     """How a model's published weights are stored: ``quantization_config`` of its ``config.json``.
 
     Attributes:
@@ -418,7 +117,7 @@ class PackedWeights(_TraceSpec):
         return not any(kernel == name or kernel.startswith(f"{name}.") for name in self.kept)
 
 
-class ModelFacts(_TraceSpec):
+class ModelFacts(TraceSpec):
     """What the model is; counts are of the whole model.
 
     Attributes:
@@ -471,7 +170,7 @@ class ModelFacts(_TraceSpec):
         return ELEMENT_BYTES[self.dtype]
 
 
-class Point(_TraceSpec):
+class Point(TraceSpec):
     """Where a capture ran: requests, new tokens of each, tokens of each in the cache."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -489,7 +188,7 @@ class Point(_TraceSpec):
         return f"RLP {self.rlp}, TLP {self.tlp}, KV {self.kv}"
 
 
-class Provenance(_TraceSpec):
+class Provenance(TraceSpec):
     """Where a trace comes from.
 
     Attributes:
@@ -514,7 +213,7 @@ class Provenance(_TraceSpec):
     verified_at: Annotated[tuple[Point, ...], AfterValidator(_not_empty)]
 
 
-class KernelTrace(_TraceSpec):
+class KernelTrace(TraceSpec):
     """A captured decode iteration, with symbolic dimensions.
 
     Attributes:

@@ -15,7 +15,8 @@ from typing import NamedTuple, NewType
 from papisim.ops.experts import tokens_per_expert
 from papisim.ops.kernel import ROW_PARALLEL, FcRole, Kernel, KernelClass, Linear
 from papisim.ops.lower import lower
-from papisim.ops.trace import AttentionShape, KernelTrace, TraceKernel
+from papisim.ops.trace import KernelTrace
+from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 from papisim.plan.layout import AttentionSlot, BodyKey, HeadKey, StepKey
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Category, Phase

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from papisim.ops.cost import Energy
-from papisim.ops.trace import AttentionShape, TraceKernel
+from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 from papisim.plan.phase import Phase, Work
 from papisim.plan.sums import Sums, WhereSpent
 

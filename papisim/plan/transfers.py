@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from papisim.ops.kernel import Attention, Kernel
-from papisim.ops.trace import AttentionShape, TraceKernel
+from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Category, Phase
 

@@ -9,7 +9,8 @@ from papisim.ops.cost import Cost
 from papisim.ops.dims import EXPERT_ROWS
 from papisim.ops.kernel import Elementwise, Kernel, KernelClass
 from papisim.ops.lower import decode_lengths, lower, lower_attention
-from papisim.ops.trace import KernelTrace, Point, TraceKernel
+from papisim.ops.trace import KernelTrace, Point
+from papisim.ops.trace_kernels import TraceKernel
 
 #: K and V are written by a kernel each
 _APPENDS = 2

@@ -21,7 +21,8 @@ from typing import Final
 from papisim.errors import NotModelled
 from papisim.ops.dims import whole
 from papisim.ops.kernel import Attention, FcRole, KernelClass
-from papisim.ops.trace import AtenKernel, AttentionShape, FcShape, Parameter, Tensor, TraceKernel
+from papisim.ops.tensors import Parameter, Tensor
+from papisim.ops.trace_kernels import AtenKernel, AttentionShape, FcShape, TraceKernel
 from papisim.tracing.aten import MATMUL
 from papisim.tracing.decode import ATTENTION, KV_APPEND
 from papisim.tracing.record import Access, Call, Recording

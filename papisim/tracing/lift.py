@@ -21,7 +21,9 @@ from papisim.errors import CheckFailed, NotModelled
 from papisim.ops.dims import EXPERT_ROWS, KV, RLP, TLP, Dim, monomial_dim, total, whole
 from papisim.ops.kernel import Attention
 from papisim.ops.kernel import KernelClass as Class
-from papisim.ops.trace import Block, Parameter, Point, Tensor, TraceKernel
+from papisim.ops.tensors import Parameter, Tensor
+from papisim.ops.trace import Block, Point
+from papisim.ops.trace_kernels import TraceKernel
 from papisim.tracing.classify import PlacedKernel
 
 #: distinct primes, so that no product or sum of two of them is another dimension by chance

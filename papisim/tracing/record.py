@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from papisim.ops.dims import whole
-from papisim.ops.trace import Tensor
+from papisim.ops.tensors import Tensor
 from papisim.tracing import aten
 from papisim.tracing.routing import draw_experts
 

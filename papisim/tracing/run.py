@@ -11,7 +11,8 @@ import torch
 import transformers
 
 from papisim.errors import InputError, NotModelled
-from papisim.ops.trace import KernelTrace, ModelFacts, Point, Provenance, TraceKernel
+from papisim.ops.trace import KernelTrace, ModelFacts, Point, Provenance
+from papisim.ops.trace_kernels import TraceKernel
 from papisim.tracing.classify import Layout, PlacedKernel, classify
 from papisim.tracing.decode import build, experts_of, record_decode
 from papisim.tracing.lift import CHECKS, GRID, fold, lift, verify

@@ -11,7 +11,8 @@ import pytest
 from papisim.catalog import Shelf, shipped
 from papisim.ops.dims import SYMBOLS
 from papisim.ops.kernel import KernelClass
-from papisim.ops.trace import KernelTrace, TraceKernel, read_trace
+from papisim.ops.trace import KernelTrace, read_trace
+from papisim.ops.trace_kernels import TraceKernel
 
 FILES = shipped(Shelf.TRACE)
 TRACES = {name: read_trace(path) for name, path in FILES.items()}

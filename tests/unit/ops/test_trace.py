@@ -9,7 +9,8 @@ import pytest
 from papisim.errors import InputError, InputErrors, PapisimError
 from papisim.ops.dims import parse_dim
 from papisim.ops.kernel import FcRole, KernelClass
-from papisim.ops.trace import Block, KernelTrace, Tensor, parse_tensor, read_trace
+from papisim.ops.tensors import Tensor, parse_tensor
+from papisim.ops.trace import Block, KernelTrace, read_trace
 
 POINT = {"RLP": 4, "TLP": 2, "KV": 100}
 

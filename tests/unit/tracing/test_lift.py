@@ -9,7 +9,9 @@ pytest.importorskip("torch", reason="needs the [capture] extra")
 from papisim.errors import CheckFailed, NotModelled
 from papisim.ops.dims import EXPERT_ROWS, KV, RLP, TLP, Dim, monomial_dim, parse_dim, total, whole
 from papisim.ops.kernel import KernelClass
-from papisim.ops.trace import Point, Tensor, TraceKernel
+from papisim.ops.tensors import Tensor
+from papisim.ops.trace import Point
+from papisim.ops.trace_kernels import TraceKernel
 from papisim.tracing.classify import PlacedKernel
 from papisim.tracing.lift import CHECKS, GRID, NotPolynomialError, fold, lift, lift_value, verify
 
