@@ -50,8 +50,8 @@ class Place:
 
     def __str__(self) -> str:
         position = [str(part) for part in (self.file, self.line, self.column) if part is not None]
-        field = shortened(self.field, _LONGEST_FIELD) if self.field else None
-        return printable(": ".join([part for part in (":".join(position), field) if part]))
+        parts = (":".join(position), self.field)
+        return printable(": ".join([shortened(part, _LONGEST_PLACE) for part in parts if part]))
 
 
 class InputError(PapisimError):
@@ -128,7 +128,7 @@ class CheckFailed(PapisimError):
     exit_status = 1
 
 
-_LONGEST_FIELD = 200
+_LONGEST_PLACE = 300  # characters of a file with its line, or of a field
 #: longer messages are cut in the middle: they quote what was found, whatever its length
 _LONGEST = 700
 

@@ -29,6 +29,8 @@ def resolve_acceptance(document: Document) -> list[Source]:
     Returns:
         The sources of the signals.
     """
+    if not isinstance(document.data, dict):
+        return []  # the section's own check says what was expected
     log, signals = document.data.get("log"), document.data.get("signals")
     if isinstance(log, str):
         document.data["log"] = str(Path(document.file).parent / log)

@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from papisim.cli import papisim
+from papisim.errors import PapisimError
 
 RUN = ("run", "--hw", "papi", "--trace", "llama7b")
 PRICE = ("price", "--hw", "fc_pim", "--op", "linear", "--k", "64", "--n", "64")
@@ -52,3 +53,12 @@ def test_fields_of_any_file(assignment):
     done = CliRunner().invoke(papisim, [*RUN, "--set", assignment])
     assert done.exception is not None
     assert getattr(done.exception, "exit_status", done.exit_code) == 2
+
+
+@pytest.mark.parametrize(
+    "section", ["acceptance", "speculation", "drafting", "batching", "workload", "placement", "kv", "slo"]
+)
+@pytest.mark.parametrize("value", ["7", "[1]", "nan", "{kind: 5}", "{}"])
+def test_a_section_that_is_no_mapping(section, value):
+    done = CliRunner().invoke(papisim, [*RUN, "--set", f"{section}={value}"])
+    assert isinstance(done.exception, (PapisimError, SystemExit)) or done.exit_code == 0, done.exception
