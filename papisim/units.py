@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from functools import cache
+from typing import Final
 
 from papisim.errors import InputError
 
@@ -119,6 +120,9 @@ def _wrong_symbol(symbol: str, unit: str) -> str:
     return f"'{symbol}' is no unit known here; {expected}"
 
 
+#: text for a figure that has no value
+NO_VALUE: Final = "—"
+
 _DISPLAY = {
     "bytes": ("B", _DECIMAL), "bytes_per_s": ("B/s", _DECIMAL), "flop": ("FLOP", _DECIMAL), "flop_per_s": ("FLOP/s", _DECIMAL),
     "hz": ("Hz", _DECIMAL), "s": ("s", _SMALL), "j": ("J", {**_SMALL, "k": 1e3, "M": 1e6}),
@@ -128,8 +132,10 @@ _DISPLAY = {
 }  # fmt: skip
 
 
-def format(value: float, unit: str, digits: int = 4) -> str:
-    """Write an SI value for people: ``format(3.35e12, 'bytes_per_s')`` is ``'3.35 TB/s'``."""
+def format(value: float | None, unit: str, digits: int = 4) -> str:
+    """Write an SI value for people: ``format(3.35e12, 'bytes_per_s')`` is ``'3.35 TB/s'``, a missing value :data:`NO_VALUE`."""
+    if value is None:
+        return NO_VALUE
     if unit == "ratio":
         return f"{100 * value:.{digits}g} %"
     symbol, prefixes = _DISPLAY[unit]

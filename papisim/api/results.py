@@ -16,6 +16,7 @@ from papisim.engine.run import Run, simulate
 from papisim.exploration.frame import FRONT_SCHEMA, SWEEP_SCHEMA, points_json
 from papisim.pricing.frames import comparison_frames, run_frames
 from papisim.report.console.run import figures
+from papisim.report.figures import rate, times
 from papisim.report.html.folder import page_of
 from papisim.report.html.page import Table, rows_frame
 from papisim.report.timeline import parse_window, timeline
@@ -127,8 +128,8 @@ class Result(Fresh):
 
     def __repr__(self) -> str:
         summary = self.summary
-        rate = f"{summary['throughput_tokens_per_s']:,.1f} tokens/s"
-        return f"<run of {summary['trace']} on {summary['system']}: {rate}>"
+        speed = rate(summary["throughput_tokens_per_s"])
+        return f"<run of {summary['trace']} on {summary['system']}: {speed} tokens/s>"
 
     def _repr_html_(self) -> str:
         summary = self.summary
@@ -166,7 +167,7 @@ class ComparisonResult(Fresh):
         self.comparison.write(self.frames, Path(folder), force=force)
 
     def __repr__(self) -> str:
-        told = (f"{row['machine']} {row['speed_up_ratio']:.2f}×" for row in self.comparison.rows)
+        told = (f"{row['machine']} {times(row['speed_up_ratio'])}" for row in self.comparison.rows)
         return f"<comparison: {', '.join(told)}>"
 
     def _repr_html_(self) -> str:

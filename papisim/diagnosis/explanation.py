@@ -106,8 +106,8 @@ def explain(
     repricing = Repricing(recording, run.machine)
     known = list(parameters(repricing, frozenset(run.machine.pools), run.machine.roles.tensor_parallel.link))
     total_s = scope.machine_s(run)
-    if not recording.time_s:
-        raise InputError(f"no step of this run is of the kind '{scope}'", field="of")
+    if not recording.time_s or not scope.tokens_per_s(run):
+        raise _nothing_to_explain(run, scope)
     other_s = total_s - recording.time_s
     repriced = abs(other_s) <= _SAME * total_s
     found = elasticities(by_repricing(repricing, total_s), known)
@@ -125,6 +125,15 @@ def explain(
         step_ratio=step_ratio,
         numbers=best(explored, numbers(explored, found, step_ratio), wanted, trying),
         choices=best(explored, choices(explored), wanted, trying),
+    )
+
+
+def _nothing_to_explain(run: Run, scope: Scope) -> InputError:
+    if scope is not Scope.RUN and any(kind.tokens for kind in run.ledger.totals.values()):
+        return InputError(f"no step of this run is of the kind '{scope}'", field="of")
+    outcomes = ", ".join(f"{count:,} {outcome.value}" for outcome, count in run.ledger.outcomes.items() if count)
+    return InputError(
+        f"no token was emitted, so there is no throughput to explain: {outcomes or 'no request arrived'}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from papisim.engine.run import Run
-from papisim.record.steps import StepRow
+from papisim.record.steps import StepKind, StepRow
 
 
 class Scope(StrEnum):
@@ -21,16 +21,17 @@ class Scope(StrEnum):
 
     def time_s(self, run: Run) -> float:
         """Return the seconds of the run, or of its steps of this kind."""
-        if self is Scope.RUN:
-            return run.ledger.end_s
-        return sum(step.time_s for step in run.ledger.steps if self.holds(step))
+        return run.ledger.end_s if self is Scope.RUN else run.ledger.totals[StepKind(self.value)].time_s
 
     def machine_s(self, run: Run) -> float:
         """Return that time summed over replicas; the steps of each replica are in the sum already."""
         return self.time_s(run) * (run.experiment.routing.replicas if self is Scope.RUN else 1)
 
     def tokens_per_s(self, run: Run) -> float:
-        """Return emitted tokens over that time, or prompt tokens if only prompts are computed."""
-        steps = [step for step in run.ledger.steps if self.holds(step)]
-        time_s = self.time_s(run)
-        return sum(step.rows if self is Scope.PREFILL else step.tokens for step in steps) / time_s if time_s else 0.0
+        """Return emitted tokens over that time, or prompt tokens if only prompts are computed; 0 where no time passed."""
+        totals, time_s = run.ledger.totals, self.time_s(run)
+        if self is Scope.PREFILL:
+            tokens = totals[StepKind.PREFILL].prompt_tokens
+        else:
+            tokens = sum(each.tokens for kind, each in totals.items() if self is Scope.RUN or kind == self.value)
+        return tokens / time_s if time_s else 0.0

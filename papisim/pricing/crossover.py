@@ -37,7 +37,8 @@ def _mean_cache(run: Run) -> int:
     """Return the tokens in a request's KV cache, averaged over requests and iterations; over time, if no rows are kept."""
     ledger = run.ledger
     if not ledger.keeps_rows:
-        return max(1, round(ledger.kv_byte_s / kv_bytes_per_token(run.trace) / ledger.running_s))
+        tokens = ledger.kv_byte_s / kv_bytes_per_token(run.trace)
+        return max(1, round(tokens / ledger.running_s)) if ledger.running_s else 1
     decode = [step for step in ledger.steps if step.kind == "decode"]
     requests = sum(step.rlp for step in decode)
     return round(sum(step.kv_tokens for step in decode) / requests) if requests else 1

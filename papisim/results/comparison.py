@@ -106,14 +106,26 @@ def ratios(labels: tuple[str, ...], summaries: list[dict[str, Any]]) -> list[dic
     return [
         {
             "machine": label,
+            "n_served": summary["outcomes"]["served"],
             "throughput_tokens_per_s": summary["throughput_tokens_per_s"],
-            "speed_up_ratio": first["makespan_s"] / summary["makespan_s"],
-            "decode_speed_up_ratio": first["decode_s"] / summary["decode_s"] if summary["decode_s"] else None,
+            "speed_up_ratio": improvement(work_of(first, "makespan_s"), work_of(summary, "makespan_s")),
+            "decode_speed_up_ratio": improvement(first["decode_s"], summary["decode_s"]),
             "prefill_s": summary["prefill_s"],
             "decode_s": summary["decode_s"],
             "tpot_mean_s": summary["tpot_mean_s"],
             "energy_per_token_j": summary["energy_per_token_j"],
-            "energy_efficiency_ratio": first["energy_j"] / summary["energy_j"],
+            "energy_efficiency_ratio": improvement(work_of(first, "energy_j"), work_of(summary, "energy_j")),
         }
         for label, summary in zip(labels, summaries, strict=True)
     ]
+
+
+def work_of(summary: Mapping[str, Any], key: str) -> float | None:
+    """Return the time or energy of a run; None where no token came of it, which is quick and cheap and no work."""
+    value: float = summary[key]
+    return value if summary["n_output_tokens"] else None
+
+
+def improvement(first: float | None, this: float | None) -> float | None:
+    """Return the time or energy of a first run over that of another; None where either has none."""
+    return first / this if first and this else None

@@ -71,7 +71,7 @@ def _progress(ledger: Ledger) -> dict[str, object]:
         "n_output_tokens": _tokens(ledger),
         "n_iterations": sum(ledger.totals[kind].n_steps for kind in DECODING),
         "makespan_s": ledger.makespan_s,
-        "throughput_tokens_per_s": _share(_tokens(ledger), ledger.makespan_s),
+        "throughput_tokens_per_s": _over(_tokens(ledger), ledger.makespan_s),
         **{f"{kind.value}_s": ledger.totals[kind].time_s for kind in StepKind},
         "stalled_s": sum(kind.stalled_s for kind in ledger.totals.values()),
         "overlapped_s": sum(kind.overlapped_s for kind in ledger.totals.values()),
@@ -95,15 +95,15 @@ def _latencies(latencies: Mapping[str, Distribution]) -> dict[str, float | None]
 def _service(ledger: Ledger) -> dict[str, object]:
     """Return the rates at which requests were served, and Little's law."""
     time_s = ledger.makespan_s
-    mean, expected = _share(ledger.in_system_s, time_s), _share(ledger.sojourn_s, time_s)
-    error = _share(mean - expected, expected)
+    mean, expected = _over(ledger.in_system_s, time_s), _over(ledger.sojourn_s, time_s)
+    error = None if mean is None or expected is None else _over(mean - expected, expected)
     return {
-        "throughput_requests_per_s": _share(ledger.outcomes[RequestOutcome.SERVED], time_s),
-        "goodput_requests_per_s": _share(ledger.met_slo, time_s),
-        "slo_met_ratio": _share(ledger.met_slo, ledger.arrived_requests),
+        "throughput_requests_per_s": _over(ledger.outcomes[RequestOutcome.SERVED], time_s),
+        "goodput_requests_per_s": _over(ledger.met_slo, time_s),
+        "slo_met_ratio": _over(ledger.met_slo, ledger.arrived_requests),
         "n_preemptions": ledger.n_preemptions,
         "littles_law": {"mean_in_system": mean, "lambda_w": expected, "relative_error": error},
-        "mean_rlp": _share(ledger.running_s, time_s * ledger.n_servers),
+        "mean_rlp": _over(ledger.running_s, time_s * ledger.n_servers),
     }
 
 
@@ -113,9 +113,9 @@ def _energy(ledger: Ledger) -> dict[str, object]:
     energy, tokens = ledger.sums().energy + Energy(static_j=static_j), _tokens(ledger)
     return {
         "energy_j": energy.total_j,
-        "energy_per_request_j": _each(energy.total_j, ledger.outcomes[RequestOutcome.SERVED]),
-        "energy_per_token_j": _each(energy.total_j, tokens),
-        "energy_per_token_by_part_j": {part: _each(joules, tokens) for part, joules in energy.items()},
+        "energy_per_request_j": _over(energy.total_j, ledger.outcomes[RequestOutcome.SERVED]),
+        "energy_per_token_j": _over(energy.total_j, tokens),
+        "energy_per_token_by_part_j": {part: _over(joules, tokens) for part, joules in energy.items()},
     }
 
 
@@ -125,9 +125,9 @@ def _devices(run: Run) -> dict[str, object]:
     busy_s, machine_s = ledger.busy_s, ledger.makespan_s * ledger.n_servers
     decode_s, fc_flop = ledger.sums(StepKind.DECODE).time_by, ledger.sums(*DECODING).fc_flop_by
     return {
-        "busy_ratio": {name: _share(busy_s.get(name, 0.0), machine_s) for name in resources(run)},
+        "busy_ratio": {name: _over(busy_s.get(name, 0.0), machine_s) for name in resources(run)},
         "decode_time_by_category_s": {category.value: decode_s.get(category, 0.0) for category in Category},
-        "fc_flop_ratio": {device: _share(fc_flop.get(device, 0.0), sum(fc_flop.values())) for device in fc},
+        "fc_flop_ratio": {device: _over(fc_flop.get(device, 0.0), sum(fc_flop.values())) for device in fc},
         "n_switches": ledger.n_switches,
         "switches": ledger.switches,
     }
@@ -138,19 +138,14 @@ def _caches(ledger: Ledger) -> dict[str, object]:
     return {
         "peak_kv_bytes": ledger.peak_kv_bytes,
         "kv_capacity_bytes": ledger.kv_capacity_bytes,
-        "kv_peak_ratio": _share(ledger.peak_kv_bytes, ledger.kv_capacity_bytes),
-        "kv_mean_ratio": _share(ledger.kv_byte_s, ledger.kv_capacity_bytes * ledger.makespan_s),
+        "kv_peak_ratio": _over(ledger.peak_kv_bytes, ledger.kv_capacity_bytes),
+        "kv_mean_ratio": _over(ledger.kv_byte_s, ledger.kv_capacity_bytes * ledger.makespan_s),
     }
 
 
-def _share(value: float, of: float) -> float:
-    """Return a value over the time or the whole that it is a part of; 0 where there was none."""
-    return value / of if of else 0.0
-
-
-def _each(value: float, n: float) -> float | None:
-    """Return a value per thing that it was for; None where there was none."""
-    return value / n if n else None
+def _over(value: float, of: float) -> float | None:
+    """Return a value over a time, a count or a whole; None where that is zero."""
+    return value / of if of else None
 
 
 def tpot_s(row: RequestRecord) -> float:
@@ -169,14 +164,14 @@ def _speculation(ledger: Ledger) -> dict[str, object]:
     rounds = sum(kind.rounds for kind in totals)
     drafted, accepted = sum(kind.drafted for kind in totals), sum(kind.accepted for kind in totals)
     return {
-        "drafted_tokens_per_round": _each(drafted, rounds),
-        "accepted_tokens_per_round": _each(accepted, rounds),
-        "emitted_tokens_per_round": _each(sum(kind.round_tokens for kind in totals), rounds),
-        "acceptance_ratio": _each(accepted, drafted),
+        "drafted_tokens_per_round": _over(drafted, rounds),
+        "accepted_tokens_per_round": _over(accepted, rounds),
+        "emitted_tokens_per_round": _over(sum(kind.round_tokens for kind in totals), rounds),
+        "acceptance_ratio": _over(accepted, drafted),
         "acceptance_by_position_ratio": [
             ledger.accepted_at[position] / ledger.drafted_at[position] for position in sorted(ledger.drafted_at)
         ],
-        "draft_time_ratio": _each(decoding.time_by.get(Category.DRAFT, 0.0), decoding.time_s),
+        "draft_time_ratio": _over(decoding.time_by.get(Category.DRAFT, 0.0), decoding.time_s),
     }
 
 

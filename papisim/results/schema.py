@@ -1,7 +1,7 @@
 """The figures and frames of finished runs, field by field: name, unit and meaning.
 
 Each class is a pydantic model, so ``RunSummary.model_json_schema()`` is the JSON Schema of ``papisim run --format json``. A
-summary has every key in every run; a figure that a run does not have is ``null``. The suffix of a name is its unit
+summary has every key in every run; a figure that a run does not have is ``null``, a quotient without a denominator among them. The suffix of a name is its unit
 (:data:`papisim.units.UNITS`); names without one are counts or text, ``_ratio`` is a share or a quotient.
 
 :data:`FRAMES` has the columns of each frame that ``--out`` writes. The frame ``runs`` has one row, a flattened
@@ -45,12 +45,12 @@ class Outcomes(Schema):
 class LittlesLaw(Schema):
     """Little's law, L = λW: a check that no request is lost or counted twice."""
 
-    mean_in_system: float
+    mean_in_system: float | None
     """L: number of requests in the system, counted as they arrive and end, averaged over the makespan"""
-    lambda_w: float
+    lambda_w: float | None
     """λW: arrival rate × mean time in the system"""
-    relative_error: float
-    """(L − λW) / λW"""
+    relative_error: float | None
+    """(L − λW) / λW; null where no request spent time in the system"""
 
 
 class EnergyParts(Schema):
@@ -177,8 +177,8 @@ class RunSummary(Schema):
     """steps that decode, with or without prompts beside"""
     makespan_s: float
     """time from the first arrival to the last request's end"""
-    throughput_tokens_per_s: float
-    """emitted tokens over the makespan"""
+    throughput_tokens_per_s: float | None
+    """emitted tokens over the makespan; null where no time passed, as is every other mean over the makespan"""
     prefill_s: float
     """time of steps that compute prompts only, added up over replicas, as are the next two"""
     decode_s: float
@@ -189,7 +189,7 @@ class RunSummary(Schema):
     """time that steps waited for devices that stood still"""
     overlapped_s: float
     """time saved by overlap: the sum of the phases' times less the steps' times"""
-    throughput_requests_per_s: float
+    throughput_requests_per_s: float | None
     """served requests over the makespan"""
     ttft_mean_s: float | None
     """time to first token, from arrival to the end of the step that completed the prompt; of served requests"""
@@ -243,15 +243,15 @@ class RunSummary(Schema):
     """99th percentile of the queueing delay"""
     slo: Targets
     """latency targets"""
-    goodput_requests_per_s: float
+    goodput_requests_per_s: float | None
     """served requests that met every target over the makespan"""
-    slo_met_ratio: float
+    slo_met_ratio: float | None
     """served requests that met every target over all that arrived"""
     n_preemptions: int
     """number of preemptions"""
     littles_law: LittlesLaw
     """check of the request count"""
-    mean_rlp: float
+    mean_rlp: float | None
     """requests in a step, averaged over the makespan and replicas"""
     energy_j: float
     """energy of all machines over the makespan, static energy included"""
@@ -261,12 +261,12 @@ class RunSummary(Schema):
     """energy over emitted tokens; null where none was emitted"""
     energy_per_token_by_part_j: EnergyParts
     """the same by part"""
-    busy_ratio: dict[str, float]
+    busy_ratio: dict[str, float | None]
     """share of the makespan that each device, each link and the host was occupied, averaged over replicas"""
     decode_time_by_category_s: DecodeTimes
     """time of decode-only steps by category"""
-    fc_flop_ratio: dict[str, float]
-    """share of the FC FLOP of steps that decode, by device"""
+    fc_flop_ratio: dict[str, float | None]
+    """share of the FC FLOP of steps that decode, by device; null where no step decodes"""
     n_switches: int
     """number of switches of FC between devices from one decoding iteration to the next"""
     switches: list[Switch]
@@ -277,9 +277,9 @@ class RunSummary(Schema):
     """peak size of KV caches in use, added up over replicas"""
     kv_capacity_bytes: float
     """capacity for KV caches, added up over replicas"""
-    kv_peak_ratio: float
+    kv_peak_ratio: float | None
     """peak over capacity"""
-    kv_mean_ratio: float
+    kv_mean_ratio: float | None
     """KV caches in use over capacity, averaged over the makespan"""
     papers: list[str]
     """bibliography of the numbers that the run rests on"""
@@ -294,12 +294,14 @@ class ComparisonRow(Schema):
 
     machine: str
     """label of the run"""
-    throughput_tokens_per_s: float
-    """emitted tokens over the makespan"""
-    speed_up_ratio: float
-    """makespan of the first run over this run's, prefill included (the requests are the same)"""
+    n_served: int
+    """requests that got all their tokens; where runs differ in it, ratios are of unequal work"""
+    throughput_tokens_per_s: float | None
+    """emitted tokens over the makespan; null where no time passed, as is every other mean over the makespan"""
+    speed_up_ratio: float | None
+    """makespan of the first run over this run's, prefill included (the requests are the same); null where either emitted no token"""
     decode_speed_up_ratio: float | None
-    """decoding time of the first run over this run's; null where this run has no decode-only step"""
+    """decoding time of the first run over this run's; null where either has no decode-only step"""
     prefill_s: float
     """time of steps that compute prompts only"""
     decode_s: float
@@ -308,8 +310,8 @@ class ComparisonRow(Schema):
     """mean time per output token; null where no served request has more than one token"""
     energy_per_token_j: float | None
     """energy over emitted tokens; null where none was emitted"""
-    energy_efficiency_ratio: float
-    """energy of the first run over this run's"""
+    energy_efficiency_ratio: float | None
+    """energy of the first run over this run's; null where either emitted no token"""
 
 
 class ComparisonSummary(Schema):

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from papisim import units
 from papisim.report.console.console import console
+from papisim.report.figures import rate, times
 from papisim.results.folder import Json
 
 
@@ -30,18 +31,17 @@ def print_comparison(rows: list[Json], first: Json) -> None:
     for row in rows:
         table.add_row(
             row["machine"],
-            f"{row['throughput_tokens_per_s']:,.1f}",
-            _times(row["speed_up_ratio"]),
-            _times(row["decode_speed_up_ratio"]),
+            rate(row["throughput_tokens_per_s"]),
+            times(row["speed_up_ratio"]),
+            times(row["decode_speed_up_ratio"]),
             units.format(row["prefill_s"], "s", 3),
             units.format(row["decode_s"], "s", 3),
-            "—" if row["tpot_mean_s"] is None else units.format(row["tpot_mean_s"], "s", 3),
+            units.format(row["tpot_mean_s"], "s", 3),
             units.format(row["energy_per_token_j"], "j", 3),
-            _times(row["energy_efficiency_ratio"]),
+            times(row["energy_efficiency_ratio"]),
         )
     page.print(table)
     page.print(f"ratios to {rows[0]['machine']}; above 1 is better", style="dim")
-
-
-def _times(ratio: float | None) -> str:
-    return "—" if ratio is None else f"{ratio:.2f}×"
+    if len({row["n_served"] for row in rows}) > 1:
+        served = ", ".join(f"{row['machine']} {row['n_served']:,}" for row in rows)
+        page.print(f"ratios are of unequal work; requests served: {served}", style="yellow", soft_wrap=True)

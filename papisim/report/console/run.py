@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from rich.table import Table
@@ -13,6 +13,7 @@ from papisim.plan.machine import HOST
 from papisim.record.segment import Segment
 from papisim.record.steps import DECODING
 from papisim.report.console.console import console
+from papisim.report.figures import percent, rate
 from papisim.results.folder import Json
 from papisim.results.metrics import summarise
 
@@ -44,7 +45,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
     return [
         ("requests", f"{summary['n_requests']} ({_policy(summary['batching'])}, {_policy(summary['speculation'])})"),
         ("tokens out", f"{summary['n_output_tokens']:,} in {summary['n_iterations']:,} decoding iterations"),
-        ("throughput", f"{summary['throughput_tokens_per_s']:,.1f} tokens/s over {seconds(summary['makespan_s'])}"),
+        ("throughput", f"{rate(summary['throughput_tokens_per_s'])} tokens/s over {seconds(summary['makespan_s'])}"),
         ("prefill, decode", _kinds(summary)),
         *([("ended", _outcomes(summary))] if summary["outcomes"]["served"] < summary["n_requests"] else []),
         ("time to first token", _spread(summary, "ttft")),
@@ -60,7 +61,11 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
             "TLP over time",
             _over_time(run, lambda steps: (steps.plan.rows - steps.plan.prompt_tokens) / steps.plan.decoding),
         ),
-        *([("speculation", _speculation(summary))] if summary["speculation_yield"]["acceptance_ratio"] else []),
+        *(
+            [("speculation", _speculation(summary))]
+            if summary["speculation_yield"]["acceptance_ratio"] is not None
+            else []
+        ),
         ("busy", _shares({name: share for name, share in summary["busy_ratio"].items() if share or name != HOST})),
         ("energy per token", _energy(summary)),
         ("peak KV cache", _kv(summary)),
@@ -71,7 +76,7 @@ def _over_time(run: Run, value: Callable[[Segment], float]) -> str:
     """Draw a value over the decoding iterations as bars, each the mean of an equal share of the iterations."""
     decoding = [segment for segment in run.ledger.segments if segment.kind in DECODING]
     if not decoding:
-        return "—"
+        return units.NO_VALUE
     values = np.repeat([value(segment) for segment in decoding], [segment.n_steps for segment in decoding])
     means = [float(share.mean()) for share in np.array_split(values, min(_BARS, len(values)))]
     top = float(values.max())
@@ -85,8 +90,9 @@ def _outcomes(summary: Json) -> str:
 
 def _goodput(summary: Json) -> str:
     targets = ", ".join(f"{name.removesuffix('_s')} {_seconds(s)}" for name, s in summary["slo"].items() if s)
-    share = 100 * summary["slo_met_ratio"]
-    return f"{summary['goodput_requests_per_s']:.4g} requests/s within {targets} ({share:.1f} % of all requests)"
+    goodput, share = summary["goodput_requests_per_s"], percent(summary["slo_met_ratio"])
+    within = units.NO_VALUE if goodput is None else f"{goodput:.4g}"
+    return f"{within} requests/s within {targets} ({share} of all requests)"
 
 
 def _speculation(summary: Json) -> str:
@@ -97,7 +103,7 @@ def _speculation(summary: Json) -> str:
     return (
         f"{figures['drafted_tokens_per_round']:.2f} drafted, {figures['accepted_tokens_per_round']:.2f} accepted "
         f"({summary['acceptance']}), {figures['emitted_tokens_per_round']:.2f} emitted per request and iteration; "
-        f"acceptance rate by position: {by_position} %; drafting takes {100 * figures['draft_time_ratio']:.1f} % of decoding"
+        f"acceptance rate by position: {by_position} %; drafting takes {percent(figures['draft_time_ratio'])} of decoding"
     )
 
 
@@ -106,7 +112,7 @@ def _kinds(summary: Json) -> str:
     return f"{text}, mixed steps {_seconds(summary['mixed_s'])}" if summary["mixed_s"] else text
 
 
-def _seconds(value: float) -> str:
+def _seconds(value: float | None) -> str:
     return units.format(value, "s")
 
 
@@ -119,13 +125,13 @@ def _policy(options: Json) -> str:
 
 def _spread(summary: Json, name: str) -> str:
     if summary[f"{name}_mean_s"] is None:
-        return "—"
+        return units.NO_VALUE
     mean, p50, p99 = (_seconds(summary[f"{name}_{figure}_s"]) for figure in ("mean", "p50", "p99"))
     return f"mean {mean}, p50 {p50}, p99 {p99}"
 
 
-def _shares(ratios: dict[str, float]) -> str:
-    return ", ".join(f"{name} {100 * ratio:.1f} %" for name, ratio in ratios.items())
+def _shares(ratios: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {percent(ratio)}" for name, ratio in ratios.items()) or units.NO_VALUE
 
 
 def _time_shares(summary: Json) -> str:
@@ -137,7 +143,7 @@ def _time_shares(summary: Json) -> str:
 
 def _placement(run: Run, summary: Json) -> str:
     switches = summary["switches"]
-    first = next((steps.fc_device for steps in run.ledger.segments if steps.kind in DECODING), "—")
+    first = next((steps.fc_device for steps in run.ledger.segments if steps.kind in DECODING), units.NO_VALUE)
     shown = [f"→ {s['to']} at iteration {s['iteration']} (RLP·TLP {s['rows']})" for s in switches[:_SWITCHES_SHOWN]]
     left = summary["n_switches"] - len(switches[:_SWITCHES_SHOWN])
     more = [f"… {left} more switches"] if left else []
@@ -147,7 +153,7 @@ def _placement(run: Run, summary: Json) -> str:
 def _energy(summary: Json) -> str:
     parts, total = summary["energy_per_token_by_part_j"], summary["energy_per_token_j"]
     if total is None:
-        return "—"
+        return units.NO_VALUE
     largest = sorted(((joules, part) for part, joules in parts.items() if joules), reverse=True)
     shares = ", ".join(f"{part.removesuffix('_j')} {100 * joules / total:.1f} %" for joules, part in largest)
     return f"{units.format(total, 'j')} ({shares})"
@@ -155,7 +161,7 @@ def _energy(summary: Json) -> str:
 
 def _kv(summary: Json) -> str:
     used, capacity = summary["peak_kv_bytes"], summary["kv_capacity_bytes"]
-    text = f"{units.format(used, 'bytes')} of {units.format(capacity, 'bytes')} ({100 * used / capacity:.2g} %)"
+    text = f"{units.format(used, 'bytes')} of {units.format(capacity, 'bytes')} ({units.format(summary['kv_peak_ratio'], 'ratio', 2)})"
     preemptions = summary["n_preemptions"]
     return f"{text}, {preemptions:,} preemptions" if preemptions else text
 

@@ -15,14 +15,16 @@ from papisim.report.html.page import Chart
 _BINS = 240
 
 
-def devices(steps: pd.DataFrame, resources: list[str], n_servers: int = 1) -> Chart:
-    """Draw the share of time that each device and link is busy, in equal spans of the run.
+def devices(steps: pd.DataFrame, resources: list[str], n_servers: int = 1) -> Chart | None:
+    """Draw the share of time that each device and link is busy, in equal spans of the run; None where no step ran.
 
     Args:
         steps: the frame of steps.
         resources: devices and links, in the order of the rows.
         n_servers: number of equal machines; a share is that of all.
     """
+    if steps.empty:
+        return None
     edges = bin_edges(steps, _BINS)
     width = edges[1] - edges[0]
     busy = {
@@ -60,13 +62,15 @@ def devices(steps: pd.DataFrame, resources: list[str], n_servers: int = 1) -> Ch
     )
 
 
-def power(steps: pd.DataFrame, static_w: float) -> Chart:
-    """Draw the power of all machines over time, by part.
+def power(steps: pd.DataFrame, static_w: float) -> Chart | None:
+    """Draw the power of all machines over time, by part; None where no step ran.
 
     Args:
         steps: the frame of steps.
         static_w: static power of all machines, W.
     """
+    if steps.empty:
+        return None
     edges = bin_edges(steps, _BINS)
     width = edges[1] - edges[0]
     parts = [part for part in ENERGY_PARTS if part != "static_j" and steps[part].sum() > 0]

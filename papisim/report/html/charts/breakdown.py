@@ -16,8 +16,10 @@ _ENERGY_COLOURS = colours_of((
 ))  # fmt: skip
 
 
-def time(steps: pd.DataFrame) -> Chart:
-    """Draw seconds by category, prefill and decoding separately."""
+def time(steps: pd.DataFrame) -> Chart | None:
+    """Draw seconds by category, prefill and decoding separately; None where no step ran."""
+    if steps.empty:
+        return None
     columns = [f"{category}_s" for category in CATEGORIES if steps[f"{category}_s"].sum() > 0]
     table = steps.groupby("kind", sort=False)[columns].sum()
     names = [column.removesuffix("_s") for column in columns]
@@ -30,8 +32,8 @@ def time(steps: pd.DataFrame) -> Chart:
     return Chart("Time", {"data": bars, "layout": layout}, alt, data, height=240)
 
 
-def energy(energy: pd.DataFrame, resources: list[str]) -> Chart:
-    """Draw joules by device or link, and by part.
+def energy(energy: pd.DataFrame, resources: list[str]) -> Chart | None:
+    """Draw joules by device or link, and by part; None where there is none.
 
     Args:
         energy: the frame of energy.
@@ -41,6 +43,8 @@ def energy(energy: pd.DataFrame, resources: list[str]) -> Chart:
         0.0
     )
     table = table.loc[[name for name in resources if name in table.index], table.sum() > 0]
+    if table.empty:
+        return None
     parts = [part.removesuffix("_j") for part in table.columns]
     table.columns = pd.Index(parts)
     bars = stacked(table, _ENERGY_COLOURS, "j")

@@ -10,14 +10,16 @@ from papisim.report.html.charts.axes import axis
 from papisim.report.html.page import Chart, Plotly
 
 
-def crossover_map(rows: pd.DataFrame, colours: dict[str, str]) -> Chart:
-    """Draw the fastest machine at each batch and TLP, with its lead over the second.
+def crossover_map(rows: pd.DataFrame, colours: dict[str, str]) -> Chart | None:
+    """Draw the fastest machine at each batch and TLP, with its lead over the second; None where no cache fits any.
 
     Args:
         rows: the frame ``crossover``.
         colours: colours by machine.
     """
     best = fastest(rows)
+    if best.empty:
+        return None
     machines = list(dict.fromkeys(rows["machine"]))
     grid = best.pivot_table(
         index="tlp", columns="batch", values="winner", aggfunc=lambda column: machines.index(column.iloc[0])
@@ -77,15 +79,17 @@ def fastest(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["batch", "tlp", "winner", "lead", "times"])
 
 
-def step_times(rows: pd.DataFrame, tlp: int, colours: dict[str, str]) -> Chart:
-    """Draw the time of a decoding step over the batch, one line per machine.
+def step_times(rows: pd.DataFrame, tlp: int, colours: dict[str, str]) -> Chart | None:
+    """Draw the time of a decoding step over the batch, one line per machine; None where no cache fits any.
 
     Args:
         rows: the frame ``crossover``.
         tlp: token-rows per request.
         colours: colours by machine.
     """
-    here = rows[rows["tlp"] == tlp]
+    here = rows[rows["tlp"] == tlp].dropna(subset="step_s")
+    if here.empty:
+        return None
     traces = [
         {
             "type": "scatter",

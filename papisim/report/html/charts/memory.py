@@ -14,14 +14,19 @@ from papisim.report.html.page import Chart, Plotly
 _NEAR = 0.25
 
 
-def chart(steps: pd.DataFrame, peak_bytes: float, capacity_bytes: float) -> Chart:
+def chart(steps: pd.DataFrame, peak_bytes: float, capacity_bytes: float) -> Chart | None:
     """Draw the bytes of KV caches at the start of each step, one line per server, and the capacity where it is near.
+
+    Returns:
+        The chart; None where no step ran.
 
     Args:
         steps: the frame of steps.
         peak_bytes: most bytes in use at once, tokens in verification included, of all servers together.
         capacity_bytes: capacity of all servers.
     """
+    if steps.empty:
+        return None
     servers = [str(server) for server in steps["server"].unique()]
     colours = colours_of(servers)
     traces = [_line(server, steps[steps["server"] == server], colours[server]) for server in servers]

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import pandas as pd
 
+from papisim.report.figures import times
 from papisim.report.html.charts.axes import axis
 from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.page import Chart, Plotly
+from papisim.results.comparison import improvement
 
 
-def chart(quantity: str, values: dict[str, float], baselines: dict[str, str], note: str) -> Chart:
+def chart(quantity: str, values: dict[str, float | None], baselines: dict[str, str], note: str) -> Chart | None:
     """Draw the ratio of each baseline's value to that of each run; above 1 the run is better.
+
+    Returns:
+        The chart; None where no baseline has a value.
 
     Args:
         quantity: name of the ratio, such as ``speed-up``.
-        values: time or energy of each run, by label.
+        values: time or energy of each run, by label; None where it did no work.
         baselines: label of each baseline → its name in the chart.
         note: definition of the ratio.
     """
     table = pd.DataFrame({"machine": list(values)})
+    baselines = {label: name for label, name in baselines.items() if values[label]}
+    if not baselines:
+        return None
     for label, name in baselines.items():
-        table[f"over {name}_ratio"] = [values[label] / value for value in values.values()]
+        quotients = [improvement(values[label], value) for value in values.values()]
+        table[f"over {name}_ratio"] = pd.Series(quotients, dtype=float)
     colours = colours_of(list(baselines.values()))
     traces = [_bars(table, name, colours[name]) for name in baselines.values()]
     layout = {
@@ -30,7 +39,7 @@ def chart(quantity: str, values: dict[str, float], baselines: dict[str, str], no
         "shapes": [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"color": "$muted", "width": 1, "dash": "dot"}}],
     }  # fmt: skip
     first = next(iter(baselines))
-    ratios = ", ".join(f"{label} {values[first] / value:.2f}×" for label, value in values.items())
+    ratios = ", ".join(f"{label} {times(improvement(values[first], value))}" for label, value in values.items())
     return Chart(
         quantity.capitalize(), {"data": traces, "layout": layout}, f"Over {baselines[first]}: {ratios}.", table, note
     )
@@ -43,7 +52,7 @@ def _bars(table: pd.DataFrame, name: str, colour: str) -> Plotly:
         "name": f"over {name}",
         "x": table["machine"],
         "y": ratios,
-        "text": [f"{ratio:.2f}×" for ratio in ratios],
+        "text": [times(None if pd.isna(ratio) else ratio) for ratio in ratios],
         "textposition": "inside",
         "textangle": -90,
         "insidetextanchor": "end",

@@ -13,6 +13,7 @@ from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.charts.breakdown import stacked
 from papisim.report.html.page import Chart, Page, Section, Table, Tile
 from papisim.report.html.sources import add_sources
+from papisim.results.comparison import work_of
 from papisim.results.folder import Json, Results
 
 
@@ -30,8 +31,8 @@ def page(results: Results) -> Page:
     page.section("Overview").tiles.extend(_tiles(labels, summaries))
     section = page.section("Speed and energy")
     baselines = baselines_of(manifest["runs"])
-    times = {label: summary["makespan_s"] for label, summary in zip(labels, summaries, strict=True)}
-    joules = {label: summary["energy_j"] for label, summary in zip(labels, summaries, strict=True)}
+    times = {label: work_of(summary, "makespan_s") for label, summary in zip(labels, summaries, strict=True)}
+    joules = {label: work_of(summary, "energy_j") for label, summary in zip(labels, summaries, strict=True)}
     section.add(
         ratios.chart(
             "speed-up", times, baselines, "Time of the baseline over that of the machine, prefill included."
@@ -74,27 +75,30 @@ def _pim_only(system: Json) -> bool:
 def _tiles(labels: list[str], summaries: list[Json]) -> list[Tile]:
     best = [
         ("Fastest", "makespan_s", "throughput_tokens_per_s", "tokens_per_s"),
-        ("Least energy per token", "energy_j", "energy_per_token_j", "j"),
+        ("Least energy per token", "energy_per_token_j", "energy_per_token_j", "j"),
         ("Shortest time to first token", "ttft_mean_s", "ttft_mean_s", "s"),
         ("Shortest time per output token", "tpot_mean_s", "tpot_mean_s", "s"),
     ]
     tiles = []
     for title, key, shown, unit in best:
-        values = [np.inf if summary[key] is None else summary[key] for summary in summaries]
+        found = [work_of(summary, key) for summary in summaries]
+        values = [np.inf if value is None else value for value in found]
         winner = int(np.argmin(values))
         if np.isfinite(values[winner]):
             tiles.append(Tile(title, labels[winner], units.format(summaries[winner][shown], unit)))
     return tiles
 
 
-def _time(labels: list[str], summaries: list[Json]) -> Chart:
+def _time(labels: list[str], summaries: list[Json]) -> Chart | None:
     table = pd.DataFrame(
         [{"prefill": summary["prefill_s"], **summary["decode_time_by_category_s"]} for summary in summaries],
         index=labels,
     )
     table = table.loc[:, table.sum() > 0]
+    if table.empty:
+        return None
     layout = {"barmode": "stack", "xaxis": axis("time", "s"), "yaxis": {"autorange": "reversed", "type": "category"}}
-    longest = table.T.idxmax().to_dict()
+    longest = table[table.sum(axis=1) > 0].T.idxmax().to_dict()
     alt = "Most time goes to " + ", ".join(f"{part} on {label}" for label, part in longest.items()) + "."
     figure = {
         "data": stacked(table, colours_of(("fc", "attention", "communication", "other", "draft", "prefill")), "s"),
@@ -103,14 +107,16 @@ def _time(labels: list[str], summaries: list[Json]) -> Chart:
     return Chart("Time", figure, alt, _named(table, "s"), height=160 + 40 * len(labels))
 
 
-def _energy(labels: list[str], summaries: list[Json]) -> Chart:
+def _energy(labels: list[str], summaries: list[Json]) -> Chart | None:
     parts = [
         {part.removesuffix("_j"): joules for part, joules in summary["energy_per_token_by_part_j"].items()}
         for summary in summaries
     ]
-    table = pd.DataFrame(parts, index=labels)
+    table = pd.DataFrame(parts, index=labels, dtype=float).dropna()
     colours = colours_of(list(table.columns))
     table = table.loc[:, table.sum() > 0]
+    if table.empty:
+        return None
     layout = {
         "barmode": "stack",
         "xaxis": axis("energy per token", "j"),

@@ -6,6 +6,7 @@ import pandas as pd
 
 from papisim import units
 from papisim.plan.machine import HOST
+from papisim.report.figures import rate
 from papisim.report.html.accuracy import add_accuracy
 from papisim.report.html.charts import activity, breakdown, latency, memory, parallelism, roofline
 from papisim.report.html.charts.axes import colours as colours_of
@@ -68,21 +69,28 @@ def _alpha(summary: Json) -> float | None:
 
 def _tiles(summary: Json) -> list[Tile]:
     def seconds(key: str) -> str:
-        return units.format(summary[key], "s") if summary[key] is not None else "—"
+        return units.format(summary[key], "s")
 
-    parts = summary["energy_per_token_by_part_j"]
-    largest = max(parts, key=parts.__getitem__)
     used, room = summary["peak_kv_bytes"], summary["kv_capacity_bytes"]
+    mean_w = summary["energy_j"] / summary["makespan_s"] if summary["makespan_s"] else None
     return [
-        Tile("Throughput", f"{summary['throughput_tokens_per_s']:,.1f} tokens/s", f"{summary['n_output_tokens']:,} tokens in {seconds('makespan_s')}"),
+        Tile("Throughput", f"{rate(summary['throughput_tokens_per_s'])} tokens/s", f"{summary['n_output_tokens']:,} tokens in {seconds('makespan_s')}"),
         Tile("Time to first token", seconds("ttft_mean_s"), f"mean; p50 {seconds('ttft_p50_s')}, p99 {seconds('ttft_p99_s')}"),
         Tile("Time per output token", seconds("tpot_mean_s"), f"mean; p50 {seconds('tpot_p50_s')}, p99 {seconds('tpot_p99_s')}"),
-        Tile("Energy per token", units.format(summary["energy_per_token_j"], "j"), f"{largest.removesuffix('_j')} {parts[largest] / summary['energy_per_token_j']:.0%}"),
+        Tile("Energy per token", units.format(summary["energy_per_token_j"], "j"), _largest_part(summary)),
         Tile("Prefill, decoding", f"{seconds('prefill_s')}, {seconds('decode_s')}", _iterations(summary)),
         Tile("FC on", _fc(summary["fc_flop_ratio"]), f"share of decoding's FLOP; {_count(len(summary['switches']), 'change')} of placement"),
-        Tile("Peak KV cache", units.format(used, "bytes"), f"{used / room:.2%} of {units.format(room, 'bytes')}"),
-        Tile("Mean power", units.format(summary["energy_j"] / summary["makespan_s"], "w"), f"{units.format(summary['energy_j'], 'j')} in total"),
+        Tile("Peak KV cache", units.format(used, "bytes"), f"{units.format(summary['kv_peak_ratio'], 'ratio', 3)} of {units.format(room, 'bytes')}"),
+        Tile("Mean power", units.format(mean_w, "w"), f"{units.format(summary['energy_j'], 'j')} in total"),
     ]  # fmt: skip
+
+
+def _largest_part(summary: Json) -> str:
+    parts, total = summary["energy_per_token_by_part_j"], summary["energy_per_token_j"]
+    if not total:
+        return "no token was emitted" if total is None else ""
+    largest = max(parts, key=parts.__getitem__)
+    return f"{largest.removesuffix('_j')} {parts[largest] / total:.0%}"
 
 
 def _iterations(summary: Json) -> str:
@@ -94,8 +102,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _fc(shares: dict[str, float]) -> str:
-    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
+def _fc(shares: dict[str, float | None]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share) or units.NO_VALUE
 
 
 def _switches(summary: Json) -> Table | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pandas as pd
@@ -20,14 +21,16 @@ _INPUTS_SHOWN, _POINTS_SHOWN = 6, 25
 def page(results: Results) -> Page:
     """Lay out the page of a sweep that ``papisim sweep --out`` wrote."""
     manifest, frame = results.manifest, results.frame("frame")
+    frame = frame.assign(**{figure: math.nan for figure in _FIGURES if figure not in frame.columns})
     inputs = [name for name in manifest["inputs"] if name in frame.columns and frame[name].nunique(dropna=False) > 1]
     found = frame[frame["status"] == "ok"]
     description = str(manifest["sweep"].get("description", "Sweep"))
     page = Page(description, f"{len(frame):,} points over {', '.join(inputs)}.", manifest["written"])
     overview = page.section("Overview")
     overview.tiles.extend(_tiles(frame, found))
-    if len(found):
-        _add_points(page, found, inputs)
+    worked = found.dropna(subset=[_GAIN, _SPENT])
+    if len(worked):
+        _add_points(page, worked, inputs)
     add_left_out(page.section("Points left out"), frame, inputs)
     add_space(page, manifest)
     return page
@@ -42,7 +45,9 @@ def add_space(page: Page, manifest: Json) -> None:
 def _tiles(frame: pd.DataFrame, found: pd.DataFrame) -> list[Tile]:
     tiles = [Tile("Points", f"{len(frame):,}", f"{len(found):,} simulated and within their constraints")]
     best = [("Fastest", _GAIN, False), ("Least energy per token", _SPENT, True)]
-    for title, column, least in best if len(found) else ():
+    for title, column, least in best:
+        if found[column].isna().all():
+            continue
         row = found.sort_values(column, ascending=least).iloc[0]
         tiles.append(Tile(title, cell(column, row[column]), f"point {row['point']}"))
     return tiles
