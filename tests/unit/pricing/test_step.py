@@ -11,6 +11,7 @@ from papisim.pricing.kernel import pool_of
 from papisim.pricing.step import UnfusedPool, price_step
 
 LLAMA7B = read_trace(catalog.find(Shelf.TRACE, "llama7b").path)
+MIXTRAL = read_trace(catalog.find(Shelf.TRACE, "mixtral-8x7b").path)
 
 
 def step(rlp=4, tlp=2, kv=512, count=1, overrides=()):
@@ -74,3 +75,29 @@ def test_kernels_beyond_the_fit_are_named_once():
 def test_a_stack_launches_no_kernel_per_operation():
     assert isinstance(pool_of(load_part("h200"), 1), UnfusedPool)
     assert not isinstance(pool_of(load_part("fc_pim"), 1), UnfusedPool)
+
+
+@pytest.mark.parametrize("rlp", [1, 2, 4, 16, 64])
+def test_a_mixture_takes_at_least_the_time_to_read_the_experts_that_its_tokens_reach(rlp):
+    """``8·(1 − (1 − 2/8)^rows)`` distinct experts of a layer are expected, each of three 4096 × 14336 matrices in FP16."""
+    pool = pool_of(load_part("h200", ()), 1)
+    priced = price_step(pool, MIXTRAL, Point(rlp=rlp, tlp=1, kv=1024))
+    distinct = 8 * (1 - (1 - 2 / 8) ** rlp)
+    dense_parameters = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 4096 * 8) + 4096 * 32000
+    floor_s = 2 * (32 * distinct * 3 * 4096 * 14336 + dense_parameters) / 4.8e12
+    assert floor_s < priced.time_s < 3 * floor_s
+
+
+@pytest.mark.parametrize(("rlp", "experts"), [(1, 2), (256, 8)])
+def test_every_expert_that_gets_rows_is_launched_and_no_other(rlp, experts):
+    """Per layer: q, k, v, output, router, and per expert the joint gate and up, and down; beside them the LM head."""
+    priced = price_step(pool_of(load_part("h200", ()), 1), MIXTRAL, Point(rlp=rlp, tlp=1, kv=64))
+    (fc,) = [each for each in priced.classes if each.kernel_class == "fc"]
+    assert fc.n_kernels == 32 * (5 + 2 * experts) + 1
+
+
+def test_rows_of_experts_are_those_that_a_run_with_the_seed_draws():
+    pool = pool_of(load_part("h200", ()), 1)
+    first, again, other = (price_step(pool, MIXTRAL, Point(rlp=2, tlp=1, kv=64), seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first.n_kernels != other.n_kernels
