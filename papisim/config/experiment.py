@@ -68,6 +68,8 @@ class KvSpec(Spec):
         on_exhaustion: when pages run out, the most recently admitted request is preempted and recomputed (``recompute``),
             preempted and swapped out (``swap``), or refused (``refuse``).
         swap_link: link over which caches are swapped out and in; the memory behind it is assumed large enough.
+        beyond_positions: a request longer than a model's table of learned positions is refused (``refuse``), or served as if the
+            table were longer (``run``), as papers do that serve GPT-3 beyond its 2,048 tokens.
     """
 
     page_tokens: Count = 16
@@ -76,6 +78,7 @@ class KvSpec(Spec):
     reserve: Literal["prompt", "whole"] | None = None
     on_exhaustion: Literal["recompute", "swap", "refuse"] = "recompute"
     swap_link: str | None = None
+    beyond_positions: Literal["refuse", "run"] = "refuse"
 
     @model_validator(mode="after")
     def _link_to_swap_over(self) -> Self:

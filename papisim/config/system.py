@@ -40,7 +40,8 @@ class TensorParallel(Spec):
     """Over how many ranks FC kernels are split, and over which links their partial sums are added.
 
     Attributes:
-        ranks: how many.
+        ranks: how many. Where devices that are ranks themselves (GPUs) run FC kernels, it is their number in a stage, and
+            may be left out.
         link: the links.
         reduced: devices whose partial sums are added over the links; None for all. A PIM pool that is not among them is
             taken to hand its host whole sums.
@@ -193,9 +194,11 @@ def load_system(name_or_path: str, overrides: Sequence[Override] = (), placement
     if placement is not None:
         _choose_placement(document, placement)
         _apply(document, of_placement)
+    _complete_ranks(document)
     spec = parse(SystemSpec, document)
     parts = _parse_parts(document)
     _check_roles(document, spec)
+    _check_ranks(document, spec, parts)
     return System(opened.name, spec, parts, _parse_placement(document, spec), opened.sources, opened.notes)
 
 
@@ -374,6 +377,40 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
         errors.append(document.error(("roles", "fc"), "is empty, expected at least one device"))
     if errors:
         raise one_or_all(errors)
+
+
+def _complete_ranks(document: Document) -> None:
+    """Fill in the ranks of tensor parallelism where the file leaves them out: the devices of a stage that are ranks."""
+    data = document.data
+    try:
+        roles, devices, parallel = data["roles"], data["devices"], data["roles"]["tensor_parallel"]
+        if "ranks" in parallel:
+            return
+        parallel["ranks"] = 1
+        stages = (roles.get("pipeline") or {}).get("stages", 1)
+        names = [name for name in (*roles["fc"], roles["prefill"]["fc"]) if _is_rank(document, name)]
+        if names:
+            parallel["ranks"] = max(1, devices[names[0]]["count"] // stages)
+    except (AttributeError, KeyError, TypeError, InputError, ZeroDivisionError):
+        return  # whatever is wrong is reported with its place when the system is parsed
+
+
+def _is_rank(document: Document, device: str) -> bool:
+    return bool(getattr(part_class(document.subtree(("devices", device, "part"))), "is_rank", False))
+
+
+def _check_ranks(document: Document, spec: SystemSpec, parts: Mapping[str, Any]) -> None:
+    """Refuse GPUs that share FC kernels without being ranks: their partial sums would be added for free."""
+    roles, stages = spec.roles, 1 if spec.roles.pipeline is None else spec.roles.pipeline.stages
+    for name in dict.fromkeys((*roles.fc, roles.prefill.fc)):
+        devices = spec.devices[name].count // stages
+        if parts[name].is_rank and devices != roles.tensor_parallel.ranks:
+            of_stage = " of a stage" if stages > 1 else ""
+            raise document.error(
+                ("roles", "tensor_parallel", "ranks"),
+                f"found {roles.tensor_parallel.ranks}, expected {devices}: each of the {devices} '{name}'{of_stage} is a rank of "
+                f"every FC kernel (leave 'ranks' out to follow devices.{name}.count; independent groups are replicas)",
+            )
 
 
 def _uneven_stages(document: Document, spec: SystemSpec) -> list[InputError]:

@@ -106,8 +106,7 @@ def a_price_depends_on_the_drafts_alone(subject: Drafted) -> None:
 def its_memory_is_on_a_device_of_the_machine(subject: Drafted) -> None:
     """Memory that a source needs is on a device of the machine, and not negative."""
     context, source = _built(subject)
-    demand = source.demand
-    if demand is not None:
+    for demand in source.demands:
         expect(demand.device in context.machine.pools, f"memory on {demand.device!r}, which is no device")
         expect(demand.weight_bytes >= 0 and demand.kv_token_bytes >= 0, f"found {demand}")
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self, TextIO
+from typing import Any, ClassVar, Self, TextIO
 
 import numpy as np
 from pydantic import Field
@@ -52,7 +52,10 @@ class DevicePart(KindOptions):
         static_w: power of one device with or without work.
         charged: times of elementwise kernels by class, in place of the device's own model: what another simulator
             charges, or the time a host needs to launch them. Their energy follows from the device's own energy model.
+        is_rank: whether each device is a rank of tensor parallelism, with partial sums of its own.
     """
+
+    is_rank: ClassVar[bool] = True
 
     description: str
     capacity_bytes: NonNegative
@@ -201,6 +204,25 @@ class DevicePool(ABC):
         """
         grown = AttentionOverCaches.growing(kernel, n)
         return self.price_caches(kernel, grown.kv_tokens, grown.longest_kv)
+
+    def computed_flop(self, kernel: Linear) -> float:
+        """Return the operations of all devices for an FC kernel, padding included; by default the kernel's own."""
+        return kernel.flop
+
+    def kv_imbalance(self, n_heads: int, n_kv_heads: int, n_layers: int, n_requests: int | None = None) -> float:
+        """Return the bytes of KV caches on the fullest device over those on a mean one, copies included: at least 1.
+
+        The fullest device limits the room: a pool holds its free bytes over this ratio, each cache counted once. By
+        default caches are spread evenly, byte by byte.
+
+        Args:
+            n_heads: query heads.
+            n_kv_heads: heads of the cache.
+            n_layers: layers whose caches the pool holds.
+            n_requests: requests with caches of one length; None for very many.
+        """
+        del n_heads, n_kv_heads, n_layers, n_requests
+        return 1.0
 
     def explain(self, kernel: Kernel) -> dict[str, object]:
         """Return further facts about a kernel's price, by the names under which ``papisim price`` shows them."""

@@ -103,7 +103,6 @@ def _with_it(explored: Explored, parameter: Parameter, value: float) -> Iterator
     if not parameter.field:
         # a further GPU is a further rank with lanes of its own
         if name in machine.pools and machine.roles.tensor_parallel.ranks == parameter.value == _gpus(machine, name):
-            yield f"{RANKS}={value!r}"
             alike = [link for link, links in machine.links.items() if links.count == parameter.value]
             yield from (f"links.{link}.count={value!r}" for link in alike)
     elif parameter.field[0] == "organisation" and parameter.field[1] in _BANKS:

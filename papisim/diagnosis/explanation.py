@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from papisim.config.experiment import Experiment, RunOptions, load_experiment
+from papisim.config.system import SystemSpec
 from papisim.diagnosis.changes import Explored, Yield, best, choices, numbers
 from papisim.diagnosis.parameters import RANKS, Parameter, parameters
 from papisim.diagnosis.recording import Recording, Repricing, Row
@@ -159,6 +160,11 @@ def by_simulation(experiment: Experiment, trying: Callable[[str], None], scope: 
     return time_with
 
 
+def _with_ranks(spec: SystemSpec, ranks: int | None) -> SystemSpec:
+    parallel = spec.roles.tensor_parallel.model_copy(update={"ranks": ranks})
+    return spec.model_copy(update={"roles": spec.roles.model_copy(update={"tensor_parallel": parallel})})
+
+
 def _changed(experiment: Experiment, parameter: Parameter, value: float) -> Experiment:
     """Return an experiment whose hardware has another value of one number."""
     system, name = experiment.system, parameter.resource
@@ -167,9 +173,14 @@ def _changed(experiment: Experiment, parameter: Parameter, value: float) -> Expe
     if variant.part is not None:
         parts = {**parts, name: variant.part}
     elif parameter.path == RANKS:
-        parallel = spec.roles.tensor_parallel.model_copy(update={"ranks": variant.ranks})
-        spec = spec.model_copy(update={"roles": spec.roles.model_copy(update={"tensor_parallel": parallel})})
+        spec = _with_ranks(spec, variant.ranks)
     else:
+        if (
+            name in spec.devices
+            and parts[name].is_rank
+            and spec.devices[name].count == spec.roles.tensor_parallel.ranks
+        ):
+            spec = _with_ranks(spec, variant.count)
         section = "devices" if name in spec.devices else "links"
         groups = getattr(spec, section)
         group = groups[name].model_copy(update={"count": variant.count})

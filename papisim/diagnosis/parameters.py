@@ -95,7 +95,8 @@ def parameters(repricing: Repricing, devices: frozenset[str], parallel_link: str
             path = f"{section}.{resource}.part.{'.'.join(field)}"
             whole, software = isinstance(value, int), field[0] in _SOFTWARE
             yield Parameter(path, resource, value, whole, software, field)
-        if resource == parallel_link and repricing.ranks > 1:
+        tied = any(repricing.is_ranks(device) for device in devices)
+        if resource == parallel_link and repricing.ranks > 1 and not tied:
             yield Parameter(RANKS, resource, repricing.ranks, whole=True, software=False, field=())
 
 

@@ -158,7 +158,16 @@ class Repricing:
             of: predicate of the work that may depend on the change, so that no other is priced; None for all work.
         """
         as_it_is_s = self._as_it_is_s[resource] if of is None else self.resource_s(resource, AS_IT_IS, of)
-        return self.resource_s(resource, variant, of) - as_it_is_s
+        added_s = self.resource_s(resource, variant, of) - as_it_is_s
+        link = self._machine.roles.tensor_parallel.link
+        if variant.count is not None and self.is_ranks(resource) and link in self._work:
+            added_s += self.added_s(link, Variant(ranks=variant.count))
+        return added_s
+
+    def is_ranks(self, resource: str) -> bool:
+        """Tell whether the units of a resource are the ranks of tensor parallelism, so that another number is other ranks."""
+        pool = self._machine.pools.get(resource)
+        return pool is not None and pool.part.is_rank and pool.count == self.ranks
 
     def resource_s(self, resource: str, variant: Variant, of: Sees | None = None) -> float:
         """Return the seconds of the work on one resource, or of the work that satisfies ``of``."""

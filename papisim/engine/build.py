@@ -104,10 +104,13 @@ class ServerFactory:
         """
         experiment, machine = self.experiment, self.machine
         speculator = build_speculator(experiment, DraftContext(machine, self.trace, self.planner, experiment.seed))
-        memory = plan_memory(machine, self.trace, speculator.source.demand, experiment.kv.utilisation_ratio)
+        memory = plan_memory(machine, self.trace, speculator.source.demands, experiment.kv.utilisation_ratio)
         self.ledger.kv_capacity_bytes += memory.kv_capacity_bytes
         batching = batching or build_batching(experiment)
-        queues = ServerQueues(machine, memory, experiment.kv, batching)
+        model = self.trace.model
+        refuses = model.learned_positions and experiment.kv.beyond_positions == "refuse"
+        positions = model.max_positions if refuses else None
+        queues = ServerQueues(machine, memory, experiment.kv, batching, positions)
         runner = StepRunner(
             StepClock(self.env),
             StepLog(name, self.ledger, memory.kv_token_bytes, self.probe),

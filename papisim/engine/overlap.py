@@ -154,7 +154,8 @@ class Overlap:
             case Attention() as kernel:
                 part = replace(kernel, n_heads=kernel.n_heads // pieces, n_kv_heads=kernel.n_kv_heads // pieces)
             case KvAppend() as kernel:
-                part = KvAppend(kernel.new_bytes // pieces)
+                heads = None if kernel.heads is None else (kernel.heads[0] // pieces, kernel.heads[1] // pieces)
+                part = KvAppend(kernel.new_bytes // pieces, heads=heads)
             case Elementwise() as kernel:
                 sizes = (kernel.flop // pieces, kernel.read_bytes // pieces, kernel.write_bytes // pieces)
                 part = Elementwise(kernel.kernel_class, *sizes)

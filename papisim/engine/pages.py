@@ -23,24 +23,35 @@ from papisim.plan.memory import MemoryPlan
 class KvPages:
     """The pages of one server's KV cache.
 
+    The number of pages depends on the number of requests that hold some: whole heads lie on one device or channel, and
+    the fullest limits the room (:class:`papisim.plan.memory.MemoryPlan`).
+
     Attributes:
         page_tokens: tokens of one request that a page holds.
-        total: pages in all.
+        holders: requests that hold pages.
         used: pages held by requests.
     """
 
     def __init__(self, spec: KvSpec, memory: MemoryPlan, *, reserves_whole: bool) -> None:
         self.page_tokens = spec.page_tokens
-        self.total = int(memory.kv_capacity_bytes // (spec.page_tokens * memory.kv_token_bytes))
-        self.used = 0
+        self._memory = memory
+        self._totals: dict[int | None, int] = {}
+        self.holders = self.used = 0
         self._granted: tuple[Batch, int, int] | None = None
         self._whole = reserves_whole if spec.reserve is None else spec.reserve == "whole"
-        self._watermark = 0 if self._whole else int(spec.watermark_ratio * self.total)
+        self._watermark = 0 if self._whole else int(spec.watermark_ratio * self.total(None))
+
+    def total(self, holders: int | None) -> int:
+        """Return the pages of a number of requests with caches of one length, together; of very many, if None."""
+        total = self._totals.get(holders)
+        if total is None:
+            total = self._totals[holders] = int(self._memory.tokens_of(holders) // self.page_tokens)
+        return total
 
     @property
     def free(self) -> int:
-        """Pages that no request holds."""
-        return self.total - self.used
+        """Pages that no request holds; negative where the last request that left had made better use of the room."""
+        return self.total(max(1, self.holders)) - self.used
 
     def pages(self, tokens: int) -> int:
         """Return the pages that a number of tokens of one request needs."""
@@ -61,9 +72,10 @@ class KvPages:
             requests: the requests, in the order of admission.
             alone: whether no request is admitted; the first then needs no pages to spare (see ``kv.watermark_ratio``).
         """
-        count, free = 0, self.free
+        count, used = 0, self.used
         for request in requests:
-            free -= self.demand(request)
+            used += self.demand(request)
+            free = self.total(self.holders + count + 1) - used
             if free < (0 if alone and not count else self._watermark):
                 break
             count += 1
@@ -73,10 +85,12 @@ class KvPages:
         """Allocate the pages of a request's admission."""
         request.pages = self.demand(request)
         self.used += request.pages
+        self.holders += 1
 
     def release(self, request: Request) -> None:
         """Free a request's pages."""
         self.used -= request.pages
+        self.holders -= request.pages > 0
         request.pages = 0
 
     def grow(self, batch: Batch, rows: Ints | int) -> bool:

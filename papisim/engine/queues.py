@@ -91,6 +91,7 @@ class ServerQueues:
         memory: the room for KV caches.
         spec: how caches are kept.
         batching: the batching policy.
+        positions: longest context that the model can address, in tokens; None without such a limit.
 
     Attributes:
         waiting: requests that have arrived and are not admitted, in the order of admission.
@@ -102,8 +103,15 @@ class ServerQueues:
         refused: requests refused since the server last asked, and why.
     """
 
-    def __init__(self, machine: Machine, memory: MemoryPlan, spec: KvSpec, batching: BatchingPolicy) -> None:
-        self._machine, self._memory, self._spec = machine, memory, spec
+    def __init__(
+        self,
+        machine: Machine,
+        memory: MemoryPlan,
+        spec: KvSpec,
+        batching: BatchingPolicy,
+        positions: int | None = None,
+    ) -> None:
+        self._machine, self._memory, self._spec, self._positions = machine, memory, spec, positions
         self._must_fit, self._joins_running = batching.must_fit, batching.joins_running
         self.pages = KvPages(spec, memory, reserves_whole=batching.reserves_whole)
         self.waiting: deque[Request] = deque()
@@ -130,9 +138,13 @@ class ServerQueues:
         return self._joins_running and not self.waiting
 
     def enqueue(self, request: Request) -> None:
-        """Let a request wait, or refuse it if the whole KV cache cannot hold it."""
-        if self.pages.whole(request) > self.pages.total and not self._must_fit:
-            tokens = self.pages.total * self.pages.page_tokens
+        """Let a request wait; refuse it if the model has no such positions, or if the whole KV cache cannot hold it."""
+        if self._positions is not None and request.longest_tokens > self._positions:
+            reason = f"needs {request.longest_tokens} positions, the model has learned {self._positions} (kv.beyond_positions)"
+            self.refused.append((request, reason))
+            return
+        if self.pages.whole(request) > self.pages.total(1) and not self._must_fit:
+            tokens = self.pages.total(1) * self.pages.page_tokens
             reason = f"needs {request.longest_tokens} tokens of KV cache, {tokens} are there in all"
             self.refused.append((request, reason))
         else:
@@ -243,12 +255,12 @@ class ServerQueues:
     def _too_large(self, requests: Sequence[Request]) -> DoesNotFit:
         pages, device = self.pages, self._memory.kv_device
         page_bytes = pages.page_tokens * self._memory.kv_token_bytes
-        needed = sum(map(pages.demand, requests))
-        fitting = int(len(requests) * pages.total / needed)
+        needed, total = sum(map(pages.demand, requests)), pages.total(len(requests))
+        fitting = int(len(requests) * total / needed)
         return DoesNotFit(
             f"the KV caches of a batch of {len(requests)} requests do not fit into '{device}'",
             needed * page_bytes / 1e9,
-            pages.total * page_bytes / 1e9,
+            total * page_bytes / 1e9,
             "GB",
             [
                 f"--batch {max(1, fitting)}",

@@ -69,6 +69,7 @@ def simulate(
     trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
     machine = machine or build_machine(experiment.system)
     ledger = Ledger(machine.static_w, keeps_rows=experiment.metrics == "exact", slo=experiment.slo)
+    ledger.max_positions = trace.model.max_positions
     env = simpy.Environment()
     arrivals = Arrivals(env, source or build_workload(experiment), ledger, progress or (lambda ended, seconds: None))
     planner = planner or planner_of(experiment, trace, machine)

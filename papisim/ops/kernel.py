@@ -196,10 +196,12 @@ class KvAppend:
     Attributes:
         new_bytes: bytes written.
         computed_bytes: bytes of the same K and V before they are packed; None if the cache is not packed.
+        heads: query heads and KV heads, which say the ranks that write; None where bytes are shared evenly.
     """
 
     new_bytes: int
     computed_bytes: int | None = None
+    heads: tuple[int, int] | None = None
 
     @property
     def kernel_class(self) -> KernelClass:

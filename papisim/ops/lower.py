@@ -200,10 +200,12 @@ def stored_weights(kernel: TraceKernel, trace: KernelTrace) -> tuple[Packed | No
 
 def _lower_append(computed_bytes: int, trace: KernelTrace) -> KvAppend:
     """Return the append of K and V, computed in the trace's element type, into the cache as it is stored."""
-    kv, head_dim = trace.formats.kv, trace.model.head_dim
+    kv, model = trace.formats.kv, trace.model
+    heads = (model.n_heads, model.n_kv_heads)
     if kv is None:
-        return KvAppend(computed_bytes)
-    return KvAppend(kv.n_bytes(computed_bytes // (trace.model.element_bytes * head_dim), head_dim), computed_bytes)
+        return KvAppend(computed_bytes, heads=heads)
+    vectors = computed_bytes // (model.element_bytes * model.head_dim)
+    return KvAppend(kv.n_bytes(vectors, model.head_dim), computed_bytes, heads)
 
 
 def lower_attention(kernel: TraceKernel, trace: KernelTrace, lengths: KvLengths) -> Attention:
@@ -236,12 +238,45 @@ def kv_bytes_per_token(trace: KernelTrace) -> int:
     )
 
 
+def stage_weight_bytes(trace: KernelTrace, layers: range) -> int:
+    """Return the bytes of the parameters that a pipeline stage holds, scales included.
+
+    What runs before the layers is on the stage with the first layer, what runs after them on the stage with the last. A
+    token embedding tied to the LM head is held by both, once each.
+
+    Args:
+        trace: the model.
+        layers: layers of the stage.
+    """
+    model, total, in_layers = trace.model, 0, False
+    embedding = model.vocab_size * model.hidden_size * model.element_bytes
+    first, last = layers.start == 0, layers.stop == model.n_layers
+    for block in trace.blocks:
+        if block.layers is not None:
+            in_layers = True
+            here = range(max(layers.start, block.layer_range.start), min(layers.stop, block.layer_range.stop))
+            total += len(here) * sum(_parameter_bytes(kernel, trace) for kernel in block.kernels)
+        elif last if in_layers else first:
+            total += sum(_parameter_bytes(kernel, trace) for kernel in block.kernels)
+    return total - (embedding if model.tied_embeddings and first and last else 0)
+
+
+def layer_weight_bytes(trace: KernelTrace) -> int:
+    """Return the bytes of the parameters of the first layer, scales included."""
+    block = next(block for block in trace.blocks if 0 in block.layer_range)
+    return sum(_parameter_bytes(kernel, trace) for kernel in block.kernels)
+
+
+def _parameter_bytes(kernel: TraceKernel, trace: KernelTrace) -> int:
+    """Return the bytes of a kernel's parameters in one layer, all experts together."""
+    as_traced = sum(parameter.tensor.n_bytes.constant for parameter in (*kernel.weights, *kernel.tables))
+    packed = None if kernel.fc is None else stored_weights(kernel, trace)[0]
+    if packed is not None and kernel.fc is not None:
+        k, n = kernel.fc.k, kernel.fc.n
+        as_traced -= k * n * trace.model.element_bytes - packed.n_bytes(n, k)
+    return as_traced * (trace.model.n_experts if kernel.per_expert else 1)
+
+
 def weight_bytes(trace: KernelTrace) -> int:
     """Return the bytes of all parameters of the model, scales included."""
-    model, saved = trace.model, 0
-    for kernel, repeats in trace.kernels():
-        packed = None if kernel.fc is None else stored_weights(kernel, trace)[0]
-        if kernel.fc is not None and packed is not None:
-            k, n, copies = kernel.fc.k, kernel.fc.n, repeats * (model.n_experts if kernel.per_expert else 1)
-            saved += copies * (k * n * model.element_bytes - packed.n_bytes(n, k))
-    return model.n_parameters * model.element_bytes - saved
+    return stage_weight_bytes(trace, range(trace.model.n_layers))

@@ -166,6 +166,10 @@ def run_jobs(jobs: Iterable[Job]) -> list[Record | None]:
     return records
 
 
+#: the paper serves GPT-3 beyond the 2,048 positions that it has learned (PAPI, Section 3.1: 2,048 + 2,048 tokens)
+_LONG_GPT3 = "kv.beyond_positions=run"
+
+
 def _experiment(job: Job) -> Experiment:
     case = job.case
     options = RunOptions(
@@ -174,7 +178,7 @@ def _experiment(job: Job) -> Experiment:
         workload=case.category,
         batch=case.batch,
         tlp=case.tlp,
-        set=job.overrides,
+        set=(*job.overrides, _LONG_GPT3),
     )
     experiment = load_experiment(options)
     listed = Listed(kind="listed", pairs=list(job.lengths))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from papisim.config.experiment import Experiment
 from papisim.config.quantisation import AS_TRACED_BITS, QuantisationSpec
+from papisim.errors import InputError
 from papisim.ops.formats import Formats, Packed
 from papisim.ops.trace import KernelTrace
 from papisim.plan.machine import Machine
@@ -38,6 +39,11 @@ def build_planner(trace: KernelTrace, machine: Machine, placement: PlacementPoli
         seed: seed of the experts' router.
     """
     pipeline, planner = machine.roles.pipeline, StepPlanner(trace, machine, placement, seed=seed)
+    if pipeline is not None and pipeline.stages > trace.model.n_layers:
+        raise InputError(
+            f"found {pipeline.stages}, expected at most the {trace.model.n_layers} layers of {trace.name}",
+            field="roles.pipeline.stages",
+        )
     return planner if pipeline is None else PipelinePlanner(planner, machine, trace.model, pipeline)
 
 

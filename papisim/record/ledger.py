@@ -52,6 +52,8 @@ class Ledger:
         running_s: requests in steps, integrated over the time of the steps.
         start_s: first arrival.
         end_s: end of the last request.
+        max_positions: longest context that the model is configured for, in tokens; None if that is not known.
+        beyond_positions: requests that arrived whose longest context exceeds ``max_positions``.
         arrived_requests: requests that arrived.
         arrived_tokens: tokens of their prompts and answers.
         outcomes: ended requests by outcome.
@@ -81,6 +83,8 @@ class Ledger:
     running_s: float = 0.0
     start_s: float = math.inf
     end_s: float = 0.0
+    max_positions: int | None = None
+    beyond_positions: int = 0
     arrived_requests: int = 0
     arrived_tokens: int = 0
     outcomes: Counter[RequestOutcome] = field(default_factory=Counter)
@@ -164,6 +168,8 @@ class Ledger:
         number = self.arrived_requests
         self.arrived_requests += 1
         self.arrived_tokens += input_tokens + output_tokens
+        if self.max_positions is not None:
+            self.beyond_positions += input_tokens + output_tokens - 1 > self.max_positions
         if self.keeps_rows:
             self._records[number] = None
         return number

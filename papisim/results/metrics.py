@@ -11,6 +11,7 @@ from papisim.config.sources import Source, bibliography
 from papisim.engine.run import Run
 from papisim.ops.cost import Energy
 from papisim.plan.machine import HOST
+from papisim.plan.parallel import parallel_plan
 from papisim.plan.phase import Category
 from papisim.record.distribution import Distribution
 from papisim.record.ledger import Ledger
@@ -29,6 +30,7 @@ def summarise(run: Run) -> dict[str, Any]:
         {
             "papisim_version": __version__,
             **_setting(experiment),
+            "parallel": parallel_plan(run.machine, run.trace)._asdict(),
             **_progress(run.ledger),
             **_latencies(run.ledger.latencies),
             **_service(run.ledger),
@@ -68,6 +70,8 @@ def _progress(ledger: Ledger) -> dict[str, object]:
     return {
         "n_requests": ledger.arrived_requests,
         "outcomes": {outcome.value: ledger.outcomes[outcome] for outcome in RequestOutcome},
+        "max_positions": ledger.max_positions,
+        "n_beyond_positions": None if ledger.max_positions is None else ledger.beyond_positions,
         "n_output_tokens": _tokens(ledger),
         "n_iterations": sum(ledger.totals[kind].n_steps for kind in DECODING),
         "makespan_s": ledger.makespan_s,

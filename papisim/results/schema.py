@@ -104,6 +104,25 @@ class Switch(Schema):
     """device of this iteration, or ``mixed``"""
 
 
+class ParallelShares(Schema):
+    """How the kernels of the model are shared among devices."""
+
+    tensor_ranks: int
+    """ranks that share each FC kernel and each expert"""
+    pipeline_stages: int
+    """stages that share the layers"""
+    fullest_stage_layers: int
+    """layers of the fullest stage, which sets the time of a round and the room"""
+    kv_head_copies: float
+    """ranks on which a KV head lies, averaged over heads: more than 1 with more ranks than KV heads"""
+    idle_attention_ranks: int
+    """ranks of a stage that have no query head"""
+    fc_padding_ratio: float
+    """FLOP computed on padding over the FLOP of the model's FC kernels"""
+    kv_imbalance_ratio: float
+    """bytes of KV caches on the fullest device over those on a mean one, which divides the room"""
+
+
 class SpeculationYield(Schema):
     """Yield of speculation per request and decoding iteration (a round); null where no request decoded."""
 
@@ -167,10 +186,17 @@ class RunSummary(Schema):
     """seed of every random stream"""
     metrics: str
     """``exact`` keeps every step and request, ``streaming`` keeps sketches"""
+    parallel: ParallelShares
+    """shares of the model's kernels, and what they leave idle"""
     n_requests: int
     """requests that arrived"""
     outcomes: Outcomes
     """how they ended"""
+    max_positions: int | None
+    """longest context that the model is configured for, in tokens; null if its trace does not say"""
+    n_beyond_positions: int | None
+    """requests whose longest context exceeds it: refused where positions are learned, otherwise served outside what the model
+    was trained for"""
     n_output_tokens: int
     """tokens emitted, those of requests that were not served included"""
     n_iterations: int

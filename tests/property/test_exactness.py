@@ -84,7 +84,7 @@ def overlap(draw, options):
 def pipeline(draw, options):
     stages = draw.choice([2, 4])
     options["hw"] = "gpu_only"
-    count = ("devices.gpu.count=8", "links.nvlink.count=8", f"roles.tensor_parallel.ranks={8 // stages}")
+    count = ("devices.gpu.count=8", "links.nvlink.count=8")
     options["set"] += [*count, f"roles.pipeline={{stages: {stages}, link: nvlink}}"]
 
 

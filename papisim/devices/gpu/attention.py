@@ -68,11 +68,11 @@ class AttentionShapes(NamedTuple):
     kv_element_bytes: Number | None = None
 
     @classmethod
-    def of(cls, kernel: Attention, n_heads: int, n_kv_heads: int) -> AttentionShapes:
-        """Return one kernel as it runs on a rank with ``n_heads`` query heads and ``n_kv_heads`` heads of the cache."""
+    def of(cls, kernel: Attention) -> AttentionShapes:
+        """Return one kernel as it runs on one rank."""
         return cls(
             kernel.n_requests, kernel.query_tokens / kernel.n_requests, kernel.kv_tokens / kernel.n_requests,
-            kernel.longest_kv, n_heads, n_kv_heads, kernel.head_dim, kernel.element_bytes,
+            kernel.longest_kv, kernel.n_heads, kernel.n_kv_heads, kernel.head_dim, kernel.element_bytes,
             None if kernel.kv is None else kernel.kv.n_bytes(8, kernel.head_dim) / (8 * kernel.head_dim),
         )  # fmt: skip
 

@@ -23,6 +23,7 @@ from papisim.errors import InputError, did_you_mean
 from papisim.ops.caches import AttentionOverCaches
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import ROW_PARALLEL, Attention, Elementwise, Kernel, KernelClass, KvAppend, Linear
+from papisim.ops.shards import head_shares, kv_imbalance
 
 #: elementwise kernels that work on a tensor which is itself split over the ranks; the others run whole on each
 _SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY})
@@ -82,9 +83,10 @@ class Pool(DevicePool):
             case Linear():
                 return self._cost(self._linear(self._shard_linear(kernel)))
             case Attention():
-                return self._cost(self._attention(kernel))
+                return self._shared_cost([(n, self._attention(own)) for n, own in self._ranks_of(kernel)])
             case KvAppend():
-                return self._cost(self._streamed(0, (kernel.read_bytes + kernel.write_bytes) / self.count))
+                moved, ranks = kernel.read_bytes + kernel.write_bytes, self._append_shares(kernel)
+                return self._shared_cost([(n, self._streamed(0, moved * share)) for n, share in ranks])
             case Elementwise():
                 share = 1 / self.count if kernel.kernel_class in _SHARDED else 1.0
                 moved = kernel.read_bytes + kernel.write_bytes
@@ -106,17 +108,24 @@ class Pool(DevicePool):
         return self._price_caches(AttentionOverCaches.growing(kernel, n), growing=True)
 
     def _price_caches(self, caches: AttentionOverCaches, *, growing: bool) -> AttentionRun:
+        shards = [
+            (n_ranks, self._attention_over(replace(caches, kernel=own), growing=growing))
+            for n_ranks, own in self._ranks_of(caches.kernel)
+        ]
+        times_s = np.maximum.reduce([shard.time_s for _, shard in shards])
+        return AttentionRun.of(times_s, self._energy(shards))
+
+    def _attention_over(self, caches: AttentionOverCaches, *, growing: bool) -> _Shard:
         kernel, library = caches.kernel, self.part.attention.used
-        heads, mean_kv = self._heads(kernel), caches.kv_tokens / kernel.n_requests
-        shapes = AttentionShapes.of(kernel, *heads)._replace(kv=mean_kv, longest_kv=caches.longest_kv)
-        times = decode_times_over(self.part, library, shapes, growing=growing)
+        mean_kv = caches.kv_tokens / kernel.n_requests
+        shapes = AttentionShapes.of(kernel)._replace(kv=mean_kv, longest_kv=caches.longest_kv)
+        times_s = decode_times_over(self.part, library, shapes, growing=growing)
         if self.part.mode == "table":
-            measured = [self._table_attention_s(kernel, *heads, kv) for kv in mean_kv.tolist()]
-            times = np.asarray(
-                [model if found is None else found for model, found in zip(times, measured, strict=True)]
+            measured = [self._table_attention_s(kernel, kv) for kv in mean_kv.tolist()]
+            times_s = np.asarray(
+                [model if found is None else found for model, found in zip(times_s, measured, strict=True)]
             )
-        shard = self._attention_shard(kernel, each(caches.flop), each(caches.moved_bytes), each(times))
-        return AttentionRun.of(times, self._energy(shard))
+        return self._attention_shard(each(caches.flop), each(caches.moved_bytes), each(times_s))
 
     def price_unfused(self, kernel: Elementwise, n_kernels: int, rows: int) -> Cost:
         """Return the cost of the single operations of a kernel as eager torch launches them.
@@ -205,7 +214,7 @@ class Pool(DevicePool):
             case Linear():
                 return self._table_linear_s(self._shard_linear(kernel)) is not None
             case Attention():
-                return self._table_attention_s(kernel, *self._heads(kernel), _mean_kv(kernel)) is not None
+                return self._table_attention_s(self._ranks_of(kernel)[0][1], _mean_kv(kernel)) is not None
         return False
 
     def corrected(self, kernel: Kernel) -> bool:
@@ -222,9 +231,28 @@ class Pool(DevicePool):
         step = max(1, self.part.linear.used.aligned_bytes // kernel.element_bytes)
         return replace(kernel, n=math.ceil(kernel.n / self.count / step) * step)
 
-    def _heads(self, kernel: Attention) -> tuple[int, int]:
-        n_kv_heads = -(-kernel.n_kv_heads // self.count)
-        return kernel.n_heads * n_kv_heads // kernel.n_kv_heads, n_kv_heads
+    def computed_flop(self, kernel: Linear) -> float:
+        """Return the operations of all ranks, whose shards are equal: the last ones are padded."""
+        return self.count * self._shard_linear(kernel).flop
+
+    def kv_imbalance(self, n_heads: int, n_kv_heads: int, n_layers: int, n_requests: int | None = None) -> float:
+        """Return the KV heads of the fullest GPU over those of a mean one: every cache lies by heads on the ranks."""
+        del n_layers, n_requests
+        return kv_imbalance(n_heads, n_kv_heads, self.count)
+
+    def _ranks_of(self, kernel: Attention) -> list[tuple[int, Attention]]:
+        """Return the attention of each rank and the number of ranks with it, the fullest first."""
+        shares = head_shares(kernel.n_heads, kernel.n_kv_heads, self.count)
+        return [(n_ranks, replace(kernel, n_heads=n, n_kv_heads=n_kv)) for n_ranks, n, n_kv in shares]
+
+    def _append_shares(self, kernel: KvAppend) -> list[tuple[int, float]]:
+        """Return the share of the new K and V that each rank writes and the number of ranks with it, copies included."""
+        if kernel.heads is None:
+            return [(self.count, 1 / self.count)]
+        n_heads, n_kv_heads = kernel.heads
+        return [
+            (share.n_ranks, share.n_kv_heads / n_kv_heads) for share in head_shares(n_heads, n_kv_heads, self.count)
+        ]
 
     def _linear(self, kernel: Linear) -> _Shard:
         library = self.part.linear.used
@@ -262,25 +290,24 @@ class Pool(DevicePool):
         return measured_linear_s(self.part.tables, kernel.m, kernel.k, kernel.n)
 
     def _attention(self, kernel: Attention) -> _Shard:
-        heads = self._heads(kernel)
-        time_s = self._table_attention_s(kernel, *heads, _mean_kv(kernel))
+        time_s = self._table_attention_s(kernel, _mean_kv(kernel))
         if time_s is None:
             times = prefill_times if _is_causal(kernel) else decode_times
-            time_s = float(times(self.part, self.part.attention.used, AttentionShapes.of(kernel, *heads)))
-        return self._attention_shard(kernel, kernel.flop, kernel.read_bytes + kernel.write_bytes, time_s)
+            time_s = float(times(self.part, self.part.attention.used, AttentionShapes.of(kernel)))
+        return self._attention_shard(kernel.flop, kernel.read_bytes + kernel.write_bytes, time_s)
 
-    def _attention_shard(self, kernel: Attention, flop: float, moved_bytes: float, time_s: float) -> _Shard:
-        """Return the shard of the fullest rank from the work and traffic of all ranks."""
-        library, share = self.part.attention.used, self._heads(kernel)[1] / kernel.n_kv_heads
+    def _attention_shard(self, flop: float, moved_bytes: float, time_s: float) -> _Shard:
+        """Return the shard of a rank from its own work and traffic."""
+        library = self.part.attention.used
         ratios = library.bandwidth_ratio, library.prefill.tensor_ratio
-        return _Shard(flop * share, moved_bytes * share, time_s, library.launch_s, *ratios)
+        return _Shard(flop, moved_bytes, time_s, library.launch_s, *ratios)
 
-    def _table_attention_s(self, kernel: Attention, n_heads: int, n_kv_heads: int, kv: float) -> float | None:
+    def _table_attention_s(self, kernel: Attention, kv: float) -> float | None:
         tlp, rest = divmod(kernel.query_tokens, kernel.n_requests)
         if self.part.mode != "table" or self.part.tables is None or rest or _is_causal(kernel) or _is_packed(kernel):
             return None
-        packed = self.part.attention.used.packing is Packing.ALWAYS and n_heads > n_kv_heads and tlp > 1
-        heads = (n_heads, n_kv_heads, kernel.head_dim)
+        packed = self.part.attention.used.packing is Packing.ALWAYS and kernel.n_heads > kernel.n_kv_heads and tlp > 1
+        heads = (kernel.n_heads, kernel.n_kv_heads, kernel.head_dim)
         return measured_attention_s(
             self.part.tables, heads, packed=packed, tlp=tlp, requests=kernel.n_requests, kv=kv
         )
@@ -292,19 +319,29 @@ class Pool(DevicePool):
         return _Shard(flop, moved_bytes, time_s, library.fused.launch_s, library.bandwidth_ratio, 1.0, library.fused)
 
     def _cost(self, shard: _Shard) -> Cost:
-        part = self.part
-        memory_s = shard.moved_bytes / (part.memory_bandwidth_bytes_per_s * shard.bandwidth_ratio)
-        compute_s = shard.flop / (part.peak_flop_per_s * shard.tensor_ratio)
-        bounds = {"compute": compute_s, "memory": memory_s, "fixed": shard.launch_s}
-        return Cost(shard.time_s, max(bounds, key=bounds.__getitem__), self._energy(shard))
+        """Return the cost of a kernel of which every rank has the same shard."""
+        return self._shared_cost([(self.count, shard)])
 
-    def _energy(self, shard: _Shard) -> Energy:
+    def _shared_cost(self, shards: list[tuple[int, _Shard]]) -> Cost:
+        """Return the cost of a kernel from its shards and the numbers of ranks that have them.
+
+        The slowest rank sets the time; energy is the sum over all ranks.
+        """
+        part, slowest = self.part, max((shard for _, shard in shards), key=lambda shard: shard.time_s)
+        memory_s = slowest.moved_bytes / (part.memory_bandwidth_bytes_per_s * slowest.bandwidth_ratio)
+        compute_s = slowest.flop / (part.peak_flop_per_s * slowest.tensor_ratio)
+        bounds = {"compute": compute_s, "memory": memory_s, "fixed": slowest.launch_s}
+        return Cost(slowest.time_s, max(bounds, key=bounds.__getitem__), self._energy(shards))
+
+    def _energy(self, shards: list[tuple[int, _Shard]]) -> Energy:
+        first, *others = (self._rank_energy(shard) * n_ranks for n_ranks, shard in shards)
+        return sum(others, first)
+
+    def _rank_energy(self, shard: _Shard) -> Energy:
         sizes = shard.flop, shard.moved_bytes, shard.time_s
         if shard.streaming is None:
-            energy = kernel_energy(self.part, *sizes)
-        else:
-            energy = streaming_energy(self.part, shard.streaming, *sizes, n_kernels=shard.n_kernels)
-        return energy if self.count == 1 else energy * self.count
+            return kernel_energy(self.part, *sizes)
+        return streaming_energy(self.part, shard.streaming, *sizes, n_kernels=shard.n_kernels)
 
 
 def _library_of(part: Part, kernel: Kernel) -> LinearLibrary | AttentionLibrary | ElementwiseLibrary:

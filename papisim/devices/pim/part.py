@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -31,6 +31,8 @@ class Part(DevicePart):
         query_reuse_rows: maximum query rows per reading of a cache; None: limited by the buffers alone.
         generator: constants of AttAcc's released generator; only ``attacc_released`` uses them.
     """
+
+    is_rank: ClassVar[bool] = False
 
     organisation: Organisation
     fpu: Fpu

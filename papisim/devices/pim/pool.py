@@ -22,6 +22,7 @@ from papisim.errors import NotModelled
 from papisim.ops.caches import AttentionOverCaches
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
+from papisim.ops.shards import pair_imbalance
 
 
 class Pool(DevicePool):
@@ -78,6 +79,19 @@ class Pool(DevicePool):
                 return self._append(kernel)
             case Elementwise():
                 return self._stream(kernel)
+
+    def kv_imbalance(self, n_heads: int, n_kv_heads: int, n_layers: int, n_requests: int | None = None) -> float:
+        """Return the (request, layer, KV head) pairs of the fullest unit of memory over those of a mean one.
+
+        A pair lies in the ``channels_per_head`` channels of a stack that compute it, or, in AttAcc's released mapping, in a
+        whole stack. The pairs of a batch are dealt out evenly.
+        """
+        del n_heads
+        if n_requests is None:
+            return 1.0
+        geometry, part = self.geometry, self.part
+        shared = part.channels_per_head if part.mapping == "physical" else geometry.channels
+        return pair_imbalance(n_requests * n_layers * n_kv_heads, geometry.count * geometry.channels // shared)
 
     @cached_property
     def _physical(self) -> Physical:

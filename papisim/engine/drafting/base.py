@@ -8,7 +8,7 @@ A source from outside is one class that has ``Options`` and ``EXAMPLE`` inside; 
 - drafts nothing where no request drafts, and never takes less time for longer drafts;
 - is a pure function of its arguments: the same drafts and caches have the same phases, whatever was asked before;
 - must not change its arguments, nor the context;
-- names the memory that it needs in ``demand``, so that weights and KV caches are planned with it.
+- names the memory that it needs in ``demands``, so that weights and KV caches are planned with it.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class DraftSource(Protocol):
     """Drafts tokens for the requests of a batch."""
 
     @property
-    def demand(self) -> Demand | None:
-        """Memory it needs; None where it needs none."""
+    def demands(self) -> tuple[Demand, ...]:
+        """Memory it needs, by device; empty if it needs none."""
 
     def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
         """Return the phases of drafting.
@@ -100,7 +100,7 @@ DRAFTING: Family[DraftingOptions, DraftSource] = Family(
 class WholeVerification:
     """A source whose drafts the target model verifies from its first layer; needs no memory of its own."""
 
-    demand: Demand | None = None
+    demands: tuple[Demand, ...] = ()
 
     def __init__(self, context: DraftContext) -> None:
         self._context = context

@@ -35,7 +35,7 @@ EXAMPLE = Example(beside={"trace": "llama3-8b", "speculation": "layerskip", "acc
 class Source:
     """Drafts with the first layers; requests with different exit layers draft one group after another."""
 
-    demand: Demand | None = None
+    demands: tuple[Demand, ...] = ()
 
     def __init__(self, options: Options, context: DraftContext) -> None:
         del options

@@ -10,7 +10,8 @@ from papisim.config.base import Positive
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification, as_drafting, serial_steps
 from papisim.kinds import Example
 from papisim.ops.kernel import FcRole, Linear
-from papisim.ops.lower import decode_shape, ragged_lengths
+from papisim.ops.lower import decode_shape, kv_bytes_per_token, layer_weight_bytes, ragged_lengths
+from papisim.plan.memory import Demand
 from papisim.plan.phase import Category, Phase
 from papisim.policies.speculation.base import Draft
 
@@ -32,12 +33,20 @@ EXAMPLE = Example({"step_time_ratio": 0.5})
 class Source(WholeVerification):
     """Each draft step fuses embedding and hidden state, and runs one layer of the target's shape and the LM head.
 
-    The head's weights, about one layer of the target, are counted as part of the target's.
+    The head has the weights of its layer and of the fusion, and a KV cache of one layer; the LM head is the target's.
     """
 
     def __init__(self, options: Options, context: DraftContext) -> None:
         super().__init__(context)
         self._ratio = options.step_time_ratio
+        trace, roles = context.trace, context.machine.roles
+        model, kv_pool = trace.model, context.machine.pools[context.machine.roles.kv]
+        fusion_bytes = 2 * model.hidden_size**2 * model.element_bytes
+        copies = kv_pool.kv_imbalance(model.n_heads, model.n_kv_heads, 1)
+        self.demands = (
+            Demand(roles.weights, weight_bytes=layer_weight_bytes(trace) + fusion_bytes),
+            Demand(roles.kv, kv_token_bytes=kv_bytes_per_token(trace) / model.n_layers * copies),
+        )
 
     def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
         """Return the phases of the serial draft steps."""

@@ -51,7 +51,10 @@ class Source(WholeVerification):
         machine = _machine_of(options, context.machine)
         placement = Pinned(PinnedOptions(kind="pinned", device=options.device))
         self._planner = StepPlanner(trace, machine, placement, seed=context.seed)
-        self.demand = Demand(options.device, weight_bytes(trace), kv_bytes_per_token(trace))
+        pool, model = machine.pools[options.device], trace.model
+        copies = pool.kv_imbalance(model.n_heads, model.n_kv_heads, model.n_layers)
+        kv_token_bytes = kv_bytes_per_token(trace) * copies
+        self.demands = (Demand(options.device, weight_bytes(trace), kv_token_bytes, pool.count),)
 
     def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
         """Return the phases of the serial draft steps."""

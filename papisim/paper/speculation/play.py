@@ -21,7 +21,7 @@ from papisim.policies.speculation.base import SPECULATION, Draft, Round
 class _NoMachine:
     """Drafts and verifies in zero time."""
 
-    demand = None
+    demands = ()
 
     def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
         del drafts, cached, fold

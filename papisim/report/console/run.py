@@ -23,6 +23,10 @@ _BARS = 40
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
+#: share of FC on padding from which it is worth a remark
+_SHOWN_PADDING = 0.001
+
+
 def print_run(run: Run) -> None:
     """Print a run's figures on stdout."""
     page = console()
@@ -48,6 +52,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
         ("throughput", f"{rate(summary['throughput_tokens_per_s'])} tokens/s over {seconds(summary['makespan_s'])}"),
         ("prefill, decode", _kinds(summary)),
         *([("ended", _outcomes(summary))] if summary["outcomes"]["served"] < summary["n_requests"] else []),
+        *([("beyond the model", _beyond(summary))] if summary["n_beyond_positions"] else []),
         ("time to first token", _spread(summary, "ttft")),
         ("time per output token", _spread(summary, "tpot")),
         ("end-to-end latency", _spread(summary, "e2e")),
@@ -69,6 +74,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
         ("busy", _shares({name: share for name, share in summary["busy_ratio"].items() if share or name != HOST})),
         ("energy per token", _energy(summary)),
         ("peak KV cache", _kv(summary)),
+        ("parallel plan", _parallel(summary["parallel"])),
     ]
 
 
@@ -86,6 +92,11 @@ def _over_time(run: Run, value: Callable[[Segment], float]) -> str:
 
 def _outcomes(summary: Json) -> str:
     return ", ".join(f"{count:,} {outcome}" for outcome, count in summary["outcomes"].items() if count)
+
+
+def _beyond(summary: Json) -> str:
+    count, positions = summary["n_beyond_positions"], summary["max_positions"]
+    return f"{count:,} requests exceed the {positions:,} positions that {summary['trace']} is configured for"
 
 
 def _goodput(summary: Json) -> str:
@@ -157,6 +168,20 @@ def _energy(summary: Json) -> str:
     largest = sorted(((joules, part) for part, joules in parts.items() if joules), reverse=True)
     shares = ", ".join(f"{part.removesuffix('_j')} {100 * joules / total:.1f} %" for joules, part in largest)
     return f"{units.format(total, 'j')} ({shares})"
+
+
+def _parallel(plan: Json) -> str:
+    """Return how kernels are shared, and what sharing leaves idle or computes twice, where it does."""
+    stages = f", {plan['pipeline_stages']} stages" if plan["pipeline_stages"] > 1 else ""
+    remarks = [
+        f"{plan['kv_head_copies']:.3g} copies of each KV head" if plan["kv_head_copies"] > 1 else "",
+        f"{plan['idle_attention_ranks']} ranks without heads" if plan["idle_attention_ranks"] else "",
+        f"KV caches {plan['kv_imbalance_ratio']:.4g}× the mean on the fullest"
+        if plan["kv_imbalance_ratio"] > 1
+        else "",
+        f"{plan['fc_padding_ratio']:.2%} of FC on padding" if plan["fc_padding_ratio"] >= _SHOWN_PADDING else "",
+    ]
+    return "; ".join([f"{plan['tensor_ranks']} ranks{stages}", *filter(None, remarks)])
 
 
 def _kv(summary: Json) -> str:

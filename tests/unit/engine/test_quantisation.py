@@ -47,7 +47,8 @@ def test_memory_is_planned_with_the_bytes_that_are_stored():
     run = simulate(asked)
     stored = read_trace(asked.trace.path).stored_as(build_formats(asked.quantisation))
     room = run.machine.pools["gpu"].capacity_bytes
-    assert run.ledger.kv_capacity_bytes == room - weight_bytes(stored)
+    # 64 heads on six GPUs: eleven on the fullest
+    assert run.ledger.kv_capacity_bytes == pytest.approx((room - weight_bytes(stored)) * 64 / 66)
     plain = simulate(experiment(hw="gpu_only", trace="llama65b"))
     assert run.ledger.kv_capacity_bytes > plain.ledger.kv_capacity_bytes
     assert summarise(run)["quantisation"]["weight_bits"] == 4
@@ -56,7 +57,7 @@ def test_memory_is_planned_with_the_bytes_that_are_stored():
 
 def test_a_model_fits_in_four_bits_that_does_not_in_sixteen():
     """130 GB of weights, one GPU of 80 GB."""
-    one = ("devices.gpu.count=1", "roles.tensor_parallel.ranks=1")
+    one = ("devices.gpu.count=1",)
     with pytest.raises(DoesNotFit, match="the weights of llama65b"):
         end_s(*one, hw="gpu_only", trace="llama65b")
     assert end_s(*one, "quantisation.weight_bits=4", hw="gpu_only", trace="llama65b")

@@ -27,7 +27,7 @@ class Continuous:
 
 def queues(pages: int, policy: object = None, **kv: object) -> ServerQueues:
     machine = build_machine(load_experiment(RunOptions(hw="gpu_only", trace="llama7b")).system)
-    memory = MemoryPlan("gpu", pages * PAGE * TOKEN_BYTES + 0.5, TOKEN_BYTES)
+    memory = MemoryPlan("gpu", TOKEN_BYTES, lambda n_requests: pages * PAGE + 0.5)
     spec = KvSpec(**{"watermark_ratio": 0.0, **kv})  # type: ignore[arg-type]
     return ServerQueues(machine, memory, spec, policy or Continuous())  # type: ignore[arg-type]
 

@@ -87,7 +87,9 @@ def test_weights_that_do_not_fit_are_refused_and_the_lever_works(run: Runner):
 
 def test_weights_take_room_from_kv_where_they_share_a_memory(run: Runner):
     result = run("gpu_only", batch_size=1)
-    assert result.ledger.kv_capacity_bytes == 6 * 80e9 - 2 * result.trace.model.n_parameters
+    # 32 heads on six GPUs: six on the fullest
+    free_bytes = 6 * 80e9 - 2 * result.trace.model.n_parameters
+    assert result.ledger.kv_capacity_bytes == pytest.approx(free_bytes * 32 / 36)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(run: Runner):

@@ -122,7 +122,20 @@ def test_a_draft_model_takes_memory(run: Runner):
     alone = run("gpu_only", batch_size=1).ledger.kv_capacity_bytes
     beside = run("gpu_only", batch_size=1, drafting="llama68m").ledger.kv_capacity_bytes
     draft = read_trace("traces/kernels/llama-68m/trace.yaml").model
-    assert alone - beside == draft.n_parameters * 2
+    # on one of the six GPUs, whose room limits all: 6 of 32 heads of the target, and the whole draft model
+    free, token_bytes = 80e9 - 6738415616 * 2 / 6 - draft.n_parameters * 2, 32 * 6 * 2 * 128 * 2
+    draft_token_bytes = draft.n_layers * 2 * draft.n_kv_heads * draft.head_dim * 2
+    assert alone == pytest.approx((80e9 - 6738415616 * 2 / 6) / token_bytes * 524288)
+    assert beside == pytest.approx(free / (token_bytes + draft_token_bytes) * 524288)
+
+
+def test_a_draft_head_takes_the_memory_of_one_layer_and_its_fusion(run: Runner):
+    alone = run("gpu_only", trace="llama3-8b", batch_size=1).ledger.kv_capacity_bytes
+    beside = run("gpu_only", trace="llama3-8b", batch_size=1, drafting="eagle_head").ledger.kv_capacity_bytes
+    layer = 4096 * (4096 * 2 + 1024 * 2 + 3 * 14336) + 2 * 4096
+    weights = 2 * (layer + 2 * 4096**2)
+    free = alone * 1.5 - weights  # eight heads on six GPUs: two on the fullest
+    assert beside == pytest.approx(free / 1.5 * 32 / 33)
 
 
 def test_a_draft_model_that_does_not_fit_is_refused(run: Runner):

@@ -51,9 +51,9 @@ def test_a_message_and_a_sum_over_ranks_are_what_the_link_charges():
 
 
 def test_stages_share_the_devices_and_all_draw_power():
-    whole = machine("gpu_only", "devices.gpu.count=8", "links.nvlink.count=8", "roles.tensor_parallel.ranks=2")
+    whole = machine("gpu_only", "devices.gpu.count=8", "links.nvlink.count=8")
     cut = machine(
-        "gpu_only", "devices.gpu.count=8", "links.nvlink.count=8", "roles.tensor_parallel.ranks=2",
+        "gpu_only", "devices.gpu.count=8", "links.nvlink.count=8",
         "roles.pipeline={stages: 4, link: nvlink}",
     )  # fmt: skip
     assert (whole.stages, cut.stages) == (1, 4)

@@ -38,7 +38,7 @@ def test_caches_that_do_not_fit_have_no_time(run):
         hw="gpu_only",
         trace="llama65b",
         batch_size=1,
-        overrides=[long, "devices.gpu.count=2", "roles.tensor_parallel.ranks=2"],
+        overrides=[long, "devices.gpu.count=2"],
     )
     rows = pd.DataFrame(crossover_rows(("gpu",), (crowded,)))
     fits = rows[rows["tlp"] == 1].set_index("batch")["step_s"].notna()

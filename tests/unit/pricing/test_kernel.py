@@ -4,8 +4,8 @@ import io
 import json
 
 import pytest
-from papisim.cli._kernel_sizes import kernel_of
 
+from papisim.api.kernel_sizes import kernel_of
 from papisim.config.system import load_part
 from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import Elementwise, FcRole, KernelClass, Linear

@@ -9,7 +9,7 @@ from papisim.results.metrics import summarise
 FIXED = "workload.lengths={kind: fixed, input_tokens: 100, output_tokens: 9}"
 #: eight GPUs in four stages of two
 PIPELINE = (
-    "devices.gpu.count=8", "links.nvlink.count=8", "roles.tensor_parallel.ranks=2", "roles.pipeline={stages: 4, link: nvlink}",
+    "devices.gpu.count=8", "links.nvlink.count=8", "roles.pipeline={stages: 4, link: nvlink}",
 )  # fmt: skip
 
 

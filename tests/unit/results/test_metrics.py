@@ -89,7 +89,7 @@ def test_every_replica_draws_idle_power_over_the_makespan(closed, hw, replicas):
 
 
 def test_stages_of_a_pipeline_draw_idle_power_each(closed):
-    eight = ("devices.gpu.count=8", "links.nvlink.count=8", "roles.tensor_parallel.ranks=2")
+    eight = ("devices.gpu.count=8", "links.nvlink.count=8")
     piped = closed("gpu_only", *eight, "roles.pipeline={stages: 4, link: nvlink}")
     static_j = 8 * 60 * piped["makespan_s"]
     assert piped["energy_per_token_by_part_j"]["static_j"] * BATCH * ANSWER == pytest.approx(static_j, rel=1e-9)
