@@ -1,4 +1,4 @@
-"""Measure tables: ``python -m kernels --out kernels/measured``; ``--help`` says more."""
+"""Measure tables: ``python -m kernels --out kernels/measured``; see ``--help``."""
 
 from __future__ import annotations
 

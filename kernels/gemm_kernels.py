@@ -1,6 +1,6 @@
 """Which kernels cuBLAS picks for a matrix product, and how it spreads them: names and grids from torch's profiler.
 
-A kernel's name tells its output tile and whether the inputs are split; its grid how many thread blocks there are. Each
+A kernel's name gives its output tile and whether the inputs are split; its grid gives the number of thread blocks. Each
 launch is followed by a marker, a kernel that no library of matrix products has, so that the kernels of one product are
 those between two markers.
 """

@@ -24,7 +24,7 @@ import torch
 
 #: operand sets together are at least this many times the L2 cache
 COLD = 2.5
-#: bytes at which each operand set starts at a multiple of this
+#: each operand set starts at a multiple of this number of bytes
 _ALIGNMENT_BYTES = 512
 _L2_WITHOUT_GPU_BYTES, _POOL_WITHOUT_GPU_BYTES = 1 << 20, 1 << 20
 #: replays are queued for the energy counter in chunks of about this long
@@ -35,11 +35,11 @@ Launch = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Settings:
-    """How long to measure.
+    """Durations and repetitions of a measurement.
 
     Attributes:
-        graph_s: aimed-at duration of one graph.
-        max_launches: most launches of a graph.
+        graph_s: target duration of one graph.
+        max_launches: maximum number of launches in a graph.
         n_warm_up: replays before the timed ones.
         n_repeats: timed replays; the median counts.
         energy_s: window of the energy counter; 0 measures none.
@@ -80,13 +80,13 @@ class Bench:
 
     @property
     def l2_bytes(self) -> int:
-        """Bytes of its L2 cache."""
+        """Bytes of the device's L2 cache."""
         if self.device.type != "cuda":
             return _L2_WITHOUT_GPU_BYTES
         return int(torch.cuda.get_device_properties(self.device).L2_cache_size)
 
     def sets(self, set_bytes: int) -> int:
-        """Return how many operand sets of this size keep the L2 cache cold, at least 2."""
+        """Return the number of operand sets of this size that keeps the L2 cache cold, at least 2."""
         return max(2, math.ceil(COLD * self.l2_bytes / set_bytes))
 
     def time(self, launch: Launch, n_sets: int, floor_s: float, *, energy: bool = False) -> Timing:
@@ -94,9 +94,9 @@ class Bench:
 
         Args:
             launch: launches the kernel on the operand set of the given index.
-            n_sets: operand sets there are.
-            floor_s: a lower bound of its time, from which the launches of a graph follow.
-            energy: measure energy, too.
+            n_sets: number of operand sets.
+            floor_s: lower bound of the kernel's time, from which the number of launches in a graph follows.
+            energy: whether to measure energy as well.
         """
         n_launches = min(self.settings.max_launches, math.ceil(self.settings.graph_s / floor_s))
         n_launches = max(n_sets, n_launches)
@@ -119,7 +119,7 @@ class Bench:
         if energy and self.counter is not None and self.settings.energy_s:
             joules = _energy(graph.replay, graph_s, self.counter, self.settings)
         graph.reset()
-        torch.cuda.empty_cache()  # else the memory of every graph there was is kept
+        torch.cuda.empty_cache()  # else the memory of every past graph is kept
         return Timing(graph_s / n_launches, None if joules is None else joules / n_launches)
 
 
@@ -136,11 +136,11 @@ def open_bench(device: str, *, smoke: bool) -> Bench:
 
 
 class Pool:
-    """Random FP16 numbers from which operands are cut, so that none has to be drawn by itself.
+    """Random FP16 numbers from which operands are cut, drawn once for all operands.
 
     Args:
-        n_bytes: size; operand sets wrap around beyond it.
-        device: where it lives.
+        n_bytes: size of the pool; operand sets wrap around beyond it.
+        device: device of the pool.
         scale: standard deviation of the numbers.
     """
 
@@ -151,7 +151,7 @@ class Pool:
         """Cut operands of one shape, next to each other.
 
         Raises:
-            ValueError: one alone does not fit.
+            ValueError: the pool is smaller than one operand.
         """
         size = math.prod(shape)
         stride = math.ceil(size * 2 / _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES // 2
@@ -163,7 +163,7 @@ class Pool:
 
 
 def open_pool(bench: Bench, n_bytes: int, scale: float = 1.0) -> Pool:
-    """Return a pool for a bench; off-GPU, where only tiny shapes run, a small one."""
+    """Return a pool for a bench; a small pool without a GPU, where only tiny shapes run."""
     return Pool(
         n_bytes if bench.device.type == "cuda" else min(n_bytes, _POOL_WITHOUT_GPU_BYTES), bench.device, scale
     )
@@ -240,14 +240,14 @@ class Ticks:
         self.seen: list[tuple[float, float]] = []
 
     def poll(self) -> None:
-        """Look once, and note (seconds, joules) if the counter moved."""
+        """Read the counter once, and record (seconds, joules) if it moved."""
         joules = self._counter.joules()
         if joules != self._last:
             self._last = joules
             self.seen.append((time.perf_counter(), joules))
 
     def watts_after(self, moment_s: float) -> float | None:
-        """Return the mean power between the first and the last tick after a moment; None when there are too few."""
+        """Return the mean power between the first and the last tick after a moment; None with fewer than two ticks."""
         late = [tick for tick in self.seen if tick[0] >= moment_s]
         if len(late) < 2:  # noqa: PLR2004 - an interval has two ends
             return None

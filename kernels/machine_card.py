@@ -1,4 +1,4 @@
-"""What a table was measured on: the GPU, its software, its clocks, and its measured ceilings."""
+"""The machine card of a table: the GPU, its software, its clocks, and its measured ceilings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FASTEST_BYTES_PER_S, _FASTEST_FLOP_PER_S = 5e12, 1e15  # choose graph lengths, 
 #: environment variables that choose NCCL's algorithm, noted where they are set (NVLS: reduction in the NVLink switch)
 _NCCL_CHOICES = ("NCCL_NVLS_ENABLE", "NCCL_ALGO", "NCCL_PROTO", "NCCL_P2P_DISABLE")
 
-#: words of a GPU's name that tell no two parts apart here: its maker, its memory, the usual socket
+#: words of a GPU's name that distinguish no parts here: its maker, its memory, the usual socket
 _SAYS_LITTLE = re.compile(r"nvidia|geforce|tesla|graphics|\d+gb|hbm\w+|sxm\d*")
 
 Card = dict[str, Any]
@@ -82,7 +82,7 @@ def _software() -> Card:
 
 def _driver() -> Card:
     card: Card = {}
-    with suppress(Exception):  # no NVML, or a driver that keeps some of it to itself
+    with suppress(Exception):  # no NVML, or a driver that does not report all of these
         import pynvml  # noqa: PLC0415 - optional
 
         pynvml.nvmlInit()

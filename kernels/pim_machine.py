@@ -1,6 +1,6 @@
 """A PIM stack that computes: it obeys the command stream of a mapping, on real numbers, in NumPy.
 
-Data is laid out in banks as :mod:`papisim.devices.pim.mapping` says. Every bank then does its own multiply-accumulates, one
+Data is laid out in banks by :mod:`papisim.devices.pim.mapping`. Every bank then does its own multiply-accumulates, one
 column a MAC command; the banks of a way add their sums when results leave it (MVSB), ways and stacks are put
 together on the logic die or the host. If the right result comes out and not a command is left over, the mapping computes
 what it takes time for.
@@ -31,7 +31,7 @@ _IN_ORDER = {Op.MOVE_RESULTS: 0, Op.SOFTMAX: 1, Op.WRITE_OPERANDS: 2, Op.MOVE_SC
 
 @dataclass
 class Obeyed:
-    """Counts commands as they are obeyed; a wrong mapping shows as a row not open or a command too many.
+    """Counts commands as they execute; a wrong mapping shows as a row not open or a command too many.
 
     Attributes:
         commands: obeyed so far, by kind.
@@ -63,7 +63,7 @@ def sections(commands: Sequence[Command]) -> Iterator[list[Command]]:
 
 
 def column_order(columns: int, per_row: int, turns: int) -> Iterator[tuple[int, int]]:
-    """Yield (column, which of the banks that share a unit) as MAC commands come: a row of one bank, then of the next."""
+    """Yield (column, index among the banks that share a unit) in the order of MAC commands: a row of one bank, then of the next."""
     for start in range(0, columns, per_row):
         for turn in range(turns):
             for column in range(start, min(columns, start + per_row)):
@@ -280,7 +280,7 @@ class _AttentionMachine:
                 self._softmax(len(self._weights))
 
     def _turn(self, turn: int) -> NDArray[np.bool_]:
-        """Return which (way, bank) a MAC in this turn reads."""
+        """Return the (way, bank) that a MAC in this turn reads."""
         every = np.arange(self._ways * self._geometry.banks).reshape(self._ways, -1)
         mask: NDArray[np.bool_] = every % self._geometry.turns == turn
         return mask

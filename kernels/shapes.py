@@ -21,7 +21,7 @@ class Weight:
     n: int
 
 
-#: never measured: whoever fits a model to the tables predicts these and checks against the whole step
+#: never measured: models fitted to the tables predict these and are checked against the whole step
 HELD_OUT = frozenset({"llama13b"})
 #: models whose weights are measured at every M, with the tensor-parallel degrees of their shards
 DENSE_MODELS = {"llama7b": (1, 2, 4), "llama3-8b": (1, 2), "llama3-70b": (1, 2, 4, 8), "opt30b": (1, 2)}

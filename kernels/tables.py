@@ -11,7 +11,7 @@ Row = dict[str, Value]
 
 
 def rows_measured(path: Path) -> int:
-    """Return how many rows an earlier run that was cut short has left in a table's part, whole ones only."""
+    """Return the number of complete rows that an interrupted run has left in the partial file of a table."""
     part = _part(path)
     if not part.exists():
         return 0
@@ -22,7 +22,7 @@ def rows_measured(path: Path) -> int:
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> int:
-    """Write a table, or what of it is still to be measured; it gets its name only when complete.
+    """Write a table, or the rows still to be measured; the file gets its name only when complete.
 
     Returns:
         The number of rows, those of an earlier run included.

@@ -57,7 +57,7 @@ UNITS: dict[str, dict[str, float]] = {
 _NUMBER = re.compile(r"\s*([-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S.*)?$", re.ASCII)
 _LONGEST = 400  # characters
 
-#: suffix → what to write as an example in a message
+#: suffix → example for messages
 _EXAMPLES = {
     "bytes_per_s": "3.35 TB/s", "flop_per_s": "312 TFLOP/s", "j_per_byte": "3.9 pJ/b", "j_per_flop": "0.16 pJ/FLOP",
     "tokens_per_s": "100 tokens/s", "bytes": "16 GiB", "flop": "2 GFLOP", "hz": "666 MHz", "s": "45 ns", "j": "2 pJ",
@@ -69,7 +69,7 @@ _EXAMPLES = {
 def unit_of(name: str) -> str | None:
     """Return the unit suffix that a field's name ends in (`'bandwidth_bytes_per_s'` → `'bytes_per_s'`).
 
-    The denominator of a unit that is not known here is no unit (`'requests_per_s'` is not in seconds).
+    The denominator of an unknown unit is no unit (`'requests_per_s'` is not in seconds).
     """
     suffixes = [unit for unit in UNITS if name == unit or name.endswith("_" + unit)]
     longest = max(suffixes, key=len, default=None)
@@ -133,7 +133,7 @@ _DISPLAY = {
 
 
 def format(value: float | None, unit: str, digits: int = 4) -> str:
-    """Write an SI value for people: ``format(3.35e12, 'bytes_per_s')`` is ``'3.35 TB/s'``, a missing value :data:`NO_VALUE`."""
+    """Return an SI value with a prefix and its unit: ``format(3.35e12, 'bytes_per_s')`` is ``'3.35 TB/s'``, a missing value :data:`NO_VALUE`."""
     if value is None:
         return NO_VALUE
     if unit == "ratio":

@@ -21,7 +21,7 @@ from papisim.tracing.models import require_torch, resolve
     help="Folder for trace.yaml and config.json [default: traces/kernels/MODEL], or for the table of durations "
     "[default: kernels/measured/GPU].",
 )
-@click.option("--force", is_flag=True, help="Replace what is in --out.")
+@click.option("--force", is_flag=True, help="Replace files in --out.")
 @click.option(
     "--device",
     type=click.Choice(["meta", "cuda"]),
@@ -30,8 +30,10 @@ from papisim.tracing.models import require_torch, resolve
     help="meta: shapes alone, a trace; cuda: profile on the GPU, durations by kernel class.",
 )
 @click.option("--rlp", type=WholeNumbers(), default="1,4,16,64", show_default=True, help="cuda: requests.")
-@click.option("--tlp", type=WholeNumbers(), default="1,4", show_default=True, help="cuda: new tokens of each.")
-@click.option("--kv", type=WholeNumbers(), default="512,1024", show_default=True, help="cuda: cached tokens of each.")
+@click.option("--tlp", type=WholeNumbers(), default="1,4", show_default=True, help="cuda: new tokens per request.")
+@click.option(
+    "--kv", type=WholeNumbers(), default="512,1024", show_default=True, help="cuda: cached tokens per request."
+)
 @click.option("--layers", type=PositiveInt(), help="cuda: run a slice of N layers.")
 @click.option("--traces", type=click.Path(path_type=Path, file_okay=False), help="cuda: keep the profiler's traces.")
 @click.option(
@@ -54,8 +56,8 @@ def command(
     the trace goes to stdout, progress to stderr. Needs the extra: pip install 'papisim[capture]'.
 
     With --device cuda the model runs on the GPU under torch's profiler, at every (RLP, TLP, KV) of a grid; the GPU time
-    of each kernel class is written to a table. With --from-profiler a trace of any run, a serving engine's too, is
-    classed and printed; that needs neither MODEL nor torch.
+    of each kernel class is written to a table. --from-profiler reads the trace of any run, also of a serving
+    engine, and prints GPU time by kernel class; it needs neither MODEL nor torch.
 
     \b
     Example:

@@ -1,11 +1,11 @@
-"""Kernel traces: what one decode iteration of a model launches, with symbolic dimensions.
+"""Kernel traces: the kernels that one decode iteration of a model launches, with symbolic dimensions.
 
 A trace is a file ``traces/kernels/<model>/trace.yaml`` that ``papisim capture`` wrote from a real run through torch's
 dispatcher. It lists *fused* kernels (what a serving engine launches) in launch order and, under each, the aten kernels
 that torch dispatched for it. Bytes and FLOPs of both levels follow from the file:
 
-- fused: :attr:`~papisim.ops.trace_kernels.TraceKernel.read_bytes`, ``write_bytes``, ``matmul_flop``, ``elementwise_flop``. What one aten kernel of
-  the group hands to the next does not count, as it stays on chip.
+- fused: :attr:`~papisim.ops.trace_kernels.TraceKernel.read_bytes`, ``write_bytes``, ``matmul_flop``, ``elementwise_flop``. Tensors
+  that one aten kernel of the group hands to the next do not count, as they stay on chip.
 - unfused: the same of each :class:`~papisim.ops.trace_kernels.AtenKernel`, or the sums ``TraceKernel.unfused_read_bytes`` and so on.
 
 All are polynomials (:class:`papisim.ops.dims.Dim`); give them a point with :meth:`~papisim.ops.dims.Dim.at`, such as
@@ -54,8 +54,8 @@ class Block(TraceSpec):
     """A sequence of kernels that runs once, or once for each of several identical layers.
 
     Attributes:
-        name: what it is, such as ``layer``.
-        layers: the layers it stands for, ``0-31`` or ``7``; None for work outside the layers.
+        name: name of the block, such as ``layer``.
+        layers: the layers of the block, ``0-31`` or ``7``; None for work outside the layers.
         kernels: in launch order.
     """
 
@@ -74,7 +74,7 @@ class Block(TraceSpec):
 
     @property
     def layer_range(self) -> range:
-        """The indices of the layers it stands for; empty outside the layers."""
+        """The indices of the block's layers; empty outside the layers."""
         if self.layers is None:
             return range(0)
         first, _, last = self.layers.partition("-")
@@ -82,12 +82,12 @@ class Block(TraceSpec):
 
     @property
     def repeats(self) -> int:
-        """How often it runs in one iteration."""
+        """Number of runs of the block in one iteration."""
         return len(self.layer_range) or 1
 
 
 class PackedWeights(TraceSpec):
-    """How a model's published weights are stored: ``quantization_config`` of its ``config.json``.
+    """Storage of a model's published weights: ``quantization_config`` of its ``config.json``.
 
     Attributes:
         method: name of the scheme, such as ``fp8`` or ``awq``.
@@ -101,7 +101,7 @@ class PackedWeights(TraceSpec):
 
     method: Name
     bits: Literal[4, 8]
-    group: Count
+    group: LargeCount
     scale_bits: Annotated[int, Field(ge=0)]
     rows: Count = 1
     input_bits: Literal[8, 16] | None = None
@@ -113,12 +113,12 @@ class PackedWeights(TraceSpec):
         return Packed(self.bits, self.group, self.scale_bits, self.rows)
 
     def packs(self, kernel: str) -> bool:
-        """Tell whether the weights of a kernel, given by its name within the layer, are packed."""
+        """Whether the weights of a kernel, given by its name within the layer, are packed."""
         return not any(kernel == name or kernel.startswith(f"{name}.") for name in self.kept)
 
 
 class ModelFacts(TraceSpec):
-    """What the model is; counts are of the whole model.
+    """Facts about the model; counts are of the whole model.
 
     Attributes:
         model_type: transformers' name of the architecture.
@@ -134,7 +134,7 @@ class ModelFacts(TraceSpec):
         tied_embeddings: the LM head's weight is the token embedding.
         n_experts: experts of a layer; 0 for a dense model.
         n_experts_per_token: experts that each token is sent to; 0 for a dense model.
-        max_positions: longest context that the model is configured for, in tokens; None if its configuration does not say.
+        max_positions: longest context that the model is configured for, in tokens; None if its configuration has none.
         learned_positions: positions are rows of a learned table, so that none beyond ``max_positions`` exists; otherwise
             (rotary, ALiBi) longer contexts run, outside what the model was trained for.
         packed: how the published weights are stored, where that is not ``dtype``.
@@ -171,7 +171,7 @@ class ModelFacts(TraceSpec):
 
 
 class Point(TraceSpec):
-    """Where a capture ran: requests, new tokens of each, tokens of each in the cache."""
+    """A point of a capture: requests, new tokens per request, cached tokens per request."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -189,11 +189,11 @@ class Point(TraceSpec):
 
 
 class Provenance(TraceSpec):
-    """Where a trace comes from.
+    """The provenance of a trace.
 
     Attributes:
-        command: what wrote it.
-        date: the day it was written, ISO 8601, UTC.
+        command: command that wrote the trace.
+        date: day of the capture, ISO 8601, UTC.
         torch: version of torch.
         transformers: version of transformers.
         config_sha256: SHA-256 of the bytes of the ``config.json`` beside the trace.
@@ -219,7 +219,7 @@ class KernelTrace(TraceSpec):
     Attributes:
         schema_name: version of the format, ``schema`` in the file.
         name: the model's name here.
-        provenance: where it comes from.
+        provenance: origin of the trace.
         model: facts about the model.
         blocks: in launch order; together they hold every layer exactly once.
     """
@@ -233,7 +233,7 @@ class KernelTrace(TraceSpec):
 
     @property
     def formats(self) -> Formats:
-        """What weights and caches are stored in."""
+        """Storage formats of weights and caches."""
         private = self.__pydantic_private__  # as attribute access does, without its search through the class
         assert private is not None
         return cast("Formats", private["_formats"])
@@ -270,12 +270,12 @@ class KernelTrace(TraceSpec):
 
     @property
     def structure_sha256(self) -> str:
-        """SHA-256 of what a step is priced from: the model facts and the blocks, in hexadecimal."""
+        """SHA-256 of the model facts and the blocks, from which steps are priced, in hexadecimal."""
         fields = self.model_dump(mode="json", include={"model", "blocks"}, exclude_defaults=True)
         return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def kernels(self) -> Iterator[tuple[TraceKernel, int]]:
-        """Yield each kernel with how often it runs in one iteration, experts of one layer not counted."""
+        """Yield each kernel with the number of its runs in one iteration, experts of one layer not counted."""
         for block in self.blocks:
             for kernel in block.kernels:
                 yield kernel, block.repeats
@@ -347,6 +347,6 @@ def read_trace(path: Path | str) -> KernelTrace:
     """Read and check a trace file.
 
     Raises:
-        InputError, InputErrors: everything that is wrong with it, each with file, line, column and field.
+        InputError, InputErrors: all errors of the file, each with file, line, column and field.
     """
     return parse(KernelTrace, load_yaml(path))

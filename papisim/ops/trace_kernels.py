@@ -22,9 +22,9 @@ class AtenKernel(TraceSpec):
 
     Attributes:
         op: operator and overload, such as ``aten.mm.default``.
-        inputs: its tensor operands, parameters included, as dispatched.
-        outputs: what it returned; for an in-place operator the operand it changed.
-        flop: its work, by the conventions of :mod:`papisim.ops.trace`.
+        inputs: tensor operands, parameters included, as dispatched.
+        outputs: tensors returned; for an in-place operator the operand that it changed.
+        flop: FLOPs, by the conventions of :mod:`papisim.ops.trace`.
         reads_bytes: bytes read, where that is not the whole of its inputs (a look-up reads the rows it selects).
         writes_bytes: bytes written, where that is not the whole of its outputs.
     """
@@ -38,12 +38,12 @@ class AtenKernel(TraceSpec):
 
     @property
     def read_bytes(self) -> Dim:
-        """Bytes read from memory when it runs by itself."""
+        """Bytes read from memory when the aten kernel runs by itself."""
         return bytes_of(self.inputs) if self.reads_bytes is None else self.reads_bytes
 
     @property
     def write_bytes(self) -> Dim:
-        """Bytes written to memory when it runs by itself."""
+        """Bytes written to memory when the aten kernel runs by itself."""
         return bytes_of(self.outputs) if self.writes_bytes is None else self.writes_bytes
 
 
@@ -68,21 +68,21 @@ class TraceKernel(TraceSpec):
 
     Attributes:
         name: module path within the layer, such as ``self_attn.q_proj``.
-        kernel_class: how it is scheduled and reported.
-        role: what an FC kernel is in its layer; None for the other classes.
+        kernel_class: class by which the kernel is placed and reported.
+        role: role of an FC kernel in its layer; None for the other classes.
         fc: the matrix product; FC kernels only.
         attention: the heads; attention kernels only.
-        per_expert: it runs once for each expert that got rows, on its ``EXPERT_ROWS`` rows, with that expert's own
+        per_expert: the kernel runs once per expert with rows, on its ``EXPERT_ROWS`` rows, with that expert's own
             parameters; consecutive per-expert kernels run together, expert by expert.
         weights: parameters streamed from memory in full.
         tables: parameters of which only the rows counted in ``reads`` are read (embeddings).
-        reads: what it reads besides ``weights``; a cached K or V is a read of all its tokens at the heads of the cache.
-        writes: what it writes and another kernel reads.
+        reads: tensors read besides ``weights``; a cached K or V is a read of all its tokens at the heads of the cache.
+        writes: tensors written that another kernel reads.
         matmul_flop: FLOPs of matrix products.
         elementwise_flop: all other FLOPs.
-        aten: the aten kernels it consists of; empty where ``replaces`` stands.
-        replaces: names of the aten operators that torch ran on meta tensors in place of this one kernel. A note only:
-            which they are depends on torch's decomposition, not on the model.
+        aten: the aten kernels that the kernel fuses; empty where ``replaces`` is given.
+        replaces: names of the aten operators that torch ran on meta tensors in place of this one kernel. A note only: they
+            depend on torch's decomposition, not on the model.
     """
 
     name: Name
@@ -117,7 +117,7 @@ class TraceKernel(TraceSpec):
 
     @cached_property
     def flop(self) -> Dim:
-        """All its work."""
+        """FLOPs of matrix products and all others."""
         return self.matmul_flop + self.elementwise_flop
 
     @property
@@ -132,7 +132,7 @@ class TraceKernel(TraceSpec):
 
     @property
     def symbols(self) -> frozenset[str]:
-        """Every symbol that any of its dimensions uses."""
+        """Every symbol in the dimensions of the kernel."""
         tensors = [*self.reads, *self.writes, *(t for aten in self.aten for t in (*aten.inputs, *aten.outputs))]
         dims = [dim for tensor in tensors for dim in tensor.shape]
         return frozenset(s for dim in [*dims, self.matmul_flop, self.elementwise_flop] for s in dim.symbols)

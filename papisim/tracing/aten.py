@@ -1,6 +1,6 @@
 """What one aten operator computes and which memory it really touches.
 
-The conventions are those of :mod:`papisim.ops.trace`. Operators are told apart by torch's own tags where it has them.
+The conventions are those of :mod:`papisim.ops.trace`. Operators are distinguished by torch's own tags where they have any.
 """
 
 from __future__ import annotations

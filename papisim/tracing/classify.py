@@ -1,8 +1,8 @@
 """From recorded calls to classed, fused kernels.
 
-1. **Group** what one launch would be: an FC, attention or KV-append call by itself; else a run of consecutive calls of one
+1. **Group** the calls of one launch: an FC, attention or KV-append call by itself; else a run of consecutive calls of one
    module (an RMSNorm's eight aten kernels are one kernel).
-2. **Class** each group, by what it computes and where its operands come from, never by what a model calls its modules:
+2. **Class** each group by its operators and the source of its operands, never by the names of a model's modules:
    a group with ``rsqrt`` normalises, one that reads what a group with ``cos`` and ``sin`` wrote is rotary.
 3. **Join** an activation with the elementwise kernel that alone reads it (``silu(gate) * up`` is one launch).
 4. **Role** of each FC from dataflow: what reaches attention or the cache is ``qkv``, what attention reaches is the
@@ -27,7 +27,7 @@ from papisim.tracing.aten import MATMUL
 from papisim.tracing.decode import ATTENTION, KV_APPEND
 from papisim.tracing.record import Access, Call, Recording
 
-#: operators that tell what a group is, most telling first
+#: operators that determine the class of a group, most specific first
 _EVIDENCE: Final[tuple[tuple[KernelClass, frozenset[str]], ...]] = (
     (KernelClass.EMBEDDING, frozenset({"embedding"})),
     (KernelClass.NORMALISATION, frozenset({"native_layer_norm", "_fused_rms_norm", "rsqrt", "var_mean"})),
@@ -50,7 +50,7 @@ class PlacedKernel:
         layer: index of the decoder layer; None outside the layers.
         expert: index of the expert whose rows it works on; None outside an expert loop.
         expert_rows: number of those rows.
-        kernel: what it is.
+        kernel: the kernel, all dimensions numbers.
     """
 
     layer: int | None
@@ -61,7 +61,7 @@ class PlacedKernel:
 
 @dataclass(eq=False, slots=True)
 class _Group:
-    """Calls that are one launch; ``sources`` wrote what it reads, ``users`` read what it writes."""
+    """Calls that are one launch; ``sources`` are the groups that write its operands, ``users`` those that read its results."""
 
     calls: list[Call]
     module: str
@@ -73,18 +73,18 @@ class _Group:
 
     @property
     def operators(self) -> frozenset[str]:
-        """The names of its operators, without namespace and overload."""
+        """Names of the group's operators, without namespace and overload."""
         return frozenset(_operator(call) for call in self.calls)
 
     @property
     def expert(self) -> int | None:
-        """The expert it works for."""
+        """Index of the expert on whose rows the group works; None outside experts."""
         return self.calls[0].expert
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How module paths tell layers: the path of the list of layers, ``model.layers`` for many models."""
+    """The layer of each module path, from the path of the list of layers (``model.layers`` for many models)."""
 
     layers: str
 
@@ -106,7 +106,7 @@ def classify(recording: Recording, layout: Layout) -> list[PlacedKernel]:
     """Turn a recording into fused kernels, in launch order.
 
     Raises:
-        NotModelled: a kernel whose part in the model cannot be told.
+        NotModelled: a kernel whose role in the model does not follow from its dataflow.
     """
     groups = _grouped(recording.calls, layout)
     _link(groups)
@@ -142,7 +142,7 @@ def _grouped(calls: list[Call], layout: Layout) -> list[_Group]:
 
 
 def _link(groups: list[_Group]) -> None:
-    """Find who reads what whom wrote; the last writer of a storage is its source."""
+    """Link each group to the groups whose results it reads; the last writer of a storage is its source."""
     writer: dict[int, _Group] = {}
     for group in groups:
         for call in group.calls:
@@ -178,7 +178,7 @@ def _class_by_origin(group: _Group) -> KernelClass:
 
 
 def _is_residual(group: _Group) -> bool:
-    """Whether it only adds two activations of one shape."""
+    """Whether a group only adds two activations of one shape."""
     return all(
         _operator(call) in ("add", "add_") and len(call.inputs) > 1 and len(set(call.inputs)) == 1
         for call in group.calls
@@ -222,7 +222,7 @@ def _role_of(group: _Group, final_storages: frozenset[int]) -> FcRole:
         return FcRole.FEED_FORWARD_DOWN
     if KernelClass.ACTIVATION in classes_ahead:
         return FcRole.FEED_FORWARD_UP
-    raise NotModelled(f"the part of the FC kernel {group.module} in its layer cannot be told from its dataflow")
+    raise NotModelled(f"the role of the FC kernel {group.module} in its layer does not follow from its dataflow")
 
 
 def _reach(group: _Group, step: Callable[[_Group], Iterable[_Group]]) -> set[_Group]:
@@ -362,7 +362,7 @@ def _as_stored(access: Access, call: Call) -> Tensor:
 
 
 def _external_reads(group: _Group) -> list[Access]:
-    """Return what it reads that it did not write itself, each element once; parameters read in full stand apart."""
+    """Return the reads of a group other than of its own results, each element once; parameters read in full are listed elsewhere."""
     written: set[int] = set()
     reads: list[Access] = []
     for call in group.calls:
@@ -374,7 +374,7 @@ def _external_reads(group: _Group) -> list[Access]:
 
 
 def _external_writes(group: _Group, final_storages: frozenset[int]) -> list[Access]:
-    """Return what it writes that another kernel, or the caller, reads."""
+    """Return the writes of a group that another kernel, or the caller, reads."""
     needed = final_storages | {
         access.storage for user in group.users for call in user.calls for access in call.reads
     }  # fmt: skip
@@ -383,7 +383,7 @@ def _external_writes(group: _Group, final_storages: frozenset[int]) -> list[Acce
 
 
 def _without_covered(accesses: list[Access]) -> list[Access]:
-    """Drop what another access touches too: views within it, and rows picked from memory that is touched in full."""
+    """Drop accesses that another one covers: views within it, and rows picked from memory that is touched in full."""
     in_full: list[Access] = []
     for access in accesses:
         if access.in_full and not any(other.covers(access) for other in in_full):

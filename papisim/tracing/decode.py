@@ -30,7 +30,7 @@ from papisim.tracing.record import Recorder, Recording, RecordingMode
 ATTENTION = "attention"
 KV_APPEND = "kv_append"
 _IMPLEMENTATION = "sdpa"
-#: what every configuration must say
+#: fields that every configuration must have
 _FACTS = ("num_hidden_layers", "hidden_size", "vocab_size")
 
 
@@ -43,7 +43,7 @@ class Experts:
 
 
 def experts_of(config: Any) -> Experts:
-    """Read how many experts there are from a configuration, whatever it calls them."""
+    """Read the number of experts from a configuration, under any of the names in use."""
     names = ("num_local_experts", "num_experts", "n_routed_experts")
     n_experts: Any = next((value for name in names if (value := getattr(config, name, None))), 0)
     n_per_token: Any = getattr(config, "num_experts_per_tok", None) or getattr(config, "top_k", 0)
@@ -82,7 +82,7 @@ def record_decode(model: Any, point: Point, seed: int, name: str) -> Recording:
     handed over ready-made, so that the kernels are the same for one new token and for several.
 
     Raises:
-        NotModelled: the model does something that a trace cannot express; the message says what.
+        NotModelled: the model does something that a trace cannot express; the message names it.
     """
     experts = experts_of(model.config)
     recorder = Recorder(model, experts.n_experts, experts.n_per_token, (seed, point.rlp, point.tlp, point.kv))
@@ -199,7 +199,7 @@ def _check_scopes(recording: Recording, model: Any, name: str) -> None:
 
 @contextmanager
 def _explained(name: str, failure: str) -> Iterator[None]:
-    """Turn whatever torch or transformers raise into one message."""
+    """Turn any error that torch or transformers raise into one message."""
     try:
         yield
     except PapisimError:

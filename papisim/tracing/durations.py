@@ -27,7 +27,7 @@ class Durations:
 
     Attributes:
         classes: longest first; ``unclassed`` among them where some launches are.
-        time_s: of all launches.
+        time_s: time of all launches.
         classed_ratio: the share of that time that has a class.
     """
 
@@ -37,7 +37,7 @@ class Durations:
 
     @property
     def artefacts(self) -> list[tuple[str, float, str]]:
-        """Work that a serving engine does not do: class, share of the time, and what an engine does instead."""
+        """Work that a serving engine avoids: class, share of the time, and the engine's alternative."""
         return [
             (of_class.kernel_class, of_class.time_s / self.time_s, _ARTEFACTS[of_class.kernel_class])
             for of_class in self.classes
@@ -55,7 +55,7 @@ def import_trace(path: Path) -> tuple[KinetoTrace, Durations]:
     """Read a profiler's trace and sum it by class.
 
     Raises:
-        InputError: it is no trace, or nothing in it ran on a GPU.
+        InputError: the file is no trace, or nothing in the trace ran on a GPU.
     """
     trace = read_kineto(path)
     return trace, durations_of(trace)
@@ -100,7 +100,7 @@ def as_json(file: Path, trace: KinetoTrace, durations: Durations) -> dict[str, A
 
 
 def write_durations(path: Path, grid: Iterable[tuple[Point, Durations]]) -> None:
-    """Write the table of a grid: one row a point and class."""
+    """Write the table of a grid: one row per point and class."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,8 +1,8 @@
-"""Read a Kineto trace: what ran on the GPU, for how long, and which operator of the host launched it.
+"""Read a Kineto trace: the launches on the GPU, their duration, and the operators of the host that launched them.
 
 A trace is the Chrome-trace JSON (plain or gzip) that ``torch.profiler`` exports; with ``record_shapes=True`` operators
-carry the shapes and element types of their operands. Reading needs no torch, so that anyone's trace can be imported
-anywhere. A launch finds its operators by correlation: the runtime call of the same correlation id stands inside them.
+carry the shapes and element types of their operands. Reading needs no torch, so that traces from other machines can be
+imported. The operators of a launch enclose the runtime call with the same correlation id.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, TypeGuard
 from papisim import foreign
 from papisim.errors import InputError
 
-#: categories of events: what runs on the GPU, what launches it, and which operators enclose that
+#: categories of events: work on the GPU, calls that launch it, and operators that enclose those calls
 _ON_GPU: Final = frozenset({"kernel", "gpu_memcpy", "gpu_memset"})
 _LAUNCHING: Final = frozenset({"cuda_runtime", "cuda_driver", "Runtime", "Driver"})
 _ENCLOSING: Final = frozenset({"cpu_op", "Operator"})
@@ -54,9 +54,9 @@ class GpuLaunch:
 
     Attributes:
         kernel: the name of the kernel.
-        start_s: when it began, on the trace's own clock.
-        time_s: how long it ran.
-        operators: what encloses its launch, innermost first; empty for replays of a CUDA graph.
+        start_s: start, on the trace's own clock.
+        time_s: duration.
+        operators: operators that enclose the launch, innermost first; empty for replays of a CUDA graph.
     """
 
     kernel: str
@@ -72,13 +72,13 @@ class GpuLaunch:
 
 @dataclass(frozen=True)
 class KinetoTrace:
-    """What a trace says about the GPU.
+    """The launches of a trace and the GPU on which they ran.
 
     Attributes:
         launches: in the order in which they ran.
-        gpu: name of the GPU, where the trace has it.
+        gpu: name of the GPU; None where the trace has none.
         has_shapes: whether operators carry the shapes of their operands.
-        n_gpus: number of GPUs whose launches are in it.
+        n_gpus: number of GPUs with launches in the trace.
     """
 
     launches: tuple[GpuLaunch, ...]
@@ -96,8 +96,8 @@ def read_kineto(path: Path | str) -> KinetoTrace:
     """Read a trace.
 
     Raises:
-        InputError: the file cannot be read, is no Chrome trace, has a field of a wrong type or value, repeats an event, or nothing in
-            it ran on a GPU.
+        InputError: the file cannot be read, is no Chrome trace, has a field of a wrong type or value, repeats an event, or has
+            no event on a GPU.
     """
     file = str(path)
     try:
@@ -185,7 +185,7 @@ def _event(event: dict[str, object], index: int, file: str) -> _Event:
 
 
 def _operands(dims: object, types: object) -> tuple[Operand, ...]:
-    """Return the tensors among an operator's arguments: each one's, and each of a list of tensors.
+    """Return the tensors among an operator's arguments, those of a list of tensors one by one.
 
     Raises:
         ValueError: shapes or types are not as torch writes them.

@@ -1,14 +1,14 @@
-"""Class what ran on a GPU, from the operators that launched it, their operands, and its neighbours.
+"""Class the launches on a GPU by the operators that launched them, their operands, and the neighbouring launches.
 
-The classes are those of :class:`papisim.ops.kernel.KernelClass`, and :class:`RuntimeWork` for what a run does beside the
-model's own kernels. Rules are tried in order, the first that knows wins:
+The classes are those of :class:`papisim.ops.kernel.KernelClass`, and :class:`RuntimeWork` for work that is not the
+model's. Rules are tried in order; the first that applies decides:
 
 1. the name of a library's own operator (``vllm::…``, ``_C::rms_norm``), innermost first;
-2. what an aten operator computes, and the shapes of its operands;
-3. the neighbours of a conversion or a product, which alone says nothing;
-4. the name of the kernel: all there is in the replay of a CUDA graph.
+2. the aten operator and the shapes of its operands;
+3. the neighbours of a conversion or a product, which have no class of their own;
+4. the name of the kernel, the only evidence in the replay of a CUDA graph.
 
-What no rule knows stays unclassed and is reported as such.
+Launches to which no rule applies stay unclassed and are reported as such.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from papisim.tracing.kineto import GpuLaunch, KinetoTrace, Operand, Operator
 
 
 class RuntimeWork(StrEnum):
-    """What a real run does on the GPU beside the kernels of the model."""
+    """Work of a real run on the GPU other than the kernels of the model."""
 
     CACHE_CONCATENATION = "cache_concatenation"
     REPEATED_HEADS = "repeated_heads"
@@ -36,7 +36,7 @@ class RuntimeWork(StrEnum):
 LaunchClass = KernelClass | RuntimeWork
 UNCLASSED: Final = "unclassed"
 
-#: work that a serving engine does not do, and what it does instead
+#: work that a serving engine avoids, and the engine's alternative
 ARTEFACTS: Final[dict[LaunchClass, str]] = {
     RuntimeWork.CACHE_CONCATENATION: "the whole KV cache is copied to append the new tokens; a serving engine writes "
     "only those",
@@ -44,7 +44,7 @@ ARTEFACTS: Final[dict[LaunchClass, str]] = {
     RuntimeWork.MASK: "masks and positions are built by small kernels; fused kernels compute them",
 }
 
-#: names of operators and kernels that are not aten's, most telling first
+#: names of operators and kernels that are not aten's, most specific first
 _NAMES: Final[tuple[tuple[LaunchClass, re.Pattern[str]], ...]] = tuple(
     (launch_class, re.compile(pattern, re.IGNORECASE))
     for launch_class, pattern in (
@@ -63,7 +63,7 @@ _NAMES: Final[tuple[tuple[LaunchClass, re.Pattern[str]], ...]] = tuple(
     )
 )
 
-#: aten operators that say what a launch inside them is, whatever it is
+#: aten operators that determine the class of every launch inside them
 _ENCLOSING: Final[dict[str, LaunchClass]] = {
     "scaled_dot_product_attention": KernelClass.ATTENTION,
     "embedding": KernelClass.EMBEDDING,
@@ -74,7 +74,7 @@ _ENCLOSING: Final[dict[str, LaunchClass]] = {
     "multinomial": RuntimeWork.SAMPLING,
     "argmax": RuntimeWork.SAMPLING,
 }
-#: aten operators that say what they are by themselves
+#: aten operators with a class of their own
 _OPERATORS: Final[dict[str, LaunchClass]] = {
     **dict.fromkeys(("mm", "addmm", "_grouped_mm", "_scaled_mm"), KernelClass.FC),
     **dict.fromkeys(("pow", "mean", "rsqrt", "var", "var_mean", "native_layer_norm"), KernelClass.NORMALISATION),
@@ -102,7 +102,7 @@ class ClassTime:
 
 
 def classify_launches(launches: Sequence[GpuLaunch]) -> list[LaunchClass | None]:
-    """Class every launch; None where no rule knows."""
+    """Return the class of every launch; None where no rule applies."""
     alone = [_by_itself(launch) for launch in launches]
     beside = [known or _by_neighbours(launches, alone, index) for index, known in enumerate(alone)]
     return [known or _by_name([launch.kernel]) for launch, known in zip(launches, beside, strict=True)]
@@ -189,7 +189,7 @@ def _cat(operands: Sequence[Operand], names: Sequence[str]) -> LaunchClass | Non
 
 
 def _copy(operands: Sequence[Operand], names: Sequence[str]) -> LaunchClass | None:
-    """Tell copies by their rank; conversions are told by their neighbours."""
+    """Class copies by their rank; conversions are classed by their neighbours."""
     if any(operand.dtype in _WHOLE_NUMBERS for operand in operands):
         return RuntimeWork.MASK if _is_counting(operands) else KernelClass.ROTARY
     rank = _rank(operands)
@@ -225,13 +225,13 @@ def _times(operands: Sequence[Operand], names: Sequence[str]) -> LaunchClass | N
     if _is_counting(operands):
         return RuntimeWork.MASK
     tensors = sorted((operand.shape for operand in operands if operand.shape), key=len)
-    if len(tensors) < 2:  # noqa: PLR2004 - a tensor and a number: its neighbours tell
+    if len(tensors) < 2:  # noqa: PLR2004 - a tensor and a number: classed by its neighbours
         return None
     columns, weights = ([test(shape) for shape in tensors] for test in (_is_column, _is_vector))
     if any(columns) and any(weights):
         return KernelClass.ROTARY
     if any(columns) and len(tensors[-1]) == _ROWS_RANK:
-        return KernelClass.OTHER  # what experts made of rows, by the router's weights
+        return KernelClass.OTHER  # results of experts, scaled by the router's weights
     if any(columns) != all(columns) or any(weights):
         return KernelClass.NORMALISATION
     return KernelClass.ROTARY if _rank(operands) >= _HEADS_RANK else None
@@ -277,7 +277,7 @@ _SHAPE_RULES: Final[dict[str, Callable[[Sequence[Operand], Sequence[str]], Launc
 def _by_neighbours(
     launches: Sequence[GpuLaunch], alone: Sequence[LaunchClass | None], index: int
 ) -> LaunchClass | None:
-    """Class a conversion as what it prepares or ends, and a product of two equals as a gate."""
+    """Class a conversion as the kernel before or after it, and a product of two equal shapes as a gate."""
     operator = launches[index].operator
     if operator is None:
         return None

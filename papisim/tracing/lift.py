@@ -2,8 +2,8 @@
 
 Every dimension is the one multilinear polynomial in RLP, TLP and KV through its values at the eight points of a
 2 × 2 × 2 grid; with any other than integer coefficients the capture is refused. Dimensions of an expert's kernels may
-instead be linear in the rows that the expert got. Whether the truth is that polynomial is then checked at points off the
-grid, where every kernel must come out exactly as captured.
+instead be linear in the rows that the expert got. Captures at points off the grid then check the polynomials: every kernel
+there must equal the captured one exactly.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Capture = Sequence[PlacedKernel]
 
 
 class NotPolynomialError(ValueError):
-    """A dimension is not the polynomial it should be; caught to say which kernel it belongs to."""
+    """A dimension is not the polynomial it should be; caught to name its kernel."""
 
 
 # ---- one dimension
@@ -52,11 +52,11 @@ def lift_value(values: Sequence[int], rows: Sequence[int | None]) -> Dim:
     """Return the polynomial through the values at the points of :data:`GRID`.
 
     Args:
-        values: one for each point, in the order of the grid.
+        values: value of the dimension at each point, in the order of the grid.
         rows: the rows of the expert at each point; None for kernels outside an expert loop.
 
     Raises:
-        NotPolynomialError: there is none with integer coefficients.
+        NotPolynomialError: no polynomial with integer coefficients passes through the values.
     """
     if len(set(values)) == 1:
         return whole(values[0])
@@ -109,7 +109,7 @@ def lift(captures: Sequence[Capture]) -> list[PlacedKernel]:
     """Return the kernels with symbolic dimensions.
 
     Args:
-        captures: what was captured at each point of :data:`GRID`.
+        captures: kernels captured at each point of :data:`GRID`.
 
     Raises:
         NotModelled: the points differ in more than dimensions, or a dimension is not polynomial.
@@ -130,7 +130,7 @@ def _structure(first: list[Any], second: list[Any], at: Point, other: Point) -> 
 
 
 class _Lifter:
-    """Lifts kernels, each distinct one once: most layers are equal."""
+    """Lifts kernels, each distinct kernel once: most layers are equal."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[tuple[int, int | None], ...], TraceKernel] = {}
@@ -225,12 +225,12 @@ def _evaluated(value: Any, symbols: Mapping[str, int]) -> Any:
 
 
 def verify(lifted: Sequence[PlacedKernel], capture: Capture, point: Point) -> None:
-    """Check that lifted kernels equal what was captured at a point: operators, shapes, types, FLOPs, bytes.
+    """Check that lifted kernels equal those captured at a point: operators, shapes, types, FLOPs, bytes.
 
     Experts that got no rows at the point did not run and are left out.
 
     Raises:
-        CheckFailed: they differ; the message has the first kernel that does.
+        CheckFailed: lifted and captured kernels differ; the message names the first kernel that differs.
     """
     ran = {(kernel.layer, kernel.expert) for kernel in capture}
     expected = [kernel for kernel in lifted if kernel.expert is None or (kernel.layer, kernel.expert) in ran]

@@ -1,4 +1,4 @@
-"""Which model to capture: a shipped name, a local ``config.json``, or an architecture that transformers carries."""
+"""The model to capture: a shipped name, a local ``config.json``, or an architecture that transformers carries."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class ModelSource:
     """A model to capture.
 
     Attributes:
-        name: the name of its trace.
+        name: name of the model's trace.
         config_json: the bytes of its ``config.json``, kept beside the trace.
-        file: where they come from, for messages.
+        file: origin of the configuration, for messages.
     """
 
     name: str
@@ -42,9 +42,8 @@ class ModelSource:
         """
         fields = self.fields
         model_type = fields.pop("model_type", None)
-        fields.pop(
-            "quantization_config", None
-        )  # read by papisim.tracing.published; transformers would look for kernels
+        # read by papisim.tracing.published; transformers would look for kernels
+        fields.pop("quantization_config", None)
         known = _config_classes()
         if model_type not in known:
             hint = did_you_mean(str(model_type), known)
@@ -52,7 +51,7 @@ class ModelSource:
                              file=self.file, field="model_type")  # fmt: skip
         try:
             return known[model_type](**fields)
-        except Exception as error:  # whatever a configuration class raises, the file is to blame
+        except Exception as error:  # any error of a configuration class comes from the file
             reason = " ".join(str(error).split())
             raise InputError(f"transformers refuses the configuration: {reason}", file=self.file) from None
 
@@ -76,14 +75,14 @@ class ModelSource:
 
 
 def resolve(model: str) -> ModelSource:
-    """Return the model that a user's MODEL argument means.
+    """Return the model that a MODEL argument names.
 
     Args:
         model: a shipped name, a ``config.json`` or its folder, or a transformers ``model_type``.
 
     Raises:
-        InputError: none of these; the message has the nearest name.
-        MissingExtra: transformers is needed to tell and is not installed.
+        InputError: the argument is none of these; the message has the nearest name.
+        MissingExtra: transformers, which knows the architectures, is not installed.
     """
     path = Path(model)
     if path.is_dir() and (path / "config.json").is_file():

@@ -1,7 +1,7 @@
 """Record real decode iterations of a model on a GPU with torch's profiler.
 
-The model is as transformers builds it: random FP16 weights, its growing cache, its own choice of attention, eager. What
-the profiler writes is the same Chrome trace that anyone's run gives, and :mod:`papisim.tracing.kineto` reads both.
+The model is as transformers builds it: random FP16 weights, its growing cache, its own choice of attention, eager. The
+profiler writes the same Chrome trace as for any other run, and :mod:`papisim.tracing.kineto` reads both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from papisim.ops.trace import Point
 from papisim.tracing.models import ModelSource
 from papisim.tracing.published import DEFAULT_DTYPE, dtype_of
 
-#: entries of a profiler's file that say where and by whom it was recorded; the import needs none of them
+#: entries of a profiler's file that identify the machine and its user; the import needs none of them
 _PRIVATE: Final = frozenset({"distributedInfo", "traceName", "trace_id", "host_name", "hostname"})
 Progress = Callable[[str], None]
 
@@ -33,7 +33,7 @@ class RecordedStep:
     """A profiled decode iteration.
 
     Attributes:
-        point: where it ran.
+        point: requests, new tokens and cached tokens of the iteration.
         file: the profiler's trace, gzip-compressed JSON.
     """
 
@@ -54,14 +54,14 @@ def record(
 
     Args:
         source: the model.
-        points: where to run; ``KV`` tokens are in the cache before the iteration.
-        folder: where the profiler's traces go.
+        points: points at which to run; ``KV`` tokens are in the cache before the iteration.
+        folder: folder for the profiler's traces.
         device: torch's name of the device.
-        n_layers: run a slice of so many layers; all when None.
-        progress: told what is going on, one line at a time.
+        n_layers: number of layers of the slice that runs; all layers when None.
+        progress: called with each line of progress.
 
     Raises:
-        InputError: there is no such device.
+        InputError: the machine has no such device.
         NotModelled: the model or a point does not fit into the device's memory, or cannot run there.
     """
     model = _load(source, device, n_layers)
@@ -151,7 +151,7 @@ def _wait(model: Any) -> None:
 
 
 def _write(profiled: Any, file: Path) -> None:
-    """Write a profile as compressed JSON, less what names the machine."""
+    """Write a profile as compressed JSON, without the entries that identify the machine."""
     raw = file.with_suffix("")
     profiled.export_chrome_trace(str(raw))
     trace = json.loads(raw.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""How a model's weights are published: the element type and the ``quantization_config`` of its ``config.json``."""
+"""Storage of a model's published weights: the element type and the ``quantization_config`` of its ``config.json``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from papisim.errors import InputError, did_you_mean
 from papisim.ops.trace import PackedWeights
 
 DTYPES: Final = ("float16", "bfloat16", "float32")
-#: captured where a configuration names no element type
+#: element type of a capture whose configuration names none
 DEFAULT_DTYPE: Final = "float16"
 
 #: bits of a weight that are modelled
 _BITS: Final = (4, 8)
-#: ``group_size`` of a scale for each whole output
+#: ``group_size`` of one scale per whole output
 _PER_OUTPUT: Final = -1
 #: a group that no output exceeds
 _WHOLE_OUTPUT: Final = 2**31
@@ -30,7 +30,7 @@ _LAYER = re.compile(
 
 
 def dtype_of(fields: Fields, file: str) -> str | None:
-    """Name of the element type in which a configuration publishes its weights; None if the configuration does not say.
+    """Name of the element type in which a configuration publishes its weights; None if the configuration names none.
 
     Raises:
         InputError: an element type that cannot be captured.
@@ -52,7 +52,7 @@ def packed_weights(fields: Fields, n_layers: int, file: str) -> PackedWeights | 
     Args:
         fields: the model configuration.
         n_layers: decoder layers of the model.
-        file: where the configuration is from, for messages.
+        file: file of the configuration, for messages.
 
     Raises:
         InputError: a scheme, or a setting of one, that is not modelled; the message names it.
@@ -71,7 +71,7 @@ def packed_weights(fields: Fields, n_layers: int, file: str) -> PackedWeights | 
 
 
 class _Reader:
-    """The fields of a ``quantization_config``, with errors that say where they stand."""
+    """The fields of a ``quantization_config``, with errors that name file and field."""
 
     def __init__(self, fields: Fields, file: str, path: str = "quantization_config") -> None:
         self.fields, self._file, self._path = fields, file, path
@@ -114,7 +114,7 @@ class _Reader:
 
 
 def _blocks(reader: _Reader, scheme: Mapping[str, int], n_layers: int) -> PackedWeights:
-    """FP8 with scales of blocks, or with one scale per matrix, whose bits are nothing beside the weights'."""
+    """FP8 with scales of blocks, or with one scale per matrix, whose bits are negligible."""
     block = reader.fields.get("weight_block_size", [1, 1])
     match block:
         case [int(rows), int(group)] if rows > 0 and group > 0:

@@ -1,8 +1,8 @@
 """Record every aten kernel that a model dispatches, with the memory it touches and the module it runs in.
 
 The model runs on meta tensors: shapes and storages are real, contents are not, and nothing is allocated. Tensors are
-told apart by their storage, which a view shares with what it views; every tensor seen is kept alive for as long as the
-recording, so that no identity is ever used twice.
+identified by their storage, which a view shares with its base; every tensor seen is kept alive for as long as the
+recording, so that no identity is used twice.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Access:
     transposed: bool = False
 
     def covers(self, other: Access) -> bool:
-        """Whether everything the other touches is touched by this one (up to gaps of strided views)."""
+        """Whether this access touches every element that the other one does (up to gaps of strided views)."""
         return (
             self.storage == other.storage
             and self.span[0] <= other.span[0]
@@ -73,7 +73,7 @@ class Call:
 
 @dataclass
 class Recording:
-    """What one decode iteration dispatched, in order, and the storages of its final outputs."""
+    """The calls that one decode iteration dispatched, in order, and the storages of its final outputs."""
 
     calls: list[Call] = field(default_factory=list)
     outputs: frozenset[int] = frozenset()
@@ -113,7 +113,7 @@ class Recorder:
             key = storage_of(parameter)
             self._parameters[key] = (*self._parameters.get(key, ()), name)
 
-    # ---- what the model does, in terms of modules and scopes
+    # ---- modules and scopes
 
     @contextmanager
     def modules_of(self, model: torch.nn.Module) -> Iterator[None]:
@@ -138,7 +138,7 @@ class Recorder:
         """Record everything dispatched inside as one fused kernel.
 
         Args:
-            name: what the kernel is.
+            name: name of the fused kernel.
             reads: the tensors that it reads.
             writes: filled by the body with (tensor whose storage is written, tensor whose elements are written).
         """
@@ -166,12 +166,12 @@ class Recorder:
         )
 
     def forget(self) -> None:
-        """Drop what was recorded so far."""
+        """Drop all calls recorded so far."""
         self.recording.calls.clear()
         self._n_routed = 0
         self._segment = None
 
-    # ---- what torch dispatches
+    # ---- dispatched operators
 
     def dispatched(self, func: OpOverload, args: Sequence[object], kwargs: dict[str, Any]) -> Any:
         """Run one operator and record it where it is a kernel."""
@@ -273,12 +273,12 @@ class Recorder:
         return bool(self._n_experts and stacked and self._storage(tensor) in self._parameters)
 
     def _begin_segment(self, outputs: list[torch.Tensor]) -> None:
-        """Note that an expert loop asked for the rows of an expert: the kernels that follow have that many."""
+        """Begin the segment of an expert whose rows the loop has just looked up: its kernels have that number of rows."""
         rows = int(outputs[0].shape[0])
         self._segment = _Segment(len(self.recording.calls), rows, self._modules[-1])
 
     def _name_segment(self, expert: int) -> None:
-        """Note that the loop took an expert's weight: the segment, from its beginning, is that expert's."""
+        """Assign the segment, from its beginning, to the expert whose weight the loop has just taken."""
         if self._segment is None:
             return
         self._segment.expert = expert
@@ -290,7 +290,7 @@ class Recorder:
             call.expert, call.expert_rows = segment.expert, segment.rows
 
     def _routed(self, func: OpOverload, inputs: list[torch.Tensor], result: Any) -> Any:
-        """Let a seeded draw answer where a router picks experts; values stay symbolic, indices become real."""
+        """Replace a router's choice of experts by a seeded draw; values stay symbolic, indices become real."""
         if not self._n_experts or aten.operator_name(func) != "topk":
             return result
         values, indices = result

@@ -1,7 +1,7 @@
 """The router of a mixture of experts, drawn from a seed.
 
 On meta tensors a router's scores have no values, so where it picks the best experts a seeded draw answers instead: the
-expert loop then really runs, on real token indices. The trace only says that an expert's kernels have ``EXPERT_ROWS``
+expert loop then really runs, on real token indices. The trace states only that an expert's kernels have ``EXPERT_ROWS``
 rows; how many rows each expert gets is drawn again at simulation time.
 """
 

@@ -1,4 +1,4 @@
-"""Capture a model: record at the points of a grid, lift, verify at further points, and say where it all comes from."""
+"""Capture a model: record at the points of a grid, lift, verify at further points, and record the provenance."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _has_learned_positions(model: Any) -> bool:
 
 
 def _intermediate_size(config: Any) -> int:
-    """Read the width of the feed-forward network, whatever the configuration calls it."""
+    """Read the width of the feed-forward network, under any of the names in use."""
     names = ("moe_intermediate_size", "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
     return int(next((value for name in names if (value := getattr(config, name, None))), 4 * config.hidden_size))
 

@@ -1,4 +1,4 @@
-"""Write a trace as YAML that people read and that diffs well: a line for each aten kernel."""
+"""Write a trace as YAML that is readable and gives small diffs: one line per aten kernel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEADER = (
 
 
 def trace_text(trace: KernelTrace) -> str:
-    """Return the file that :func:`papisim.ops.trace.read_trace` reads as this trace."""
+    """Return the text of a trace file that :func:`papisim.ops.trace.read_trace` reads as this trace."""
     fields = trace.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     ordered = {"schema": trace.schema_name, **fields}
     return _HEADER + "".join(f"{line}\n" for line in _mapping(ordered, ""))
@@ -60,7 +60,7 @@ def _replace(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        # mkstemp makes private files; a trace is for everyone who may read its folder
+        # mkstemp makes private files; a trace is readable where its folder is
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
