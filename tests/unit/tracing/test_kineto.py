@@ -100,6 +100,12 @@ def test_operators_that_follow_each_other_do_not_enclose_each_other(tmp_path: Pa
     assert [operator.name for operator in only.operators] == ["aten::add"]
 
 
+def test_of_operators_that_start_together_the_longer_one_encloses_the_other(tmp_path: Path) -> None:
+    events = [op("aten::mm", 0, 10), op("aten::linear", 0, 20), call(1, 5), kernel("k", 1, 30)]
+    (only,) = read_kineto(write(tmp_path, events)).launches
+    assert [operator.name for operator in only.operators] == ["aten::mm", "aten::linear"]
+
+
 def test_a_list_of_tensors_gives_its_tensors_and_numbers_give_nothing(tmp_path: Path) -> None:
     dims, types = [[[2, 3], [2, 5]], [], [4]], ["TensorList", "Scalar", LONG]
     events = [op("aten::cat", 0, 10, dims, types), call(1, 2), kernel("k", 1, 30)]
@@ -346,6 +352,22 @@ def test_the_table_has_a_row_for_each_point_and_class(tmp_path: Path) -> None:
         (UNCLASSED, "1", 3e-5), ("fc", "2", 1e-5),
     ]  # fmt: skip
     assert longest_unclassed(trace) == [("mystery", pytest.approx(3e-5))]
+
+
+def test_times_in_the_table_have_five_digits(tmp_path: Path) -> None:
+    trace = read_kineto(write(tmp_path, [kernel("gemm", 1, 0, duration=12.3456)]))
+    write_durations(tmp_path / "t.csv", [(Point(rlp=2, tlp=1, kv=512), durations_of(trace))])
+    (row,) = csv.DictReader((tmp_path / "t.csv").open())
+    assert row["time_s"] == "1.2346e-05"
+
+
+def test_the_longest_unclassed_kernels_come_first_each_with_all_its_launches(tmp_path: Path) -> None:
+    events = [kernel(f"odd{n}", n, 100 * n, duration=n) for n in range(1, 8)]
+    trace = read_kineto(write(tmp_path, [*events, kernel("odd1", 8, 900, duration=8)]))
+    assert longest_unclassed(trace, most=3) == [
+        ("odd1", pytest.approx(9e-6)), ("odd7", pytest.approx(7e-6)), ("odd6", pytest.approx(6e-6)),
+    ]  # fmt: skip
+    assert len(longest_unclassed(trace)) == 5
 
 
 def papisim(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,9 +11,9 @@ from papisim.ops.dims import EXPERT_ROWS, KV, RLP, TLP, Dim, monomial_dim, parse
 from papisim.ops.kernel import KernelClass
 from papisim.ops.tensors import Tensor
 from papisim.ops.trace import Point
-from papisim.ops.trace_kernels import TraceKernel
+from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 from papisim.tracing.classify import PlacedKernel
-from papisim.tracing.lift import CHECKS, GRID, NotPolynomialError, fold, lift, lift_value, verify
+from papisim.tracing.lift import CHECKS, GRID, NotPolynomialError, fold, lift, lift_kernel, lift_value, verify
 
 pytestmark = pytest.mark.capture
 DENSE = [None] * len(GRID)
@@ -138,3 +138,47 @@ def test_experts_that_differ_are_refused() -> None:
     run = [PlacedKernel(0, expert, 3, kernel(8 + expert, per_expert=True)) for expert in range(2)]
     with pytest.raises(NotModelled, match="experts of layer 0 do not launch the same kernels"):
         fold(run)
+
+
+@pytest.mark.parametrize("values", [[rows // 2 for rows in ROWS], [rows * rows for rows in ROWS]])
+def test_a_dimension_that_is_not_linear_in_an_experts_rows_is_refused(values: list[int]) -> None:
+    with pytest.raises(NotPolynomialError, match="integer coefficients"):
+        lift_value(values, ROWS)
+
+
+def test_half_of_an_experts_rows_is_no_whole_dimension() -> None:
+    even = [2 * rows for rows in ROWS]
+    with pytest.raises(NotPolynomialError, match="integer coefficients"):
+        lift_value(ROWS, even)
+
+
+def test_attention_multiplies_scores_and_context_over_every_pair() -> None:
+    """``2·d`` FLOP per pair and head for Q·Kᵀ, as many for the context, and five for the softmax."""
+    runs = []
+    for point in GRID:
+        query = Tensor("float16", tuple(map(whole, (point.rlp, 4, point.tlp, 16))))
+        cached = Tensor("float16", tuple(map(whole, (point.rlp, 2, point.kv + point.tlp, 16))))
+        heads = AttentionShape(n_heads=4, n_kv_heads=2, head_dim=16)
+        runs.append(
+            TraceKernel(name="a", kernel_class=KernelClass.ATTENTION, attention=heads, reads=(query, cached, cached))
+        )
+    lifted = lift_kernel(runs, DENSE)
+    rlp, tlp, kv = 3, 5, 100
+    pairs = rlp * 4 * tlp * (kv + tlp)
+    symbols = {"RLP": rlp, "TLP": tlp, "KV": kv}
+    assert (lifted.matmul_flop.at(symbols), lifted.elementwise_flop.at(symbols)) == (pairs * 4 * 16, pairs * 5)
+
+
+def test_experts_without_rows_at_a_point_are_left_out_and_those_with_rows_compared() -> None:
+    lifted = [PlacedKernel(0, expert, None, kernel(8, per_expert=True)) for expert in range(3)]
+    captured = [PlacedKernel(0, expert, 2, kernel(8, per_expert=True)) for expert in (0, 2)]
+    verify(lifted, captured, CHECKS[0])
+    with pytest.raises(CheckFailed, match="is not the captured"):
+        verify(lifted, [captured[0], PlacedKernel(0, 2, 2, kernel(9, per_expert=True))], CHECKS[0])
+
+
+def test_equal_kernels_in_another_layer_fail_verification() -> None:
+    lifted = lift(captures([kernel(8) for _ in GRID], layers=2))
+    swapped = [PlacedKernel(layer, None, None, kernel(8)) for layer in (1, 0)]
+    with pytest.raises(CheckFailed, match="of layer 0 is not the captured k of layer 1"):
+        verify(lifted, swapped, CHECKS[0])

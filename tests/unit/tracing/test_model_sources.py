@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,20 @@ def test_a_config_file_and_its_folder_are_the_same_model(config_file: ConfigFile
     assert resolve(str(path)).sha256 == resolve(str(path.parent)).sha256
 
 
+@pytest.mark.parametrize("model", [".", "config.json"])
+def test_a_model_in_the_current_folder_has_the_name_of_the_folder(
+    config_file: ConfigFile, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    path = config_file("llama")
+    monkeypatch.chdir(path.parent)
+    assert resolve(model).name == "tiny-llama"
+
+
+def test_the_checksum_of_a_model_is_that_of_its_configuration_file(config_file: ConfigFile) -> None:
+    path = config_file("llama")
+    assert resolve(str(path)).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def test_without_torch_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtra, match=r"pip install 'papisim\[capture\]'"):
@@ -46,6 +61,7 @@ class TestWithTransformers:
         assert source.name == "gpt_neox"
         assert source.config().model_type == "gpt_neox"
         assert source.config_json == resolve("gpt_neox").config_json
+        assert "transformers_version" not in source.fields, "another release writes the same file"
 
     def test_a_config_that_is_not_json_is_refused(self, config_file: ConfigFile) -> None:
         path = config_file("llama")

@@ -36,7 +36,9 @@ def test_a_decode_iteration_is_recorded_with_shapes(tmp_path: Path) -> None:
     operators = [event for event in trace["traceEvents"] if event.get("cat") == "cpu_op"]
     concatenated = [event["args"]["Input Dims"][0] for event in operators if event["name"] == "aten::cat"]
     assert concatenated.count([[2, 2, 9, 8], [2, 2, 3, 8]]) == 2, "K and V of the one layer, nine tokens and three"
-    assert not {"distributedInfo", "traceName", "host_name"} & set(trace)
+    assert not {"distributedInfo", "traceName", "trace_id", "host_name"} & set(trace)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(step.file.name for step in steps)
+    assert steps[0].file.read_bytes()[4:8] == bytes(4), "no time of writing in the header"
     with pytest.raises(InputError, match="nothing in it ran on a GPU"):
         read_kineto(steps[0].file)
 

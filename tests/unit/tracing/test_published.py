@@ -104,6 +104,44 @@ def test_a_model_without_quantisation_is_stored_as_traced():
     assert packed_weights({}, 2, "config.json") is None
 
 
+def one_group(**weights):
+    return {"config_groups": {"group_0": {"weights": weights}}, "quant_method": "compressed-tensors"}
+
+
+def test_one_scale_for_a_whole_matrix_takes_no_bits():
+    found = packed(**one_group(num_bits=8, strategy="tensor"))
+    assert found.format.n_bytes(4096, 4096) == 4096**2
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"quant_method": "fp8", "weight_block_size": [0, 128]}, r"weight_block_size: found \[0, 128\]"),
+        ({"quant_method": "fp8", "weight_block_size": [128, -1]}, r"weight_block_size: found \[128, -1\]"),
+        ({"quant_method": "awq", "bits": 4, "group_size": True}, r"group_size: found True, expected a whole number"),
+        (one_group(num_bits=8, strategy="block"), r"weights.strategy: found 'block', expected tensor, channel or group"),
+        ({"quant_method": "compressed-tensors", "config_groups": {"a": {}, "b": {}}}, r"found \['a', 'b'\], expected one group"),
+        ({"quant_method": "mxfp4", "modules_to_not_convert": "lm_head"}, r"found 'lm_head', expected a list of module names"),
+    ],
+)  # fmt: skip
+def test_settings_of_a_scheme_that_have_no_meaning_are_refused(config, message):
+    with pytest.raises(InputError, match=message):
+        packed(**config)
+
+
+def test_a_module_named_for_all_layers_and_for_one_is_kept_in_all():
+    found = packed(
+        quant_method="mxfp4", modules_to_not_convert=["model.layers.*.self_attn", "model.layers.0.self_attn"]
+    )
+    assert found.kept == ("self_attn",)
+
+
+def test_kept_modules_are_in_one_order_however_a_file_lists_them():
+    names = [f"model.layers.*.{module}" for module in ("self_attn", "mlp", "gate", "experts")]
+    one, other = (packed(quant_method="mxfp4", modules_to_not_convert=order).kept for order in (names, names[::-1]))
+    assert one == other == ("experts", "gate", "mlp", "self_attn")
+
+
 @pytest.mark.parametrize(
     "names",
     [
