@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from papisim.errors import NotModelled
 from papisim.ops.dims import EXPERT_ROWS
 from papisim.ops.formats import Packed
 from papisim.ops.kernel import PACKABLE, Attention, Elementwise, FcRole, Kernel, KernelClass, KvAppend, Linear
@@ -161,6 +162,20 @@ def chunk_lengths(chunks: Iterable[tuple[int, int]]) -> KvLengths:
     return KvLengths(requests, queries, keys, longest, pairs, causal=True)
 
 
+#: widest elements that FPUs, tensor cores and attention libraries are modelled for
+_WIDEST_BYTES = 2
+
+
+def _element_bytes(trace: KernelTrace) -> int:
+    n_bytes = trace.model.element_bytes
+    if n_bytes > _WIDEST_BYTES:
+        raise NotModelled(
+            f"kernels of {trace.model.dtype} ({trace.name}): units and libraries are modelled for 16 bits, to which serving engines "
+            'cast such weights; capture it with "torch_dtype": "bfloat16" in its config.json'
+        )
+    return n_bytes
+
+
 def lower(kernel: TraceKernel, trace: KernelTrace, rows: int, expert_rows: int = 0) -> Kernel:
     """Return a trace's kernel at a number of token-rows; attention has :func:`lower_attention`.
 
@@ -169,9 +184,12 @@ def lower(kernel: TraceKernel, trace: KernelTrace, rows: int, expert_rows: int =
         trace: the trace it is in.
         rows: token-rows that the kernel sees; for the LM head, those whose logits are computed.
         expert_rows: rows of the expert at hand, for a per-expert kernel.
+
+    Raises:
+        NotModelled: the model's elements are wider than 16 bits.
     """
     point = {"RLP": 1, "TLP": rows, "KV": 0, EXPERT_ROWS: expert_rows}
-    element_bytes = trace.model.element_bytes
+    element_bytes = _element_bytes(trace)
     if kernel.fc is not None and kernel.role is not None:
         m = rows if kernel.role is FcRole.LM_HEAD else kernel.fc.m.at(point)
         weights, input_bits = stored_weights(kernel, trace)
@@ -222,7 +240,7 @@ def lower_attention(kernel: TraceKernel, trace: KernelTrace, lengths: KvLengths)
         n_heads=heads.n_heads,
         n_kv_heads=heads.n_kv_heads,
         head_dim=heads.head_dim,
-        element_bytes=trace.model.element_bytes,
+        element_bytes=_element_bytes(trace),
         kv=trace.formats.kv,
         causal=lengths.causal,
     )

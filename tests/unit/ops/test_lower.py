@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.errors import NotModelled
 from papisim.ops.formats import Formats, Packed
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
 from papisim.ops.lower import (
@@ -213,3 +214,11 @@ def test_weights_are_those_of_all_layers_and_experts():
     experts = 32 * (8 * 3 * 4096 * 14336 + 2 * 4096**2 + 2 * 4096 * 1024)
     packed = weight_bytes(MIXTRAL.stored_as(Formats(weights=Packed(8, 1024, 0))))
     assert 2 * 46_702_792_704 - packed == experts
+
+
+def test_elements_of_32_bits_are_refused_with_what_to_do():
+    trace = read_trace(catalog.find(Shelf.TRACE, "llama-68m").path)
+    wide = trace.model_copy(update={"model": trace.model.model_copy(update={"dtype": "float32"})})
+    kernel = next(kernel for kernel, _ in wide.kernels() if kernel.fc is not None)
+    with pytest.raises(NotModelled, match=r"kernels of float32 \(llama-68m\).*\"torch_dtype\": \"bfloat16\""):
+        lower(kernel, wide, 1)
