@@ -15,6 +15,11 @@ class Options(AcceptanceOptions):
     kind: Literal["always"]
     signals: None = None
 
+    @property
+    def shown(self) -> frozenset[str]:
+        """The signals of a draft that is the target itself."""
+        return frozenset({"confidence", "entropy", "kld"})
+
 
 EXAMPLE = Example()
 

@@ -40,6 +40,21 @@ class AcceptanceOptions(KindOptions):
 
     signals: SignalOptions | None = None
 
+    @property
+    def shown(self) -> frozenset[str]:
+        """Signals that a policy sees, by their names in :attr:`papisim.policies.speculation.base.SpeculationOptions.signals`."""
+        return frozenset({"confidence", "entropy", "kld"}) if self.signals else frozenset()
+
+    @property
+    def known_positions(self) -> int | None:
+        """Positions of a draft that were observed; of those beyond, acceptance is extrapolated. None where a law gives all."""
+        return None
+
+    @property
+    def model_layers(self) -> int | None:
+        """Layers of the model that the process was observed on; None where it holds for any."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class LayerAgreement:

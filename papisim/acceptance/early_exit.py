@@ -83,6 +83,16 @@ class Options(AcceptanceOptions):
         table = [math.log(alpha / (1 - alpha)) for alpha in self.acceptance]
         return np.interp(np.arange(1, self.n_layers), self.layers, table)
 
+    @property
+    def shown(self) -> frozenset[str]:
+        """The signals of a layer, and the agreement of all layers."""
+        return frozenset({"confidence", "entropy", "layers"})
+
+    @property
+    def model_layers(self) -> int:
+        """Layers of the target."""
+        return self.n_layers
+
 
 EXAMPLE = Example(
     "layerskip_llama3_8b", beside={"trace": "llama3-8b", "speculation": "layerskip", "draft": "early_exit"}
@@ -144,7 +154,12 @@ class _Sequence:
         if not 0 <= drafted < _WIDTH:
             raise InputError(f"found {drafted} drafted tokens, expected 0 to {_WIDTH - 1}")
         if exit_layer is None or not 1 <= exit_layer < self._options.n_layers:
-            raise InputError(f"found exit layer {exit_layer}, expected 1 to {self._options.n_layers - 1}")
+            hint = (
+                ""
+                if exit_layer
+                else "; 'del', 'del_e', 'layerskip' and 'draft_verify' choose one, other policies do not"
+            )
+            raise InputError(f"found exit layer {exit_layer}, expected 1 to {self._options.n_layers - 1}{hint}")
         return exit_layer - 1
 
 

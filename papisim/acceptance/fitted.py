@@ -76,6 +76,11 @@ class Options(AcceptanceOptions):
     level: Level
     state: State
 
+    @property
+    def known_positions(self) -> int:
+        """Positions of the logged drafts."""
+        return len(self.conditional)
+
 
 EXAMPLE = Example(
     {

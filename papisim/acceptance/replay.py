@@ -46,6 +46,11 @@ class Options(AcceptanceOptions):
     order: Literal["listed", "shuffled"] = "shuffled"
     longer: Literal["cap", "refuse"] = "cap"
 
+    @property
+    def known_positions(self) -> int | None:
+        """Positions of the longest logged draft; None where a log has drafts without a length."""
+        return _longest_logged(self)
+
 
 EXAMPLE = Example(
     {"log": "log.jsonl", "source": "chat"},
@@ -88,6 +93,13 @@ class Acceptance:
         accepted = sum(int(turn.accepted.sum()) for turn in self._turns)
         stopped = sum(int(((turn.drafted < 0) | (turn.accepted < turn.drafted)).sum()) for turn in self._turns)
         return accepted / max(1, accepted + stopped)
+
+
+def _longest_logged(options: Options) -> int | None:
+    turns = _select(read_log(Path(options.log)), options)
+    if any((turn.drafted < 0).any() for turn in turns):
+        return None
+    return max(int(turn.drafted.max(initial=0)) for turn in turns)
 
 
 def _select(turns: list[Turn], options: Options) -> list[Turn]:

@@ -53,6 +53,11 @@ class Options(AcceptanceOptions):
             product *= ranks[rank] if rank < len(ranks) else 0.0
         return product
 
+    @property
+    def known_positions(self) -> int:
+        """Depths of the table."""
+        return len(self.hit)
+
 
 EXAMPLE = Example({"hit": [[0.6, 0.2, 0.1], [0.5, 0.3]]})
 

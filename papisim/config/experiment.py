@@ -133,6 +133,8 @@ class RoutingSpec(KindOptions):
     replicas: Replicas = 1
 
 
+#: speculation policies whose lengths the user gives, and which decide nothing
+_GIVEN = frozenset({"off", "fixed", "schedule"})
 #: records kept of a run
 Metrics = Literal["exact", "streaming"]
 #: the batching policy where none is named and requests arrive over time
@@ -289,10 +291,13 @@ class RunOptions(Spec):
     speculation: Annotated[
         Choice | None, Option("Speculation policy.", "NAME|FILE", default="from --tlp", section="speculation")
     ] = None
-    acceptance: Annotated[Choice, Option("Acceptance process of drafts.", "NAME|FILE", section="acceptance")] = (
-        "always"
-    )
-    draft: Annotated[Choice, Option("Draft source.", "NAME|FILE", section="drafting")] = "free"
+    acceptance: Annotated[
+        Choice | None,
+        Option("Acceptance process of drafts.", "NAME|FILE", default="always, with --tlp", section="acceptance"),
+    ] = None
+    draft: Annotated[
+        Choice | None, Option("Draft source.", "NAME|FILE", default="free, with --tlp", section="drafting")
+    ] = None
     batching: Annotated[
         Choice | None,
         Option(
@@ -384,9 +389,51 @@ def _load_files(options: RunOptions, overrides: Mapping[str | None, Sequence[Ove
         if section is not None and section not in files:
             choice = getattr(options, name)
             files[section] = load_section(
-                section, _from_tlp(options.tlp) if choice is None else choice, overrides[section]
+                section, _unnamed(section, options.tlp) if choice is None else choice, overrides[section]
             )
+    _check_is_said(options, overrides, files)
     return files
+
+
+def _unnamed(section: str, tlp: int) -> Choice:
+    """Return what a section is of which nothing is named."""
+    return _from_tlp(tlp) if section == "speculation" else {"acceptance": "always", "drafting": "free"}[section]
+
+
+def _check_is_said(
+    options: RunOptions, overrides: Mapping[str | None, Sequence[Override]], files: Mapping[str, SectionFile]
+) -> None:
+    """Refuse a policy of which nothing says how many drafts are accepted or what they cost: all of them, and nothing.
+
+    Lengths that the user gives, all of them accepted for free, are the accounting of the PAPI paper, and need neither.
+    """
+    kind = files["speculation"].kind
+    unsaid = {
+        flag: (section, meaning)
+        for flag, section, meaning in (
+            ("--acceptance", "acceptance", "every draft would be accepted"),
+            ("--draft", "drafting", "drafting would be free of charge"),
+        )
+        if getattr(options, flag.strip("-")) is None and not overrides[section]
+    }
+    if kind in _GIVEN or not unsaid:
+        return
+    would_do = "; ".join(
+        f"{flag} {', '.join(_suitable(section))}, or {flag} {_unnamed(section, 1)} if that is meant"
+        for flag, (section, _) in unsaid.items()
+    )
+    meanings = " and ".join(meaning for _, meaning in unsaid.values())
+    raise InputError(
+        f"'{kind}' with no {' and no '.join(unsaid)}: {meanings}; expected {would_do}", field="speculation"
+    )
+
+
+def _suitable(section: str) -> list[str]:
+    """Return the shipped files of a section, and its kinds that need no options, the default aside."""
+    found = family(section)
+    assert found.shelf is not None
+    alone = [name for name in ("early_exit",) if section == "drafting" and name in found.names()]
+    return [*catalog.shipped(found.shelf), *alone]
 
 
 def _load_inline(name: str, options: RunOptions, overrides: Sequence[Override]) -> Spec:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from math import isclose
 
+from papisim import catalog
+from papisim.acceptance.base import AcceptanceOptions
+from papisim.catalog import Shelf
 from papisim.config.base import KindOptions
 from papisim.config.experiment import load_experiment, options_of
 from papisim.conformance.law import Subject, expect
 from papisim.engine.run import simulate
 from papisim.kinds.family import OptionsT, ThingT
+from papisim.ops.trace import read_trace
 from papisim.results.metrics import summarise
 
 #: six requests of unlike lengths, all there at once
@@ -17,6 +22,18 @@ PAIRS = [[40, 30], [7, 12], [300, 1], [64, 25], [129, 40], [1, 3]]
 BATCH = {"kind": "closed_batch", "n_requests": len(PAIRS), "lengths": {"kind": "listed", "pairs": PAIRS}}
 #: options of a run that name the kind of a family
 _OPTION = {"drafting": "draft", "routing": "router"}
+
+#: what a kind of a family needs beside it, where its example names nothing else
+_BESIDE = {"speculation": {"acceptance": "always", "draft": "free"}}
+
+
+@cache
+def _model_of(n_layers: int) -> str:
+    """Return the first shipped model of a depth."""
+    models = catalog.shipped(Shelf.TRACE)
+    return next(
+        name for name in models if read_trace(catalog.find(Shelf.TRACE, name).path).model.n_layers == n_layers
+    )
 
 
 def summary(subject: Subject[OptionsT, ThingT], **options: object) -> dict[str, object]:
@@ -26,7 +43,15 @@ def summary(subject: Subject[OptionsT, ThingT], **options: object) -> dict[str, 
         subject: of any family whose kinds a run can name; where a device is, the options say.
         options: further options of the run.
     """
-    chosen = {"hw": "papi", "trace": "llama7b", "workload": BATCH, **subject.beside}
+    chosen = {
+        "hw": "papi",
+        "trace": "llama7b",
+        "workload": BATCH,
+        **_BESIDE.get(subject.family.name, {}),
+        **subject.beside,
+    }
+    if isinstance(subject.options, AcceptanceOptions) and subject.options.model_layers is not None:
+        chosen["trace"] = _model_of(subject.options.model_layers)
     if subject.family.name in ("placement", "routing"):
         assert isinstance(subject.options, KindOptions)
         chosen["set"] = {subject.family.name: subject.options.model_dump()}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import simpy
 
 from papisim.config.experiment import Experiment
+from papisim.engine.agreement import check_agreement
 from papisim.engine.arrivals import Arrivals, Progress
 from papisim.engine.build import ServerFactory, build_routing, build_workload
 from papisim.engine.disaggregation import Groups
@@ -67,6 +68,7 @@ def simulate(
         DoesNotFit: weights or a batch that must start together are larger than the memory they belong in.
     """
     trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
+    check_agreement(experiment, trace)
     machine = machine or build_machine(experiment.system)
     ledger = Ledger(machine.static_w, keeps_rows=experiment.metrics == "exact", slo=experiment.slo)
     ledger.max_positions = trace.model.max_positions

@@ -17,6 +17,9 @@ from papisim.record.segment import Segment
 from papisim.record.steps import DECODING, StepKind, StepRow
 from papisim.record.totals import Totals
 
+#: requests that decode in the tail of a batch, in which a machine is all but empty
+TAIL_RLP = 2
+
 
 class DraftCount(NamedTuple):
     """Drafts of one length of which equally many tokens were accepted.
@@ -50,6 +53,8 @@ class Ledger:
         kv_capacity_bytes: room for KV caches.
         kv_byte_s: bytes of KV caches in use, integrated over the time of the steps.
         running_s: requests in steps, integrated over the time of the steps.
+        decoding_s: requests that decode, integrated over the time of the steps that decode.
+        tail_s: seconds of the steps that decode at most :data:`TAIL_RLP` requests.
         start_s: first arrival.
         end_s: end of the last request.
         max_positions: longest context that the model is configured for, in tokens; None if that is not known.
@@ -81,6 +86,8 @@ class Ledger:
     kv_capacity_bytes: float = 0.0
     kv_byte_s: float = 0.0
     running_s: float = 0.0
+    decoding_s: float = 0.0
+    tail_s: float = 0.0
     start_s: float = math.inf
     end_s: float = 0.0
     max_positions: int | None = None
@@ -142,6 +149,8 @@ class Ledger:
         self.running_s += segment.plan.rlp * segment.time_s
         self.kv_byte_s += kv_token_bytes * segment.kv_token_s
         if segment.kind in DECODING:
+            self.decoding_s += segment.plan.decoding * segment.time_s
+            self.tail_s += segment.time_s if segment.plan.decoding <= TAIL_RLP else 0.0
             self._note_switch(segment)
         if self.keeps_rows:
             self.segments.append(segment)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from papisim import __version__
+from papisim.acceptance.base import AcceptanceOptions
+from papisim.config.base import KindOptions
 from papisim.config.experiment import Experiment
 from papisim.config.sources import Source, bibliography
 from papisim.engine.run import Run
@@ -37,7 +39,7 @@ def summarise(run: Run) -> dict[str, Any]:
             "slo": experiment.slo.model_dump(),
             **_energy(run.ledger),
             **_devices(run),
-            "speculation_yield": _speculation(run.ledger),
+            "speculation_yield": _speculation(run.ledger, experiment.acceptance),
             **_caches(run.ledger),
             **_origins([*experiment.system.sources, *experiment.sources]),
             "overrides": list(experiment.overrides),
@@ -98,16 +100,18 @@ def _latencies(latencies: Mapping[str, Distribution]) -> dict[str, float | None]
 
 def _service(ledger: Ledger) -> dict[str, object]:
     """Return the rates at which requests were served, and Little's law."""
-    time_s = ledger.makespan_s
+    time_s, decoding_s = ledger.makespan_s, sum(ledger.totals[kind].time_s for kind in DECODING)
     mean, expected = _over(ledger.in_system_s, time_s), _over(ledger.sojourn_s, time_s)
     error = None if mean is None or expected is None else _over(mean - expected, expected)
     return {
         "throughput_requests_per_s": _over(ledger.outcomes[RequestOutcome.SERVED], time_s),
-        "goodput_requests_per_s": _over(ledger.met_slo, time_s),
-        "slo_met_ratio": _over(ledger.met_slo, ledger.arrived_requests),
+        "goodput_requests_per_s": _over(ledger.met_slo, time_s) if ledger.slo.targets else None,
+        "slo_met_ratio": _over(ledger.met_slo, ledger.arrived_requests) if ledger.slo.targets else None,
         "n_preemptions": ledger.n_preemptions,
         "littles_law": {"mean_in_system": mean, "lambda_w": expected, "relative_error": error},
         "mean_rlp": _over(ledger.running_s, time_s * ledger.n_servers),
+        "decode_mean_rlp": _over(ledger.decoding_s, decoding_s),
+        "decode_tail_time_ratio": _over(ledger.tail_s, decoding_s),
     }
 
 
@@ -162,7 +166,7 @@ def resources(run: Run) -> list[str]:
     return [*run.machine.pools, *run.machine.links, HOST]
 
 
-def _speculation(ledger: Ledger) -> dict[str, object]:
+def _speculation(ledger: Ledger, acceptance: KindOptions) -> dict[str, object]:
     """Return the yield of speculation; None where no request decoded or nothing was drafted."""
     totals, decoding = [ledger.totals[kind] for kind in DECODING], ledger.sums(*DECODING)
     rounds = sum(kind.rounds for kind in totals)
@@ -175,8 +179,16 @@ def _speculation(ledger: Ledger) -> dict[str, object]:
         "acceptance_by_position_ratio": [
             ledger.accepted_at[position] / ledger.drafted_at[position] for position in sorted(ledger.drafted_at)
         ],
+        "extrapolated_ratio": _extrapolated(ledger, acceptance),
         "draft_time_ratio": _over(decoding.time_by.get(Category.DRAFT, 0.0), decoding.time_s),
     }
+
+
+def _extrapolated(ledger: Ledger, acceptance: KindOptions) -> float | None:
+    """Return the share of drafted positions beyond those that the acceptance process was observed at; None without drafts."""
+    known = acceptance.known_positions if isinstance(acceptance, AcceptanceOptions) else None
+    beyond = 0 if known is None else sum(n for position, n in ledger.drafted_at.items() if position > known)
+    return _over(beyond, sum(ledger.drafted_at.values()))
 
 
 def _origins(sources: list[Source]) -> dict[str, object]:

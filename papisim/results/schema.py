@@ -136,6 +136,8 @@ class SpeculationYield(Schema):
     """draft tokens accepted over draft tokens verified; null without drafts"""
     acceptance_by_position_ratio: list[float]
     """of the drafts that reached position 1, 2, …, the share accepted at least up to there (S_j); empty without drafts"""
+    extrapolated_ratio: float | None
+    """share of drafted positions beyond the longest draft that the acceptance process was observed at, so that their acceptance is extrapolated; null without drafts"""
     draft_time_ratio: float | None
     """share of decoding time spent on drafting; the rest verifies"""
 
@@ -270,15 +272,19 @@ class RunSummary(Schema):
     slo: Targets
     """latency targets"""
     goodput_requests_per_s: float | None
-    """served requests that met every target over the makespan"""
+    """served requests that met every target over the makespan; null where no target is set"""
     slo_met_ratio: float | None
-    """served requests that met every target over all that arrived"""
+    """served requests that met every target over all that arrived; null where no target is set"""
     n_preemptions: int
     """number of preemptions"""
     littles_law: LittlesLaw
     """check of the request count"""
     mean_rlp: float | None
     """requests in a step, averaged over the makespan and replicas"""
+    decode_mean_rlp: float | None
+    """requests that decode, averaged over the time of the steps that decode; null where none did"""
+    decode_tail_time_ratio: float | None
+    """share of the time of steps that decode in which at most two requests did: the tail of a batch, whose last requests run alone"""
     energy_j: float
     """energy of all machines over the makespan, static energy included"""
     energy_per_request_j: float | None

@@ -237,6 +237,7 @@ def test_entry_points_are_listed_and_run(folder, capsys, monkeypatch):
     assert code == 0
     assert json.loads(out)["kinds"]["speculation policies"].endswith(", halving")
     run = ["run", "--hw", "papi", "--trace", "llama7b", "--batch", "2", "--requests", "2", "--speculation", "halving"]
+    run += ["--acceptance", "always", "--draft", "free"]
     code, out, err = papisim_says(capsys, monkeypatch, *run, "--set", "speculation.max_length=4", "--format", "json")
     assert code == 0, err
     assert json.loads(out)["speculation"] == {"kind": "halving", "max_length": 4}

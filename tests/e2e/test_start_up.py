@@ -35,6 +35,6 @@ def test_help_lists_the_commands_without_importing_what_they_need():
 
 @pytest.mark.parametrize("kind", ["off", "gammatune"])
 def test_a_kind_chosen_by_its_name_is_imported_without_the_others_of_its_family(kind):
-    imported = imported_by(*RUN, "--tlp", "2", "--speculation", kind)
+    imported = imported_by(*RUN, "--tlp", "2", "--speculation", kind, "--acceptance", "always", "--draft", "free")
     assert f"papisim.policies.speculation.{kind}" in imported
     assert "papisim.policies.speculation.smartspec" not in imported

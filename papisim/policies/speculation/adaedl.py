@@ -33,6 +33,11 @@ class Options(BoundedOptions):
     entropy_factor: Positive
     threshold: ThresholdOptions
 
+    @property
+    def signals(self) -> frozenset[str]:
+        """Signals that the policy decides by."""
+        return frozenset({"entropy"})
+
 
 EXAMPLE = Example("adaedl")
 

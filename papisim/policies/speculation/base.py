@@ -41,6 +41,15 @@ class SpeculationOptions(KindOptions):
         """The longest draft that the options allow, in tokens; None where they set no limit."""
         return None
 
+    @property
+    def signals(self) -> frozenset[str]:
+        """Signals without which the policy has nothing to decide by.
+
+        ``confidence``, ``entropy`` and ``kld`` are those of :class:`Proposal` and :class:`Round`, ``layers`` is the agreement of
+        exit layers. An acceptance process that does not have them is refused.
+        """
+        return frozenset()
+
 
 class BoundedOptions(SpeculationOptions):
     """Options of the policies that a longest draft is given to.

@@ -53,6 +53,11 @@ class Options(BoundedOptions):
             raise ValueError(f"found max_exit_layer {self.max_exit_layer}, expected at least {self.min_exit_layer}")
         return self
 
+    @property
+    def signals(self) -> frozenset[str]:
+        """Signals that the policy decides by."""
+        return frozenset({"confidence", "layers"})
+
 
 EXAMPLE = Example("del", beside={"trace": "llama3-8b", "draft": "early_exit", "acceptance": "layerskip_llama3_8b"})
 

@@ -23,6 +23,11 @@ class Options(BoundedOptions):
     exit_layer: Count
     threshold: ThresholdOptions
 
+    @property
+    def signals(self) -> frozenset[str]:
+        """Signals that the policy decides by."""
+        return frozenset({"confidence", "layers"})
+
 
 EXAMPLE = Example(
     "draft_verify", beside={"trace": "llama3-8b", "draft": "early_exit", "acceptance": "layerskip_llama3_8b"}

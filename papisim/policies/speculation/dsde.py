@@ -73,6 +73,11 @@ class Options(BoundedOptions):
         """Return a length within the limits."""
         return max(self.min_length, min(self.max_length, length))
 
+    @property
+    def signals(self) -> frozenset[str]:
+        """Signals that the policy decides by."""
+        return frozenset({"kld"})
+
 
 EXAMPLE = Example("dsde")
 

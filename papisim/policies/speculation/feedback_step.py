@@ -25,6 +25,11 @@ class Options(StepOptions):
     kind: Literal["feedback_step"]
     exit_layer: Count | None = None
 
+    @property
+    def signals(self) -> frozenset[str]:
+        """Signals that the policy decides by."""
+        return frozenset() if self.exit_layer is None else frozenset({"layers"})
+
 
 EXAMPLE = Example(
     "feedback_step", beside={"trace": "llama3-8b", "draft": "early_exit", "acceptance": "layerskip_llama3_8b"}

@@ -42,6 +42,11 @@ class Options(BoundedOptions):
     min_length: Width
     threshold: Fraction | None = None
 
+    @property
+    def signals(self) -> frozenset[str]:
+        """Signals that the policy decides by."""
+        return frozenset() if self.threshold is None else frozenset({"confidence"})
+
 
 EXAMPLE = Example("gammatune")
 

@@ -28,6 +28,11 @@ class Options(StepOptions):
     kind: Literal["hf_heuristic"]
     threshold: Fraction | None = None
 
+    @property
+    def signals(self) -> frozenset[str]:
+        """Signals that the policy decides by."""
+        return frozenset() if self.threshold is None else frozenset({"confidence"})
+
 
 EXAMPLE = Example("hf_heuristic")
 

@@ -21,6 +21,11 @@ class Options(SpeculationOptions):
         """The longest draft, in tokens."""
         return self.length
 
+    @property
+    def signals(self) -> frozenset[str]:
+        """Signals that the policy decides by."""
+        return frozenset({"layers"})
+
 
 EXAMPLE = Example(
     "layerskip", beside={"trace": "llama3-8b", "draft": "early_exit", "acceptance": "layerskip_llama3_8b"}

@@ -10,6 +10,7 @@ from rich.table import Table
 from papisim import units
 from papisim.engine.run import Run
 from papisim.plan.machine import HOST
+from papisim.record.ledger import TAIL_RLP
 from papisim.record.segment import Segment
 from papisim.record.steps import DECODING
 from papisim.report.console.console import console
@@ -59,6 +60,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
         *([("queueing delay", _spread(summary, "queueing"))] if summary["queueing_p99_s"] else []),
         *([("goodput", _goodput(summary))] if any(summary["slo"].values()) else []),
         ("decode time", _time_shares(summary)),
+        ("decoding batch", _batch(summary)),
         ("FC runs on", _shares(summary["fc_flop_ratio"])),
         ("placement", _placement(run, summary)),
         ("RLP·TLP over time", _over_time(run, lambda steps: steps.plan.rows)),
@@ -106,15 +108,27 @@ def _goodput(summary: Json) -> str:
     return f"{within} requests/s within {targets} ({share} of all requests)"
 
 
+def _batch(summary: Json) -> str:
+    mean = summary["decode_mean_rlp"]
+    if mean is None:
+        return units.NO_VALUE
+    return f"mean RLP {mean:.3g}; {percent(summary['decode_tail_time_ratio'])} of the time at RLP ≤ {TAIL_RLP}"
+
+
 def _speculation(summary: Json) -> str:
     figures = summary["speculation_yield"]
     by_position = ", ".join(
         f"{100 * share:.0f}" for share in figures["acceptance_by_position_ratio"][:_POSITIONS_SHOWN]
     )
+    beyond = figures["extrapolated_ratio"]
+    extrapolated = (
+        f"; {percent(beyond)} of drafted positions lie beyond those observed: extrapolated" if beyond else ""
+    )
     return (
         f"{figures['drafted_tokens_per_round']:.2f} drafted, {figures['accepted_tokens_per_round']:.2f} accepted "
         f"({summary['acceptance']}), {figures['emitted_tokens_per_round']:.2f} emitted per request and iteration; "
         f"acceptance rate by position: {by_position} %; drafting takes {percent(figures['draft_time_ratio'])} of decoding"
+        f"{extrapolated}"
     )
 
 

@@ -79,7 +79,7 @@ def test_what_is_no_workload_is_refused(workload, said):
 
 def test_a_policy_is_a_name_a_mapping_or_its_options():
     runs = [
-        papisim.run(**SMALL, batch=2, acceptance="meta_70b", speculation=choice).summary
+        papisim.run(**SMALL, batch=2, acceptance="meta_70b", draft="free", speculation=choice).summary
         for choice in ({"kind": "fixed", "tlp": 3}, Fixed(kind="fixed", tlp=3))
     ]
     assert runs[0] == runs[1]

@@ -28,6 +28,8 @@ RUNS = {
         "dsde",
         "--acceptance",
         "meta_70b",
+        "--draft",
+        "ngram",
         "--set",
         SHORT,
     ],

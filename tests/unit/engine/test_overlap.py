@@ -117,6 +117,6 @@ def test_fast_forward_changes_nothing(serve: Serve, kind: str):
 
 def test_what_is_not_modelled_is_refused(run: Runner):
     with pytest.raises(NotModelled, match="drafts"):
-        run(speculation="dsde", acceptance="meta_8b", overrides=["overlap.kind=sub_batches"])
+        run(speculation="dsde", acceptance="meta_8b", draft="free", overrides=["overlap.kind=sub_batches"])
     with pytest.raises(InputError, match="expected a divisor of the 8 KV heads"):
         run(trace="llama3-8b", overrides=["overlap={kind: heads, pieces: 3}"])

@@ -182,3 +182,21 @@ def test_a_single_token_has_no_time_per_output_token(serve):
     one, two = serve([(0.0, 10, 1), (0.0, 10, 2)]).ledger.requests
     assert tpot_s(one) != tpot_s(one), "not a number"
     assert tpot_s(two) == pytest.approx(two.finish_s - two.first_token_s)
+
+
+def test_without_a_target_there_is_no_goodput(closed):
+    summary = closed()
+    assert summary["goodput_requests_per_s"] is summary["slo_met_ratio"] is None
+    met = closed("gpu_only", "slo.e2e_s=1000")
+    assert (met["slo_met_ratio"], met["goodput_requests_per_s"]) == (1.0, met["throughput_requests_per_s"])
+
+
+@pytest.mark.parametrize("metrics", ["exact", "streaming"])
+def test_the_tail_of_a_batch_is_told(serve, metrics):
+    """Of three requests, two have five tokens and the third has 105: four iterations of three requests and 100 of one."""
+    requests = [(0.0, 50, 5), (0.0, 50, 5), (0.0, 50, 105)]
+    run = serve(requests, batching="continuous", metrics=metrics)
+    summary = summarise(run)
+    tail = summary["decode_tail_time_ratio"]
+    assert tail == pytest.approx(100 / 104, abs=0.02)
+    assert summary["decode_mean_rlp"] == pytest.approx(tail + 3 * (1 - tail), rel=1e-9)

@@ -1,0 +1,39 @@
+"""Whether a speculation policy, an acceptance process and a model agree."""
+
+from __future__ import annotations
+
+from papisim.acceptance.base import AcceptanceOptions
+from papisim.config.experiment import Experiment
+from papisim.errors import InputError
+from papisim.ops.trace import KernelTrace
+from papisim.policies.speculation.base import SpeculationOptions
+
+
+def check_agreement(experiment: Experiment, trace: KernelTrace) -> None:
+    """Refuse a policy whose signals the acceptance process does not have, and exit layers of another model.
+
+    Raises:
+        InputError: the policy would decide by nothing, or the table of exit layers is of a model with another depth.
+    """
+    policy, process = experiment.speculation, experiment.acceptance
+    assert isinstance(policy, SpeculationOptions)
+    assert isinstance(process, AcceptanceOptions)
+    missing = sorted(policy.signals - process.shown)
+    if missing:
+        raise InputError(
+            f"speculation '{policy.kind}' decides by {' and '.join(sorted(policy.signals))}; acceptance '{process.kind}' has no "
+            f"{' and no '.join(missing)}; {_hint(missing)}",
+            field="acceptance",
+        )
+    depth = process.model_layers
+    if depth is not None and depth != trace.model.n_layers:
+        raise InputError(
+            f"found a table of exit layers of a model with {depth} layers, expected {trace.model.n_layers}, those of {trace.name}",
+            field="acceptance",
+        )
+
+
+def _hint(missing: list[str]) -> str:
+    if "layers" in missing:
+        return "expected a process of the kind 'early_exit', such as layerskip_llama3_8b"
+    return "expected a process with 'signals', such as acceptance.signals=dsde_t0"
