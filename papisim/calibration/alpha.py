@@ -1,44 +1,85 @@
-"""Find PAPI's threshold α offline: run FC on both sides over all parallelism levels (PAPI, Section 5)."""
+"""Find PAPI's threshold α offline: run FC on both sides over all parallelism levels (PAPI, Section 5).
+
+α belongs to a machine and a model. A machine's file carries α by model, each with a stamp of the machine and the model that it was
+calibrated for; :func:`tune` takes one whose stamp fits, and calibrates otherwise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from papisim.arrays import Floats, Ints
+from papisim.calibration.cache import remembered, sha256_of
+from papisim.catalog import data_folder
+from papisim.config.base import KindOptions
+from papisim.config.experiment import Experiment
+from papisim.config.quantisation import QuantisationSpec
 from papisim.config.system import System
+from papisim.config.tuning import Origin, Tuning, with_tuning
+from papisim.config.yaml import Inline, dump
+from papisim.devices.base import DEVICE
+from papisim.errors import InputError
 from papisim.ops.lower import decode_shape
-from papisim.ops.trace import KernelTrace
-from papisim.plan.build import build_planner
+from papisim.ops.trace import KernelTrace, read_trace
+from papisim.plan.build import build_formats
 from papisim.plan.machine import build_machine
+from papisim.plan.step import StepPlanner
 from papisim.policies.placement.pinned import Options as PinnedOptions
 from papisim.policies.placement.pinned import Placement as Pinned
+
+#: token-rows that are priced one by one; beyond these, up to the last, as many again for each doubling
+ROWS, _MOST_ROWS = 256, 8192
+#: fields of quantisation that FC kernels do not depend on
+_NOT_FC = {"kv_bits"}
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Time of one model's FC kernels at RLP × TLP = 1, 2, …, on both sides of the threshold.
+    """Time of one model's FC kernels at several levels of RLP × TLP, on both sides of the threshold.
 
     Attributes:
         trace_name: the model.
-        processing_unit_s: seconds per step on the processing units, shape (levels,); entry 0 is for one token-row.
+        processing_unit_s: seconds per step on the processing units, shape (levels,).
         pim_s: seconds per step on FC-PIM, shape (levels,).
+        rows: token-rows of each level, ascending, shape (levels,); 1, 2, … if None.
     """
 
     trace_name: str
-    processing_unit_s: np.ndarray
-    pim_s: np.ndarray
+    processing_unit_s: Floats
+    pim_s: Floats
+    rows: Ints | None = None
 
-    def slowdown(self) -> np.ndarray:
-        """Return the mean relative slow-down against the faster side, for each α from 0 to the largest level."""
+    @property
+    def levels(self) -> Ints:
+        """Token-rows of each level, shape (levels,)."""
+        return np.arange(1, len(self.pim_s) + 1) if self.rows is None else self.rows
+
+    @property
+    def thresholds(self) -> Ints:
+        """The α that differ: 0 and each level, shape (levels + 1,)."""
+        return np.concatenate([[0], self.levels])
+
+    def slowdown(self) -> Floats:
+        """Return the mean relative slow-down against the faster side for each of the thresholds.
+
+        A level counts as often as there are token-rows from the level before it.
+        """
         best = np.minimum(self.processing_unit_s, self.pim_s)
-        levels = len(best)
-        chosen = np.where(
-            np.arange(1, levels + 1)[None, :] > np.arange(levels + 1)[:, None], self.processing_unit_s, self.pim_s
-        )
-        mean: np.ndarray = (chosen / best).mean(axis=1) - 1
+        to_units = self.levels[None, :] > self.thresholds[:, None]
+        chosen = np.where(to_units, self.processing_unit_s, self.pim_s)
+        weights = np.diff(self.thresholds)
+        mean: Floats = ((chosen / best) * weights).sum(axis=1) / weights.sum() - 1
         return mean
+
+    def loss(self, alpha: float, than: float) -> float:
+        """Return by which ratio FC takes longer with one α than with another, on average over all token-rows."""
+        slowdown, thresholds = self.slowdown(), self.thresholds
+        first, second = (slowdown[int(np.searchsorted(thresholds, each, side="right")) - 1] for each in (alpha, than))
+        return float((1 + first) / (1 + second) - 1)
 
 
 @dataclass(frozen=True)
@@ -61,16 +102,48 @@ class AlphaFit:
 def profile(system: System, trace: KernelTrace, max_rows: int, *, seed: int = 0) -> Profile:
     """Price a model's FC kernels at every level up to ``max_rows`` token-rows on both sides.
 
-    The system's placement must be ``papi``, which names the sides.
+    In a pipeline the policy decides for a microbatch, so the sides are those of one stage. The system's placement must be ``papi``, which
+    names the sides.
     """
+    rows = np.arange(1, max_rows + 1)
+    return Profile(trace.name, *_times(system, trace, rows, seed))
+
+
+def _times(system: System, trace: KernelTrace, rows: Ints, seed: int) -> tuple[Floats, Floats]:
+    """Return seconds of FC on the processing units and on FC-PIM, shape (levels,) each."""
     machine = build_machine(system)
 
-    def times(device: str) -> np.ndarray:
+    def times(device: str) -> Floats:
         pinned = Pinned(PinnedOptions(kind="pinned", device=device))
-        planner = build_planner(trace, machine, pinned, seed=seed)
-        return np.array([planner.fc_time_s(decode_shape(rows, rows)) for rows in range(1, max_rows + 1)])
+        planner = StepPlanner(trace, machine, pinned, seed=seed)
+        return np.array([planner.fc_time_s(decode_shape(int(level), int(level))) for level in rows])
 
-    return Profile(trace.name, times(system.placement.processing_unit), times(system.placement.pim))
+    return times(system.placement.processing_unit), times(system.placement.pim)
+
+
+def wide_profile(system: System, trace: KernelTrace) -> Profile:
+    """Return the profile of a model up to :data:`ROWS` token-rows, and further while FC-PIM stays the faster side.
+
+    A mixture of experts may cross far beyond the rows of a dense model, as each expert sees a fraction of them. Each doubling has
+    as many levels as the one before.
+    """
+    found = profile(system, trace, ROWS)
+    while best_alpha(found) == found.levels[-1] < _MOST_ROWS:
+        last = int(found.levels[-1])
+        rows = np.arange(last, 2 * last, 2 * last // ROWS) + 2 * last // ROWS
+        units, pim = _times(system, trace, rows, 0)
+        found = Profile(
+            trace.name,
+            np.concatenate([found.processing_unit_s, units]),
+            np.concatenate([found.pim_s, pim]),
+            np.concatenate([found.levels, rows]),
+        )
+    return found
+
+
+def best_alpha(found: Profile) -> int:
+    """Return the threshold of least mean slow-down, the smallest of equal ones."""
+    return int(found.thresholds[found.slowdown().argmin()])
 
 
 def fit(profiles: Sequence[Profile], together: Sequence[str]) -> AlphaFit:
@@ -79,14 +152,131 @@ def fit(profiles: Sequence[Profile], together: Sequence[str]) -> AlphaFit:
     The smallest of several equal ones is taken.
 
     Args:
-        profiles: times of every model.
+        profiles: times of every model, at the same levels.
         together: names of the models that the common α is fitted to.
     """
     slowdowns = {each.trace_name: each.slowdown() for each in profiles}
     common = [slowdown for name, slowdown in slowdowns.items() if name in together] or list(slowdowns.values())
-    alpha = int(np.mean(common, axis=0).argmin())
+    thresholds, best = profiles[0].thresholds, int(np.mean(common, axis=0).argmin())
     models = {
-        name: ModelAlpha(int(slowdown.argmin()), float(slowdown.min()), float(slowdown[alpha]))
+        name: ModelAlpha(int(thresholds[slowdown.argmin()]), float(slowdown.min()), float(slowdown[best]))
         for name, slowdown in slowdowns.items()
     }
-    return AlphaFit(alpha, models)
+    return AlphaFit(int(thresholds[best]), models)
+
+
+def stamp(subject: object, alpha: float) -> str:
+    """Return the hash of an α and of the machine and the model that it was calibrated for (:func:`subject_of`)."""
+    return sha256_of([subject, float(alpha)])[:16]
+
+
+def subject_of(system: System, trace: KernelTrace, quantisation: QuantisationSpec) -> object:
+    """Return everything that α depends on, as plain values.
+
+    These are the parts of both sides with their files and code, their counts and the stages that they are distributed over, the
+    tensor-parallel ranks, the model's structure, and the widths of weights and activations. Links are not among them: both sides
+    pass the same sums over them.
+
+    Args:
+        system: a machine whose placement is ``papi``.
+        trace: the model as it was captured.
+        quantisation: the formats it is stored in.
+    """
+    roles, sides = system.spec.roles, (system.placement.processing_unit, system.placement.pim)
+    return {
+        "sides": [_side(system, name) for name in sides],
+        "ranks": roles.tensor_parallel.ranks,
+        "stages": 1 if roles.pipeline is None else roles.pipeline.stages,
+        "model": trace.structure_sha256,
+        "quantisation": quantisation.model_dump(exclude=_NOT_FC, exclude_defaults=True),
+    }
+
+
+def _side(system: System, name: str) -> dict[str, object]:
+    part = system.parts[name]
+    code = DEVICE.code(part.kind)
+    fields = part.model_dump(mode="json", exclude_defaults=True, exclude={"description"})
+    return {
+        "count": system.spec.devices[name].count,
+        "part": _with_contents(fields),
+        **({} if code is None else {"code": asdict(code)["sha256"]}),
+    }
+
+
+def _with_contents(value: object) -> object:
+    """Return fields with the hash of its content in the place of each file's path."""
+    if isinstance(value, list):
+        return [_with_contents(inner) for inner in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _content(inner) if key == "file" else _with_contents(inner) for key, inner in value.items()}
+
+
+def _content(file: object) -> object:
+    path = Path(str(file))
+    path = path if path.is_file() else data_folder() / path
+    return sha256_of(path.read_text(encoding="utf-8")) if path.is_file() else file
+
+
+def calibrated(system: System, trace: KernelTrace, quantisation: QuantisationSpec) -> Profile:
+    """Return the profile of a machine and a model that α is found from, from the cache if it is there."""
+    stored = trace.stored_as(build_formats(quantisation))
+
+    def columns() -> list[list[float]]:
+        found = wide_profile(system, stored)
+        return [found.levels.tolist(), found.processing_unit_s.tolist(), found.pim_s.tolist()]
+
+    rows, units, pim = remembered(["alpha", subject_of(system, trace, quantisation)], columns)
+    return Profile(trace.name, np.array(units), np.array(pim), np.array(rows, dtype=np.int64))
+
+
+def tune(experiment: Experiment) -> Experiment:
+    """Return an experiment whose placement has the α of its machine and model, or the one that is given."""
+    system, given = experiment.system, experiment.system.placement
+    trace, quantisation = read_trace(experiment.trace.path), experiment.quantisation
+    if given.alpha == "auto":
+        subject = subject_of(system, trace, quantisation)
+        own = next(
+            (each.alpha for each in given.calibrated.values() if each.stamp == stamp(subject, each.alpha)), None
+        )
+        origin: Origin = "calibrated on the fly" if own is None else "calibrated for this machine"
+        alpha = float(best_alpha(calibrated(system, trace, quantisation))) if own is None else own
+        tuning = Tuning("placement.alpha", alpha, origin, alpha, 0.0, _WORK)
+    else:
+        found = calibrated(system, trace, quantisation)
+        alpha, best = float(given.alpha), float(best_alpha(found))
+        tuning = Tuning("placement.alpha", alpha, "given", best, found.loss(alpha, best), _WORK)
+    options: KindOptions = given.model_copy(update={"alpha": alpha, "calibrated": {}})
+    return with_tuning(replace(experiment, system=replace(system, placement=options)), tuning)
+
+
+#: the work that a wrong α makes longer
+_WORK = "FC, averaged over RLP·TLP,"
+
+
+def write_system(document: Mapping[str, object], system: System, traces: Sequence[KernelTrace], command: str) -> str:
+    """Return the file of a machine with the α of each model and its stamp, and ``alpha: auto``; models are stored as captured.
+
+    Args:
+        document: the file's fields.
+        system: the machine that they describe.
+        traces: the models.
+        command: how the α were found, for the file's ``sources``.
+
+    Raises:
+        InputError: the file is another name of a system, or its placement is not ``papi``.
+    """
+    placement, sources = document.get("placement"), document.get("sources")
+    if not isinstance(placement, dict) or not isinstance(sources, dict):
+        raise InputError("describes no machine of its own, expected 'placement' and 'sources'")
+    as_captured = QuantisationSpec()
+    found: dict[str, dict[str, object]] = {}
+    for trace in traces:
+        alpha = best_alpha(calibrated(system, trace, as_captured))
+        found[trace.name] = {"alpha": alpha, "stamp": stamp(subject_of(system, trace, as_captured), alpha)}
+    sources = {path: Inline(origin) for path, origin in sources.items() if path != "placement.alpha"}
+    return dump({
+        **document,
+        "placement": {**placement, "alpha": "auto", "calibrated": found},
+        "sources": {**sources, "placement.calibrated": Inline(calibrated=command)},
+    })  # fmt: skip

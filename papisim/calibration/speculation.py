@@ -9,27 +9,36 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
 
 from papisim.acceptance.base import AcceptanceProcess
+from papisim.bounded import BoundedDict
+from papisim.calibration.cache import sha256_of
 from papisim.config.experiment import Experiment
+from papisim.config.tuning import Origin, Tuning, with_tuning
 from papisim.devices.base import DevicePool
 from papisim.engine.batch import Batch
 from papisim.engine.build import build_speculator
 from papisim.engine.drafting.base import DraftContext
 from papisim.engine.request import Request
 from papisim.engine.speculation import Speculator, tree_of
+from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import Elementwise, FcRole, KernelClass, Linear
 from papisim.ops.trace import read_trace
 from papisim.plan.build import build_formats, build_placement, build_planner
 from papisim.plan.machine import build_machine
 from papisim.plan.phase import Category, seconds
-from papisim.policies.speculation.base import NO_DRAFT, Draft
-from papisim.policies.speculation.batch_table import LengthRow
+from papisim.policies.speculation import sssd, synergy
+from papisim.policies.speculation.base import NO_DRAFT, SPECULATION, Draft
+from papisim.policies.speculation.batch_table import LengthRow, row_for
 from papisim.policies.speculation.synergy import optimal_table
+
+#: batches that Synergy profiles at least, its longest draft and the tokens in each cache
+BATCHES, MOST_DRAFTED, CACHED = (1, 2, 4, 8, 16, 32, 64), 16, 1024
+_LARGEST_BATCH = 1024  # beyond, the draft of this batch holds
 
 #: makes the draft of a length: by default a chain
 DraftOf = Callable[[int], Draft]
@@ -77,6 +86,9 @@ class Profile:
     """The points of a grid of batch sizes and draft lengths."""
 
     points: tuple[Point, ...]
+
+    def __contains__(self, point: tuple[int, int]) -> bool:
+        return any((p.batch, p.length) == point for p in self.points)
 
     def at(self, batch: int, length: int) -> Point:
         """Return one point."""
@@ -189,6 +201,76 @@ def steady(
                 flop[phase.resource] += phase.flop * phase.repeats
     rounds = iterations * len(requests)
     return Steady(tokens / time_s, drafted / rounds, tokens / rounds, flop)
+
+
+def synergy_profile(experiment: Experiment) -> Profile:
+    """Return the profile that Synergy's table is found from, for batches up to those that the batching policy forms.
+
+    Drafts of up to :data:`MOST_DRAFTED` tokens are priced with :data:`CACHED` tokens in each cache.
+    """
+    batching = experiment.batching
+    wanted = min(_LARGEST_BATCH, getattr(batching, "batch_size", None) or getattr(batching, "max_batch", None) or 0)
+    largest = max(BATCHES[-1], 1 << max(0, wanted - 1).bit_length())
+    batches = [1 << power for power in range(largest.bit_length())]
+    resolved = experiment.resolved()
+    key = sha256_of([batches, *(resolved[name] for name in _PROFILED), str(experiment.trace.path)])
+    if key not in _profiles:
+        undrafted = replace(experiment, speculation=SPECULATION.load("off").options(kind="off"))
+        _profiles[key] = profile(speculator_of(undrafted), batches, range(MOST_DRAFTED + 1), CACHED)
+    return _profiles[key]
+
+
+#: sections that a profile depends on; profiles of the experiments of a sweep that differ in others are shared
+_PROFILED = ("system", "drafting", "acceptance", "verification", "quantisation", "seed")
+_profiles: BoundedDict[str, Profile] = BoundedDict(32)
+
+
+def tune_synergy(experiment: Experiment) -> Experiment:
+    """Return an experiment whose Synergy has the table of its machine, model, drafts and acceptance, or the one that is given."""
+    options, found = experiment.speculation, synergy_profile(experiment)
+    assert isinstance(options, synergy.Options)
+    best = found.table()
+    given = options.table
+    origin: Origin = "calibrated on the fly" if given is None else "given"
+    table = best if given is None else given
+    batches = [row.up_to_batch for row in best]
+    chosen = {batch: row_for(table, batch).length for batch in batches}
+    loss = None
+    if all((batch, length) in found for batch, length in chosen.items()):
+        loss = fmean(found.at(*point).token_s / found.best(point[0]).token_s for point in chosen.items()) - 1
+    shorter = all(chosen[row.up_to_batch] == row.length for row in best)
+    calibrated = _plain(table if shorter else best)  # a table that says the same in other rows is the same
+    of = "a token, averaged over batches,"
+    tuning = Tuning("speculation.table", _plain(table), origin, calibrated, loss, of)
+    return with_tuning(replace(experiment, speculation=options.model_copy(update={"table": table})), tuning)
+
+
+def _plain(table: Iterable[LengthRow]) -> list[dict[str, int]]:
+    return [row.model_dump() for row in table]
+
+
+def tune_sssd(experiment: Experiment) -> Experiment:
+    """Return an experiment whose SSSD has the knee of the devices that compute prompts, or the one that is given.
+
+    Raises:
+        InputError: no knee is given and the devices are of a kind that it cannot be measured on.
+    """
+    options, machine = experiment.speculation, build_machine(experiment.system)
+    assert isinstance(options, sssd.Options)
+    device = machine.roles.prefill.fc
+    try:
+        knee = knee_flop_per_byte(machine.pools[device])
+    except NotModelled as error:
+        if options.ratio is None:
+            message = (
+                f"speculation.ratio: the knee of {device} cannot be measured ({error}); give it in FLOP per byte"
+            )
+            raise InputError(message) from None
+        knee = None
+    origin: Origin = "calibrated on the fly" if options.ratio is None else "given"
+    ratio = knee if options.ratio is None else options.ratio
+    tuning = Tuning("speculation.ratio", ratio, origin, knee, None, "")
+    return with_tuning(replace(experiment, speculation=options.model_copy(update={"ratio": ratio})), tuning)
 
 
 def knee_flop_per_byte(pool: DevicePool) -> float:

@@ -11,8 +11,8 @@ import click
 from rich.table import Table
 
 from papisim import catalog, units
-from papisim.calibration.alpha import AlphaFit, fit, profile
-from papisim.calibration.speculation import Profile, speculator_of
+from papisim.calibration.alpha import ROWS, AlphaFit, fit, profile, write_system
+from papisim.calibration.speculation import BATCHES, CACHED, MOST_DRAFTED, Profile, speculator_of
 from papisim.calibration.speculation import profile as profile_speculation
 from papisim.catalog import Shelf
 from papisim.cli._command import Commands
@@ -33,6 +33,7 @@ from papisim.ops.trace import read_trace
 from papisim.policies.placement.papi import Options as PapiOptions
 from papisim.policies.speculation.base import Draft
 from papisim.report.console.console import console
+from papisim.results.store import check_file, write_file
 
 if TYPE_CHECKING:
     from papisim.calibration.gpu.calibrate import Calibration
@@ -49,12 +50,26 @@ def command() -> None:
 @command.command(name="alpha")
 @click.option("--hw", default="papi", show_default=True, metavar="NAME|FILE", help="Machine whose placement is papi.")
 @click.option("--trace", "traces", multiple=True, metavar="NAME|DIR|FILE", help="Models.  [default: all shipped]")
-@click.option("--max-rows", type=PositiveInt(), default=256, show_default=True, help="Largest RLP·TLP to try.")
+@click.option("--max-rows", type=PositiveInt(), default=ROWS, show_default=True, help="Largest RLP·TLP to try.")
 @overrides_option
 @seed_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the machine's file with the α of each model.",
+)
+@click.option("--force", is_flag=True, help="Replace the file in --out.")
 @format_option("table", "json")
 def alpha(
-    *, hw: str, traces: tuple[str, ...], max_rows: int, overrides: tuple[str, ...], seed: int, output: str
+    *,
+    hw: str,
+    traces: tuple[str, ...],
+    max_rows: int,
+    overrides: tuple[str, ...],
+    seed: int,
+    out: Path | None,
+    force: bool,
+    output: str,
 ) -> None:
     """Find the threshold α on RLP·TLP that follows the faster side of the machine best.
 
@@ -62,10 +77,18 @@ def alpha(
     the threshold with the least mean slow-down against the faster side. The default, for models without an α of their
     own, is fitted to the models given together; without --trace, to the three of the paper's evaluation.
 
+    The file in --out has 'alpha: auto' and the α of each model with a stamp of the machine and the model: a run takes the α whose stamp
+    fits, and calibrates where none does. Its α are those of RLP·TLP up to 256, and further where FC-PIM is still the faster side there.
+
     \b
     Example:
       papisim calibrate alpha --hw papi --trace llama7b
+      papisim calibrate alpha --hw my_system.yaml --out my_calibrated_system.yaml
     """
+    if out is not None:
+        check_file(out, force=force)
+        if overrides:
+            raise click.UsageError("--out writes the file in --hw as it is; change the fields there, not by --set")
     system = load_system(hw, overrides)
     if system.placement.kind != "papi":
         raise InputError(f"{system.name} places FC by '{system.placement.kind}'; α belongs to placement kind 'papi'")
@@ -77,6 +100,10 @@ def alpha(
         print_json({"schema": "papisim/alpha/1", "system": system.name, **asdict(result)})
     else:
         _print(result, system.placement)
+    if out is not None:
+        document = load_yaml(catalog.find(Shelf.SYSTEM, hw).path).data
+        write_file(out, write_system(document, system, models, "papisim calibrate alpha"), force=force)
+        click.echo(f"papisim: wrote {out}", err=True)
 
 
 @command.command(name="gpu")
@@ -147,22 +174,24 @@ def _print(result: AlphaFit, shipped: PapiOptions) -> None:
     table = Table("model", "α", "slow-down", f"slow-down at {result.alpha}", "α in the file", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
-    table.add_row("default", str(result.alpha), "", "", f"{shipped.threshold('default'):g}")
+    table.add_row("default", str(result.alpha), "", "", _in_file(shipped, "default"))
     for name, own in result.models.items():
         table.add_row(
             name,
             str(own.alpha),
             f"{100 * own.slowdown_ratio:.2f} %",
             f"{100 * own.default_slowdown_ratio:.2f} %",
-            f"{shipped.threshold(name):g}",
+            _in_file(shipped, name),
         )
     page.print(table)
-    entries = {"default": result.alpha} | {name: own.alpha for name, own in result.models.items()}
-    page.print(f"alpha: {{{', '.join(f'{name}: {alpha}' for name, alpha in entries.items())}}}", style="dim")
 
 
-#: batches that Synergy profiles
-_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+def _in_file(shipped: PapiOptions, model: str) -> str:
+    """Return the α that a machine's file has for a model, as it is given or by its name."""
+    if shipped.alpha != "auto":
+        return f"{shipped.for_model(model).alpha:g}"
+    own = shipped.calibrated.get(model)
+    return "auto" if own is None else f"{own.alpha:g}"
 
 
 @command.command(name="speculation")
@@ -173,8 +202,12 @@ _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 @click.option(
     "--batch", "batches", type=PositiveInt(), multiple=True, help="Batch to profile.  [default: 1, 2, 4, … 64]"
 )
-@click.option("--max-draft", type=PositiveInt(), default=16, show_default=True, help="Longest draft to try.")
-@click.option("--kv", "kv_tokens", type=PositiveInt(), default=1024, show_default=True, help="Tokens in each cache.")
+@click.option(
+    "--max-draft", type=PositiveInt(), default=MOST_DRAFTED, show_default=True, help="Longest draft to try."
+)
+@click.option(
+    "--kv", "kv_tokens", type=PositiveInt(), default=CACHED, show_default=True, help="Tokens in each cache."
+)
 @click.option("--exit-layer", type=PositiveInt(), help="Layer that drafts, for --draft early_exit.")
 @run_option("set")
 @seed_option
@@ -200,7 +233,7 @@ def speculation(
     experiment = load_experiment(options_of(**options))
     found = profile_speculation(
         speculator_of(experiment),
-        batches or _BATCHES,
+        batches or BATCHES,
         range(max_draft + 1),
         kv_tokens,
         lambda length: Draft(length, exit_layer=exit_layer),

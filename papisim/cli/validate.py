@@ -161,9 +161,8 @@ def _print(
         page.print(_gpu_table(gpus))
     if bends:
         page.print(_ridge_table(bends))
-        alpha = load_system("papi").for_model("default").placement.alpha
-        shown = alpha["default"] if isinstance(alpha, dict) else alpha
-        page.print(f"PAPI moves FC from PIM to its GPUs above α = {shown:g}", style="dim")
+        shown = load_system("papi").placement.calibrated["llama65b"].alpha
+        page.print(f"PAPI moves FC of llama65b from PIM to its GPUs above α = {shown:g}", style="dim")
 
 
 def _ridge_table(rows: Sequence[RidgePoint]) -> Table:

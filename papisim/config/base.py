@@ -6,7 +6,7 @@ import math
 import re
 import types
 import typing
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -94,9 +94,18 @@ class KindOptions(Spec):
 
     Attributes:
         kind: name of the kind, or reference to it (see :mod:`papisim.kinds`).
+        tuner: of kinds with values that belong to a machine and a model: the function, ``module:name``, that turns an experiment
+            into one with the right values (see :mod:`papisim.config.tuning`).
     """
 
+    tuner: ClassVar[str | None] = None
+
     kind: str
+
+    @property
+    def awaits_tuning(self) -> bool:
+        """Whether a value is missing that only a machine and a model can give."""
+        return False
 
     def settled(self) -> tuple[Self, tuple[str, ...]]:
         """Return the options with what only files that they name can tell, and notes on those files."""

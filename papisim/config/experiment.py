@@ -31,6 +31,7 @@ from papisim.config.quantisation import QuantisationSpec
 from papisim.config.sections import SECTIONS, SectionFile, kind_of, load_section, override_section
 from papisim.config.sources import Source
 from papisim.config.system import System, load_system
+from papisim.config.tuning import Tuning, tuned
 from papisim.config.yaml import Assignment, Document, Override, as_assignment
 from papisim.errors import InputError, did_you_mean
 from papisim.kinds.families import family
@@ -167,6 +168,7 @@ class Experiment:
         sources: origins of the numbers in the sections (those of the machine are in ``system``).
         overrides: changed fields, as ``--set`` has them.
         notes: remarks on the files that were read.
+        tunings: values that belong to the machine and the model, and their origins.
     """
 
     system: System
@@ -190,6 +192,7 @@ class Experiment:
     sources: tuple[Source, ...]
     overrides: tuple[str, ...]
     notes: tuple[str, ...]
+    tunings: tuple[Tuning, ...] = ()
 
     @property
     def n_requests(self) -> int | None:
@@ -346,7 +349,7 @@ def options_of(**values: object) -> RunOptions:
 
 
 def load_experiment(options: RunOptions, read_system: Callable[..., System] = load_system) -> Experiment:
-    """Read every file that an experiment names.
+    """Read every file that an experiment names, and tune what belongs to its machine and model.
 
     Args:
         options: the options of the run.
@@ -365,7 +368,7 @@ def load_experiment(options: RunOptions, read_system: Callable[..., System] = lo
         sections[name] = _load_inline(name, options, overrides[name])
     _check_swap_link(sections["kv"], system, overrides["kv"])
     trace_notes = (trace.note,) if trace.note else ()
-    return Experiment(
+    experiment = Experiment(
         system=system,
         trace=trace,
         workload_name=files["workload"].name,
@@ -378,6 +381,7 @@ def load_experiment(options: RunOptions, read_system: Callable[..., System] = lo
         notes=(*system.notes, *trace_notes, *(note for file in files.values() for note in file.notes)),
         **sections,
     )
+    return tuned(experiment)
 
 
 def _load_files(options: RunOptions, overrides: Mapping[str | None, Sequence[Override]]) -> dict[str, SectionFile]:

@@ -123,6 +123,8 @@ def shipped_of(family: AnyFamily) -> Iterator[AnySubject]:
         options = _of_file(family, name)
         if not isinstance(options, family.base) or not isinstance(options, KindOptions):
             continue  # a link among the devices
+        if options.awaits_tuning:
+            continue  # what a machine must give first, the kind's example has
         kind = family.load(options.kind)
         beside = {} if kind.example.fields == name else kind.example.beside
         yield Subject(family, kind, name, options, beside or kind.example.beside)

@@ -230,7 +230,8 @@ def run_sha256(experiment: Experiment) -> str:
     resolved = experiment.resolved()
     files = {path: file_sha256(path) for path in sorted(_files(resolved))}
     trace = file_sha256(experiment.trace.path)
-    return sha256_of({"experiment": resolved, "trace": trace, "files": files, "papisim": __version__})
+    tuned = {each.field: each.origin for each in experiment.tunings}
+    return sha256_of({"experiment": resolved, "trace": trace, "files": files, "tuned": tuned, "papisim": __version__})
 
 
 def _files(node: Any) -> Iterator[str]:

@@ -153,7 +153,7 @@ def run_jobs(jobs: Iterable[Job]) -> list[Record | None]:
     planner: Planner | None = None
     records: list[Record | None] = []
     for job in jobs:
-        experiment = _experiment(job)
+        experiment = experiment_of(job)
         if machine is None or planner is None:
             machine = build_machine(experiment.system)
             planner = planner_of(experiment, read_trace(experiment.trace.path), machine)
@@ -170,7 +170,8 @@ def run_jobs(jobs: Iterable[Job]) -> list[Record | None]:
 _LONG_GPT3 = "kv.beyond_positions=run"
 
 
-def _experiment(job: Job) -> Experiment:
+def experiment_of(job: Job) -> Experiment:
+    """Return the experiment of a job, with the α that its machine has in the job's interpretation."""
     case = job.case
     options = RunOptions(
         hw=job.system,

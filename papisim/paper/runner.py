@@ -8,7 +8,6 @@ from functools import cache
 from itertools import islice
 from types import MappingProxyType
 
-from papisim.calibration import alpha
 from papisim.catalog import Shelf, find
 from papisim.children import pool
 from papisim.config.system import load_system
@@ -29,7 +28,6 @@ Progress = Callable[[int, int], None]
 
 _LOTS = (8, 64)  # least and most jobs of one machine that a process takes at a time: enough to share layouts among
 _LOTS_EACH = 8  # lots that a process should have at least, so that all end at about the same time
-_ALPHA_ROWS = 320  # token-rows up to which PAPI's threshold is looked for: above the largest batch × TLP of the paper
 
 
 class Lab:
@@ -54,7 +52,6 @@ class Lab:
         self.progress = progress or (lambda done, of: None)
         self._archive = archive
         self._records: dict[Job, Record | None] = {}
-        self._alphas: dict[tuple[str, tuple[str, ...]], int] = {}
 
     def outcomes(
         self, interpretation: Interpretation, cells: Iterable[Cell], further: Assignments = NOTHING
@@ -83,7 +80,7 @@ class Lab:
     def job(self, interpretation: Interpretation, cell: Cell) -> Job:
         """Return the job of a cell in an interpretation."""
         case = cell.case
-        overrides = self.choices.overrides(interpretation, cell.system) + self._threshold(interpretation, cell)
+        overrides = self.choices.overrides(interpretation, cell.system)
         return Job(cell.system, overrides, case, request_lengths(case, self.choices.protocol(interpretation)))
 
     @staticmethod
@@ -108,39 +105,12 @@ class Lab:
             self._records[job] = self._archive[job]
         return job in self._records
 
-    def _threshold(self, interpretation: Interpretation, cell: Cell) -> tuple[str, ...]:
-        """Return the assignment of PAPI's α, calibrated on the machine, where an interpretation changes the speed of FC."""
-        system = cell.system
-        if not _has_threshold(system):
-            return ()
-        changed = {
-            name: interpretation[name] for name in self.choices.touching(system, "fc") if name in interpretation
-        }
-        overrides = self.choices.overrides(changed, system)
-        if not overrides:
-            return ()
-        key = cell.case.model, overrides
-        if key not in self._alphas:
-            self._alphas[key] = _fitted_alpha(system, *key)
-        return (f"placement.alpha={self._alphas[key]}",)
-
     def _map(self, lots: Sequence[list[Job]]) -> Iterator[list[Record | None]]:
         if self._processes == 1 or len(lots) < 2:  # noqa: PLR2004
             yield from map(run_jobs, lots)
             return
         with pool(min(self._processes, len(lots))) as processes:
             yield from processes.map(run_jobs, lots)
-
-
-@cache
-def _has_threshold(system: str) -> bool:
-    return bool(load_system(system).placement.kind == "papi")
-
-
-def _fitted_alpha(system: str, model: str, overrides: tuple[str, ...]) -> int:
-    trace = _trace(model)
-    profile = alpha.profile(load_system(system, overrides), trace, _ALPHA_ROWS)
-    return alpha.fit([profile], [trace.name]).alpha
 
 
 def _trace(model: str) -> KernelTrace:

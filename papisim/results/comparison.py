@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from papisim.engine.run import Run
 from papisim.results.frames import frame, frames
-from papisim.results.metrics import summarise
+from papisim.results.metrics import summarise, tuning_notes
 from papisim.results.schema import COMPARISON_SCHEMA
 from papisim.results.store import manifest_head, origin, write_folder
 
@@ -115,6 +115,7 @@ def ratios(labels: tuple[str, ...], summaries: list[dict[str, Any]]) -> list[dic
             "tpot_mean_s": summary["tpot_mean_s"],
             "energy_per_token_j": summary["energy_per_token_j"],
             "energy_efficiency_ratio": improvement(work_of(first, "energy_j"), work_of(summary, "energy_j")),
+            "tuning_note": "; ".join(tuning_notes(summary)) or None,
         }
         for label, summary in zip(labels, summaries, strict=True)
     ]

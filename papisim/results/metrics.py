@@ -10,6 +10,7 @@ from papisim.acceptance.base import AcceptanceOptions
 from papisim.config.base import KindOptions
 from papisim.config.experiment import Experiment
 from papisim.config.sources import Source, bibliography
+from papisim.config.tuning import Tuning
 from papisim.engine.run import Run
 from papisim.ops.cost import Energy
 from papisim.plan.machine import HOST
@@ -55,6 +56,7 @@ def _setting(experiment: Experiment) -> dict[str, object]:
         "workload": experiment.workload_name,
         "placement": experiment.system.placement.model_dump(),
         "speculation": experiment.speculation.model_dump(),
+        "tuned": {each.field: _tuned(each) for each in experiment.tunings},
         "acceptance": experiment.acceptance.kind,
         "drafting": experiment.drafting.model_dump(),
         "quantisation": experiment.quantisation.model_dump(),
@@ -65,6 +67,15 @@ def _setting(experiment: Experiment) -> dict[str, object]:
         "seed": experiment.seed,
         "metrics": experiment.metrics,
     }
+
+
+def _tuned(tuning: Tuning) -> dict[str, object]:
+    return {name: getattr(tuning, name) for name in ("value", "origin", "calibrated", "loss_ratio", "note")}
+
+
+def tuning_notes(summary: Mapping[str, Any]) -> list[str]:
+    """Return the warnings of a run's figures that values were not calibrated for its machine and model."""
+    return [each["note"] for each in summary.get("tuned", {}).values() if each["note"] is not None]
 
 
 def _progress(ledger: Ledger) -> dict[str, object]:

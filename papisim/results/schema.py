@@ -142,6 +142,21 @@ class SpeculationYield(Schema):
     """share of decoding time spent on drafting; the rest verifies"""
 
 
+class Tuned(Schema):
+    """A value that belongs to the machine and the model."""
+
+    value: float | list[dict[str, int]]
+    """what the run used: a number, or the rows of a table"""
+    origin: str
+    """``calibrated for this machine`` (stored with it), ``calibrated on the fly``, or ``given``"""
+    calibrated: float | list[dict[str, int]] | None
+    """what calibration finds for this machine and model; null where it cannot be found"""
+    loss_ratio: float | None
+    """by how much longer the work takes with ``value`` than with ``calibrated``, on average; null where not known"""
+    note: str | None
+    """warning that the value was not calibrated for this machine and model; null where it equals what is calibrated"""
+
+
 class Targets(Schema):
     """Latency targets of the SLO; null where there is none."""
 
@@ -170,6 +185,8 @@ class RunSummary(Schema):
     """placement policy and its options"""
     speculation: Section
     """speculation policy and its options"""
+    tuned: dict[str, Tuned]
+    """values that belong to the machine and the model, by field: PAPI's α, Synergy's table, SSSD's knee"""
     acceptance: str
     """kind of the acceptance process"""
     drafting: Section
@@ -344,6 +361,8 @@ class ComparisonRow(Schema):
     """energy over emitted tokens; null where none was emitted"""
     energy_efficiency_ratio: float | None
     """energy of the first run over this run's; null where either emitted no token"""
+    tuning_note: str | None
+    """warnings that values were not calibrated for this machine and model; null without"""
 
 
 class ComparisonSummary(Schema):

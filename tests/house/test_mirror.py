@@ -37,6 +37,7 @@ HELD_BY = {
     "devices/either.py": "unit/devices/test_device.py",
     "config/*.py": "unit/config/test_experiment.py",
     "calibration/alpha.py": "e2e/test_main_job.py",
+    "calibration/cache.py": "unit/calibration/test_tuning.py",
     "diagnosis/schema.py": "e2e/test_explain.py",
     "exploration/*.py": "unit/exploration/test_run.py",
     "validation/schema.py": "unit/cli/test_validate_figure.py",

@@ -26,10 +26,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import model_validator
 
 from papisim.catalog import Shelf
 from papisim.config.base import KindOptions, Width
+from papisim.errors import InputError
 from papisim.kinds.family import Family
 
 
@@ -49,6 +52,33 @@ class SpeculationOptions(KindOptions):
         exit layers. An acceptance process that does not have them is refused.
         """
         return frozenset()
+
+
+class TunedOptions(SpeculationOptions):
+    """Options with a field that belongs to a machine and a model; ``auto`` or nothing is measured when an experiment is loaded."""
+
+    tuned_field: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_is_none(cls, data: object) -> object:
+        is_auto = isinstance(data, dict) and data.get(cls.tuned_field) == "auto"
+        return {**data, cls.tuned_field: None} if isinstance(data, dict) and is_auto else data
+
+    @property
+    def awaits_tuning(self) -> bool:
+        """Whether the field has not been measured yet."""
+        return getattr(self, self.tuned_field) is None
+
+    def measured(self) -> Any:
+        """Return the value of the field.
+
+        Raises:
+            InputError: it has not been measured yet.
+        """
+        if self.awaits_tuning:
+            raise InputError(f"speculation.{self.tuned_field}: found auto, which no calibration has replaced")
+        return getattr(self, self.tuned_field)
 
 
 class BoundedOptions(SpeculationOptions):

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import heapq
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from papisim.config.base import Count, Fraction, Positive, Spec, Width
 from papisim.kinds import Example
-from papisim.policies.speculation.base import NO_DRAFT, Draft, SpeculationOptions, SpeculationView, Stateless
+from papisim.policies.speculation.base import NO_DRAFT, Draft, SpeculationView, Stateless, TunedOptions
 from papisim.policies.speculation.batch_table import BatchRow, ascending, row_for
 
 
@@ -37,11 +37,11 @@ class DepthLimit(Spec):
     depth: Width
 
 
-class Options(SpeculationOptions):
+class Options(TunedOptions):
     """The machine's knee, and the table's construction.
 
     Attributes:
-        ratio: knee of the machine, in FLOP per byte.
+        ratio: knee of the machine, in FLOP per byte: ``auto``, measured on the machine; or as given.
         max_ratio: larger knees count as this.
         ratio_steps: knees that the table knows; one is cut to the next smaller, and below the smallest to none.
         row_steps: rows that a request may have, besides the root alone.
@@ -51,8 +51,11 @@ class Options(SpeculationOptions):
         continuation_share: how often the likeliest continuation of a node is the right one, to shape the tree.
     """
 
+    tuner: ClassVar[str | None] = "papisim.calibration.speculation:tune_sssd"
+    tuned_field = "ratio"
+
     kind: Literal["sssd"]
-    ratio: Positive
+    ratio: Positive | None = None
     max_ratio: Positive
     ratio_steps: Annotated[list[Count], Field(min_length=1)]
     row_steps: Annotated[list[Count], Field(min_length=1)]
@@ -67,12 +70,16 @@ class Options(SpeculationOptions):
         return max(limit.depth for limit in self.depths)
 
 
-EXAMPLE = Example("sssd")
+EXAMPLE = Example({
+    "ratio": 100, "max_ratio": 192, "ratio_steps": [32, 64, 96, 128], "row_steps": [2, 4, 8, 16],
+    "budgets": [{"up_to_batch": 2, "rows": 32}, {"up_to_batch": 64, "rows": 64}],
+    "depths": [{"up_to_rows": 8, "depth": 5}, {"up_to_rows": 32, "depth": 6}], "max_children": 4, "continuation_share": 0.6,
+})  # fmt: skip
 
 
 def rows_per_request(options: Options, batch: int) -> int:
     """Return the verify rows of each request, root included; 1 is no speculation."""
-    knee = int(min(options.ratio, options.max_ratio))
+    knee = int(min(options.measured(), options.max_ratio))
     ratio = max((step for step in options.ratio_steps if step <= knee), default=0)
     affordable = min(ratio // batch, row_for(options.budgets, batch).rows // batch)
     return max((step for step in options.row_steps if step <= affordable), default=1)

@@ -45,3 +45,6 @@ def print_comparison(rows: list[Json], first: Json) -> None:
     if len({row["n_served"] for row in rows}) > 1:
         served = ", ".join(f"{row['machine']} {row['n_served']:,}" for row in rows)
         page.print(f"ratios are of unequal work; requests served: {served}", style="yellow", soft_wrap=True)
+    for row in rows:
+        if row["tuning_note"] is not None:
+            page.print(f"{row['machine']}: {row['tuning_note']}", style="bold yellow")

@@ -16,7 +16,7 @@ from papisim.record.steps import DECODING
 from papisim.report.console.console import console
 from papisim.report.figures import percent, rate
 from papisim.results.folder import Json
-from papisim.results.metrics import summarise
+from papisim.results.metrics import summarise, tuning_notes
 
 _SWITCHES_SHOWN = 4
 _POSITIONS_SHOWN = 8
@@ -41,6 +41,8 @@ def print_run(run: Run) -> None:
     for label, text in figures(run, summary):
         table.add_row(label, text)
     page.print(table)
+    for note in tuning_notes(summary):
+        page.print(note, style="bold yellow")
     page.print(_footer(summary), style="dim")
 
 
@@ -63,6 +65,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
         ("decoding batch", _batch(summary)),
         ("FC runs on", _shares(summary["fc_flop_ratio"])),
         ("placement", _placement(run, summary)),
+        *([("tuned", _tuned(summary))] if summary["tuned"] else []),
         ("RLP·TLP over time", _over_time(run, lambda steps: steps.plan.rows)),
         (
             "TLP over time",
@@ -173,6 +176,10 @@ def _placement(run: Run, summary: Json) -> str:
     left = summary["n_switches"] - len(switches[:_SWITCHES_SHOWN])
     more = [f"… {left} more switches"] if left else []
     return f"{_policy(summary['placement'])}: {' '.join([first, *shown, *more])}"
+
+
+def _tuned(summary: Json) -> str:
+    return "; ".join(f"{field} {value['origin']}" for field, value in summary["tuned"].items())
 
 
 def _energy(summary: Json) -> str:

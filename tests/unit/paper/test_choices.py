@@ -5,7 +5,7 @@ import pytest
 
 from papisim.errors import InputError, InputErrors
 from papisim.paper.choices import Protocol, load_choices
-from papisim.paper.experiment import PARTS, Case, Cell, request_lengths
+from papisim.paper.experiment import PARTS, Case, Cell, experiment_of, request_lengths
 from papisim.paper.figure import load_paper
 from papisim.paper.runner import Lab
 
@@ -160,9 +160,13 @@ class TestDirections:
         assert board > 2 * accesses
 
     def test_alpha_follows_the_side_that_got_slower(self, lab):
-        slower = lab.job({"mac_pace": "attacc_preset"}, Cell("papi", SMALL)).overrides[-1]
-        assert slower.startswith("placement.alpha=")
-        assert int(slower.partition("=")[2]) < 56, "the shipped threshold, with FPUs at their own pace"
+        own, slower = (
+            experiment_of(lab.job(interpretation, Cell("papi", SMALL))).tunings[0]
+            for interpretation in ({}, {"mac_pace": "attacc_preset"})
+        )
+        assert (own.value, own.origin) == (56, "calibrated for this machine"), "with FPUs at their own pace"
+        assert slower.value < 56
+        assert slower.origin == "calibrated on the fly"
 
 
 class TestLengths:

@@ -15,6 +15,7 @@ from papisim.report.html.page import Chart, Page, Section, Table, Tile
 from papisim.report.html.sources import add_sources
 from papisim.results.comparison import work_of
 from papisim.results.folder import Json, Results
+from papisim.results.metrics import tuning_notes
 
 
 def page(results: Results) -> Page:
@@ -28,7 +29,8 @@ def page(results: Results) -> Page:
         f"{first['n_requests']:,} requests of {first['workload']}. Ratios are to {labels[0]} unless another baseline is named.",
         manifest["written"],
     )
-    page.section("Overview").tiles.extend(_tiles(labels, summaries))
+    notes = [f"{label}: {note}" for label, run in zip(labels, summaries, strict=True) for note in tuning_notes(run)]
+    page.section("Overview", "; ".join(notes)).tiles.extend(_tiles(labels, summaries))
     section = page.section("Speed and energy")
     baselines = baselines_of(manifest["runs"])
     times = {label: work_of(summary, "makespan_s") for label, summary in zip(labels, summaries, strict=True)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from papisim import units
+from papisim.config.tuning import told
 from papisim.plan.machine import HOST
 from papisim.report.figures import rate
 from papisim.report.html.accuracy import add_accuracy
@@ -13,6 +14,7 @@ from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.page import Chart, Page, Section, Table, Tile, rows_frame
 from papisim.report.html.sources import add_sources
 from papisim.results.folder import Json, Results
+from papisim.results.metrics import tuning_notes
 
 #: servers with a chart of their own, and changes of placement that are listed
 _SERVERS_SHOWN, _SWITCHES_SHOWN = 4, 20
@@ -29,12 +31,12 @@ def page(results: Results) -> Page:
         f"{manifest['experiment']['system']['description']}. {summary['n_requests']:,} requests of {summary['workload']}.",
         manifest["written"],
     )
-    page.section("Overview").tiles.extend(_tiles(summary))
+    page.section("Overview", "; ".join(tuning_notes(summary))).tiles.extend(_tiles(summary))
     section = page.section(
         "Parallelism and placement",
         "RLP is the number of requests decoded together, TLP the token-rows per request; their product decides where FC kernels run best.",
     )
-    section.add(*_parallelism(steps, _alpha(summary), colours), _switches(summary))
+    section.add(*_parallelism(steps, _alpha(summary), colours), _switches(summary), _tuned(summary))
     section = page.section("Latency")
     section.add(*_latencies(requests))
     section = page.section("Time and energy")
@@ -113,6 +115,16 @@ def _switches(summary: Json) -> Table | None:
     more = len(frame) - _SWITCHES_SHOWN
     note = f"The first {_SWITCHES_SHOWN} of {len(frame):,}; summary.json has all." if more > 0 else ""
     return Table("Changes of placement", frame.head(_SWITCHES_SHOWN), note)
+
+
+def _tuned(summary: Json) -> Table | None:
+    """List the values that belong to the machine and the model; None where there are none."""
+    rows = [
+        (field, told(each["value"]), each["origin"], told(each["calibrated"]), each["loss_ratio"])
+        for field, each in summary.get("tuned", {}).items()
+    ]
+    columns = "field", "value", "origin", "calibrated", "loss_time_ratio"
+    return Table("Calibrated for machine and model", rows_frame(rows, *columns)) if rows else None
 
 
 def _latencies(requests: pd.DataFrame) -> list[Chart | None]:

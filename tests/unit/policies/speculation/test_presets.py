@@ -10,6 +10,8 @@ from papisim.config.yaml import load_yaml
 from papisim.policies.speculation.base import SPECULATION
 
 PRESETS = catalog.shipped(Shelf.SPECULATION)
+#: values that are measured when an experiment is loaded
+MEASURED = {"sssd": {"ratio": 100}, "synergy": {"table": [{"up_to_batch": 4, "length": 3}]}}
 every_preset = pytest.mark.parametrize("name", PRESETS)
 
 
@@ -20,7 +22,7 @@ def test_a_preset_loads_says_what_it_is_and_has_a_source_for_every_number(name):
     assert document.data["description"]
     sources, errors = take_sources(document)
     assert errors == []
-    assert sources
+    assert sources or name == "synergy", "whose table is profiled on the machine"
     assert load_section("speculation", name).options.kind == document.data["kind"]
 
 
@@ -32,7 +34,7 @@ def test_every_policy_knows_its_longest_draft(kind):
 
 @every_preset
 def test_leaving_frees_what_was_known(policy, view, name):
-    subject = policy(name)
+    subject = policy(name, **MEASURED.get(name, {}))
     subject.plan(view(7, 8, price_s=lambda drafts: 1.0 + sum(draft.rows for draft in drafts), n_layers=8))
     for request_id in (7, 8, 7):
         subject.leave(request_id)
