@@ -3,7 +3,8 @@
 ``Drawn``
     every iteration asks the speculation policy and draws which drafts are accepted.
 ``Steady``
-    every request has equally many tokens in flight and accepts all drafts; only the caches' lengths change.
+    every request has equally many tokens in flight and accepts all drafts; only the caches' lengths change. Where a request has
+    fewer tokens left, it drafts no further than its end.
 ``Overlapped``
     a steady iteration whose parts run at the same time (:mod:`papisim.engine.overlap`).
 
@@ -153,6 +154,7 @@ class Steady:
 
     def __init__(self, planner: Planner, speculator: Speculator, tlp: int, *, fast_forward: bool) -> None:
         self._planner, self._speculator, self._tlp = planner, speculator, tlp
+        self._drawn = Drawn(speculator)
         self.stretch = Stretch(planner, speculator, tlp) if fast_forward else None
 
     @property
@@ -161,8 +163,9 @@ class Steady:
         return float(self._tlp)
 
     def prepare(self, number: int, batch: Batch, prompts: Prompts | None, *, fold: bool) -> Iteration:
-        """Return an iteration with equally many tokens in flight for each request."""
-        del number
+        """Return an iteration with equally many tokens in flight for each request, none beyond its end."""
+        if batch.least_remaining < self._tlp:
+            return self._drawn.prepare(number, batch, prompts, fold=fold)._replace(drafts=())
         rlp = len(batch)
         shape, lengths = decode_shape(rlp, rlp * self._tlp), _lengths(batch, self._tlp)
         if prompts is None:
@@ -176,9 +179,13 @@ class Steady:
         return StepWork(work.layout, work.phases + self._speculator.host(rlp, self._tlp))
 
     def verify(self, batch: Batch, iteration: Iteration) -> Verified:
-        """Accept every draft."""
+        """Accept every draft; a request with fewer tokens left has drafted no further than its end."""
         del iteration
-        return accept_all(len(batch), self._tlp)
+        if batch.least_remaining >= self._tlp:
+            return accept_all(len(batch), self._tlp)
+        tokens = np.minimum(batch.remaining, self._tlp)
+        drafts = [length - 1 for length in tokens.tolist()]
+        return Verified(tokens, sum(drafts), sum(drafts), [DraftCount(length, length) for length in drafts if length])
 
     def leave(self, request_id: int) -> None:
         """Forget nothing: requests have no state here."""
@@ -187,6 +194,8 @@ class Steady:
 
 class Overlapped(Steady):
     """Steady iterations whose parts run at the same time.
+
+    Where a request has fewer tokens left than it drafts, its rows are padded to those of the request with most.
 
     Args:
         planner: turns steps into phases.
@@ -206,9 +215,10 @@ class Overlapped(Steady):
         """Return an iteration, overlapped with itself or with the prompts beside it."""
         if prompts is None and not self._overlap.of_decoding:
             return super().prepare(number, batch, prompts, fold=fold)
-        together = self._overlap.step(batch, self._tlp, prompts, fold=fold)
+        tlp = min(self._tlp, int(batch.remaining.max()))
+        together = self._overlap.step(batch, tlp, prompts, fold=fold)
         saved_s = together.work.time_s - together.time_s
-        return Iteration(self._tlp, self.with_host(together.work, len(batch)), saved_s, prompts=prompts)
+        return Iteration(tlp, self.with_host(together.work, len(batch)), saved_s, prompts=prompts)
 
 
 def accept_all(rlp: int, tlp: int, n: int = 1) -> Verified:
@@ -249,9 +259,13 @@ class Stretch:
         self._planner, self._speculator, self.tlp = planner, speculator, tlp
         self._most = _FIRST_STRETCH
 
+    def fits(self, batch: Batch) -> bool:
+        """Tell whether every request has as many tokens left as are in flight."""
+        return batch.least_remaining >= self.tlp
+
     def iterations(self, batch: Batch, *, may_be_truncated: bool) -> int:
-        """Return the number of iterations to price: up to the first request's end, fewer if an arrival may truncate them."""
-        until_end = -(-batch.least_remaining // self.tlp)
+        """Return the number of whole iterations up to the first request's end, fewer if an arrival may truncate them."""
+        until_end = batch.least_remaining // self.tlp
         return min(until_end, self._most) if may_be_truncated else until_end
 
     def ran(self, done: int, planned: int) -> None:

@@ -95,7 +95,14 @@ class StepRunner:
         """
         fold = self._fold and not self._log.wants_layers(self._clock.now_s)
         stretch = self._iterations.stretch
-        if decode and not chunks and stretch is not None and not self._queues.moves:
+        if (
+            not decode
+            or chunks
+            or self._queues.moves
+            or (stretch is not None and not stretch.fits(self._queues.batch))
+        ):
+            stretch = None
+        if stretch is not None:
             return (yield from self._run_stretch(stretch, fold=fold))
         iteration = None
         if decode:

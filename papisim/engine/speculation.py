@@ -89,8 +89,17 @@ class Speculator:
             prompts: prompts computed in the same step, if any.
             fold: whether identical layers are multiplied.
         """
-        view = SpeculationView(number, batch.request_ids, lambda drafts: self.price_s(drafts, batch.cached, prompts))
-        drafts = self._cut(batch, self.policy.plan(view))
+        left = batch.remaining.tolist()
+        view = SpeculationView(
+            number,
+            batch.request_ids,
+            lambda drafts: self.price_s(drafts, batch.cached, prompts),
+            tokens_left=tuple(left),
+        )
+        planned = [
+            _shorten(draft, min(draft.length, n - 1)) for draft, n in zip(self.policy.plan(view), left, strict=True)
+        ]
+        drafts = self._cut(batch, planned)
         rows = self._rows(drafts)
         return DraftedIteration(drafts, rows, self._phases(drafts, batch.cached, rows, prompts, fold=fold))
 

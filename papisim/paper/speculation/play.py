@@ -17,6 +17,9 @@ from papisim.ops.lower import Prompts
 from papisim.plan.phase import Phase
 from papisim.policies.speculation.base import SPECULATION, Draft, Round
 
+#: tokens of an answer that no number of rounds ends
+_ENDLESS = 10**9
+
 
 class _NoMachine:
     """Drafts and verifies in zero time."""
@@ -60,7 +63,7 @@ def play(
 
 def _play_request(speculator: Speculator, request_id: int, rounds: int) -> list[Round]:
     batch = Batch()
-    batch.join([Request(request_id, 0.0, 1, 1)])
+    batch.join([Request(request_id, 0.0, 1, _ENDLESS)])
     played = [speculator.settle(batch, speculator.prepare(number, batch).drafts)[1][0] for number in range(rounds)]
     speculator.leave(request_id)
     return played

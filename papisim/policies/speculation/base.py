@@ -134,12 +134,15 @@ class SpeculationView:
         price_s: the cost model, for policies that profile or look ahead: seconds that this iteration takes with given
             drafts, one a request, drafting included.
         n_layers: layers of the target model, for policies that choose an exit layer; 0 where not told.
+        tokens_left: tokens that each request has left to emit, in batch order; empty where not told. Of a request with n tokens
+            left, at most n − 1 drafts are verified, since verification adds a token of its own; longer drafts are cut.
     """
 
     iteration: int
     requests: tuple[int, ...]
     price_s: Callable[[Sequence[Draft]], float]
     n_layers: int = 0
+    tokens_left: tuple[int, ...] = ()
 
     @property
     def rlp(self) -> int:

@@ -102,10 +102,18 @@ class Speculation(PerRequest[History]):
     def plan(self, view: SpeculationView) -> list[Draft]:
         """Draft each request's SL, capped by the mean over the requests that have ended their warm-up."""
         states = [self.state(request_id) for request_id in view.requests]
-        settled = [state.wanted for state in states if state.limits]
+        wanted = self._wanted(states, view.tokens_left)
+        settled = [length for length, state in zip(wanted, states, strict=True) if state.limits]
         cap = fmean(settled) if self._options.cap and settled else math.inf
-        lengths = [min(state.wanted, cap) if state.limits else state.wanted for state in states]
+        lengths = [min(length, cap) if state.limits else length for length, state in zip(wanted, states, strict=True)]
         return [Draft(math.ceil(length)) for length in lengths]
+
+    def _wanted(self, states: Sequence[History], tokens_left: Sequence[int]) -> list[float]:
+        """Return each request's length; the released code limits it to the tokens that the request has left, the paper does not."""
+        wanted = [state.wanted for state in states]
+        if self._options.variant != "code" or not tokens_left:
+            return wanted
+        return [min(length, left) for length, left in zip(wanted, tokens_left, strict=True)]
 
     def learn(self, state: History, seen: Round) -> None:
         """Add the round's KLDs to the past, and predict the next length."""

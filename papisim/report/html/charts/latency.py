@@ -15,6 +15,8 @@ from papisim.report.html.charts.series import decimate
 from papisim.report.html.page import Chart, Plotly
 
 _BINS = 40
+#: relative difference of two latencies that are equal but for rounding
+_ROUNDING = 1e-9
 _QUANTILES = (0.0, 0.5, 0.9, 0.95, 0.99, 1.0)
 
 
@@ -102,9 +104,9 @@ def _cumulative(name: str, values: npt.NDArray[Any], colour: str) -> Plotly:
 
 
 def _range(values: Floats) -> tuple[float, float]:
-    """Return the range of the bins; equal values get bins around them."""
+    """Return the range of the bins; values that are equal, but for rounding, get bins around them."""
     low, high = float(values[0]), float(values[-1])
-    return (low, high) if high > low else (0.9 * low, 1.1 * high or 1.0)
+    return (low, high) if high > low * (1 + _ROUNDING) else (0.9 * low, 1.1 * high or 1.0)
 
 
 def _name(quantile: float) -> str:

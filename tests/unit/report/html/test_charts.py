@@ -179,3 +179,8 @@ class TestRoofline:
         assert max(roof["y"]) == 1000
         assert roof["y"][0] == pytest.approx(100 * roof["x"][0])
         assert "gpu turns from memory- to compute-bound at 10 FLOP/B" in chart.alt
+
+
+def test_latencies_that_differ_by_rounding_alone_are_drawn():
+    drawn = latency.chart("Time to first token", pd.Series([0.1 + 0.2, 0.3]))
+    assert sum(drawn.figure["data"][0]["y"]) == 2
