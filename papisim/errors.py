@@ -17,7 +17,6 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 
 class PapisimError(Exception):
@@ -25,12 +24,12 @@ class PapisimError(Exception):
 
     exit_status = 2
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Travel between processes whatever arguments the constructor takes."""
         return _remake, (type(self), self.args, self.__dict__)
 
 
-def _remake(kind: type[PapisimError], args: tuple[Any, ...], state: dict[str, Any]) -> PapisimError:
+def _remake(kind: type[PapisimError], args: tuple[object, ...], state: dict[str, object]) -> PapisimError:
     error = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +102,7 @@ def _turn(line: str, file: str, number: int) -> Turn:
     return Turn(foreign.text(data["source"]), foreign.text(task), new_tokens, drafted, accepted)
 
 
-def _drafted(value: Any, steps: int) -> NDArray[np.int64]:
+def _drafted(value: object, steps: int) -> NDArray[np.int64]:
     if value is None:
         return np.full(steps, -1)
     if not isinstance(value, list):
@@ -114,7 +113,7 @@ def _drafted(value: Any, steps: int) -> NDArray[np.int64]:
     return _counts(value, "draft_len")
 
 
-def _counts(value: Any, field: str) -> NDArray[np.int64]:
+def _counts(value: object, field: str) -> NDArray[np.int64]:
     if not isinstance(value, list) or not value:
         raise InputError("expected a list with one whole number a step", field=field)
     return np.array([_count(entry, f"{field}[{index}]") for index, entry in enumerate(value)], dtype=np.int64)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from papisim import catalog
 from papisim.api.inputs import Overrides
@@ -21,9 +21,9 @@ from papisim.pricing.kernel import pool_of
 from papisim.pricing.kernel import price as price_kernel
 from papisim.pricing.schema import KernelPrice, StepPrice
 from papisim.pricing.step import UnfusedPool, price_step
+from papisim.results.schema import Figures
 
 #: what ``papisim price --format json`` prints
-Figures = dict[str, Any]
 Operation = Literal["attention", "linear", "prefill", "step"]
 
 

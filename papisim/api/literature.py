@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from papisim.errors import NotModelled
 from papisim.paper.figure import Paper, choose
@@ -12,6 +12,7 @@ from papisim.paper.reproduce import Reproduced, orders_kept, scores
 from papisim.paper.reproduce import reproduce as simulate_figures
 from papisim.paper.runner import Lab
 from papisim.paper.sensitivity import Effect, effects
+from papisim.results.schema import Figures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ class Reproduction:
     moved: Sequence[Effect]
 
     @property
-    def chosen(self) -> dict[str, Any]:
+    def chosen(self) -> Figures:
         """The interpretation's name and alternatives; nothing for a paper that leaves nothing open."""
         if not self.paper.choices.choices:
             return {}
@@ -45,7 +46,7 @@ class Reproduction:
         return {"interpretation": self.interpretation, "alternatives": taken}
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Figures:
         """The values that ``papisim reproduce --format json`` prints."""
         return {
             "schema": "papisim/claims/1",
@@ -74,7 +75,7 @@ class Reproduction:
         scored = {name for name, study in every.studies.items() if study.published.scored}
         return scores(self.reproduced) if scored and scored <= set(self.paper.figures) else {}
 
-    def claims(self) -> list[dict[str, Any]]:
+    def claims(self) -> list[Figures]:
         """All rows as plain values, each with the effect of the constants on it."""
         head = {"interpretation": self.interpretation} if self.chosen else {}
         return [

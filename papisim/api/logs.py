@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from papisim.acceptance.fitting.estimate import Fit
 from papisim.acceptance.fitting.estimate import fit as estimate
@@ -17,6 +17,7 @@ from papisim.acceptance.fitting.steps import kept
 from papisim.acceptance.fitting.write import as_yaml, parameters
 from papisim.acceptance.log import Turn, read_log
 from papisim.errors import InputError, did_you_mean
+from papisim.results.schema import Figures
 from papisim.results.store import write_file
 
 #: fewer turns, or steps, are too little to fit
@@ -60,7 +61,7 @@ class FittedProcesses:
     fits: dict[str, Fit]
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Figures:
         """The values that ``papisim fit acceptance --format json`` prints."""
         sources = {
             name: {
@@ -108,11 +109,11 @@ class HeldOut:
         checks: each process by name.
     """
 
-    head: dict[str, Any]
+    head: dict[str, object]
     checks: dict[str, Check]
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Figures:
         """The values that ``papisim fit acceptance --holdout SHARE --format json`` prints."""
         sources = {
             name: {
@@ -218,7 +219,7 @@ def groups_of(
     return enough
 
 
-def _plain(found: Statistics) -> dict[str, Any]:
+def _plain(found: Statistics) -> dict[str, object]:
     return {
         "turns": found.n_turns,
         "steps": found.n_steps,

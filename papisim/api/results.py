@@ -7,7 +7,7 @@ from functools import cached_property
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from papisim.config.system import System
 from papisim.diagnosis.explanation import Explanation
@@ -23,6 +23,7 @@ from papisim.report.timeline import parse_window, timeline
 from papisim.results.comparison import Comparison
 from papisim.results.folder import Results, read_results
 from papisim.results.metrics import summarise
+from papisim.results.schema import Figures
 from papisim.results.store import check_file, write_file, write_run
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Result(Fresh):
     run: Run
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Figures:
         """The figures of the run, units in their names; see :func:`papisim.results.metrics.summarise`."""
         return summarise(self.run)
 
@@ -149,7 +150,7 @@ class ComparisonResult(Fresh):
         return {label: Result(run) for label, run in zip(self.comparison.labels, self.comparison.runs, strict=True)}
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Figures:
         """Ratios to the first run, and the figures of each."""
         return self.comparison.summary
 
@@ -186,7 +187,7 @@ class ExplainedRun:
     explanation: Explanation
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Figures:
         """The values that ``papisim explain --format json`` prints, units in their names."""
         return ExplanationRecord.of(self.explanation).as_json()
 
@@ -223,7 +224,7 @@ class SweepResult:
     tally: dict[str, int]
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Figures:
         """The values that ``papisim sweep --format json`` prints."""
         return points_json(SWEEP_SCHEMA, self.frame)
 
@@ -246,7 +247,7 @@ class ParetoResult(SweepResult):
     front: pd.DataFrame
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Figures:
         """The values that ``papisim optimise --format json`` prints: those of the front."""
         return points_json(FRONT_SCHEMA, self.front)
 
@@ -258,7 +259,7 @@ class Saved:
     results: Results
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Figures:
         """The figures of ``summary.json``."""
         return self.results.summary
 
@@ -289,7 +290,7 @@ class Saved:
         return _html(title, rows_frame(rows, "frame", "size", "columns"))
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

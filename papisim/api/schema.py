@@ -6,9 +6,10 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field
+from pydantic.json_schema import JsonSchemaValue
 
 from papisim import units
 from papisim.diagnosis.schema import ExplanationRecord
@@ -146,7 +147,7 @@ class FittedProcess(Schema):
     """statistics of the fitted process"""
     difference: FitDifference
     """differences between them"""
-    parameters: dict[str, object]
+    parameters: JsonSchemaValue
     """options of the kind ``fitted``"""
 
 
@@ -282,7 +283,7 @@ def names() -> list[str]:
     return [*DOCUMENTS, *ROWS]
 
 
-def json_schema(name: str) -> dict[str, Any]:
+def json_schema(name: str) -> JsonSchemaValue:
     """Return the JSON Schema of a document, or of a row of a frame; ``unit`` is the unit of a number (SI).
 
     Raises:
@@ -332,7 +333,7 @@ def _section(name: str) -> Iterator[str]:
         yield from _table(inner)
 
 
-def _table(schema: dict[str, Any]) -> Iterator[str]:
+def _table(schema: JsonSchemaValue) -> Iterator[str]:
     yield f"{_plain(schema.get('description', ''))}\n"
     yield "| name | type | unit | meaning |\n|---|---|---|---|"
     for name, value in schema.get("properties", {}).items():
@@ -344,7 +345,7 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).replace("``", "`").replace("|", "\\|")
 
 
-def _type(value: dict[str, Any]) -> str:
+def _type(value: JsonSchemaValue) -> str:
     """Return the type of a key in words."""
     match value:
         case {"anyOf": alternatives}:
@@ -358,7 +359,7 @@ def _type(value: dict[str, Any]) -> str:
     return _container(value)
 
 
-def _container(value: dict[str, Any]) -> str:
+def _container(value: JsonSchemaValue) -> str:
     match value:
         case {"type": "array", "items": items}:
             return f"list of {_type(items)}"

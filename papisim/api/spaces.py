@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from papisim.api.results import ParetoResult, SweepResult
 from papisim.config.yaml import dump
@@ -22,7 +21,7 @@ from papisim.exploration.store import Form
 from papisim.exploration.workers import Workers
 
 #: a file of a sweep, or its content
-Space = str | Path | Mapping[str, Any]
+Space = str | Path | Mapping[str, object]
 
 
 def sweep(

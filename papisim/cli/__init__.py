@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import click
 
@@ -49,7 +49,7 @@ class _Commands(click.Group):
             raise click.UsageError(f"no command '{args[0]}'; {did_you_mean(args[0], known)}", ctx)
         return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run the command; click itself would end a closed pipe with status 1."""
         try:
             return super().invoke(ctx)

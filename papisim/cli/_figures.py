@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import click
 
@@ -95,7 +95,7 @@ def _write(found: Reproduction, out: Path, output: Output) -> None:
     output.note(f"wrote {out}")
 
 
-def _manifest(found: Reproduction) -> dict[str, Any]:
+def _manifest(found: Reproduction) -> dict[str, object]:
     paper = found.paper
     manifest = {**manifest_head("reproduction"), "paper": paper.name, "title": paper.title, **found.chosen}
     manifest["figures"] = {

@@ -15,7 +15,7 @@ _SHOWN = 60  # characters
 
 
 def _check(
-    form: re.Pattern[str], expected: str, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    form: re.Pattern[str], expected: str, value: object, param: click.Parameter | None, ctx: click.Context | None
 ) -> None:
     """Refuse texts that Python takes for numbers and people do not: ``1_000``, ``nan``, digits of other scripts."""
     if isinstance(value, str) and not form.fullmatch(value):
@@ -28,7 +28,7 @@ class Whole(click.IntRange):
     def __init__(self, least: int = 1, most: int | None = 10**7) -> None:
         super().__init__(least, most)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read the number."""
         _check(_WHOLE, "a whole number", value, param, ctx)
         return super().convert(value, param, ctx)
@@ -37,7 +37,7 @@ class Whole(click.IntRange):
 class Number(click.FloatRange):
     """A number between two bounds."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read the number."""
         _check(_NUMBER, "a number", value, param, ctx)
         return super().convert(value, param, ctx)

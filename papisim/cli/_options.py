@@ -20,7 +20,7 @@ from papisim.config.experiment import RunOptions
 from papisim.config.options import Option
 from papisim.errors import printable
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -42,7 +42,7 @@ class Switch(click.Choice[str]):
         return value if isinstance(value, bool) else super().convert(value, param, ctx) == "on"
 
 
-def run_option(name: str, *flags: str, **changes: Any) -> Callable[[F], F]:
+def run_option(name: str, *flags: str, **changes: object) -> Callable[[F], F]:
     """Return the flag of a field of :class:`RunOptions`.
 
     Args:
@@ -63,7 +63,7 @@ def run_option(name: str, *flags: str, **changes: Any) -> Callable[[F], F]:
     return click.option(*(flags or (f"--{name.replace('_', '-')}",)), **settings | changes)
 
 
-def _type_of(field: FieldInfo) -> click.ParamType[Any]:
+def _type_of(field: FieldInfo) -> click.ParamType[object]:
     kind = plain_type(field.annotation)
     if kind is bool:
         return Switch()

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -151,7 +151,7 @@ def _print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], 
         console().print(f"{count:,} × {reason}", style="dim")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if is_missing(value):
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -219,7 +219,7 @@ def speculation(
     kv_tokens: int,
     exit_layer: int | None,
     output: str,
-    **options: Any,
+    **options: object,
 ) -> None:
     """Find Synergy's table, the best draft length for each batch, on the simulated machine.
 
@@ -244,7 +244,7 @@ def speculation(
         _print_table(found)
 
 
-def _as_json(found: Profile, system: str) -> dict[str, Any]:
+def _as_json(found: Profile, system: str) -> dict[str, object]:
     points = [
         {
             "batch": point.batch,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -56,7 +55,7 @@ def command(
     out: Path | None,
     force: bool,
     quiet: bool,
-    **options: Any,
+    **options: object,
 ) -> None:
     """Simulate the same model and requests on several machines and print the ratios side by side.
 
@@ -99,7 +98,7 @@ def _print(comparison: Comparison, output: str) -> None:
         print_comparison(comparison.rows, comparison.summaries[0])
 
 
-def _load(machine: str, policy: str | None, options: dict[str, Any]) -> Experiment:
+def _load(machine: str, policy: str | None, options: dict[str, object]) -> Experiment:
     hw, placement = split_placement(machine)
     chosen = {"hw": hw, "placement": placement or options["placement"], "speculation": policy}
     return load_experiment(options_of(**options | chosen))

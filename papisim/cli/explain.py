@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
 
@@ -49,7 +48,7 @@ from papisim.report.console.explanation import print_explanation
 @format_option("table", "json")
 @quiet_option
 def command(
-    *, output: str, quiet: bool, scope: str, top: int, wanted: int, step_ratio: float, **options: Any
+    *, output: str, quiet: bool, scope: str, top: int, wanted: int, step_ratio: float, **options: object
 ) -> None:
     """Explain a run: where its time goes, how sensitive it is to each number of the hardware, and which changes help most.
 

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
 from papisim import units
 from papisim.api.kernel_sizes import OPERATIONS, SIZES, STEP, kernel_of
-from papisim.api.kernels import Figures, priced
+from papisim.api.kernels import priced
 from papisim.cli._command import Command
 from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option, show_notes
 from papisim.config.system import load_part
@@ -21,6 +20,7 @@ from papisim.devices.base import DevicePool
 from papisim.errors import InputError, did_you_mean
 from papisim.ops.kernel import Kernel
 from papisim.pricing.kernel import pool_of
+from papisim.results.schema import Figures
 from papisim.results.store import open_file
 
 _OPERATIONS = list(OPERATIONS)
@@ -193,7 +193,7 @@ def _whole(name: str, text: str) -> int:
         raise InputError(f"found '{text}', expected a whole number", field=name) from None
 
 
-def _print(priced: dict[str, Any], output: str) -> None:
+def _print(priced: Figures, output: str) -> None:
     if output == "json":
         print_json(priced)
         return

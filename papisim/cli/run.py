@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -52,7 +51,7 @@ def command(
     timeline_window: str | None,
     force: bool,
     quiet: bool,
-    **options: Any,
+    **options: object,
 ) -> None:
     """Simulate one machine serving one stream of requests.
 

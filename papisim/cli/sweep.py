@@ -15,6 +15,7 @@ from papisim.cli._points import frame_option, point_progress, say_what_is_kept, 
 from papisim.cli._workers import worker_options
 from papisim.errors import InputError
 from papisim.exploration.frame import SWEEP_SCHEMA
+from papisim.exploration.store import Form
 
 
 @click.command(name="sweep", cls=Command)
@@ -27,7 +28,7 @@ from papisim.exploration.frame import SWEEP_SCHEMA
 @format_option("table", "csv", "json")
 @quiet_option
 def command(
-    *, file: Path, out: Path | None, resume: bool, force: bool, form: Any, output: str, quiet: bool, **workers: Any
+    *, file: Path, out: Path | None, resume: bool, force: bool, form: Form, output: str, quiet: bool, **workers: Any
 ) -> None:
     """Evaluate every point of the space that FILE declares, and write one frame with a row for each.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.table import Table
@@ -20,7 +19,7 @@ from papisim.config.sources import bibliography
 from papisim.report.console.console import bars, console
 from papisim.workloads import replay
 from papisim.workloads.base import WORKLOAD
-from papisim.workloads.describe import describe, tabulate
+from papisim.workloads.describe import Description, describe, tabulate
 from papisim.workloads.traces.fetch import Fetched, Progress, cache_folder, fetch
 from papisim.workloads.traces.public import PublicTrace, load_public
 
@@ -74,7 +73,7 @@ def inspect(
         _print(f"{section.name} · {section.kind}{f' · {table.format}' if section.kind == 'replay' else ''}", figures)
 
 
-def _print(title: str, figures: dict[str, Any]) -> None:
+def _print(title: str, figures: Description) -> None:
     page = console()
     page.print(title, style="bold")
     facts = Table(box=None, show_header=False, pad_edge=False)
@@ -88,12 +87,12 @@ def _print(title: str, figures: dict[str, Any]) -> None:
     lengths.columns[0].style = "cyan"
     for column in lengths.columns[1:]:
         column.justify = "right"
-    for label, name in (("input", "input_tokens"), ("output", "output_tokens")):
-        lengths.add_row(label, *(f"{figures[name][column]:,.0f}" for column in columns))
+    for label, tokens in (("input", figures["input_tokens"]), ("output", figures["output_tokens"])):
+        lengths.add_row(label, *(f"{tokens[column]:,.0f}" for column in columns))
     page.print(lengths)
 
 
-def _facts(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(figures: Description) -> Iterator[tuple[str, str]]:
     dropped = "".join(f", {count:,} {reason} left out" for reason, count in figures["dropped"].items())
     yield "requests", f"{figures['n_requests']:,}{dropped}"
     tokens = (figures["input_tokens"]["sum"], figures["output_tokens"]["sum"])

@@ -9,6 +9,7 @@ import typing
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
 from papisim import units
 from papisim.config.yaml import Document, Path_
@@ -45,7 +46,7 @@ class Spec(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _read_quantity(cls, value: Any, info: ValidationInfo) -> Any:
+    def _read_quantity(cls, value: Any, info: ValidationInfo) -> object:
         unit = units.unit_of(info.field_name or "")
         if isinstance(value, bool) and _annotation(cls, info.field_name) is not bool:
             raise ValueError(f"found {str(value).lower()}, expected {_expected(cls, info.field_name)}")
@@ -127,7 +128,7 @@ def parse(spec: type[SpecT], document: Document) -> SpecT:
         raise one_or_all([_translate(spec, document, detail) for detail in error.errors()]) from None
 
 
-def _translate(spec: type[BaseModel], document: Document, detail: Any) -> InputError:
+def _translate(spec: type[BaseModel], document: Document, detail: ErrorDetails) -> InputError:
     path = _path_in(document.data, detail["loc"])
     kind, found = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
@@ -169,7 +170,7 @@ def _path_in(data: Any, location: tuple[str | int, ...]) -> Path_:
     return tuple(path)
 
 
-def _fields_at(spec: Any, location: tuple[str | int, ...]) -> list[str]:
+def _fields_at(spec: object, location: tuple[str | int, ...]) -> list[str]:
     """Return the field names that a specification knows at a location."""
     current = plain_type(spec)
     for part in location:
@@ -185,7 +186,7 @@ def _fields_at(spec: Any, location: tuple[str | int, ...]) -> list[str]:
     return []
 
 
-def plain_type(annotation: Any) -> Any:
+def plain_type(annotation: object) -> object:
     """Drop ``Annotated`` and ``| None`` around a type."""
     while True:
         origin = typing.get_origin(annotation)
@@ -200,7 +201,7 @@ def plain_type(annotation: Any) -> Any:
             return annotation
 
 
-def _annotation(cls: type[BaseModel], name: str | None) -> Any:
+def _annotation(cls: type[BaseModel], name: str | None) -> object:
     return plain_type(cls.model_fields[name].annotation) if name in cls.model_fields else None
 
 
@@ -208,7 +209,8 @@ def _expected(cls: type[BaseModel], name: str | None) -> str:
     annotation = _annotation(cls, name)
     if typing.get_origin(annotation) is Literal:
         return " or ".join(f"'{choice}'" for choice in typing.get_args(annotation))
-    return {int: "a whole number", float: "a number", str: "text"}.get(annotation, "another kind of value")
+    wanted: dict[object, str] = {int: "a whole number", float: "a number", str: "text"}
+    return wanted.get(annotation, "another kind of value")
 
 
 _WORDING = {

@@ -335,7 +335,7 @@ class RunOptions(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _present_names(cls, data: Any) -> Any:
+    def _present_names(cls, data: object) -> object:
         return present_names(data, cls.renamed, stacklevel=4) if isinstance(data, dict) else data
 
 
@@ -480,11 +480,11 @@ def _check_swap_link(kv: KvSpec, system: System, overrides: Sequence[Override]) 
         raise document.error(("swap_link",), f"no link '{kv.swap_link}' in {system.name}; {hint}")
 
 
-def _from_tlp(tlp: int) -> dict[str, Any]:
+def _from_tlp(tlp: int) -> dict[str, object]:
     return {"kind": "off"} if tlp == 1 else {"kind": "fixed", "tlp": tlp}
 
 
-def _inline(section: str, defaults: dict[str, Any], overrides: Sequence[Override]) -> Document:
+def _inline(section: str, defaults: dict[str, object], overrides: Sequence[Override]) -> Document:
     return override_section(section, Document(defaults, section), overrides)
 
 

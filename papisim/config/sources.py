@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from papisim import catalog, units
 from papisim.config.yaml import Document, Path_, check_schema, load_yaml, parse_path, while_unchanged
@@ -117,7 +116,7 @@ def _load_sourced(path: Path | str, schema: str) -> tuple[Document, list[Source]
     return document, *take_sources(document)
 
 
-def _read_entry(document: Document, field: str, origins: Any) -> list[Source]:
+def _read_entry(document: Document, field: str, origins: object) -> list[Source]:
     place: Path_ = ("sources", field)
     if not isinstance(origins, dict) or not origins:
         raise document.error(place, "found no mapping, expected {SOURCE: place or reason}")
@@ -143,7 +142,7 @@ def _coverage_errors(document: Document, declared: list[str], ignore: frozenset[
     ]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return True
     if not isinstance(value, str):

@@ -25,7 +25,7 @@ SYSTEM_SCHEMA = "papisim/system/1"
 class DeviceGroup(Spec):
     """So many identical devices or links; ``part`` holds the fields of the part once its file has been read."""
 
-    part: Any
+    part: object
     count: Count
 
 
@@ -128,7 +128,7 @@ class SystemSpec(Spec):
     devices: dict[str, DeviceGroup]
     links: dict[str, DeviceGroup]
     roles: Roles
-    placement: dict[str, Any]
+    placement: dict[str, object]
     fault: list[FaultSpec] = Field(default_factory=list)
 
 
@@ -156,7 +156,7 @@ class System:
         """Return the machine as it is set up for one model."""
         return replace(self, placement=self.placement.for_model(name))
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self) -> dict[str, object]:
         """Return every field of the machine as plain SI values."""
         tree = self.spec.model_dump()
         for group in (tree["devices"], tree["links"]):
@@ -311,8 +311,8 @@ def _graft_parts(document: Document, errors: list[InputError], overridden: Mappi
     return sources
 
 
-def _parse_parts(document: Document) -> dict[str, Any]:
-    parts: dict[str, Any] = {}
+def _parse_parts(document: Document) -> dict[str, BaseModel]:
+    parts: dict[str, BaseModel] = {}
     errors: list[InputError] = []
     for section in ("devices", "links"):
         for name, group in document.data[section].items():

@@ -100,7 +100,7 @@ class Document:
 
         return Document(self.get(path), self.mark(path).file, below(self.keys), below(self.values))
 
-    def leaves(self) -> Iterator[tuple[Path_, Any]]:
+    def leaves(self) -> Iterator[tuple[Path_, object]]:
         """Yield every scalar with its path, in file order."""
         yield from _leaves((), self.data)
 
@@ -109,13 +109,13 @@ class Document:
         return Document(_copy(self.data), self.file, dict(self.keys), dict(self.values))
 
 
-def _copy(node: Any) -> Any:
+def _copy(node: object) -> object:
     if isinstance(node, dict):
         return {key: _copy(value) for key, value in node.items()}
     return [_copy(value) for value in node] if isinstance(node, list) else node
 
 
-def _leaves(path: Path_, node: Any) -> Iterator[tuple[Path_, Any]]:
+def _leaves(path: Path_, node: object) -> Iterator[tuple[Path_, object]]:
     if isinstance(node, dict):
         for key, value in node.items():
             yield from _leaves((*path, key), value)
@@ -225,11 +225,11 @@ def parse_yaml(text: str, file: str) -> Document:
 
 
 #: libyaml is quick and says little of what is wrong; PyYAML's own parser says more, and is there without it
-_SPEAKING: Any = yaml.SafeLoader
-_FASTEST: Any = getattr(yaml, "CSafeLoader", _SPEAKING)
+_SPEAKING = yaml.SafeLoader
+_FASTEST: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", _SPEAKING)
 
 
-def _read(text: str, file: str, loader: Any) -> Document:
+def _read(text: str, file: str, loader: type[yaml.SafeLoader]) -> Document:
     document = Document(None, file)
     events = yaml.parse(text, Loader=loader)
     next(events)  # the stream's start
@@ -265,10 +265,10 @@ _PLAIN = tuple(
 class _Composer:
     """Makes plain values of a parser's events, and writes down where each stands."""
 
-    def __init__(self, events: Iterator[Any], document: Document) -> None:
+    def __init__(self, events: Iterator[yaml.Event], document: Document) -> None:
         self._events, self._document = events, document
 
-    def node(self, path: Path_, event: Any, depth: int) -> Any:
+    def node(self, path: Path_, event: yaml.Event, depth: int) -> object:
         """Return the value that an event begins."""
         self._check(event, depth)
         self._document.values[path] = _mark(event, self._document.file)
@@ -277,14 +277,14 @@ class _Composer:
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(path, event, depth)
         self._refuse_tag(event, "seq", path)
-        items: list[Any] = []
+        items: list[object] = []
         while not isinstance(child := next(self._events), yaml.SequenceEndEvent):
             items.append(self.node((*path, len(items)), child, depth + 1))
         return items
 
-    def _mapping(self, path: Path_, event: Any, depth: int) -> dict[str, Any]:
+    def _mapping(self, path: Path_, event: yaml.Event, depth: int) -> dict[str, object]:
         self._refuse_tag(event, "map", path)
-        mapping: dict[str, Any] = {}
+        mapping: dict[str, object] = {}
         document = self._document
         while not isinstance(key_event := next(self._events), yaml.MappingEndEvent):
             self._check(key_event, depth + 1)
@@ -301,7 +301,7 @@ class _Composer:
             mapping[key] = self.node(inner, next(self._events), depth + 1)
         return mapping
 
-    def _scalar(self, path: Path_, event: Any) -> Any:
+    def _scalar(self, path: Path_, event: yaml.ScalarEvent) -> object:
         text, kind = event.value, _kind(event)
         self._refuse_tag(event, kind, path)
         match kind:
@@ -317,14 +317,14 @@ class _Composer:
                 return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         return text
 
-    def _check(self, event: Any, depth: int) -> None:
+    def _check(self, event: yaml.Event, depth: int) -> None:
         """Refuse aliases and bottomless nesting."""
         if isinstance(event, yaml.AliasEvent):
             self._refuse(f"found the alias '*{event.anchor}'; aliases are not accepted here", event)
         if depth > _MAX_DEPTH:
             self._refuse(f"found nesting deeper than {_MAX_DEPTH} levels", event)
 
-    def _refuse(self, problem: str, event: Any) -> None:
+    def _refuse(self, problem: str, event: yaml.Event) -> None:
         mark = _mark(event, self._document.file)
         raise InputError(f"is not valid YAML: {problem}", file=mark.file, line=mark.line, column=mark.column)
 
@@ -403,7 +403,7 @@ def _mark(event: Any, file: str) -> Mark:
     return Mark(file, start.line + 1, start.column + 1)
 
 
-def _kind(event: Any) -> str:
+def _kind(event: yaml.ScalarEvent) -> str:
     """Return the kind that a scalar has by its form."""
     text = event.value
     if event.style:
@@ -423,7 +423,7 @@ def _syntax_error(error: yaml.YAMLError, file: str) -> InputError:
     return InputError(f"is not valid YAML: {problem}", file=file, line=line, column=column)
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, list):
         return "a list"
     return f"{value!r}"

@@ -46,7 +46,7 @@ class Parameter:
     software: bool
     field: tuple[str, ...]
 
-    def variant(self, part: Any, value: float) -> Variant:
+    def variant(self, part: object, value: float) -> Variant:
         """Return the variant of the resource, whose part is given, with another value of the number."""
         if self.field:
             return Variant(part=_with(part, self.field, value))

@@ -105,7 +105,7 @@ def _class(work: Work) -> str:
 class Variant:
     """A change of one resource: another part, another count, other ranks; None where nothing changes."""
 
-    part: Any = None
+    part: object = None
     count: int | None = None
     ranks: int | None = None
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import simpy
 
 Result = TypeVar("Result")
 
 #: a process that takes simulated time and returns a result when it has ended
-Timed = Generator[simpy.Event, Any, Result]
+Timed = Generator[simpy.Event, object, Result]
 #: a process without a result
 Process = Timed[None]

@@ -13,11 +13,15 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from papisim.errors import InputError, MissingExtra, PapisimError
 from papisim.exploration.workers import Chunk, Job, Progress, Tally, run_chunk
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed.security import Security
 
 EMBEDDED = "embedded"
 
@@ -40,7 +44,7 @@ class Tls:
 class Dask:
     """Computes on the workers of a Dask client."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     @property
@@ -107,7 +111,7 @@ def cluster(scheduler: str, workers: int, tls: Tls | None = None) -> Iterator[Da
         yield Dask(client)
 
 
-def _connect(client: Any, scheduler: str, tls: Tls | None) -> Any:
+def _connect(client: type[Client], scheduler: str, tls: Tls | None) -> Client:
     try:
         return client(scheduler, timeout=_PATIENCE_S, security=_security(tls), set_as_default=False)
     except (OSError, TimeoutError, TypeError, ValueError) as error:
@@ -151,7 +155,7 @@ def _host(scheduler: str) -> str | None:
         return None
 
 
-def _security(tls: Tls | None) -> Any:
+def _security(tls: Tls | None) -> Security | None:
     if tls is None:
         return None
     from distributed.security import Security  # noqa: PLC0415 - optional

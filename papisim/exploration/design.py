@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from papisim.config.experiment import Experiment
 from papisim.config.system import System
 from papisim.devices.pim import Part as PimPart
@@ -12,7 +10,7 @@ from papisim.errors import InputError, NotModelled, did_you_mean
 from papisim.exploration.expression import Function
 
 
-def describe(experiment: Experiment) -> dict[str, Any]:
+def describe(experiment: Experiment) -> dict[str, float]:
     """Return the figures of an experiment's machines by name, those of all replicas together.
 
     - ``n_devices``, ``n_devices.NAME``: devices, links not counted.
@@ -23,7 +21,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     """
     system, replicas = experiment.system, experiment.routing.replicas
     groups = {name: (replicas * group.count, system.parts[name]) for name, group in system.spec.devices.items()}
-    figures: dict[str, Any] = {
+    figures: dict[str, float] = {
         "n_devices": sum(count for count, _ in groups.values()),
         "static_w": sum(count * part.static_w for count, part in groups.values()),
         "pim_area_mm2": 0.0,

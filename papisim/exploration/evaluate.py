@@ -66,8 +66,8 @@ class Row:
     point: int
     status: str = OK
     inputs: Values = field(default_factory=dict)
-    figures: dict[str, Any] = field(default_factory=dict)
-    columns: dict[str, Any] = field(default_factory=dict)
+    figures: Values = field(default_factory=dict)
+    columns: Values = field(default_factory=dict)
     constraint: str | None = None
     constraint_kind: str | None = None
     reason: str | None = None
@@ -75,7 +75,7 @@ class Row:
     run_sha256: str | None = None
     excess: list[float] = field(default_factory=list)
 
-    def as_cells(self) -> dict[str, Any]:
+    def as_cells(self) -> dict[str, object]:
         """Return the row as a frame has it; what has no value is left out."""
         outcome = {
             "point": self.point,
@@ -94,7 +94,7 @@ class Row:
 class Remembered:
     """The outcome of an earlier simulation of a run: its figures, or the reason why there are none."""
 
-    figures: dict[str, Any]
+    figures: Values
     status: str = OK
     constraint: str | None = None
     constraint_kind: str | None = None
@@ -117,8 +117,8 @@ class Evaluator:
     def __init__(self, file: SweepFile) -> None:
         self.file = file
         self.resolver = Resolver(file)
-        self._systems: OrderedDict[Any, System] = OrderedDict()
-        self._machines: OrderedDict[Any, Machine] = OrderedDict()
+        self._systems: OrderedDict[object, System] = OrderedDict()
+        self._machines: OrderedDict[object, Machine] = OrderedDict()
 
     def row(self, point: int, values: Values, recall: Recall = forget) -> Row:
         """Return the row of a point; an error of the point becomes its reason.
@@ -146,7 +146,7 @@ class Evaluator:
     def _evaluate(self, row: Row, point: Point, recall: Recall) -> None:
         experiment = self.experiment(point)
         row.run_sha256 = run_sha256(experiment)
-        row.figures = describe(experiment)
+        row.figures |= describe(experiment)
         names = Names(self.resolver, point, experiment, row.figures)
         if self._judge(row, names, final=False):
             known = recall(row.run_sha256)
@@ -197,12 +197,14 @@ class Evaluator:
 class Names:
     """The values of names in constraints and columns: the point's, figures, options, and fields of its experiment."""
 
-    def __init__(self, resolver: Resolver, point: Point, experiment: Experiment, figures: Mapping[str, Any]) -> None:
+    def __init__(
+        self, resolver: Resolver, point: Point, experiment: Experiment, figures: Mapping[str, object]
+    ) -> None:
         self._resolver, self._point, self._experiment, self._figures = resolver, point, experiment, figures
         self.functions: dict[str, Function] = functions(experiment.system)
-        self._fields: dict[str, Any] | None = None
+        self._fields: dict[str, object] | None = None
 
-    def value(self, name: str) -> Any:
+    def value(self, name: str) -> object:
         """Return the value of a name; raises UnknownName where there is none."""
         named = self._point.named
         found = named.get(name, self._figures.get(name))
@@ -212,7 +214,7 @@ class Names:
             raise UnknownName(name)
         return found
 
-    def _field(self, name: str) -> Any:
+    def _field(self, name: str) -> object:
         if self._fields is None:
             resolved = self._experiment.resolved()
             self._fields = {**resolved, **resolved["system"]}
@@ -234,7 +236,7 @@ def run_sha256(experiment: Experiment) -> str:
     return sha256_of({"experiment": resolved, "trace": trace, "files": files, "tuned": tuned, "papisim": __version__})
 
 
-def _files(node: Any) -> Iterator[str]:
+def _files(node: object) -> Iterator[str]:
     """Yield the paths of files that fields name."""
     if isinstance(node, dict):
         for name, value in node.items():
@@ -244,9 +246,9 @@ def _files(node: Any) -> Iterator[str]:
                 yield from _files(value)
 
 
-def flat(summary: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(summary: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Return a summary's figures by name: nested ones as ``outer.inner``, events by their number, lists as JSON."""
-    figures: dict[str, Any] = {}
+    figures: Values = {}
     for key, value in summary.items():
         name = f"{prefix}{key}"
         if name in _LEFT_OUT:
@@ -273,7 +275,7 @@ def _missed(constraint: Constraint, excess: Excess) -> str:
     return f"{text}: found {excess.found:.6g}, the bound is {excess.bound:.6g}"
 
 
-def _value_or_none(expression: Expression, names: Names) -> Any:
+def _value_or_none(expression: Expression, names: Names) -> object:
     """Return a computed column, or None where some name has no value at this point."""
     try:
         return expression.evaluate(names.value, names.functions)

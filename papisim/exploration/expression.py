@@ -21,7 +21,7 @@ from papisim import units
 from papisim.errors import InputError, did_you_mean
 
 #: returns the value of a name; raises UnknownName where there is none
-Lookup = Callable[[str], Any]
+Lookup = Callable[[str], object]
 Result = TypeVar("Result")
 
 _MOST_CHARACTERS = 2000
@@ -29,7 +29,7 @@ _LARGEST_EXPONENT = 1024
 _MOST_DIGITS = 300  # of a float
 _DEEPEST = 100
 
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+_BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -37,7 +37,7 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
-_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+_UNARY: dict[type[ast.unaryop], Callable[[Any], object]] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
     ast.Not: operator.not_,
@@ -62,7 +62,7 @@ def _rounded(value: float, n_digits: int = 0) -> float:
 
 
 #: arithmetic functions that every expression may call
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., object]] = {
     "abs": abs, "ceil": math.ceil, "exp": math.exp, "floor": math.floor, "log10": math.log10, "log2": math.log2,
     "max": max, "min": min, "round": _rounded, "sqrt": math.sqrt,
 }  # fmt: skip
@@ -96,7 +96,7 @@ class _Quantity(NamedTuple):
 class Function(NamedTuple):
     """A function that an expression may call; the first argument of one ``of_device`` is a device's name."""
 
-    call: Callable[..., Any]
+    call: Callable[..., object]
     of_device: bool = False
 
 
@@ -107,7 +107,7 @@ class Expression:
     text: str
 
     @classmethod
-    def read(cls, text: Any) -> Expression:
+    def read(cls, text: object) -> Expression:
         """Read an expression; a number is an expression, too.
 
         Raises:
@@ -170,8 +170,8 @@ class Excess(NamedTuple):
 
     ratio: float
     holds: bool
-    found: Any
-    bound: Any = None
+    found: object
+    bound: object = None
 
 
 class _Walk:
@@ -180,7 +180,7 @@ class _Walk:
     def __init__(self, lookup: Lookup, functions: Mapping[str, Function]) -> None:
         self._lookup, self._functions = lookup, functions
 
-    def value(self, node: ast.expr) -> Any:  # noqa: PLR0911 - one for each kind of node
+    def value(self, node: ast.expr) -> object:  # noqa: PLR0911 - one for each kind of node
         """Return the value of a node; a quantity's is in SI."""
         match node:
             case ast.Constant():
@@ -221,8 +221,8 @@ class _Walk:
         value = self.value(node)
         return Excess(0.0 if value else 1.0, bool(value), value)
 
-    def _connected(self, node: ast.BoolOp) -> Any:
-        value: Any = None
+    def _connected(self, node: ast.BoolOp) -> object:
+        value: object = None
         for part in node.values:
             value = self.value(part)
             if bool(value) is isinstance(node.op, ast.Or):
@@ -240,7 +240,7 @@ class _Walk:
                 raise ValueError(f"{name_of(name)} is in {unit}, the quantity beside it in {given.unit}")
         return self.value(left), self.value(right)
 
-    def _call(self, node: ast.Call) -> Any:
+    def _call(self, node: ast.Call) -> object:
         name = name_of(node.func)
         if name == "quantity":
             return _quantity_of(node).value  # type: ignore[union-attr] # it is one
@@ -314,7 +314,7 @@ def _pairs(node: ast.Compare) -> list[tuple[ast.expr, ast.cmpop, ast.expr]]:
     return list(zip([node.left, *node.comparators], node.ops, node.comparators, strict=False))
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     if not isinstance(value, (int, float)):
         raise ValueError(f"found {value!r}, expected a number")
     return value

@@ -108,12 +108,12 @@ class SweepFile:
     sampling: Sampling | None
     search: Search | None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Travel to other processes as text: they read it as this one did."""
         return read_sweep, (self.text, self.document.file, self.home)
 
     @property
-    def fixed(self) -> dict[str, Any]:
+    def fixed(self) -> dict[str, object]:
         """The fields in ``set``, the same at all points."""
         return dict(self.document.data["base"].get("set", {}))
 
@@ -199,7 +199,7 @@ class _Reader:
         self._document = document
         self.errors: list[InputError] = []
 
-    def try_(self, read: Callable[..., T], *arguments: Any) -> T | None:
+    def try_(self, read: Callable[..., T], *arguments: object) -> T | None:
         """Return the result of a reader; None after errors, which are kept."""
         try:
             return read(*arguments)
@@ -225,7 +225,7 @@ class _Reader:
             return Axis((name,), Choices(tuple((value,) for value in values)), when)
         return Axis((name,), self._range(path, name, fields, given[0]), when)
 
-    def _values(self, path: Path_, name: str, data: Any) -> list[Any]:
+    def _values(self, path: Path_, name: str, data: object) -> list[object]:
         if not isinstance(data, list) or not data:
             raise self._document.error(path, f"found {_shown(data)}, expected a list of values, or a mapping")
         values = [self._in_si((*path, index), name, value) for index, value in enumerate(data)]
@@ -235,13 +235,13 @@ class _Reader:
                 raise self._document.error((*path, index), f"found {cell!r}, which is in this list already")
         return values
 
-    def _in_si(self, path: Path_, name: str, value: Any) -> Any:
+    def _in_si(self, path: Path_, name: str, value: object) -> object:
         try:
             return in_si(name, value)
         except InputError as error:
             raise self._document.error(path, error.message) from None
 
-    def _number(self, path: Path_, name: str, value: Any) -> float:
+    def _number(self, path: Path_, name: str, value: object) -> float:
         number = self._in_si(path, name, value)
         if not is_number(number):
             raise self._document.error(path, f"found {_shown(value)}, expected a number")
@@ -287,7 +287,7 @@ class _Reader:
             raise self._document.error((*path, "step"), f"found {number:g}, expected more than 0")
         return number
 
-    def zipped(self, index: int, group: dict[str, Any]) -> Axis:
+    def zipped(self, index: int, group: dict[str, object]) -> Axis:
         """Read axes that vary together."""
         section = ("zip", index)
         axes = [self.axis(section, name) for name in group]
@@ -365,7 +365,7 @@ class _Reader:
                 self.errors.append(self._document.error(("variables", name), message, at_key=True))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "nothing" if value is None else "a mapping" if isinstance(value, dict) else repr(value)
 
 
@@ -387,7 +387,7 @@ def check_options(found: SweepFile) -> None:
         raise one_or_all(errors)
 
 
-def _option_values(found: SweepFile) -> Iterator[tuple[Path_, str, Any]]:
+def _option_values(found: SweepFile) -> Iterator[tuple[Path_, str, object]]:
     """Yield each value of an option with its place."""
     yield from (
         (("base", name), name, getattr(found.base, name)) for name in OPTIONS if name in found.base.model_fields_set
@@ -403,7 +403,7 @@ def _option_values(found: SweepFile) -> Iterator[tuple[Path_, str, Any]]:
                     yield (*listed, index), name, values[position]
 
 
-def _check_option(found: SweepFile, path: Path_, name: str, value: Any) -> None:
+def _check_option(found: SweepFile, path: Path_, name: str, value: object) -> None:
     mark = found.document.mark(path)
     fixed = {"hw": "papi", "trace": "llama7b"}  # to have what is required; not looked at
     document = Document({**fixed, name: value}, mark.file, {}, {(): Mark(mark.file), (name,): mark})
@@ -418,7 +418,7 @@ def _check_option(found: SweepFile, path: Path_, name: str, value: Any) -> None:
         raise error if error.place.file else found.document.error(path, error.message) from None
 
 
-def beside(found: SweepFile, value: Any) -> Any:
+def beside(found: SweepFile, value: object) -> Any:
     """Return a path to what stands beside the file of the sweep as an absolute one, code included; anything else as it is."""
     if isinstance(value, str) and outside.is_reference(value):
         return outside.absolute(value, found.home)

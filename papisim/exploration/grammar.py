@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,9 +20,9 @@ OPTIONS = {name: Option.of(field) for name, field in RunOptions.model_fields.ite
 class AxisFields(Spec):
     """The long form of an axis: values, a range or a range of logarithms, and a condition."""
 
-    values: list[Any] | None = None
-    range: list[Any] | None = None
-    log_range: list[Any] | None = None
+    values: list[object] | None = None
+    range: list[object] | None = None
+    log_range: list[object] | None = None
     n: Count | None = None
     step: float | str | None = None
     factor: Annotated[float, Field(gt=1)] | None = None
@@ -83,11 +83,11 @@ class Sections(Spec):
 
     description: str
     base: RunOptions
-    space: dict[str, Any] = Field(default_factory=dict)
-    zip: list[dict[str, Any]] = Field(default_factory=list)
-    variables: dict[str, Any] = Field(default_factory=dict)
-    derive: dict[str, Any] = Field(default_factory=dict)
-    constraints: dict[str, Any] = Field(default_factory=dict)
-    columns: dict[str, Any] = Field(default_factory=dict)
+    space: dict[str, object] = Field(default_factory=dict)
+    zip: list[dict[str, object]] = Field(default_factory=list)
+    variables: dict[str, object] = Field(default_factory=dict)
+    derive: dict[str, object] = Field(default_factory=dict)
+    constraints: dict[str, object] = Field(default_factory=dict)
+    columns: dict[str, object] = Field(default_factory=dict)
     sample: SamplingFields | None = None
     optimise: SearchFields | None = None

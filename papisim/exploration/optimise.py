@@ -14,15 +14,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from papisim.errors import InputError, MissingExtra
 from papisim.exploration import store
 from papisim.exploration.evaluate import FAILED, OK
-from papisim.exploration.expression import UnknownName
+from papisim.exploration.expression import Lookup, UnknownName
 from papisim.exploration.file import Search, SweepFile
 from papisim.exploration.pareto import as_losses, best, front
 from papisim.exploration.preflight import check_space
@@ -227,7 +228,7 @@ def _key(file: SweepFile, values: Values | Cells) -> str:
     return json.dumps([as_cell(values.get(name)) for name in names])
 
 
-def _suggest(trial: optuna.Trial, axis: Axis) -> tuple[Any, ...]:
+def _suggest(trial: optuna.Trial, axis: Axis) -> tuple[object, ...]:
     """Ask the sampler for a value; ordered choices are a scale, others are categories."""
     domain, title = axis.domain, axis.title
     if isinstance(domain, Interval):
@@ -239,7 +240,7 @@ def _suggest(trial: optuna.Trial, axis: Axis) -> tuple[Any, ...]:
     return domain.values[trial.suggest_categorical(title, list(range(len(domain.values))))]
 
 
-def _parameter(axis: Axis, row: Cells) -> Any:
+def _parameter(axis: Axis, row: Cells) -> object:
     """Return the sampler's name of a row's value on an axis; raises KeyError where it is not in the space."""
     cells = tuple(row[name] for name in axis.names)
     if isinstance(axis.domain, Interval):
@@ -272,7 +273,7 @@ def _open(file: SweepFile, search: Search, folder: Path, storage: str | None) ->
     except ImportError:
         raise MissingExtra("papisim optimise", "optuna", "sweep") from None
     place = storage or str(folder / STUDY)
-    kept: Any = place
+    kept: JournalStorage | str = place
     if "://" not in place:
         if not Path(place).absolute().parent.is_dir():
             raise InputError(f"--storage {place} cannot be made: its folder is not there")
@@ -320,8 +321,8 @@ def _warm(study: optuna.Study, file: SweepFile, search: Search, folder: Path, wa
         study.enqueue_trial(candidates[index], skip_if_exists=True)
 
 
-def _lookup(row: Cells) -> Any:
-    def value(name: str) -> Any:
+def _lookup(row: Cells) -> Lookup:
+    def value(name: str) -> object:
         if name not in row:
             raise UnknownName(name)
         return row[name]
@@ -329,7 +330,7 @@ def _lookup(row: Cells) -> Any:
     return value
 
 
-def _told(study: optuna.Study) -> Iterator[dict[str, Any]]:
+def _told(study: optuna.Study) -> Iterator[Cells]:
     """Yield what was kept of each trial with an outcome, those of other machines included: its row and its figures' names."""
     for trial in study.get_trials(deepcopy=False):
         if trial.state.is_finished() and _ROW in trial.user_attrs:
@@ -361,13 +362,14 @@ def _write(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write all trials and the front."""
     rows = _rows(study)
-    how: Any = {
-        "leading": [*file.inputs(), *file.columns],
-        "figures": sorted({name for told in _told(study) for name in told["figures"]}),
-        "form": form,
-    }
-    frame = store.write_frame(folder / store.FRAME, rows, **how)
-    return frame, store.write_frame(folder / FRONT, front_of(search, rows), **how)
+    write = partial(
+        store.write_frame,
+        leading=[*file.inputs(), *file.columns],
+        figures=sorted({name for told in _told(study) for name in told["figures"]}),
+        form=form,
+    )
+    frame = write(folder / store.FRAME, rows)
+    return frame, write(folder / FRONT, front_of(search, rows))
 
 
 @contextmanager

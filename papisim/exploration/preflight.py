@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from papisim.config.experiment import Experiment, load_experiment
 from papisim.config.yaml import Path_
@@ -62,7 +61,7 @@ def _is_derived(file: SweepFile, error: InputError) -> bool:
 
 def _probes(values: Sequence[Values]) -> Iterator[Values]:
     """Yield a limited number of points that together cover each value of each axis as far as possible."""
-    seen: set[tuple[str, Any]] = set()
+    seen: set[tuple[str, object]] = set()
     n_probes = 0
     for point in values:
         fresh = {(name, str(as_cell(value))) for name, value in point.items()} - seen
@@ -101,7 +100,7 @@ def _check_expressions(
         raise one_or_all(errors)
 
 
-def _figures(evaluator: Evaluator, values: Values) -> dict[str, Any] | None:
+def _figures(evaluator: Evaluator, values: Values) -> dict[str, object] | None:
     """Return the figures of a run with a single request, or None where there is no such run."""
     try:
         experiment = load_experiment(rehearsal(evaluator.resolver.point(values)).options)
@@ -138,7 +137,7 @@ def _calls(expression: Expression) -> Iterator[str]:
 
 def _is_field(experiment: Experiment, name: str) -> bool:
     resolved = experiment.resolved()
-    node: Any = {**resolved, **resolved["system"]}
+    node: object = {**resolved, **resolved["system"]}
     for part in name.split("."):
         if not isinstance(node, dict) or part not in node:
             return False

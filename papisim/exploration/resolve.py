@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from papisim.config.experiment import RunOptions, options_of
 from papisim.config.sections import SECTIONS, load_section
 from papisim.config.system import open_system
-from papisim.config.yaml import Assignment, Document, parse_path
+from papisim.config.yaml import Assignment, Document, Path_, parse_path
 from papisim.errors import InputError, did_you_mean
 from papisim.exploration.expression import Expression, UnknownName
 from papisim.exploration.file import SweepFile, beside
@@ -67,7 +67,7 @@ class Resolver:
         assignments = (*self._fixed, *(self._assignment(name, named[name]) for name in paths))
         return Point(named, options_of(**options, set=assignments))
 
-    def lookup(self, name: str, named: Mapping[str, Any]) -> Any:
+    def lookup(self, name: str, named: Mapping[str, object]) -> object:
         """Return the value of a name before anything is built: the point's, an option's, or that of a file's field.
 
         Raises:
@@ -81,7 +81,7 @@ class Resolver:
         parts = tuple(sorted((key, value) for key, value in named.items() if key.endswith(".part")))
         return _field(self._tree(name.partition(".")[0], options, parts), name)
 
-    def _tree(self, head: str, options: Values, parts: tuple[tuple[str, Any], ...]) -> Any:
+    def _tree(self, head: str, options: Values, parts: tuple[tuple[str, object], ...]) -> object:
         """Return the fields of the file that a name's first word is in."""
         if head in _MACHINE:
             return self._machine(beside(self.file, options["hw"]), parts)
@@ -93,15 +93,15 @@ class Resolver:
         return {}
 
     @lru_cache(maxsize=64)  # noqa: B019 - a resolver lives as long as its sweep
-    def _machine(self, hw: str, parts: tuple[tuple[str, Any], ...]) -> Any:
+    def _machine(self, hw: str, parts: tuple[tuple[str, object], ...]) -> object:
         chosen = [self._assignment(name, value) for name, value in parts]
         own = [each for each in self._fixed if each.path[0] in _MACHINE]
         return open_system(hw, [*own, *chosen]).document.data
 
-    def _true(self, condition: Expression, path: Sequence[Any], named: Values) -> bool:
+    def _true(self, condition: Expression, path: Path_, named: Values) -> bool:
         return bool(self._value(condition, path, named))
 
-    def _value(self, expression: Expression, path: Sequence[Any], named: Values) -> Any:
+    def _value(self, expression: Expression, path: Path_, named: Values) -> object:
         try:
             return expression.evaluate(lambda name: self.lookup(name, named))
         except UnknownName as unknown:
@@ -110,11 +110,11 @@ class Resolver:
         except InputError as error:
             raise self.file.document.error(tuple(path), error.message) from None
 
-    def _place(self, name: str, inner: str) -> tuple[Any, ...]:
+    def _place(self, name: str, inner: str) -> Path_:
         place = self.file.place(name)
         return (*place, inner) if (*place, inner) in self.file.document.keys else place
 
-    def _assignment(self, name: str, value: Any) -> Assignment:
+    def _assignment(self, name: str, value: object) -> Assignment:
         mark = self.file.document.mark(self.file.place(name), at_key=True)
         if name.endswith((".path", ".log", ".kind", ".format")):
             value = beside(self.file, value)

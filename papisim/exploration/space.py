@@ -26,9 +26,9 @@ MOST_POINTS = 10**6
 class Choices:
     """One of several values; of axes that vary together, each a tuple with a value for each."""
 
-    values: tuple[tuple[Any, ...], ...]
+    values: tuple[tuple[object, ...], ...]
 
-    def at(self, share: float) -> tuple[Any, ...]:
+    def at(self, share: float) -> tuple[object, ...]:
         """Return the value at a share of the way through the choices, from 0 to below 1."""
         return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
 
@@ -48,7 +48,7 @@ class Interval:
     log: bool
     whole: bool
 
-    def at(self, share: float) -> tuple[Any, ...]:
+    def at(self, share: float) -> tuple[object, ...]:
         """Return the value at a share of the way from low to high, from 0 to below 1."""
         low, high = (self.low - 0.5, self.high + 0.5) if self.whole else (self.low, self.high)
         value = low * (high / low) ** share if self.log else low + (high - low) * share
@@ -122,7 +122,7 @@ def sampled(axes: Sequence[Axis], sampling: Sampling, holds: Holds) -> Iterator[
         yield chosen(axes, lambda axis, shares=shares: axis.domain.at(shares[axis.names]), holds)  # type: ignore[misc]
 
 
-def chosen(axes: Sequence[Axis], pick: Callable[[Axis], tuple[Any, ...]], holds: Holds) -> Values:
+def chosen(axes: Sequence[Axis], pick: Callable[[Axis], tuple[object, ...]], holds: Holds) -> Values:
     """Return the point that a choice on each axis makes; axes whose condition does not hold are not asked."""
     values: Values = {}
     for axis in axes:
@@ -180,17 +180,17 @@ def multiplied(low: float, high: float, factor: float) -> list[float]:
     return [low * factor**index for index in range(count)]
 
 
-def is_number(value: Any) -> TypeGuard[int | float]:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Whether a value is a number (true and false are none)."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def as_cell(value: Any) -> Any:
+def as_cell(value: object) -> object:
     """Return a value as a frame can hold it: a list or mapping becomes JSON."""
     return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list, tuple)) else value
 
 
-def in_si(name: str, value: Any) -> Any:
+def in_si(name: str, value: object) -> object:
     """Return a text with a unit in SI, where a field's name says that it is a quantity.
 
     Raises:
@@ -200,6 +200,6 @@ def in_si(name: str, value: Any) -> Any:
     return units.parse(value, unit) if unit is not None and isinstance(value, str) else value
 
 
-def cells(values: Mapping[str, Any]) -> dict[str, Any]:
+def cells(values: Mapping[str, object]) -> dict[str, object]:
     """Return values as a row of a frame holds them."""
     return {name: as_cell(value) for name, value in values.items()}

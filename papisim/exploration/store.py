@@ -269,7 +269,7 @@ def _frame_file(path: Path) -> Path:
     return path
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write plain values as JSON; the file appears complete or not at all."""
     with _replacing(path) as fresh:
         fresh.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
@@ -308,7 +308,7 @@ def _write_parquet(path: Path, rows: list[Cells], columns: Sequence[str], figure
         pq.write_table(table, fresh)
 
 
-def _column(values: list[Any]) -> Any:
+def _column(values: list[object]) -> object:
     """Return a column of one type: values of different types become text."""
     import pyarrow as pa  # noqa: PLC0415 - optional
 

@@ -15,12 +15,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from papisim import __version__
 from papisim.children import pool
 from papisim.errors import InputError, PapisimError
-from papisim.exploration.evaluate import Evaluator, Recall, forget
+from papisim.exploration.evaluate import Evaluator, Recall, Remembered, forget
 from papisim.exploration.file import SweepFile
 from papisim.exploration.space import Values
 from papisim.exploration.store import PARTS, Form, Journal, Memory
@@ -101,7 +101,7 @@ def run_chunk(job: Job, chunk: Chunk, progress: Progress = lambda tally: None) -
     left = Memory.of(job.folder, chunk.name, frame=False)
     reused = 0
 
-    def recalled(run_sha256: str) -> Any:
+    def recalled(run_sha256: str) -> Remembered | None:
         nonlocal reused
         known = left.recall(run_sha256) or recall(run_sha256)
         reused += known is not None

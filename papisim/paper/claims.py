@@ -216,7 +216,7 @@ class Published(Spec):
     claims: dict[str, Claim] = Field(default_factory=dict)
     scored: bool = False
     ordered: bool = False
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, object] = Field(default_factory=dict)
     settings_source: str = ""
 
 

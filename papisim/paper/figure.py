@@ -20,12 +20,13 @@ from papisim.paper.claims import Study, Value, load_studies
 from papisim.paper.experiment import Cell
 from papisim.paper.outcomes import Outcomes
 from papisim.paper.runner import Bench
+from papisim.results.schema import Figures
 
 _HOME = Path(__file__).parent
 _PUBLISHED = "published.yaml"
 
 #: rows of a figure's data
-Table = list[dict[str, Any]]
+Table = list[Figures]
 
 WorkT = TypeVar("WorkT")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from papisim.paper.all_choices import Axes, Evaluated, cross, evaluate
 from papisim.paper.claims import Key, Value, numbers, order_holds, score
 from papisim.paper.figure import Paper
 from papisim.paper.runner import Lab
+from papisim.results.schema import Figures
 
 _KEPT = 200  # interpretations that are listed
 
@@ -80,7 +80,7 @@ class Ranking:
     best: Sequence[Scored]
     ordered: Sequence[Scored]
     ranges: Sequence[Range]
-    effects: Sequence[dict[str, Any]]
+    effects: Sequence[Figures]
     quantiles: dict[str, float]
 
 
@@ -147,7 +147,7 @@ class _Tally:
         for name, alternative in evaluated.evaluation.items():
             self.means.setdefault((name, alternative, key), []).append(float(np.nanmean(logs)))
 
-    def effects(self) -> list[dict[str, Any]]:
+    def effects(self) -> list[Figures]:
         """Return each alternative's effect on each number."""
         means = {key: float(np.mean(several)) for key, several in self.means.items()}
         return [
@@ -199,7 +199,7 @@ def _ranges(tally: _Tally) -> list[Range]:
     return found
 
 
-def rows(scored: Iterable[Scored]) -> list[dict[str, Any]]:
+def rows(scored: Iterable[Scored]) -> list[Figures]:
     """Return interpretations as rows of a table."""
     return [
         {

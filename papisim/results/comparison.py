@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from papisim.engine.run import Run
 from papisim.results.frames import frame, frames
 from papisim.results.metrics import summarise, tuning_notes
-from papisim.results.schema import COMPARISON_SCHEMA
+from papisim.results.schema import COMPARISON_SCHEMA, Figures
 from papisim.results.store import manifest_head, origin, write_folder
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ class Comparison:
     runs: tuple[Run, ...]
 
     @cached_property
-    def summaries(self) -> list[dict[str, Any]]:
+    def summaries(self) -> list[Figures]:
         """The figures of each run."""
         return [summarise(run) for run in self.runs]
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Figures]:
         """One row per run; see :func:`ratios`."""
         return ratios(self.labels, self.summaries)
 
@@ -100,7 +100,7 @@ def distinct(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(result)
 
 
-def ratios(labels: tuple[str, ...], summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def ratios(labels: tuple[str, ...], summaries: list[Figures]) -> list[Figures]:
     """Return one row per run, with ratios to the first (:class:`papisim.results.schema.ComparisonRow`)."""
     first = summaries[0]
     return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from papisim import __version__
 from papisim.acceptance.base import AcceptanceOptions
@@ -20,13 +19,13 @@ from papisim.record.distribution import Distribution
 from papisim.record.ledger import Ledger
 from papisim.record.requests import RequestOutcome, RequestRecord
 from papisim.record.steps import DECODING, StepKind
-from papisim.results.schema import RunSummary
+from papisim.results.schema import Figures, RunSummary
 
 #: percentiles of latencies
 _PERCENTS = (50, 90, 95, 99)
 
 
-def summarise(run: Run) -> dict[str, Any]:
+def summarise(run: Run) -> Figures:
     """Return the figures of a run as plain, nested values; :class:`papisim.results.schema.RunSummary` describes each."""
     experiment = run.experiment
     return RunSummary.model_validate(

@@ -20,13 +20,16 @@ COMPARISON_SCHEMA: Final = "papisim/comparison/1"
 #: options of a policy or a section of an experiment as the file has them; which there are depends on ``kind``
 Section = dict[str, object]
 
+#: figures by name, as the JSON document of a model below has them; each model says the type of each figure
+Figures = dict[str, Any]
+
 
 class Schema(BaseModel):
     """The base of every output model: unknown keys are errors, docstrings are descriptions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Figures:
         """Return the plain values, under the names that files and commands show."""
         return self.model_dump(by_alias=True)
 

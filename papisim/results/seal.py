@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from papisim.config.yaml import while_unchanged
 from papisim.errors import InputError
@@ -28,7 +27,7 @@ def file_sha256(path: Path | str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def sealed(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def sealed(manifest: Mapping[str, object], folder: Path) -> dict[str, object]:
     """Return a manifest with the hashes of the files in its folder, and of itself."""
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
     # as it will be read: without tuples, and with text for keys
@@ -36,7 +35,7 @@ def sealed(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {**body, _OWN: sha256_of(body)}
 
 
-def check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
+def check_manifest(manifest: Mapping[str, object], path: Path) -> None:
     """Refuse a manifest that is not as it was written.
 
     Raises:
@@ -52,7 +51,7 @@ def check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
         raise _changed(path)
 
 
-def check_file(manifest: Mapping[str, Any], path: Path) -> None:
+def check_file(manifest: Mapping[str, object], path: Path) -> None:
     """Refuse a file of results that is not as it was written.
 
     Raises:
@@ -60,7 +59,9 @@ def check_file(manifest: Mapping[str, Any], path: Path) -> None:
     """
     if manifest.get("schema") != MANIFEST_SCHEMA:
         return
-    expected = manifest["files"].get(path.name)
+    files = manifest["files"]
+    assert isinstance(files, dict)  # see check_manifest
+    expected = files.get(path.name)
     if expected is not None and path.is_file() and file_sha256(path) != expected:
         raise _changed(path)
 

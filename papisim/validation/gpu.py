@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from papisim.arrays import Floats
@@ -16,7 +16,7 @@ from papisim.calibration.errors import Errors, errors_of
 from papisim.calibration.gpu.tables import Measured
 from papisim.config.system import load_part
 from papisim.devices.gpu.linear import linear_times
-from papisim.devices.gpu.part import Part
+from papisim.devices.gpu.part import AttentionLibrary, LinearLibrary, Part
 from papisim.devices.link import Links
 from papisim.pricing.table import (
     attention_times,
@@ -106,7 +106,7 @@ def _points(predicted: Floats, measured: pd.Series[float]) -> Floats:
     return np.stack([measured.to_numpy(np.float64), predicted])
 
 
-def _library(libraries: Mapping[str, Any], used: str, source: str) -> str:
+def _library(libraries: Mapping[str, LinearLibrary] | Mapping[str, AttentionLibrary], used: str, source: str) -> str:
     """Return the library measured under a table's name of it, or else the one in use."""
     return next((name for name, library in libraries.items() if source in library.measured_as), used)
 
@@ -160,7 +160,7 @@ def _beside(rows: pd.DataFrame) -> Errors | None:
     return None if pairs.empty else errors_of(pairs.watts_beside.to_numpy(), pairs.watts.to_numpy())
 
 
-def _regimes(part: Part, rows: pd.DataFrame) -> dict[str, Any]:
+def _regimes(part: Part, rows: pd.DataFrame) -> dict[str, npt.NDArray[np.bool]]:
     """Return a mask of rows per regime; within a factor of two of the balance of both peaks is a transition."""
     compute = rows.m * rows.k * rows.n / part.peak_flop_per_s
     memory = (rows.k * rows.n + rows.m * rows.k + rows.m * rows.n) / part.memory_bandwidth_bytes_per_s

@@ -6,16 +6,25 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from papisim.config.system import load_part
-from papisim.config.yaml import load_yaml
 from papisim.devices.base import DevicePool
 from papisim.devices.pim import Pool
 from papisim.devices.pim.energy import column_energy, fed_w
 from papisim.errors import InputError
 from papisim.ops.kernel import Attention, FcRole, Linear
 from papisim.pricing.kernel import pool_of
+from papisim.validation.published import (
+    ColumnGap,
+    Crossover,
+    DramShares,
+    Gemv,
+    MostBanks,
+    PowerLimits,
+    SpeedUps,
+    load_published,
+)
 from papisim.validation.schema import GoldenErrors, PublishedFigure
 
 #: limits of the relative error of golden counts: of each point, and on average
@@ -99,15 +108,15 @@ def meets_limits(row: GoldenErrors) -> bool:
 
 def published() -> list[PublishedFigure]:
     """Compare the shipped PIM devices with the figures in ``papisim/validation/published.yaml``."""
-    figures = load_yaml(Path(__file__).parent / "published.yaml").data
+    figures = load_published()
     return [
-        *_figure_7(figures["figure_7"]),
-        *_figure_7c(figures["figure_7c"]),
-        _equation_4(figures["equation_4"]),
-        _gap(figures["power_limited_gap"]),
-        _samsung(figures["samsung_gemv"]),
-        *_figure_4(figures["figure_4"]),
-        *_figure_12(figures["figure_12"]),
+        *_figure_7(figures.figure_7),
+        *_figure_7c(figures.figure_7c),
+        _equation_4(figures.equation_4),
+        _gap(figures.power_limited_gap),
+        _samsung(figures.samsung_gemv),
+        *_figure_4(figures.figure_4),
+        *_figure_12(figures.figure_12),
     ]
 
 
@@ -126,94 +135,92 @@ def dram_share(pool: Pool, reuse: int) -> float:
     return (energy.dram_activation_j + energy.dram_access_j) / energy.total_j
 
 
-def _figure_7(figure: dict[str, Any]) -> Iterator[PublishedFigure]:
-    pool = _pool(figure["device"], 1)
-    for reuse, share in figure["dram_share_ratio"].items():
-        predicted = dram_share(pool, int(reuse))
+def _figure_7(figure: DramShares) -> Iterator[PublishedFigure]:
+    pool = _pool(figure.device, 1)
+    for reuse, share in figure.dram_share_ratio.items():
+        predicted = dram_share(pool, reuse)
         error = predicted - share
-        what, within = f"DRAM share of FC energy at reuse {reuse}", abs(error) <= figure["tolerance_ratio"]
-        yield _figure(what, f"{share:.1%}", f"{predicted:.1%}", figure["source"], error=error, within=within)
+        what, within = f"DRAM share of FC energy at reuse {reuse}", abs(error) <= figure.tolerance_ratio
+        yield _figure(what, f"{share:.1%}", f"{predicted:.1%}", figure.source, error=error, within=within)
 
 
-def _figure_7c(figure: dict[str, Any]) -> Iterator[PublishedFigure]:
-    for side, above in (("over_budget", True), ("within_budget", False)):
-        for device, reuses in figure[side].items():
+def _figure_7c(figure: PowerLimits) -> Iterator[PublishedFigure]:
+    for devices, above in ((figure.over_budget, True), (figure.within_budget, False)):
+        for device, reuses in devices.items():
             part = _pool(device, 1).part
             for reuse in reuses:
                 watts = fed_w(reuse, part.energy, part.organisation, part.fpu)
                 limit = f"{'over' if above else 'within'} {part.power.budget_w:g} W"
                 within = (watts > part.power.budget_w) is above
                 what = f"{part.fpu.name} with its FPUs fed, reuse {reuse}"
-                yield _figure(what, limit, f"{watts:.1f} W", figure["source"], within=within)
+                yield _figure(what, limit, f"{watts:.1f} W", figure.source, within=within)
 
 
-def _equation_4(figure: dict[str, Any]) -> PublishedFigure:
-    part = _pool(figure["device"], 1).part
+def _equation_4(figure: MostBanks) -> PublishedFigure:
+    part = _pool(figure.device, 1).part
     assert part.area is not None
     banks = part.area.most_banks(part.fpu.fpus / part.fpu.per_banks)
-    within = banks == figure["most_banks"]
+    within = banks == figure.most_banks
     built = part.organisation.banks // part.area.dies
     what = f"most banks per die with {part.fpu.name} ({built} built)"
-    return _figure(what, str(figure["most_banks"]), str(banks), figure["source"], within=within)
+    return _figure(what, str(figure.most_banks), str(banks), figure.source, within=within)
 
 
-def _gap(figure: dict[str, Any]) -> PublishedFigure:
-    gap = _pool(figure["device"], 1).column_gap(1)
-    what, within = "column gap of 1P1B from its power budget", gap == figure["cycles"]
-    return _figure(what, f"{figure['cycles']} tCK", f"{gap} tCK", figure["source"], within=within)
+def _gap(figure: ColumnGap) -> PublishedFigure:
+    gap = _pool(figure.device, 1).column_gap(1)
+    what, within = "column gap of 1P1B from its power budget", gap == figure.cycles
+    return _figure(what, f"{figure.cycles} tCK", f"{gap} tCK", figure.source, within=within)
 
 
-def _samsung(figure: dict[str, Any]) -> PublishedFigure:
-    pool = _pool(figure["device"], figure["count"])
-    cycles = pool.priced(Linear(FcRole.QKV, figure["m"], figure["k"], figure["n"])).cycles
-    error = cycles / figure["cycles"] - 1
-    within = abs(error) <= figure["tolerance_ratio"]
-    what = f"HBM-PIM GEMV {figure['k']} × {figure['n']}"
-    return _figure(
-        what, f"{figure['cycles']:,} cycles", f"{cycles:,} cycles", figure["source"], error=error, within=within
-    )
+def _samsung(figure: Gemv) -> PublishedFigure:
+    pool = _pool(figure.device, figure.count)
+    cycles = pool.priced(Linear(FcRole.QKV, figure.m, figure.k, figure.n)).cycles
+    error = cycles / figure.cycles - 1
+    within = abs(error) <= figure.tolerance_ratio
+    what = f"HBM-PIM GEMV {figure.k} × {figure.n}"
+    return _figure(what, f"{figure.cycles:,} cycles", f"{cycles:,} cycles", figure.source, error=error, within=within)
 
 
-def _fc_s(pool: DevicePool, rows: int, weights: list[list[int]]) -> float:
+def _fc_s(pool: DevicePool, rows: int, weights: list[tuple[int, int]]) -> float:
     return float(sum(pool.price(Linear(FcRole.QKV, rows, k, n)).time_s for k, n in weights))
 
 
-def _figure_4(figure: dict[str, Any]) -> Iterator[PublishedFigure]:
-    gpu = pool_of(load_part(figure["gpu"]), 1)
-    for side, pim_wins in (("pim_wins_rows", True), ("gpu_wins_rows", False)):
-        for batch, tlp in figure[side]:
-            on_gpu = _fc_s(gpu, batch * tlp, figure["weights"])
-            for name in figure["pims"]:
-                pool = Pool(name, load_part(name).part, figure["stacks"])
-                ratio = _fc_s(pool, batch * tlp, figure["weights"]) / on_gpu
-                what = f"FC on {name} over {figure['gpu']}, batch {batch}, TLP {tlp}"
+def _figure_4(figure: Crossover) -> Iterator[PublishedFigure]:
+    gpu = pool_of(load_part(figure.gpu), 1)
+    for points, pim_wins in ((figure.pim_wins_rows, True), (figure.gpu_wins_rows, False)):
+        for batch, tlp in points:
+            on_gpu = _fc_s(gpu, batch * tlp, figure.weights)
+            for name in figure.pims:
+                pool = Pool(name, load_part(name).part, figure.stacks)
+                ratio = _fc_s(pool, batch * tlp, figure.weights) / on_gpu
+                what = f"FC on {name} over {figure.gpu}, batch {batch}, TLP {tlp}"
                 limit = "below 1" if pim_wins else "above 1"
-                yield _figure(what, limit, f"{ratio:.2f}", figure["source"], within=(ratio < 1) is pim_wins)
+                yield _figure(what, limit, f"{ratio:.2f}", figure.source, within=(ratio < 1) is pim_wins)
 
 
-def _figure_12(figure: dict[str, Any]) -> Iterator[PublishedFigure]:
-    pools = {name: Pool(name, load_part(name).part, figure["count_fc"]) for name in ("attacc", "fc_pim")}
-    times = {name: _fc_s(pool, figure["m"], figure["weights"]) for name, pool in pools.items()}
+def _figure_12(figure: SpeedUps) -> Iterator[PublishedFigure]:
+    pools = {name: Pool(name, load_part(name).part, figure.count_fc) for name in ("attacc", "fc_pim")}
+    times = {name: _fc_s(pool, figure.m, figure.weights) for name, pool in pools.items()}
     faster = times["attacc"] / times["fc_pim"]
-    yield _shown("FC on FC-PIM over AttAcc", figure["fc_faster"], faster, figure["source"])
-    shape = figure["attention"]
-    requests, tlp, kv = shape["requests"], shape["tlp"], shape["kv"]
+    yield _shown("FC on FC-PIM over AttAcc", figure.fc_faster, faster, figure.source)
+    shape = figure.attention
+    requests, tlp, kv = shape.requests, shape.tlp, shape.kv
     kernel = Attention(
         requests,
         requests * tlp,
         requests * kv,
         kv,
         requests * tlp * kv,
-        shape["heads"],
-        shape["heads"],
-        shape["head_dim"],
+        shape.heads,
+        shape.heads,
+        shape.head_dim,
     )
     slower = _attention_s("attn_pim", kernel, figure) / _attention_s("attacc", kernel, figure)
-    yield _shown("attention on Attn-PIM over AttAcc, slower by", figure["attention_slower"], slower, figure["source"])
+    yield _shown("attention on Attn-PIM over AttAcc, slower by", figure.attention_slower, slower, figure.source)
 
 
-def _attention_s(name: str, kernel: Attention, figure: dict[str, Any]) -> float:
-    return Pool(name, load_part(name).part, figure["count_attention"]).price(kernel).time_s
+def _attention_s(name: str, kernel: Attention, figure: SpeedUps) -> float:
+    return Pool(name, load_part(name).part, figure.count_attention).price(kernel).time_s
 
 
 def _shown(what: str, published_ratio: float, ratio: float, source: str) -> PublishedFigure:

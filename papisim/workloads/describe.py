@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,34 @@ def _all_of(workload: ClosedLoop) -> Iterable[Request]:
             request = workload.follow(request, request.arrival_s)
 
 
-def describe(table: RequestTable, tpot_s: float) -> dict[str, Any]:
+class Arrivals(TypedDict, total=False):
+    """The figures of arrivals; where all arrive at once, the first three alone."""
+
+    duration_s: float
+    peak_concurrency: int
+    tpot_s: float
+    rate_per_s: float
+    gap_cv: float
+    zero_gap_ratio: float
+    input_tokens_per_s: float
+    output_tokens_per_s: float
+    bin_s: float
+    rate_over_time_per_s: list[float]
+
+
+class Description(TypedDict):
+    """The figures of a table of requests; see :func:`describe`."""
+
+    n_requests: int
+    input_tokens: dict[str, float]
+    output_tokens: dict[str, float]
+    rank_correlation: float | None
+    longest_tokens: int
+    arrivals: Arrivals | None
+    dropped: dict[str, int]
+
+
+def describe(table: RequestTable, tpot_s: float) -> Description:
     """Return the figures of a table of requests, each with its unit in its name.
 
     - ``input_tokens``, ``output_tokens``: mean, percentiles, largest, sum.
@@ -67,7 +94,7 @@ def _lengths(tokens: NDArray[np.int64]) -> dict[str, float]:
     }
 
 
-def _arrivals(table: RequestTable, arrival_s: NDArray[np.float64], tpot_s: float) -> dict[str, Any]:
+def _arrivals(table: RequestTable, arrival_s: NDArray[np.float64], tpot_s: float) -> Arrivals:
     duration_s = float(arrival_s[-1] - arrival_s[0])
     if not duration_s:
         return {"duration_s": 0.0, "peak_concurrency": len(table), "tpot_s": tpot_s}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,12 +68,12 @@ class Calibration:
     """
 
     path: tuple[str, ...]
-    values: dict[str, Any]
+    values: Mapping[str, float]
     files: tuple[str, ...]
     errors: dict[str, Errors]
     points: pd.DataFrame | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the fit without the points of a correction, which are written to a file."""
         return {name: value for name, value in asdict(self).items() if name != "points"}
 

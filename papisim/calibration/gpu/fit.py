@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -202,7 +203,7 @@ def _bounds(library: Spec, names: Sequence[str], start: Floats) -> tuple[Floats,
     return np.minimum(lower, start - 1e-6), np.maximum(upper, start + 1e-6)
 
 
-def _scipy() -> Any:
+def _scipy() -> ModuleType:
     try:
         return importlib.import_module("scipy.optimize")
     except ImportError:

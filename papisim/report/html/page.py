@@ -209,7 +209,7 @@ def _packed(script: str) -> str:
     return base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode()
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: object) -> object:
     """Return a figure with numbers rounded to five digits, null for NaN, and no tags but papisim's."""
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
@@ -233,7 +233,7 @@ def heading(column: str) -> str:
     return name.replace("_", " ").strip() or column
 
 
-def cell(column: str, value: Any) -> str:
+def cell(column: str, value: object) -> str:
     """Return a value as text, in the unit of its column's suffix."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "—"
@@ -251,7 +251,7 @@ def cell(column: str, value: Any) -> str:
 _SHARES = ("busy_ratio", "share_ratio", "acceptance_ratio", "error_ratio", "flop_ratio", "time_ratio")
 
 
-def rows_frame(rows: Iterable[Sequence[Any]], *columns: str) -> pd.DataFrame:
+def rows_frame(rows: Iterable[Sequence[object]], *columns: str) -> pd.DataFrame:
     """Return a frame of rows."""
     import pandas as pd  # noqa: PLC0415 - start-up time
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from papisim.report.print.canvas import canvas, png_and_pdf, save
+from papisim.results.schema import Figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ _MANY = 8  # ticks from which labels are turned
 
 
 #: rows of a table, by column
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Figures]
 
 
 @dataclass(frozen=True)

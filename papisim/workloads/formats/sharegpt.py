@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from papisim.kinds import Example
 from papisim.workloads.traces.json_values import has_keys, json_objects
@@ -60,7 +59,7 @@ def read(reading: Reading) -> Iterator[Row]:
             reading.dropped["conversations without a prompt and its answer"] += 1
 
 
-def _turns(reading: Reading, line: int, conversation: dict[str, Any]) -> list[tuple[str, str]] | None:
+def _turns(reading: Reading, line: int, conversation: dict[str, object]) -> list[tuple[str, str]] | None:
     for name, who, what in _SHAPES:
         turns = conversation.get(name)
         if isinstance(turns, list):

@@ -54,9 +54,9 @@ def read(reading: Reading) -> Iterator[Row]:
         yield from read_fields(reading, chain([first], requests), _LENGTHS, arrival)
 
 
-def _requests(reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
+def _requests(reading: Reading) -> Iterator[tuple[int, dict[str, object]]]:
     for line, result in json_documents(reading):
-        lists = {name: result[name] for name in (*_LENGTHS, _STARTS) if name in result}
+        lists: dict[str, Any] = {name: result[name] for name in (*_LENGTHS, _STARTS) if name in result}
         if not all(isinstance(values, list) for values in lists.values()) or len(set(map(len, lists.values()))) > 1:
             reading.wrong(line, _LENGTHS[0], "expected lists as long as each other, as --save-detailed writes them")
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
@@ -13,7 +13,7 @@ from papisim.workloads.lengths.log_normal import LogNormal
 from papisim.workloads.lengths.quantiles import Quantiles
 
 
-def _kind(value: Any) -> str | None:
+def _kind(value: object) -> str | None:
     return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
 
 

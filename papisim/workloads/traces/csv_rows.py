@@ -63,7 +63,7 @@ class _Cell:
 
     name: str
     index: int
-    convert: Callable[[str], Any]
+    convert: Callable[[str], float]
 
 
 def _places(reading: Reading, layout: CsvLayout, names: list[str]) -> list[_Cell]:
@@ -71,7 +71,7 @@ def _places(reading: Reading, layout: CsvLayout, names: list[str]) -> list[_Cell
     for name in reading.options.where:
         if name not in names:
             raise reading.error(f"where: no column '{name}'; {did_you_mean(name, names)}", line=1)
-    wanted: list[tuple[str, Callable[[str], Any]]] = [(layout.input_tokens, count), (layout.output_tokens, count)]
+    wanted: list[tuple[str, Callable[[str], float]]] = [(layout.input_tokens, count), (layout.output_tokens, count)]
     if layout.arrival is not None and (layout.needs_arrival or layout.arrival in names):
         wanted.append((layout.arrival, clock(reading.options.time_unit or layout.time_unit)))
     elif reading.options.time_unit is not None:

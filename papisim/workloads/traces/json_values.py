@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
 
 from papisim import foreign
 from papisim.errors import did_you_mean
@@ -23,7 +22,7 @@ def has_keys(head: str, *keys: str) -> bool:
     return head.lstrip()[:1] in ("{", "[") and all(f'"{key}"' in head for key in keys)
 
 
-def json_objects(reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_objects(reading: Reading) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the objects of a file of JSON lines, or of one array, that the user wants, each with its line.
 
     What is no JSON or no object is reported.
@@ -39,7 +38,7 @@ def json_objects(reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
             yield line, value
 
 
-def _lines(reading: Reading) -> Iterator[tuple[int, Any]]:
+def _lines(reading: Reading) -> Iterator[tuple[int, object]]:
     for number, line in enumerate(reading.text.lines(), start=1):
         if line.strip():
             try:
@@ -50,7 +49,7 @@ def _lines(reading: Reading) -> Iterator[tuple[int, Any]]:
                 yield number, value
 
 
-def _array(reading: Reading) -> Iterator[tuple[int, Any]]:
+def _array(reading: Reading) -> Iterator[tuple[int, object]]:
     """Decode one element after another from a window of the text that moves along."""
     pieces, decoder = reading.text.pieces(), json.JSONDecoder()
     window = next(pieces)
@@ -84,7 +83,7 @@ def _skip_space(text: str, place: int) -> int:
     return _SPACE.match(text, place).end()  # type: ignore[union-attr] # matches anywhere
 
 
-def json_documents(reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_documents(reading: Reading) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the objects that stand one after another in a file, each on as many lines as it likes, with their first line.
 
     The file is read as a whole.
@@ -107,7 +106,7 @@ def json_documents(reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def read_fields(
     reading: Reading,
-    records: Iterable[tuple[int, dict[str, Any]]],
+    records: Iterable[tuple[int, dict[str, object]]],
     lengths: tuple[str, str],
     arrival: str | None = None,
     unit: TimeUnit = "s",
@@ -135,5 +134,5 @@ def read_fields(
             continue
         arrival_s = None if arrival is None else reading.figure(line, arrival, record[arrival], time)
         input_tokens, output_tokens = (reading.figure(line, field, record[field], count) for field in lengths)
-        if None not in (input_tokens, output_tokens) and (arrival is None or arrival_s is not None):
+        if input_tokens is not None and output_tokens is not None and (arrival is None or arrival_s is not None):
             yield arrival_s, input_tokens, output_tokens

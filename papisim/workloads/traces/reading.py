@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from papisim import foreign
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
 from papisim.workloads.traces.spec import TraceFile
 from papisim.workloads.traces.text import TextFile
+
+FigureT = TypeVar("FigureT")
 
 #: arrival in s, or None where the file has none; input tokens; output tokens
 Row = tuple[float | None, int, int]
@@ -49,7 +51,7 @@ class Reading:
             self._errors.append(self.error(f"more may be wrong; the first {_MAX_ERRORS} are shown"))
             raise InputErrors(self._errors)
 
-    def figure(self, line: int, field: str, value: Any, convert: Callable[[Any], Any]) -> Any:
+    def figure(self, line: int, field: str, value: Any, convert: Callable[[Any], FigureT]) -> FigureT | None:
         """Return a JSON value as ``convert`` reads it; None, and a note, where it cannot."""
         try:
             return convert(value)
@@ -73,7 +75,7 @@ class Reading:
             left_out = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.items())
             raise self.error(f"holds no request{f' ({left_out})' if left_out else ''}")
 
-    def keeps(self, record: Mapping[str, Any]) -> bool:
+    def keeps(self, record: Mapping[str, object]) -> bool:
         """Return whether the user wants a record, going by ``where``."""
         keep = True
         for field, value in self._wanted.items():

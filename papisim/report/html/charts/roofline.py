@@ -71,7 +71,7 @@ def placed(kernels: pd.DataFrame, devices: pd.DataFrame) -> pd.DataFrame:
     return points
 
 
-def _ridges(roofs: pd.DataFrame) -> Any:
+def _ridges(roofs: pd.DataFrame) -> pd.Series[float]:
     return roofs["peak_flop_per_s"] / roofs["bandwidth_bytes_per_s"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
 
 import pandas as pd
 
@@ -77,7 +76,7 @@ def add_left_out(section: Section, frame: pd.DataFrame, inputs: list[str]) -> No
     if left_out.empty:
         section.intro = "None: every point could be simulated and met its constraints."
         return
-    reasons: Any = (
+    reasons: pd.DataFrame = (
         left_out.fillna({"constraint": "—"}).groupby(["status", "constraint"]).size().reset_index(name="points")
     )
     section.add(Table("Reasons", reasons))
