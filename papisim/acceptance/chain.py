@@ -26,7 +26,7 @@ class ChainSequence(ABC):
 
     @abstractmethod
     def _right(self, drafted: int) -> int:
-        """Return how many of the coming round's first ``drafted`` tokens are right; changes nothing."""
+        """Return the number of right tokens among the first ``drafted`` of the coming round; changes nothing."""
 
     @abstractmethod
     def _conditional(self, position: int) -> float:
@@ -84,7 +84,7 @@ class IndependentRounds(Generic[OptionsT]):
 
 
 def first_choices(tree: Tree) -> int:
-    """Return how deep the path of the draft's first choices goes in a tree."""
+    """Return the depth to which a tree holds the draft's first choices."""
     nodes, depth = set(tree), 0
     while (0,) * (depth + 1) in nodes:
         depth += 1

@@ -400,7 +400,7 @@ def _load_files(options: RunOptions, overrides: Mapping[str | None, Sequence[Ove
 
 
 def _unnamed(section: str, tlp: int) -> Choice:
-    """Return what a section is of which nothing is named."""
+    """Return the choice for a section of which nothing is named."""
     return _from_tlp(tlp) if section == "speculation" else {"acceptance": "always", "drafting": "free"}[section]
 
 

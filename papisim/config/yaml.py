@@ -50,14 +50,14 @@ class Document:
     values: dict[Path_, Mark] = field(default_factory=dict)
 
     def error(self, path: Path_, message: str, *, at_key: bool = False) -> InputError:
-        """Make an error that points at a path, or at its nearest parent that stands in the file."""
+        """Make an error that points at a path, or at its nearest parent in the file."""
         mark = self.mark(path, at_key=at_key)
         return InputError(
             message, file=mark.file, line=mark.line, column=mark.column, field=dotted(path) if path else None
         )
 
     def mark(self, path: Path_, *, at_key: bool = False) -> Mark:
-        """Return the place of a path, or of its nearest parent that stands in the file."""
+        """Return the place of a path, or of its nearest parent in the file."""
         if at_key and path in self.keys:
             return self.keys[path]
         for length in range(len(path), -1, -1):

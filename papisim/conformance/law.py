@@ -150,7 +150,7 @@ def judge(reference: str, folder: Path) -> list[Verdict]:
 
 
 def verdict(law: Law, subject: AnySubject) -> str | None:
-    """Return what was found where a law does not hold; None where it holds."""
+    """Return the finding where a law does not hold; None where it holds."""
     try:
         law(subject)
     except Broken as broken:

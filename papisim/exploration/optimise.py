@@ -331,7 +331,7 @@ def _lookup(row: Cells) -> Lookup:
 
 
 def _told(study: optuna.Study) -> Iterator[Cells]:
-    """Yield what was kept of each trial with an outcome, those of other machines included: its row and its figures' names."""
+    """Yield the record of each trial with an outcome, those of other machines included: its row and its figures' names."""
     for trial in study.get_trials(deepcopy=False):
         if trial.state.is_finished() and _ROW in trial.user_attrs:
             yield json.loads(trial.user_attrs[_ROW])

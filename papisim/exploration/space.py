@@ -164,7 +164,7 @@ def stepped(low: float, high: float, step: float) -> list[float]:
 
 
 def _listable(n_steps: float) -> int:
-    """Return the number of values that so many steps make.
+    """Return the number of values that ``n_steps`` steps make.
 
     Raises:
         InputError: it is too large to list.

@@ -121,7 +121,7 @@ def ratios(labels: tuple[str, ...], summaries: list[Figures]) -> list[Figures]:
     ]
 
 
-def work_of(summary: Mapping[str, Any], key: str) -> float | None:
+def work_of(summary: Figures, key: str) -> float | None:
     """Return the time or energy of a run; None where no token came of it, which is quick and cheap and no work."""
     value: float = summary[key]
     return value if summary["n_output_tokens"] else None

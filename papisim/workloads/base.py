@@ -44,7 +44,7 @@ class WorkloadSource(Protocol):
 
 @runtime_checkable
 class ClosedLoop(WorkloadSource, Protocol):
-    """Requests of users who wait for an answer before they ask again; iterating yields those that nobody's answer precedes."""
+    """Requests of users who wait for an answer before they ask again; iterating yields the first request of each user."""
 
     def follow(self, request: Request, finished_s: float) -> Request | None:
         """Return the request that the same user issues after one has ended, at ``finished_s`` or later; None if there is none.

@@ -66,7 +66,7 @@ class Workload:
     """The first request of each user, and the next one whenever one has ended.
 
     Request ``i`` is the ``i // n_users``-th of user ``i % n_users``; its lengths and the time thought about it depend on the seed and
-    ``i`` alone, not on when the machine finishes what. 24 bytes a request are kept.
+    ``i`` alone, not on when the machine finishes what. 24 bytes per request are kept.
     """
 
     def __init__(self, options: Options, seed: int) -> None:

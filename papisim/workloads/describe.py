@@ -70,7 +70,7 @@ def describe(table: RequestTable, tpot_s: float) -> Description:
     - ``rank_correlation``: Spearman's ρ of the two; None where one of them is always the same.
     - ``arrivals``: None where there are none; else ``duration_s`` from first to last, ``rate_per_s`` (gaps over duration), ``gap_cv``
       (standard deviation of the gaps over their mean: 1 for a Poisson process), ``zero_gap_ratio`` (share of requests that arrive with
-      the one before: many where times are rounded), tokens a second, ``rate_over_time_per_s`` in equal
+      the one before: many where times are rounded), tokens per second, ``rate_over_time_per_s`` in equal
       parts of ``bin_s``, and ``peak_concurrency``: the most requests at once if each stays ``tpot_s`` for every output token.
     """
     return {
@@ -117,7 +117,7 @@ def _arrivals(table: RequestTable, arrival_s: NDArray[np.float64], tpot_s: float
 
 
 def peak_concurrency(start_s: NDArray[np.float64], end_s: NDArray[np.float64]) -> int:
-    """Return how many of a set of intervals overlap at most; one that ends as another starts does not overlap with it."""
+    """Return the largest number of intervals that overlap; one that ends as another starts does not overlap with it."""
     ended_before = np.searchsorted(np.sort(end_s), np.sort(start_s), side="right")
     return int((np.arange(1, len(start_s) + 1) - ended_before).max())
 

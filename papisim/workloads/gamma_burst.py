@@ -13,7 +13,7 @@ class Options(OpenLoopOptions):
     """How fast requests arrive, and how unevenly.
 
     Attributes:
-        rate_per_s: mean number of requests a second.
+        rate_per_s: mean number of requests per second.
         gap_cv: coefficient of variation of the gaps: 1 is a Poisson process, more is bursts and lulls, less is regularity. vLLM's
             ``burstiness`` is ``1 / gap_cv²``.
     """

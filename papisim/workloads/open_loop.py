@@ -13,7 +13,7 @@ from papisim.workloads.base import Request, WorkloadOptions
 from papisim.workloads.lengths import Lengths
 from papisim.workloads.lengths.base import draw_in_chunks
 
-#: draws so many times between arrivals, in s
+#: draws a given number of times between arrivals, in s
 Gaps = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
 

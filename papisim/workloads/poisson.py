@@ -13,7 +13,7 @@ class Options(OpenLoopOptions):
     """How fast requests arrive.
 
     Attributes:
-        rate_per_s: mean number of requests a second.
+        rate_per_s: mean number of requests per second.
     """
 
     kind: Literal["poisson"]

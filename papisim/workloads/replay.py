@@ -30,9 +30,9 @@ class Options(WorkloadOptions, TraceFile):
         start_s: only requests that arrive then or later in the file's time, which starts anew there.
         end_s: only requests that arrive before then.
         sample_ratio: only this share of the requests, drawn without replacement by the seed; their arrivals stay.
-        sample_requests: only so many, likewise.
-        n_requests: only so many, the first ones.
-        rate_scale: arrivals come so many times as fast.
+        sample_requests: number of requests kept, likewise.
+        n_requests: number of requests kept, the first ones.
+        rate_scale: factor on the rate of arrivals.
         rate_per_s: arrivals come as fast as makes their mean rate this.
         offset_s: everything arrives this much later.
     """

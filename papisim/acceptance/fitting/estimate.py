@@ -93,7 +93,7 @@ def fit(turns: Sequence[Turn], seed: int, max_steps: int | None = None) -> Fit:
 
 
 def _repeats(steps: Steps, wanted: int) -> int:
-    """Return how often requests are simulated for about so many steps."""
+    """Return the number of simulations of each request that give about ``wanted`` steps."""
     return max(1, round(wanted / len(steps.accepted)))
 
 

@@ -129,7 +129,7 @@ class _Balancing:
         return split
 
     def _neighbours(self, turns: Sequence[Turn], members: list[int]) -> list[NDArray[np.int64]]:
-        """Return blocks of turns of one task that are neighbours in level, as many as the share's denominator."""
+        """Return blocks of turns of one task that are neighbours in level; the share's denominator is their size."""
         ordered = np.array(sorted(members, key=lambda index: float(turns[index].accepted.mean())))
         return [
             ordered[start : start + self._share.denominator]
@@ -157,7 +157,7 @@ class _Balancing:
         return moved
 
     def _distances(self, splits: Bools) -> NDArray[np.float64]:
-        """Return how far the sides of splits are apart, in units of what is compared within."""
+        """Return the distance between the sides of splits, in units of their tolerances."""
         weights = splits.astype(float), (~splits).astype(float)
         one, other = (self._weighing(side) for side in weights)
         relative = 2 * np.abs(one - other) / np.maximum(one + other, 1e-9)

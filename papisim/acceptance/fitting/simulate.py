@@ -58,7 +58,7 @@ class Plan:
     max_steps: int | None
 
     def repeated(self, times: int) -> Plan:
-        """Return the plan with every turn so many times."""
+        """Return the plan with every turn repeated ``times`` times."""
         return replace(self, tokens=np.tile(self.tokens, times), drafted=np.tile(self.drafted, times))
 
 
@@ -105,7 +105,7 @@ class _Simulation:
         columns: list[tuple[Ints, Ints, Ints]] = []
         limit = planned.max_steps or 2**31
         while active.size and len(columns) <= limit:
-            # drawn for all turns, so that which ones are over does not shift anyone's variates
+            # drawn for all turns, so that the end of one turn does not shift the variates of another
             variates = rng.standard_normal((2, self._turns))
             uniform = rng.random(self._turns) if planned.rule is not None else state
             variate = self._slow * state[active] + self._fast * variates[0, active]

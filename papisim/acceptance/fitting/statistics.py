@@ -111,7 +111,7 @@ class Weighing:
 
 
 def sampling_error(steps: Steps, positions: int, rng: np.random.Generator, resamples: int = 200) -> Statistics:
-    """Return the standard errors of the statistics: how much they differ between logs of so many turns.
+    """Return the standard errors of the statistics: their deviation between logs with the same number of turns.
 
     A bootstrap over turns (Efron, Annals of Statistics 1979).
     """

@@ -37,7 +37,7 @@ class Steps:
 
 
 def kept(turn: Turn, max_steps: int | None = None) -> int:
-    """Return how many of a turn's steps count: all but the last, which the end of the answer may have cut.
+    """Return the number of a turn's steps that count: all but the last, which the end of the answer may have cut.
 
     A turn of one step keeps it; a turn cut at ``max_steps`` keeps that many, none of which is its last.
     """

@@ -91,7 +91,7 @@ class Fpu(Spec):
         return f"{self.fpus}P{self.per_banks}B"
 
     def turns(self, rows: int) -> int:
-        """Return in how many rounds a bank's units serve ``rows`` token-rows: ``ceil(rows / p)`` for p units a bank."""
+        """Return the number of rounds in which the units of a bank serve ``rows`` token-rows: ``ceil(rows / p)`` for p units per bank."""
         return ceil(rows * self.per_banks / self.fpus) if self.fpus > self.per_banks else rows
 
 

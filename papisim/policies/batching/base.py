@@ -82,7 +82,7 @@ class BatchingView:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What a step does; without prompts and without anyone to decode there is none, and the server waits.
+    """What a step does; without prompts and without requests to decode there is none, and the server waits.
 
     Attributes:
         admit: waiting requests that join, from the first.
@@ -98,7 +98,7 @@ class StepPlan:
     wake_s: float | None = None
 
 
-#: nobody joins; who decodes, decodes
+#: no request joins; those that decode go on
 DECODE = StepPlan()
 
 
@@ -121,7 +121,7 @@ class BatchingPolicy(Protocol):
     must_fit: ClassVar[bool]
 
     def plan(self, view: BatchingView) -> StepPlan:
-        """Return what the step does that is about to start."""
+        """Return the plan of the step that is about to start."""
 
 
 BATCHING: Family[BatchingOptions, BatchingPolicy] = Family(

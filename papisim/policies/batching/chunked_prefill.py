@@ -1,4 +1,4 @@
-"""Chunked prefill: a budget of tokens a step, which decoding takes from first and prompts fill up, in chunks.
+"""Chunked prefill: a budget of tokens per step, which decoding takes from first and prompts fill up, in chunks.
 
 Stall-free batching (Agrawal et al., Sarathi-Serve, OSDI 2024), which vLLM does by default since version 1.
 """
@@ -33,7 +33,7 @@ class Batching(Joining[Options]):
     """Decodes in every step, and gives what is left of the budget to prompts in the order of their arrival."""
 
     def plan(self, view: BatchingView) -> StepPlan:
-        """Go on with the prompts that have begun, then admit as many as get a token each."""
+        """Go on with the prompts that have begun, then admit requests while each gets a token."""
         budget = self._options.chunk_tokens - view.decode_rows
         chunks: list[int] = []
         for left in view.prefilling:

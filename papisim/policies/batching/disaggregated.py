@@ -38,7 +38,7 @@ EXAMPLE = Example(
 
 
 class Batching(Joining[Options]):
-    """Of a machine that decodes: admits whoever fits; prompts are there, unless they must be computed again."""
+    """Of a machine that decodes: admits the requests that fit; prompts are there, unless they must be computed again."""
 
     def plan(self, view: BatchingView) -> StepPlan:
         """Decode with all that fit."""
@@ -46,7 +46,7 @@ class Batching(Joining[Options]):
 
 
 class Prefill:
-    """Of a machine that computes prompts: as many as a step holds, in the order of their arrival."""
+    """Of a machine that computes prompts: up to what a step holds, in the order of their arrival."""
 
     joins_running: ClassVar[bool] = False
     reserves_whole: ClassVar[bool] = False
@@ -56,7 +56,7 @@ class Prefill:
         self._options = options
 
     def plan(self, view: BatchingView) -> StepPlan:
-        """Compute the prompts of those who fit."""
+        """Compute the prompts of the requests that fit."""
         most = view.fitting(len(view.waiting))
         within = sum(tokens <= self._options.prefill_tokens for tokens in accumulate(view.prompts(most)))
         return whole_prompts(view, max(within, min(most, 1)), decode=False)

@@ -26,7 +26,7 @@ OptionsT = TypeVar("OptionsT", bound=LimitedOptions)
 
 
 class Joining(Generic[OptionsT]):
-    """A policy whose requests join those who decode, with pages for their prompts alone; the base of those that do."""
+    """A policy whose requests join those that decode, with pages for their prompts alone; the base of those that do."""
 
     joins_running: ClassVar[bool] = True
     reserves_whole: ClassVar[bool] = False
@@ -37,7 +37,7 @@ class Joining(Generic[OptionsT]):
 
 
 def joining(options: LimitedOptions, view: BatchingView, limit: int | None = None) -> int:
-    """Return how many waiting requests may join: as many as fit, up to the limits.
+    """Return the number of waiting requests that may join: those that fit, up to the limits.
 
     Args:
         options: the policy's.

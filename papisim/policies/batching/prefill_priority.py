@@ -33,7 +33,7 @@ class Batching(Joining[Options]):
     """Computes prompts whenever some fit, and decodes otherwise."""
 
     def plan(self, view: BatchingView) -> StepPlan:
-        """Admit as many as a prefill holds; with none, decode."""
+        """Admit requests up to what a prefill holds; with none, decode."""
         most = joining(self._options, view)
         sums = islice(accumulate(view.prompts(most)), len(view.prefilling), None)
         join = sum(tokens <= self._options.prefill_tokens for tokens in sums)

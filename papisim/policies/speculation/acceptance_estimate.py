@@ -13,7 +13,7 @@ def expected_emitted(acceptance: float, length: int) -> float:
 
 
 def drafts_decided(seen: Round) -> int:
-    """Return how many drafts of a round verification decided on: the accepted ones and the first rejected one.
+    """Return the number of a round's drafts that verification decided on: the accepted ones and the first rejected one.
 
     Later ones had a wrong context and say nothing; dividing by all drafts would underestimate α the more the longer
     the drafts are.

@@ -204,7 +204,7 @@ class SpeculationPolicy(Protocol):
         """Return the draft of each request of the view, in its order."""
 
     def cut(self, requests: Sequence[int], drafts: Sequence[Draft], proposals: Sequence[Proposal]) -> list[int]:
-        """Return how many positions of each draft are drafted, having seen them proposed one after another.
+        """Return the number of positions of each draft that are drafted, having seen them proposed one after another.
 
         All requests draft their j-th token together, so a policy may end every draft when one request's token looks bad.
         """
@@ -266,7 +266,7 @@ class PerRequest(AsPlanned, Generic[StateT]):
         self._states: dict[int, StateT] = {}
 
     def state(self, request_id: int) -> StateT:
-        """Return what is known of a request."""
+        """Return the state of a request."""
         if request_id not in self._states:
             self._states[request_id] = self._start()
         return self._states[request_id]

@@ -30,7 +30,7 @@ class Options(BoundedOptions):
     Attributes:
         max_length: longest draft to consider.
         per_request: give each request a length of its own; else all draft the same.
-        sums_tried: for each longest draft, so many sums of drafts are tried, evenly spaced; it bounds the search.
+        sums_tried: number of sums of drafts that are tried for each longest draft, evenly spaced; it bounds the search.
         decay: weight that past rounds keep in each round.
         prior_acceptance: α before any draft.
         prior_tokens: drafts that the prior counts as much as.
@@ -69,8 +69,8 @@ class Speculation(PerRequest[AcceptanceEstimate]):
     def acceptance(self, request_id: int) -> float:
         """Return the estimate of a request's α."""
         options = self._options
-        everyone = self._all.acceptance(options.prior_acceptance, options.prior_tokens)
-        return self.state(request_id).acceptance(everyone, options.prior_tokens)
+        average = self._all.acceptance(options.prior_acceptance, options.prior_tokens)
+        return self.state(request_id).acceptance(average, options.prior_tokens)
 
     def plan(self, view: SpeculationView) -> list[Draft]:
         """Search the drafts for the largest rate."""
@@ -90,7 +90,7 @@ class Speculation(PerRequest[AcceptanceEstimate]):
         return best
 
     def _gains(self, acceptance: Sequence[float]) -> list[Gain]:
-        """Return what each further draft of each request is expected to emit, most first, and nearer ones first of equals."""
+        """Return the tokens that each further draft of each request is expected to emit, most first, and nearer ones first of equals."""
         gains = [
             Gain(alpha**depth, depth, place)
             for depth in range(1, self._options.max_length + 1)

@@ -1,6 +1,6 @@
 """DSDE: draft lengths from the stability of the KL divergence (arXiv:2509.01083; released code samsungds/DSDE).
 
-After each round a request has the KLD of target from draft at every drafted position; :mod:`.kld_stability` turns the last
+A round gives its request the KLD of target from draft at every drafted position; :mod:`.kld_stability` turns the last
 ones into a length SL between SL_min and SL_max. SL_max comes from a warm-up: the most tokens accepted in one of its rounds
 × (1 + headroom · mean KLD / largest KLD). The cap limits every length to the batch's mean, because all requests wait for the
 longest draft.

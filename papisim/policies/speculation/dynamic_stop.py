@@ -9,7 +9,7 @@ from papisim.policies.speculation.base import Draft, Proposal
 
 
 def positions_kept(signal: Sequence[float], threshold: float, length: int, least: int = 1) -> int:
-    """Return how much of a draft is drafted if drafting stops after the first token whose signal is below a threshold.
+    """Return the number of tokens drafted if drafting stops after the first token whose signal is below a threshold.
 
     That token has been drafted by then, and stays in the draft.
 

@@ -2,7 +2,7 @@
 
 The trees are static and compiled ahead, so the batch size alone decides; nothing is learned, and speculation is never
 switched off. The paper says how the trees are served but publishes neither them nor the batches at which they change, so
-both are options. The two costs of that serving system that are told apart in the paper belong to other parts of an
+both are options. The two costs of that serving system that the paper distinguishes belong to other parts of an
 experiment: sampling split over ranks to ``verification``, the quantised draft head to ``drafting`` (``eagle_head_int4``).
 """
 

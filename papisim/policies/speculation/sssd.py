@@ -31,7 +31,7 @@ class RowBudget(BatchRow):
 
 
 class DepthLimit(Spec):
-    """How deep a tree may be that has at most so many rows."""
+    """Largest depth of a tree with at most ``up_to_rows`` rows."""
 
     up_to_rows: Count
     depth: Width
@@ -86,7 +86,7 @@ def rows_per_request(options: Options, batch: int) -> int:
 
 
 def tree_shape(options: Options, rows: int) -> tuple[int, ...]:
-    """Return how many nodes the likeliest tree has at each depth, below the root."""
+    """Return the number of nodes of the likeliest tree at each depth, below the root."""
     limits = (limit.depth for limit in options.depths if rows <= limit.up_to_rows)
     deepest = next(limits, options.depths[-1].depth)
     children, share = min(options.max_children, rows - 1), options.continuation_share

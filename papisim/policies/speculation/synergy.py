@@ -1,6 +1,6 @@
 """Synergy: one draft length for each batch size, found offline (Su et al., arXiv:2310.18813).
 
-A round of s drafts for b requests takes t(b, s) and emits 1 + l(s) tokens a request, l growing slower than s. The time per
+A round of s drafts for b requests takes t(b, s) and emits 1 + l(s) tokens per request, l growing slower than s. The time per
 emitted token t / (1 + l) is least at a length s*(b) that falls as b rises, because the target pass grows faster with s
 the larger b is. The paper profiles the real system for some batches and lengths, keeps s*, and online looks up the batch
 it has, or the next profiled one. Nothing is learned online. Loading an experiment profiles the simulated machine, model, draft source and

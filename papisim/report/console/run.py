@@ -192,7 +192,7 @@ def _energy(summary: Json) -> str:
 
 
 def _parallel(plan: Json) -> str:
-    """Return how kernels are shared, and what sharing leaves idle or computes twice, where it does."""
+    """Return the sharing of kernels in words, with what it leaves idle or computes twice, where it does."""
     stages = f", {plan['pipeline_stages']} stages" if plan["pipeline_stages"] > 1 else ""
     remarks = [
         f"{plan['kv_head_copies']:.3g} copies of each KV head" if plan["kv_head_copies"] > 1 else "",

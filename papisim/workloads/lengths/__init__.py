@@ -17,7 +17,7 @@ def _kind(value: object) -> str | None:
     return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
 
 
-#: any of the kinds, told apart by ``kind``
+#: any of the kinds, distinguished by ``kind``
 Lengths = Annotated[
     Annotated[Fixed, Tag("fixed")]
     | Annotated[Listed, Tag("listed")]

@@ -59,7 +59,7 @@ def read_csv(reading: Reading, layout: CsvLayout) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class _Cell:
-    """Where a figure stands in a line, and how it is read."""
+    """Column of a figure in a line, and its conversion from text."""
 
     name: str
     index: int

@@ -61,7 +61,7 @@ def fetch(
     Args:
         url: where the file is, by HTTP or HTTPS.
         path: where it goes.
-        sha256: what its bytes hash to, if anybody has said.
+        sha256: hash of its bytes, if known.
         most_bytes: largest size that is downloaded.
         again: download it even if it is there.
         progress: told as bytes come.
@@ -83,9 +83,7 @@ def fetch(
         return Fetched(path, found, why, downloaded=False)
     found = _download(url, path, known, why, most_bytes=most_bytes, progress=progress)
     record.write_text(found + "\n", encoding="ascii")
-    return Fetched(
-        path, found, why if known else "nobody has said what it should be: trusted as it came", downloaded=True
-    )
+    return Fetched(path, found, why if known else "no hash is known for it: trusted as it came", downloaded=True)
 
 
 def _recorded(record: Path) -> str | None:
@@ -122,7 +120,7 @@ def _download(
 
 
 def _web() -> urllib.request.OpenerDirector:
-    """Return what opens web addresses alone, wherever a server redirects to."""
+    """Return an opener of web addresses alone, wherever a server redirects to."""
     web = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,

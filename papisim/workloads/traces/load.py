@@ -53,7 +53,7 @@ class RequestTable:
 def load_requests(options: TraceFile) -> RequestTable:
     """Read a file of requests.
 
-    Nothing but the arrays is kept in memory, 24 bytes a request. Requests that stand out of the order of their arrival are sorted.
+    Nothing but the arrays is kept in memory, 24 bytes per request. Requests that stand out of the order of their arrival are sorted.
 
     Raises:
         InputError, InputErrors: no such file, a format that is not known or does not fit, wrong lines (each with its number and

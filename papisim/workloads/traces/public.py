@@ -18,14 +18,14 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class PublicTrace(Spec):
-    """A request trace that its publishers let anyone download.
+    """A request trace that is free to download.
 
     Attributes:
         description: what it is, in a line.
         url: where it is.
         file: its name in the cache.
         format: a module of :mod:`papisim.workloads.formats`.
-        sha256: of the file at the URL; None where nobody has said.
+        sha256: of the file at the URL; None where it is not known.
         sha256_from: who says so, or why there is none.
         licence: under which it is.
         citation: a key of the bibliography: what to cite.

@@ -44,7 +44,7 @@ class Reading:
         """Note what is wrong with a line.
 
         Raises:
-            InputErrors: there are more errors than anyone reads.
+            InputErrors: there are more errors than are worth listing.
         """
         self._errors.append(self.error(message, line=line, field=field))
         if len(self._errors) == _MAX_ERRORS:

@@ -24,7 +24,7 @@ _EPOCH_UTC = _EPOCH.replace(tzinfo=UTC)
 
 
 def clock(unit: TimeUnit) -> Clock:
-    """Return what reads the times of one file."""
+    """Return a reader of the times of one file."""
     if unit == "datetime":
         return _Dates()
     scale = _SCALES[unit]

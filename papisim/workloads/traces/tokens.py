@@ -10,7 +10,7 @@ from papisim.workloads.traces.reading import Reading
 
 
 def token_counter(reading: Reading) -> Callable[[str], int]:
-    """Return what counts the tokens of a text, without the special ones around it.
+    """Return a function that counts the tokens of a text, without the special ones around it.
 
     Raises:
         InputError: the user says no way of counting, or names a file that is no tokenizer.

@@ -97,7 +97,7 @@ def test_what_is_not_the_file_expected_is_not_kept(publisher, tmp_path, place, s
 def test_a_file_nobody_vouches_for_is_trusted_once_and_held_to(publisher, tmp_path):
     path = tmp_path / "t.csv"
     first = fetch(publisher + "/trace.csv", path, sha256=None)
-    assert "nobody has said" in first.trusted
+    assert "no hash is known" in first.trusted
     assert (tmp_path / "t.csv.sha256").read_text().strip() == GOOD
     assert "as it first came" in fetch(publisher + "/trace.csv", path, sha256=None).trusted
     Publisher.body = TRACE + b"2023-11-16 18:17:06,1,1\n"
