@@ -1,7 +1,7 @@
 """Sweeps on a Dask cluster: one embedded in this process's machine, or one that runs elsewhere.
 
 Chunks of points go out through the scheduler and their tallies come back; rows do not, since each worker writes its own
-into the sweep's folder. Any client of a scheduler can run code on its workers, so the embedded one listens on the
+into the sweep's folder. Every client of a scheduler can run code on its workers, so the embedded one listens on the
 loopback interface alone, without a dashboard, and one elsewhere should be reached over TLS.
 """
 

@@ -41,7 +41,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Interval:
-    """Any number between two, both included; ``log`` spreads them evenly over their logarithms."""
+    """A number between two, both included; ``log`` spreads them evenly over their logarithms."""
 
     low: float
     high: float

@@ -72,7 +72,7 @@ def _tuned(tuning: Tuning) -> dict[str, object]:
     return {name: getattr(tuning, name) for name in ("value", "origin", "calibrated", "loss_ratio", "note")}
 
 
-def tuning_notes(summary: Mapping[str, Any]) -> list[str]:
+def tuning_notes(summary: Figures) -> list[str]:
     """Return the warnings of a run's figures that values were not calibrated for its machine and model."""
     return [each["note"] for each in summary.get("tuned", {}).values() if each["note"] is not None]
 

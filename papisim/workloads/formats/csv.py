@@ -1,4 +1,4 @@
-"""Any CSV with a header: which column holds what is for the user to say, or by papisim's own names.
+"""A CSV with a header: which column holds what is for the user to say, or by papisim's own names.
 
 Without ``columns``: ``input_tokens``, ``output_tokens`` and, where there are arrivals, ``arrival_s``; so the ``requests.csv`` of a
 result folder can be replayed, and files of lengths by category be read.
