@@ -13,6 +13,7 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.cli._command import Command
 from papisim.config.acceptance import SIGNALS_SCHEMA, load_signals
+from papisim.config.citations import stale_citations
 from papisim.config.sections import SECTIONS, load_section
 from papisim.config.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
 from papisim.config.yaml import load_yaml
@@ -48,11 +49,14 @@ _READERS: dict[str, Callable[[str], object]] = {
 
 @click.command(name="check", cls=Command)
 @click.argument("files", nargs=-1, metavar="[FILE|CODE.py:CLASS]...")
-def command(files: tuple[str, ...]) -> None:
+@click.option("--strict", is_flag=True, help="Exit with status 1 where a citation was written for another value.")
+def command(files: tuple[str, ...], *, strict: bool) -> None:
     """Check hardware, workload, trace and sweep files: fields, units, ranges, names, and a source for every number.
 
     A policy, device or other kind of your own, my.py:Mine, is checked against the laws of its family, which every kind
     of papisim keeps too.
+
+    A number with the citation that a shipped part has for another value is told.
 
     Without FILE, everything that is shipped is checked. All problems are reported, each with its place.
 
@@ -61,7 +65,7 @@ def command(files: tuple[str, ...]) -> None:
       papisim check mymachine.yaml
     """
     errors: list[InputError] = []
-    broken = 0
+    broken = stale = 0
     for path in files or [str(path) for shelf in Shelf for path in catalog.shipped(shelf).values()]:
         try:
             if outside.is_reference(path):
@@ -76,10 +80,23 @@ def command(files: tuple[str, ...]) -> None:
             errors.append(InputError(str(error), file=path))
         else:
             click.echo(f"{path}: right")
+            stale += _tell_stale(path)
     if errors:
         raise one_or_all(errors)
     if broken:
         raise CheckFailed(f"{broken} laws do not hold")
+    if strict and stale:
+        raise CheckFailed(f"{stale} citations were written for other values")
+
+
+def _tell_stale(path: str) -> int:
+    """Print each number of a part whose citation is of another value; returns how many there are."""
+    if Path(path).is_dir() or load_yaml(path).data.get("schema") != DEVICE_SCHEMA:
+        return 0
+    found = list(stale_citations(path, DEVICE_SCHEMA))
+    for each in found:
+        click.echo(f"papisim: warning: {each}", err=True)
+    return len(found)
 
 
 def _judge(reference: str) -> int:

@@ -12,9 +12,9 @@ from papisim.config.acceptance import resolve_acceptance
 from papisim.config.base import KindOptions
 from papisim.config.kinds import parse_options
 from papisim.config.options import Choice
-from papisim.config.sources import Source, load_sourced
+from papisim.config.sources import OVERRIDE, Source, load_sourced, without_overridden
 from papisim.config.workload import resolve_workload
-from papisim.config.yaml import Document, Override, apply_override
+from papisim.config.yaml import Document, Override, apply_override, as_assignment
 from papisim.errors import InputError, did_you_mean, one_or_all
 from papisim.kinds import outside
 from papisim.kinds.families import AnyFamily, family
@@ -74,6 +74,11 @@ def load_section(
     name, document, sources, note = _open_section(found, choice)
     document.data.update(fields or {})
     document = override_section(section, document, overrides)
+    changed = {each.path[1:]: each.text for each in map(as_assignment, overrides)}
+    if changed:
+        sources = without_overridden(sources, changed)
+    if () in changed or (sources and all(source.origin == OVERRIDE for source in sources)):
+        name = str(document.data.get("kind", name))  # nothing that the file says is left
     if section == "acceptance":
         sources += resolve_acceptance(document)
     elif section == "workload":

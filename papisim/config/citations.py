@@ -1,0 +1,59 @@
+"""Citations that were written for another number: a copied part whose number was changed and whose source was not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from papisim import catalog, units
+from papisim.catalog import Shelf
+from papisim.config.sources import load_sourced
+from papisim.config.yaml import parse_path
+from papisim.errors import InputError
+
+#: a number's place in a file of a part, and its source and the place in it
+_Cited = tuple[str, str, str]
+
+
+def stale_citations(path: str, schema: str) -> Iterator[str]:
+    """Yield each number that has the citation of a shipped part and another value, in words.
+
+    Args:
+        path: the file of a part.
+        schema: schema of files of parts.
+    """
+    shipped = catalog.shipped(Shelf.DEVICE)
+    if Path(path).resolve() in {each.resolve() for each in shipped.values()}:
+        return
+    theirs: dict[_Cited, list[tuple[str, object]]] = {}
+    for name, file in shipped.items():
+        for cited, value in _cited(file, schema):
+            theirs.setdefault(cited, []).append((name, value))
+    for cited, value in _cited(Path(path), schema):
+        known = theirs.get(cited, [])
+        if known and all(_number(value) != _number(other) for _, other in known):
+            place, origin, note = cited
+            name, other = known[0]
+            yield f"{path}: {place}: found {value} with the citation that {name} has for {other} ({origin}: {note})"
+
+
+def _cited(path: Path, schema: str) -> Iterator[tuple[_Cited, object]]:
+    document, sources, _ = load_sourced(path, schema)
+    for place, value in document.leaves():
+        if isinstance(_number(value), float):
+            for source in sources:
+                field = parse_path(source.path)
+                if place[: len(field)] == field and not source.is_assumption:
+                    yield (".".join(map(str, place)), source.origin, source.note), value
+
+
+def _number(value: object) -> object:
+    """Return a number, with or without a unit, as SI; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return value
+    for unit in units.UNITS:
+        try:
+            return units.parse(value, unit)
+        except InputError:
+            continue
+    return value
