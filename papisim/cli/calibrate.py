@@ -23,6 +23,7 @@ from papisim.cli._options import (
     print_json,
     run_option,
     seed_option,
+    show_notes,
     trace_option,
 )
 from papisim.config.experiment import load_experiment, options_of
@@ -90,6 +91,7 @@ def alpha(
         if overrides:
             raise click.UsageError("--out writes the file in --hw as it is; change the fields there, not by --set")
     system = load_system(hw, overrides)
+    show_notes(system.notes, quiet=False)
     if system.placement.kind != "papi":
         raise InputError(f"{system.name} places FC by '{system.placement.kind}'; α belongs to placement kind 'papi'")
     names = traces or tuple(catalog.shipped(Shelf.TRACE))
@@ -231,6 +233,7 @@ def speculation(
       papisim calibrate speculation --hw papi --trace llama3-70b --draft eagle_head --acceptance meta_70b
     """
     experiment = load_experiment(options_of(**options))
+    show_notes(experiment.notes, quiet=False)
     found = profile_speculation(
         speculator_of(experiment),
         batches or BATCHES,

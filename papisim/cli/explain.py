@@ -9,7 +9,7 @@ import click
 
 from papisim.cli._command import Command
 from papisim.cli._numbers import Number
-from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options
+from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options, show_notes
 from papisim.config.experiment import options_of
 from papisim.diagnosis.explanation import explain
 from papisim.diagnosis.schema import ExplanationRecord
@@ -62,6 +62,7 @@ def command(
     asked = options_of(**options)
     with _watching(quiet=quiet) as trying:
         explanation = explain(asked, scope=Scope(scope), wanted=wanted, top=top, step_ratio=step_ratio, trying=trying)
+    show_notes(explanation.run.experiment.notes, quiet=quiet)
     if output == "json":
         print_json(ExplanationRecord.of(explanation).as_json())
     else:

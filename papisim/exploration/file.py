@@ -115,7 +115,10 @@ class SweepFile:
     @property
     def fixed(self) -> dict[str, object]:
         """The fields in ``set``, the same at all points."""
-        return dict(self.document.data["base"].get("set", {}))
+        fixed = self.document.data["base"].get("set") or {}
+        if not isinstance(fixed, dict):
+            raise self.document.error(("base", "set"), "found no mapping, expected one from fields to values")
+        return dict(fixed)
 
     @property
     def name(self) -> str:
