@@ -77,8 +77,7 @@ def load_section(
     changed = {each.path[1:]: each.text for each in map(as_assignment, overrides)}
     if changed:
         sources = without_overridden(sources, changed)
-    if () in changed or (sources and all(source.origin == OVERRIDE for source in sources)):
-        name = str(document.data.get("kind", name))  # nothing that the file says is left
+    is_replaced = () in changed or (bool(sources) and all(source.origin == OVERRIDE for source in sources))
     if section == "acceptance":
         sources += resolve_acceptance(document)
     elif section == "workload":
@@ -87,6 +86,8 @@ def load_section(
     notes: tuple[str, ...] = (note,) if note else ()
     options, told = options.settled()
     notes += told
+    if is_replaced:
+        name = options.kind  # nothing that the file says is left
     return SectionFile(name, options, tuple(sources), notes)
 
 
