@@ -11,6 +11,7 @@ from papisim.catalog import Shelf
 from papisim.config.experiment import load_experiment, options_of
 from papisim.config.quantisation import QuantisationSpec
 from papisim.config.system import load_system
+from papisim.config.yaml import dump, load_yaml
 from papisim.engine.run import simulate
 from papisim.ops.trace import read_trace
 from papisim.results.metrics import summarise
@@ -208,3 +209,14 @@ def test_sssds_knee_is_that_of_the_processing_units():
     other = speculating("sssd", "speculation.ratio=20")
     assert (other.value, other.calibrated) == (20, found.value)
     assert "speculation.ratio 20 is given" in other.note
+
+
+def test_a_new_mixture_of_experts_gets_an_alpha_of_its_own(tmp_path):
+    """Mixtral with one expert per token instead of two: each expert sees half the rows, so FC-PIM stays the faster side longer."""
+    document = load_yaml(catalog.find(Shelf.TRACE, "mixtral-8x7b").path).data
+    document["model"]["n_experts_per_token"] = 1
+    del document["provenance"]["structure_sha256"]
+    (tmp_path / "new.yaml").write_text(dump(document))
+    found = tuning(trace=str(tmp_path / "new.yaml"))
+    assert found.origin == "calibrated on the fly"
+    assert 1.5 * 229 < found.value < 2.5 * 229
