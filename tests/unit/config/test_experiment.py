@@ -163,9 +163,9 @@ def test_every_device_and_link_with_a_role_is_a_resource():
     roles = load(hw="papi").system.spec.roles
     assert roles.pipeline is None
     assert roles.resources == {"gpu", "fc_pim", "attn_pim", "nvlink", "pcie"}
-    piped = load(hw="gpu_only", set=["roles.pipeline={stages: 2, link: nvlink}", "roles.tensor_parallel.ranks=1"])
+    piped = load(hw="gpu_only", set=["roles.pipeline={stages: 2, link: nvlink}"])
     assert "nvlink" in piped.system.spec.roles.resources
-    alone = load(hw="gpu_only", set=["roles.tensor_parallel.ranks=1"])
+    alone = load(hw="gpu_only", set=["devices.gpu.count=1"])
     assert alone.system.spec.roles.resources == {"gpu"}
 
 
