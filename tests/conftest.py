@@ -20,6 +20,12 @@ class Given:
         return (Request(index, *request) for index, request in enumerate(self._requests))
 
 
+@pytest.fixture(autouse=True)
+def _width_of_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print as into a pipe, whatever width the test runner passes to its workers."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def data() -> Callable[[str], Path]:
     """Return a function that finds a file or folder of others' data, or skips the test and tells how to get them.

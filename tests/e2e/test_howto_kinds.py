@@ -51,7 +51,7 @@ RUNS = {
     "narrow.py": {"placement": "narrow.py:Narrow", "set": {"placement.narrow": "fc_pim", "placement.wide": "gpu"}},
     "gently.py": {"batching": {"kind": "gently.py:Gently", "max_batch": 8}},
     "by_length.py": {"router": "by_length.py:ByLength", "replicas": 2, "batching": "continuous"},
-    "halving.py": {"speculation": "halving.yaml", "acceptance": "eagle2_chain6_llama3_8b"},
+    "halving.py": {"speculation": "halving.yaml", "acceptance": "eagle2_chain6_llama3_8b", "draft": "eagle_head"},
     "lookup.py": {"draft": {"kind": "lookup.py:Lookup", "token_s": 2e-5}, "tlp": 4},
     "streaks.py": {"acceptance": "streaks.yaml", "tlp": 4},
     "waves.py": {"workload": "waves.yaml"},
@@ -188,7 +188,7 @@ def test_options_of_a_placement_from_outside_are_set_on_the_command_line(folder,
 SWEEP = """
 schema: papisim/sweep/1
 description: Policies from outside, beside the file
-base: {hw: papi, trace: llama7b, batch: 2, requests: 2, acceptance: streaks.yaml}
+base: {hw: papi, trace: llama7b, batch: 2, requests: 2, acceptance: streaks.yaml, draft: eagle_head}
 space:
   speculation: [halving.yaml, {kind: "halving.py:Halving", max_length: 2}]
   placement: ["last.py:Last", "pinned:gpu"]

@@ -143,8 +143,9 @@ LOADERS = [
 
 @pytest.mark.parametrize(("load", "name"), LOADERS, ids=lambda value: value if isinstance(value, str) else None)
 def test_every_shipped_file_is_covered_by_works_that_exist(load, name):
-    sources = load(name).sources
-    assert sources
+    loaded = load(name)
+    sources = loaded.sources
+    assert sources or not any(isinstance(value, (int, float)) for value in loaded.options.model_dump().values())
     assert {source.origin for source in sources} <= {*bibliography(), *ORIGINS}
 
 

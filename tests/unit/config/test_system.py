@@ -186,7 +186,7 @@ def test_the_placement_option_keeps_the_files_options_of_the_same_kind():
         ("papi", "pinned", "field 'device' is missing"),
         ("papi", "cheapest:gpu", "device: unknown field"),
         ("papi", "papy", "placement.kind: unknown placement policy 'papy'; did you mean 'papi'?"),
-        ("gpu_only", "papi", "field 'alpha' is missing"),
+        ("gpu_only", "papi", "field 'processing_unit' is missing"),
     ],
 )
 def test_a_wrong_placement_option_is_refused_at_the_option(name, option, said):

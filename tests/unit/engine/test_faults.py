@@ -32,7 +32,8 @@ def test_a_lost_device_ends_every_request_that_is_there_or_comes_later(serve: Se
     assert len(run.ledger.requests) == len(TRAFFIC)
     summary = summarise(run)
     assert summary["outcomes"]["failed"] > 0
-    assert summary["littles_law"]["relative_error"] == pytest.approx(0, abs=1e-9)
+    # all that is lost at once spends no time in the system
+    assert summary["littles_law"]["relative_error"] in (None, pytest.approx(0, abs=1e-9))
 
 
 def test_a_lost_device_without_a_role_is_not_missed(serve: Serve):

@@ -102,7 +102,9 @@ def test_a_stretch_ends_with_the_first_request_and_is_short_where_arrivals_trunc
     def planned() -> int:
         return stretch.iterations(requests, may_be_truncated=True)
 
-    assert stretch.iterations(requests, may_be_truncated=False) == -(-1000 // 3)
+    assert (
+        stretch.iterations(requests, may_be_truncated=False) == 1000 // 3
+    )  # the last token is emitted by an iteration with fewer rows
     assert planned() == 16
     stretch.ran(16, 16)
     assert planned() == 32, "undisturbed: twice as long"

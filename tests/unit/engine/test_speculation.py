@@ -61,7 +61,7 @@ def test_emitted_is_accepted_and_one_more(run: Runner):
     overrides = [*HALF, lengths, "speculation={kind: fixed, tlp: 4}"]
     figures = summarise(run(batch_size=4, overrides=overrides))["speculation_yield"]
     expected = 0.5 + 0.5**2 + 0.5**3
-    assert figures["drafted_tokens_per_round"] == 3
+    assert figures["drafted_tokens_per_round"] == pytest.approx(3, rel=1e-3)  # fewer in the last round of a request
     assert figures["accepted_tokens_per_round"] == pytest.approx(expected, rel=0.03)
     assert figures["emitted_tokens_per_round"] == pytest.approx(expected + 1, rel=0.03)
     assert figures["acceptance_by_position_ratio"] == pytest.approx([0.5, 0.25, 0.125], abs=0.02)

@@ -58,7 +58,7 @@ def test_a_sample_is_drawn_from_all_over_the_file(path):
 
 
 @settings(max_examples=25, deadline=None)
-@given(scale=st.floats(1e-3, 1e3), offset_s=st.floats(0, 1e4))
+@given(scale=st.floats(1e-3, 1e3), offset_s=st.just(0.0) | st.floats(1e-6, 1e4))
 def test_scaling_the_rate_divides_every_time_and_an_offset_shifts_it(path, scale, offset_s):
     plain = np.array([r.arrival_s for r in replay(path, n_requests=50)])
     scaled = np.array([r.arrival_s for r in replay(path, n_requests=50, rate_scale=scale, offset_s=offset_s)])
