@@ -1,5 +1,6 @@
 """How Sphinx builds the site: ``scripts/docs`` runs it."""
 
+import importlib
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,9 @@ try:
     release = metadata.version("papisim")
 except metadata.PackageNotFoundError:
     release = "from a checkout"
+
+# Imported before autodoc does, under which pydantic cannot build models that allow further fields.
+importlib.import_module("papisim.api.schema")
 
 extensions = [
     "myst_parser",
