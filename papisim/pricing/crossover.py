@@ -49,8 +49,7 @@ def _steps(label: str, run: Run, kv_tokens: int) -> Iterator[dict[str, object]]:
     planner = build_planner(run.trace, run.machine, build_placement(experiment), seed=experiment.seed)
     for batch in BATCHES:
         for tlp in TLPS:
-            grown_bytes = batch * (kv_tokens + tlp) * memory.kv_token_bytes
-            fits = grown_bytes <= memory.kv_capacity_bytes
+            fits = batch * (kv_tokens + tlp) <= memory.tokens_of(batch)
             step_s, fc_device = _price(planner, batch, tlp, kv_tokens) if fits else (None, None)
             yield {
                 "machine": label, "batch": batch, "tlp": tlp, "kv_tokens": kv_tokens, "step_s": step_s, "fc_device": fc_device,
