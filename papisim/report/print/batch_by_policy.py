@@ -6,11 +6,9 @@ marker is filled where PIM computes most of FC, hollow where the GPU does.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from papisim.report.print.canvas import canvas, png_and_pdf, save
-from papisim.report.print.chart import Rows
+from papisim.report.print.canvas import Drawing, Rows, canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,26 +28,8 @@ _COLOURS = {
 _MOSTLY = 0.5
 
 
-class BatchByPolicy:
+class BatchByPolicy(Drawing):
     """The drawing; its rows have ``machine``, ``batch``, ``policy``, ``tokens_per_s`` and ``fc_pim_ratio``."""
-
-    def draw(self, rows: Rows, title: str, stem: Path) -> list[Path]:
-        """Draw the figure as PNG and PDF.
-
-        Args:
-            rows: one row per machine, batch and policy.
-            title: title above the panels.
-            stem: path of the files without their suffix.
-
-        Returns:
-            The two files.
-
-        Raises:
-            MissingExtra: matplotlib is not installed.
-        """
-        files = png_and_pdf(stem)
-        save(self.page(rows, title), files)
-        return files
 
     def page(self, rows: Rows, title: str) -> Figure:
         """Return the drawing.

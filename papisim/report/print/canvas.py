@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from papisim.errors import MissingExtra
+from papisim.results.schema import Figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 160
+
+#: rows of a table, by column
+Rows = Sequence[Figures]
 
 
 def canvas(width_in: float, height_in: float) -> Figure:
@@ -36,3 +41,37 @@ def save(figure: Figure, files: Iterable[Path]) -> None:
     """Write a figure in the format of each file's suffix; a PDF has no date, so that equal figures are equal files."""
     for file in files:
         figure.savefig(file, dpi=_DPI, metadata={"CreationDate": None} if file.suffix == ".pdf" else None)
+
+
+class Drawing(ABC):
+    """A drawing of a table on one page."""
+
+    @abstractmethod
+    def page(self, rows: Rows, title: str) -> Figure:
+        """Return the drawing.
+
+        Args:
+            rows: the table.
+            title: title above the panels.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+        """
+
+    def draw(self, rows: Rows, title: str, stem: Path) -> list[Path]:
+        """Draw the table as PNG and PDF.
+
+        Args:
+            rows: the table.
+            title: title above the panels.
+            stem: path of the files without their suffix.
+
+        Returns:
+            The two files.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+        """
+        files = png_and_pdf(stem)
+        save(self.page(rows, title), files)
+        return files

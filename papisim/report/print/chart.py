@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from papisim.report.print.canvas import canvas, png_and_pdf, save
-from papisim.results.schema import Figures
+from papisim.report.print.canvas import Drawing, Rows, canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,12 +17,8 @@ _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
 _MANY = 8  # ticks from which labels are turned
 
 
-#: rows of a table, by column
-Rows = Sequence[Figures]
-
-
 @dataclass(frozen=True)
-class Chart:
+class Chart(Drawing):
     """A drawing of a table.
 
     Attributes:
@@ -48,24 +42,6 @@ class Chart:
     panel: str | None = None
     line: float | None = None
     log: bool = False
-
-    def draw(self, rows: Rows, title: str, stem: Path) -> list[Path]:
-        """Draw a table as PNG and PDF.
-
-        Args:
-            rows: the table.
-            title: title above the panels.
-            stem: path of the files without their suffix.
-
-        Returns:
-            The two files.
-
-        Raises:
-            MissingExtra: matplotlib is not installed.
-        """
-        files = png_and_pdf(stem)
-        save(self.page(rows, title), files)
-        return files
 
     def page(self, rows: Rows, title: str) -> Figure:
         """Return a table's drawing.

@@ -7,8 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from papisim.report.print.canvas import canvas, png_and_pdf, save
-from papisim.report.print.chart import Rows
+from papisim.report.print.canvas import Rows, canvas, png_and_pdf, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
