@@ -10,9 +10,16 @@ summary has every key in every run; a figure that a run does not have is ``null`
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 SUMMARY_SCHEMA: Final = "papisim/run-summary/1"
 COMPARISON_SCHEMA: Final = "papisim/comparison/1"
@@ -27,11 +34,36 @@ Figures = dict[str, Any]
 class Schema(BaseModel):
     """The base of every output model: unknown keys are errors, docstrings are descriptions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    def as_json(self) -> Figures:
+    def as_json(self) -> dict[str, Any]:
         """Return the plain values, under the names that files and commands show."""
         return self.model_dump(by_alias=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe each key by the docstring of its field.
+
+        They are read from the source here: pydantic's ``use_attribute_docstrings`` reads them whenever a command starts.
+        """
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for owner in reversed(cls.__mro__):
+            if issubclass(owner, Schema) and owner is not Schema:
+                for name, text in _field_docstrings(owner):
+                    key = cls.model_fields[name].alias or name
+                    properties[key]["description"] = text
+        return schema
+
+
+def _field_docstrings(model: type[Schema]) -> Iterator[tuple[str, str]]:
+    """Yield the fields that a model's source declares, each with the docstring below it."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(definition, ast.ClassDef)
+    for field, below in pairwise(definition.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, inspect.cleandoc(text)
 
 
 class Outcomes(Schema):
