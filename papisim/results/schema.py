@@ -34,7 +34,7 @@ Figures = dict[str, Any]
 class Schema(BaseModel):
     """The base of every output model: unknown keys are errors, docstrings are descriptions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
     def as_json(self) -> dict[str, Any]:
         """Return the plain values, under the names that files and commands show."""

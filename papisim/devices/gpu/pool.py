@@ -108,15 +108,16 @@ class Pool(DevicePool):
         return self._price_caches(AttentionOverCaches.growing(kernel, n), growing=True)
 
     def _price_caches(self, caches: AttentionOverCaches, *, growing: bool) -> AttentionRun:
-        shards = [
-            (n_ranks, self._attention_over(replace(caches, kernel=own), growing=growing))
-            for n_ranks, own in self._ranks_of(caches.kernel)
-        ]
+        ranks = self._ranks_of(caches.kernel)
+        shards = [(n_ranks, self._attention_over(caches, own, growing=growing)) for n_ranks, own in ranks]
         times_s = np.maximum.reduce([shard.time_s for _, shard in shards])
         return AttentionRun.of(times_s, self._energy(shards))
 
-    def _attention_over(self, caches: AttentionOverCaches, *, growing: bool) -> _Shard:
-        kernel, library = caches.kernel, self.part.attention.used
+    def _attention_over(self, caches: AttentionOverCaches, kernel: Attention, *, growing: bool) -> _Shard:
+        """Return the shard of ranks that have ``kernel`` of the attention over the caches."""
+        library = self.part.attention.used
+        if kernel is not caches.kernel:
+            caches = replace(caches, kernel=kernel)
         mean_kv = caches.kv_tokens / kernel.n_requests
         shapes = AttentionShapes.of(kernel)._replace(kv=mean_kv, longest_kv=caches.longest_kv)
         times_s = decode_times_over(self.part, library, shapes, growing=growing)
@@ -242,12 +243,14 @@ class Pool(DevicePool):
 
     def _ranks_of(self, kernel: Attention) -> list[tuple[int, Attention]]:
         """Return the attention of each rank and the number of ranks with it, the fullest first."""
+        if self.count == 1:
+            return [(1, kernel)]
         shares = head_shares(kernel.n_heads, kernel.n_kv_heads, self.count)
         return [(n_ranks, replace(kernel, n_heads=n, n_kv_heads=n_kv)) for n_ranks, n, n_kv in shares]
 
     def _append_shares(self, kernel: KvAppend) -> list[tuple[int, float]]:
         """Return the share of the new K and V that each rank writes and the number of ranks with it, copies included."""
-        if kernel.heads is None:
+        if kernel.heads is None or self.count == 1:
             return [(self.count, 1 / self.count)]
         n_heads, n_kv_heads = kernel.heads
         return [
