@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from papisim.bounded import BoundedDict
 from papisim.devices.base import AttentionRun
 from papisim.ops.cost import Energy
-from papisim.ops.kernel import Linear
+from papisim.ops.kernel import Attention, Linear
 from papisim.ops.lower import KvLengths, StepShape, lower_attention
 from papisim.ops.trace import KernelTrace
 from papisim.plan.kernels import ModelKernels, SectionPlanner, StepKernel, linear
@@ -119,18 +119,17 @@ class StepPlanner(Planner):
         """Yield the attention of decoding requests and of prompts, and the message with the prompts' cached part."""
         roles = self._machine.roles
         if decode is not None:
-            yield self._attention(slot, decode, roles.attention)
+            kernel = lower_attention(slot.kernel, self._trace, decode)
+            yield self._attention(slot, kernel, roles.attention)
         if prompts is not None:
             kernel = lower_attention(slot.kernel, self._trace, prompts)
             for message in fetch(self._machine, kernel, prompts.prefix_tokens):
                 yield message._replace(repeats=slot.repeats)
-            yield self._attention(slot, prompts, roles.prefill.attention)
+            yield self._attention(slot, kernel, roles.prefill.attention)
 
-    def _attention(self, slot: AttentionSlot, lengths: KvLengths, device: str) -> Phase:
-        kernel = lower_attention(slot.kernel, self._trace, lengths)
-        cost = self._machine.pools[device].price(
-            kernel
-        )  # not remembered: caches hardly ever have the same lengths again
+    def _attention(self, slot: AttentionSlot, kernel: Attention, device: str) -> Phase:
+        # not remembered: caches hardly ever have the same lengths again
+        cost = self._machine.pools[device].price(kernel)
         return self._machine.compute_at(cost, device, Category.ATTENTION, kernel, repeats=slot.repeats)
 
     def growing(self, layout: StepLayout, lengths: KvLengths, n: int) -> list[tuple[Phase, AttentionRun]]:
