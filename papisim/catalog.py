@@ -8,6 +8,7 @@ process one in ``traces/acceptance/``, the signals it shows one in ``traces/sign
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -55,6 +56,14 @@ def data_folder() -> Path:
     """Return the folder that holds ``hwconfigs`` and ``traces``: inside an installed wheel, or the checkout."""
     inside = _PACKAGE / "shipped"
     return inside if inside.is_dir() else _PACKAGE.parent
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloads and of what was calibrated: ``PAPISIM_CACHE``, or the user's cache folder."""
+    import platformdirs  # noqa: PLC0415 - start-up time
+
+    chosen = os.environ.get("PAPISIM_CACHE")
+    return Path(chosen) if chosen else platformdirs.user_cache_path("papisim", appauthor=False)
 
 
 def shipped(shelf: Shelf) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from papisim.bounded import BoundedDict
-from papisim.workloads.traces.fetch import cache_folder
+from papisim.catalog import cache_folder
 
 #: entries on disk (about 20 kB each), of which the least recently used are dropped; entries in memory
 _MOST, _MOST_IN_MEMORY = 500, 256

@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from papisim import catalog, units
-from papisim.catalog import Shelf
+from papisim.catalog import Shelf, cache_folder
 from papisim.cli._command import Commands
 from papisim.cli._numbers import Number
 from papisim.cli._options import format_option, overrides_option, print_json, quiet_option, seed_option, show_notes
@@ -20,7 +20,7 @@ from papisim.report.console.console import bars, console
 from papisim.workloads import replay
 from papisim.workloads.base import WORKLOAD
 from papisim.workloads.describe import Description, describe, tabulate
-from papisim.workloads.traces.fetch import Fetched, Progress, cache_folder, fetch
+from papisim.workloads.traces.fetch import Fetched, Progress, fetch
 from papisim.workloads.traces.public import PublicTrace, load_public
 
 _TPOT_MS = 50.0

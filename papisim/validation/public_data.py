@@ -9,11 +9,12 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from papisim.catalog import cache_folder
 from papisim.config.base import Count, Name, Spec, parse
 from papisim.config.sources import bibliography
 from papisim.config.yaml import check_schema, load_yaml
 from papisim.errors import did_you_mean
-from papisim.workloads.traces.fetch import Fetched, cache_folder, fetch
+from papisim.workloads.traces.fetch import Fetched, fetch
 from papisim.workloads.traces.public import Sha256, load_public
 
 SCHEMA = "papisim/public-data/1"

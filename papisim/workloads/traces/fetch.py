@@ -36,14 +36,6 @@ class Fetched:
     downloaded: bool
 
 
-def cache_folder() -> Path:
-    """Return where downloads are kept: ``PAPISIM_CACHE``, or where the system keeps caches."""
-    import platformdirs  # noqa: PLC0415 - start-up time
-
-    chosen = os.environ.get("PAPISIM_CACHE")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("papisim", appauthor=False)
-
-
 def fetch(
     url: str,
     path: Path,

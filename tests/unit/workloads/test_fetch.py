@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from papisim import catalog
-from papisim.catalog import Shelf
+from papisim.catalog import Shelf, cache_folder
 from papisim.cli import papisim as command_line
 from papisim.errors import InputError, PapisimError
 from papisim.workloads.formats.base import FORMAT
-from papisim.workloads.traces.fetch import cache_folder, fetch
+from papisim.workloads.traces.fetch import fetch
 from papisim.workloads.traces.public import load_public
 
 TRACE = b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,4808,10\n2023-11-16 18:17:05,3180,8\n"
