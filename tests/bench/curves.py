@@ -26,46 +26,46 @@ _spec.loader.exec_module(conftest)
 def requests(n):
     """A conversation service on one GPU, at a load that it keeps up with."""
     return RunOptions(
-        "gpu_only", "llama7b", workload="azure_conversation", n_requests=n,
-        overrides=["devices.gpu.count=1", "workload.rate_per_s=2"],
+        hw="gpu_only", trace="llama7b", workload="azure_conversation", requests=n,
+        set=["devices.gpu.count=1", "workload.rate_per_s=2"],
     )  # fmt: skip
 
 
 def batch(n):
     """A closed batch whose requests all say 200 tokens."""
-    return RunOptions("papi", "llama7b", batch_size=n, overrides=[FIXED.format(100, 200)])
+    return RunOptions(hw="papi", trace="llama7b", batch=n, set=[FIXED.format(100, 200)])
 
 
 def shrinking_batch(n):
     """A closed batch whose requests end one by one."""
-    return RunOptions("papi", "llama7b", batch_size=n)
+    return RunOptions(hw="papi", trace="llama7b", batch=n)
 
 
 def layers(trace, *, fold=True):
     """The same batch through models of more and more layers."""
-    return RunOptions("papi", trace, batch_size=16, fold=fold, overrides=[FIXED.format(100, 200)])
+    return RunOptions(hw="papi", trace=trace, batch=16, fold=fold, set=[FIXED.format(100, 200)])
 
 
 def devices(n):
     """More and more stacks for attention."""
     return RunOptions(
-        "papi",
-        "llama7b",
-        batch_size=64,
-        overrides=[f"devices.attn_pim.count={n}", f"links.pcie.count={max(6, n // 20)}", FIXED.format(100, 200)],
+        hw="papi",
+        trace="llama7b",
+        batch=64,
+        set=[f"devices.attn_pim.count={n}", f"links.pcie.count={max(6, n // 20)}", FIXED.format(100, 200)],
     )
 
 
 def context(n):
     """Few requests with longer and longer prompts."""
-    return RunOptions("papi", "llama7b", batch_size=4, overrides=[FIXED.format(n, 200)])
+    return RunOptions(hw="papi", trace="llama7b", batch=4, set=[FIXED.format(n, 200)])
 
 
 def speculation(n):
     """Drafts drawn in every iteration of a batch: each is an event, so nothing is run at once."""
     return RunOptions(
-        "papi", "llama7b", batch_size=n, tlp=4, acceptance="geometric",
-        overrides=["acceptance.alpha=0.7", FIXED.format(100, 100)],
+        hw="papi", trace="llama7b", batch=n, tlp=4, acceptance="geometric",
+        set=["acceptance.alpha=0.7", FIXED.format(100, 100)],
     )  # fmt: skip
 
 

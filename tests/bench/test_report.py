@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.benchmark(group="report")]
 
 @pytest.fixture(scope="module")
 def run():
-    return simulate(load_experiment(RunOptions("papi", "llama7b")))
+    return simulate(load_experiment(RunOptions(hw="papi", trace="llama7b")))
 
 
 def test_the_summary(benchmark, run):

@@ -19,8 +19,9 @@ def timed(benchmark, experiment, rounds=5):
 def test_iterations_whose_drafts_are_drawn(benchmark, speculation):
     """Which drafts are accepted changes every iteration, so each is an event of its own."""
     options = RunOptions(
-        "papi", "llama7b", batch_size=8, tlp=4, acceptance="geometric", speculation=speculation,
-        overrides=["acceptance.alpha=0.7"],
+        hw="papi", trace="llama7b", batch=8, tlp=4, acceptance="geometric", draft="free",
+        speculation=speculation,
+        set=["acceptance.alpha=0.7"],
     )  # fmt: skip
     timed(benchmark, load_experiment(options), rounds=3)
 
@@ -28,7 +29,7 @@ def test_iterations_whose_drafts_are_drawn(benchmark, speculation):
 @pytest.mark.benchmark(group="request-level run")
 @pytest.mark.parametrize("hw", ["papi", "gpu_only"])
 def test_the_default_workload(benchmark, hw):
-    timed(benchmark, load_experiment(RunOptions(hw, "llama7b")))
+    timed(benchmark, load_experiment(RunOptions(hw=hw, trace="llama7b")))
 
 
 @pytest.mark.benchmark(group="request-level run")
@@ -36,8 +37,8 @@ def test_the_default_workload(benchmark, hw):
 def test_a_service(benchmark, metrics):
     """Requests that arrive over time: nearly every step is an event."""
     options = RunOptions(
-        "gpu_only", "llama7b", workload="azure_conversation", n_requests=300, metrics=metrics,
-        overrides=["devices.gpu.count=1", "workload.rate_per_s=2"],
+        hw="gpu_only", trace="llama7b", workload="azure_conversation", requests=300, metrics=metrics,
+        set=["devices.gpu.count=1", "workload.rate_per_s=2"],
     )  # fmt: skip
     timed(benchmark, load_experiment(options), rounds=3)
 
@@ -45,7 +46,7 @@ def test_a_service(benchmark, metrics):
 @pytest.mark.benchmark(group="sweep point")
 def test_reading_an_experiment_again(benchmark):
     """As every point of a sweep does; files are read once."""
-    options = RunOptions("papi", "llama7b", overrides=["devices.fc_pim.count=20"])
+    options = RunOptions(hw="papi", trace="llama7b", set=["devices.fc_pim.count=20"])
     benchmark.pedantic(load_experiment, (options,), rounds=20, warmup_rounds=1)
 
 
@@ -53,5 +54,5 @@ def test_reading_an_experiment_again(benchmark):
 def test_simulating_next_to_nothing(benchmark):
     """Two tokens: what remains is the machine that is built and the kernels that are priced for the first time."""
     overrides = ["workload.lengths={kind: fixed, input_tokens: 8, output_tokens: 2}"]
-    experiment = load_experiment(RunOptions("papi", "llama7b", batch_size=1, overrides=overrides))
+    experiment = load_experiment(RunOptions(hw="papi", trace="llama7b", batch=1, set=overrides))
     benchmark.pedantic(simulate, (experiment,), rounds=20, warmup_rounds=1)

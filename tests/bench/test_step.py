@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.benchmark(group="step")]
 
 
 def planner(hw, trace):
-    experiment = load_experiment(RunOptions(hw, trace))
+    experiment = load_experiment(RunOptions(hw=hw, trace=trace))
     machine, placement = build_machine(experiment.system), build_placement(experiment)
     return StepPlanner(read_trace(experiment.trace.path), machine, placement, seed=0)
 
