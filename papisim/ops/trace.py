@@ -268,7 +268,7 @@ class KernelTrace(TraceSpec):
             raise ValueError(problem)
         return self
 
-    @property
+    @cached_property
     def structure_sha256(self) -> str:
         """SHA-256 of the model facts and the blocks, from which steps are priced, in hexadecimal."""
         fields = self.model_dump(mode="json", include={"model", "blocks"}, exclude_defaults=True)
