@@ -188,6 +188,11 @@ class Attention:
         """Bytes written: the context."""
         return self.query_bytes
 
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes read and written."""
+        return self.kv_bytes + 2 * self.query_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class KvAppend:

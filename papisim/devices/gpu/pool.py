@@ -83,7 +83,10 @@ class Pool(DevicePool):
             case Linear():
                 return self._cost(self._linear(self._shard_linear(kernel)))
             case Attention():
-                return self._shared_cost([(n, self._attention(own)) for n, own in self._ranks_of(kernel)])
+                shards = [(n, self._attention(own)) for n, own in self._ranks_of(kernel)]
+                if self._fullest_is_enough(kernel):
+                    return self._timed_by(shards, self._kernel_energy(kernel))
+                return self._shared_cost(shards)
             case KvAppend():
                 moved, ranks = kernel.read_bytes + kernel.write_bytes, self._append_shares(kernel)
                 return self._shared_cost([(n, self._streamed(0, moved * share)) for n, share in ranks])
@@ -111,7 +114,8 @@ class Pool(DevicePool):
         ranks = self._ranks_of(caches.kernel)
         shards = [(n_ranks, self._attention_over(caches, own, growing=growing)) for n_ranks, own in ranks]
         times_s = np.maximum.reduce([shard.time_s for _, shard in shards])
-        return AttentionRun.of(times_s, self._energy(shards))
+        enough = self._fullest_is_enough(caches.kernel)
+        return AttentionRun.of(times_s, self._kernel_energy(caches) if enough else self._energy(shards))
 
     def _attention_over(self, caches: AttentionOverCaches, kernel: Attention, *, growing: bool) -> _Shard:
         """Return the shard of ranks that have ``kernel`` of the attention over the caches."""
@@ -242,11 +246,21 @@ class Pool(DevicePool):
         return kv_imbalance(n_heads, n_kv_heads, self.count)
 
     def _ranks_of(self, kernel: Attention) -> list[tuple[int, Attention]]:
-        """Return the attention of each rank and the number of ranks with it, the fullest first."""
+        """Return the attention of each rank and the number of ranks with it, the fullest first; it alone if its time is enough."""
         if self.count == 1:
             return [(1, kernel)]
         shares = head_shares(kernel.n_heads, kernel.n_kv_heads, self.count)
+        if self._fullest_is_enough(kernel):
+            shares = shares[:1]
         return [(n_ranks, replace(kernel, n_heads=n, n_kv_heads=n_kv)) for n_ranks, n, n_kv in shares]
+
+    def _fullest_is_enough(self, kernel: Attention) -> bool:
+        """Tell whether a kernel's cost follows from the fullest rank and the kernel itself, as where no head is copied.
+
+        Modelled time then grows with the heads of a rank, and energy by access is that of the kernel as a whole.
+        """
+        part = self.part
+        return self.count <= kernel.n_kv_heads and part.energy_model == "per_access" and part.mode != "table"
 
     def _append_shares(self, kernel: KvAppend) -> list[tuple[int, float]]:
         """Return the share of the new K and V that each rank writes and the number of ranks with it, copies included."""
@@ -297,7 +311,7 @@ class Pool(DevicePool):
         if time_s is None:
             times = prefill_times if _is_causal(kernel) else decode_times
             time_s = float(times(self.part, self.part.attention.used, AttentionShapes.of(kernel)))
-        return self._attention_shard(kernel.flop, kernel.read_bytes + kernel.write_bytes, time_s)
+        return self._attention_shard(kernel.flop, kernel.moved_bytes, time_s)
 
     def _attention_shard(self, flop: float, moved_bytes: float, time_s: float) -> _Shard:
         """Return the shard of a rank from its own work and traffic."""
@@ -330,11 +344,18 @@ class Pool(DevicePool):
 
         The slowest rank sets the time; energy is the sum over all ranks.
         """
+        return self._timed_by(shards, self._energy(shards))
+
+    def _timed_by(self, shards: list[tuple[int, _Shard]], energy: Energy) -> Cost:
         part, slowest = self.part, max((shard for _, shard in shards), key=lambda shard: shard.time_s)
         memory_s = slowest.moved_bytes / (part.memory_bandwidth_bytes_per_s * slowest.bandwidth_ratio)
         compute_s = slowest.flop / (part.peak_flop_per_s * slowest.tensor_ratio)
         bounds = {"compute": compute_s, "memory": memory_s, "fixed": slowest.launch_s}
-        return Cost(slowest.time_s, max(bounds, key=bounds.__getitem__), self._energy(shards))
+        return Cost(slowest.time_s, max(bounds, key=bounds.__getitem__), energy)
+
+    def _kernel_energy(self, whole: Attention | AttentionOverCaches) -> Energy:
+        """Return the energy by access of attention that all ranks together compute once."""
+        return kernel_energy(self.part, each(whole.flop), each(whole.moved_bytes), 0.0)
 
     def _energy(self, shards: list[tuple[int, _Shard]]) -> Energy:
         first, *others = (self._rank_energy(shard) * n_ranks for n_ranks, shard in shards)
