@@ -113,13 +113,13 @@ class ServerFactory:
         queues = ServerQueues(machine, memory, experiment.kv, batching, positions)
         runner = StepRunner(
             StepClock(self.env),
-            StepLog(name, self.ledger, memory.kv_token_bytes, self.probe),
+            StepLog(name, self.ledger, self.probe),
             queues,
             self.planner,
             self._strategy(speculator),
             fold=experiment.fold,
             may_come=may_come or (lambda: self.arrivals.may_come),
-            hand_over=hand_over and partial(hand_over, memory.kv_token_bytes),
+            hand_over=hand_over and partial(hand_over, memory.held),
         )
         return Server(
             self.env,
@@ -132,7 +132,7 @@ class ServerFactory:
         )
 
     def _strategy(self, speculator: Speculator) -> IterationStrategy:
-        overlap = Overlap(self.experiment.overlap, self.planner, self.machine, self.trace.model)
+        overlap = Overlap(self.experiment.overlap, self.planner, self.machine, self.trace)
         return choose_strategy(
             self.planner,
             speculator,

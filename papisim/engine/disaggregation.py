@@ -15,11 +15,12 @@ from papisim.devices.link import Links
 from papisim.engine.process import Process
 from papisim.engine.request import Request
 from papisim.engine.server import Server
+from papisim.ops.held import HeldBytes
 from papisim.plan.phase import Category, Phase
 from papisim.record.ledger import Ledger
 
-#: called with the bytes of a token in the cache, and a request whose prompt is complete
-HandOver = Callable[[int, Request], None]
+#: called with the bytes that requests hold, and a request whose prompt is complete
+HandOver = Callable[[HeldBytes, Request], None]
 
 
 class Groups:
@@ -54,14 +55,14 @@ class Groups:
         for server in (*self._prefill.values(), *self._decode):
             server.notify()
 
-    def hand_over(self, token_bytes: int, request: Request) -> None:
+    def hand_over(self, held: HeldBytes, request: Request) -> None:
         """Send a request whose prompt is complete to a server that decodes.
 
         Args:
-            token_bytes: bytes of a token in its cache.
+            held: the bytes that requests hold by their lengths.
             request: the request.
         """
-        self._env.process(self._send(request, request.cached_tokens * token_bytes))
+        self._env.process(self._send(request, held.of_request(request.cached_tokens)))
 
     def _send(self, request: Request, cache_bytes: int) -> Process:
         sender = self._prefill[request.server]

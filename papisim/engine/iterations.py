@@ -26,7 +26,7 @@ from papisim.engine.overlap import Overlap
 from papisim.engine.queues import ServerQueues
 from papisim.engine.speculation import Speculator
 from papisim.errors import NotModelled
-from papisim.ops.lower import KvLengths, Prompts, decode_lengths, decode_shape
+from papisim.ops.lower import KvLengths, Prompts, decode_lengths, decode_shape, ragged_lengths
 from papisim.plan.layout import StepLayout
 from papisim.plan.phase import Phase, seconds
 from papisim.plan.planner import Planner, StepWork
@@ -328,12 +328,11 @@ def longest_iteration_s(planner: Planner, queues: ServerQueues, joining: int) ->
         joining: waiting requests that would join.
     """
     batch, others = queues.batch, [*queues.prefilling, *islice(queues.waiting, joining)]
-    longest = [request.longest_tokens for request in others]
-    total = sum(longest) + batch.cached_tokens + int(batch.remaining.sum())
-    most = max([*longest, int((batch.cached + batch.remaining).max(initial=0))])
-    rlp = len(batch) + len(others)
-    return planner.work(decode_shape(rlp, rlp), KvLengths(rlp, rlp, total, most, total), None).time_s
+    longest = np.array([request.longest_tokens for request in others], dtype=np.int64)
+    cached = np.concatenate((batch.cached + batch.remaining, longest)) - 1
+    rlp = len(cached)
+    return planner.work(decode_shape(rlp, rlp), ragged_lengths(cached, np.ones(rlp, dtype=np.int64)), None).time_s
 
 
 def _lengths(batch: Batch, tlp: int) -> KvLengths:
-    return decode_lengths(len(batch), tlp, batch.cached_tokens, batch.longest_cached)
+    return decode_lengths(len(batch), tlp, batch.cached_tokens, batch.longest_cached, batch.cached)

@@ -15,12 +15,11 @@ class StepLog:
     Args:
         server: name of the server.
         ledger: the ledger of the run.
-        kv_token_bytes: bytes of a token of a request in the KV caches.
         probe: watches the run, if given.
     """
 
-    def __init__(self, server: str, ledger: Ledger, kv_token_bytes: int, probe: Probe | None) -> None:
-        self.server, self._ledger, self._kv_token_bytes, self._probe = server, ledger, kv_token_bytes, probe
+    def __init__(self, server: str, ledger: Ledger, probe: Probe | None) -> None:
+        self.server, self._ledger, self._probe = server, ledger, probe
         self._counts = {StepKind.PREFILL: 0, StepKind.DECODE: 0}
         self._gaps = ledger.latencies["itl"]
 
@@ -54,14 +53,14 @@ class StepLog:
         """Record verified drafts."""
         self._ledger.note_drafts(counts)
 
-    def note_kv(self, tokens: int) -> None:
-        """Record the tokens in the caches, those still to be verified included."""
-        self._ledger.note_kv(self.server, float(tokens * self._kv_token_bytes))
+    def note_kv(self, in_use_bytes: int) -> None:
+        """Record the bytes in the caches, tokens still to be verified included."""
+        self._ledger.note_kv(self.server, float(in_use_bytes))
 
     def close(self, segment: Segment) -> None:
         """Record steps that have run, and show them to the probe."""
         self._counts[_counted_with(segment.kind)] += segment.n_steps
-        self._ledger.record(segment, self._kv_token_bytes)
+        self._ledger.record(segment)
         if self._probe is not None:
             (row,) = segment.steps(self._ledger.static_w)
             start_s = segment.plan.start_s

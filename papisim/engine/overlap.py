@@ -12,8 +12,8 @@
 
 The makespan of the streams is simulated: every device and link serves one phase at a time, first come first served, in a
 simulation of its own within the step. Streams with several kernels in flight cannot be folded by multiplying a layer; where
-layers are folded, six and twelve layers are simulated and the rest is extrapolated. Without folding all layers are
-simulated.
+layers are folded, six and twelve layers are simulated and the rest is extrapolated. Without folding, and where layers differ,
+all are simulated.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from papisim.engine.process import Process
 from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KvAppend, Linear
 from papisim.ops.lower import KvLengths, Prompts, StepShape, decode_lengths, decode_shape
-from papisim.ops.trace import ModelFacts
+from papisim.ops.trace import KernelTrace
 from papisim.plan.layout import StepLayout, StepPart
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Message, Phase
@@ -72,21 +72,20 @@ class Overlap:
         spec: the parts that overlap.
         planner: turns each part into phases.
         machine: the hardware.
-        model: the model.
+        trace: the model.
 
     Raises:
-        NotModelled: the machine is a pipeline.
+        NotModelled: the machine is a pipeline, or layers with states are to be cut into pieces by heads.
         InputError: the number of pieces does not divide the KV heads.
     """
 
-    def __init__(self, spec: OverlapSpec, planner: Planner, machine: Machine, model: ModelFacts) -> None:
+    def __init__(self, spec: OverlapSpec, planner: Planner, machine: Machine, trace: KernelTrace) -> None:
         if machine.stages > 1 and spec.kind != "off":
             raise NotModelled(f"overlap {spec.kind} in a pipeline of stages is not modelled")
-        if spec.kind == "heads" and model.n_kv_heads % spec.pieces:
-            raise InputError(
-                f"overlap.pieces: found {spec.pieces}, expected a divisor of the {model.n_kv_heads} KV heads"
-            )
-        self._spec, self._planner, self._machine, self._n_layers = spec, planner, machine, model.n_layers
+        if spec.kind == "heads":
+            _check_heads(trace, spec.pieces)
+        self._spec, self._planner, self._machine, self._n_layers = spec, planner, machine, trace.model.n_layers
+        self._layers_differ = sum(bool(block.layer_indices) for block in trace.blocks) > 1
 
     @property
     def is_on(self) -> bool:
@@ -120,7 +119,7 @@ class Overlap:
         return streams if prompts is None else [*streams, Stream(prompts.shape, None, prompts.lengths)]
 
     def _time_s(self, streams: Sequence[Stream], *, fold: bool) -> float:
-        if not fold or self._n_layers <= 2 * _LAYERS:
+        if not fold or self._layers_differ or self._n_layers <= 2 * _LAYERS:
             return self._simulated_s(streams, self._n_layers)
         few, twice = (self._simulated_s(streams, layers) for layers in (_LAYERS, 2 * _LAYERS))
         return few + (twice - few) / _LAYERS * (self._n_layers - _LAYERS)
@@ -169,9 +168,21 @@ class Overlap:
         return self._planner.in_order(shape, stream.decode, stream.prompts, fold=False)
 
 
+def _check_heads(trace: KernelTrace, pieces: int) -> None:
+    """Refuse models whose layers cannot be cut into equal pieces by heads."""
+    for block in trace.blocks:
+        if block.state_bytes:
+            raise NotModelled(f"overlap by heads of layers with states ('{block.name}' of {trace.name})")
+        for shape in block.attention:
+            if shape.n_kv_heads % pieces:
+                raise InputError(
+                    f"overlap.pieces: found {pieces}, expected a divisor of the {shape.n_kv_heads} KV heads"
+                )
+
+
 def _decoding(cached: Ints, tlp: int) -> Stream:
     rlp = len(cached)
-    lengths = decode_lengths(rlp, tlp, int(cached.sum()), int(cached.max()))
+    lengths = decode_lengths(rlp, tlp, int(cached.sum()), int(cached.max()), cached)
     return Stream(decode_shape(rlp, rlp * tlp), lengths, None)
 
 

@@ -9,6 +9,7 @@ A request holds ``ceil(tokens / page_tokens)`` pages for the tokens in its cache
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 
 import numpy as np
@@ -27,7 +28,8 @@ class KvPages:
     the fullest limits the room (:class:`papisim.plan.memory.MemoryPlan`).
 
     Attributes:
-        page_tokens: tokens of one request that a page holds.
+        page_tokens: tokens of one request that a page holds; caches that keep different numbers of tokens have pages of their
+            own, which are counted by the size of the smallest common unit (:meth:`papisim.ops.held.HeldBytes.pages`).
         holders: requests that hold pages.
         used: pages held by requests.
     """
@@ -45,7 +47,9 @@ class KvPages:
         """Return the pages of a number of requests with caches of one length, together; of very many, if None."""
         total = self._totals.get(holders)
         if total is None:
-            total = self._totals[holders] = int(self._memory.tokens_of(holders) // self.page_tokens)
+            held = self._memory.held
+            units = self._memory.tokens_of(holders) * (held.rate_bytes // held.unit_bytes)
+            total = self._totals[holders] = int(units // self.page_tokens)
         return total
 
     @property
@@ -54,8 +58,12 @@ class KvPages:
         return self.total(max(1, self.holders)) - self.used
 
     def pages(self, tokens: int) -> int:
-        """Return the pages that a number of tokens of one request needs."""
-        return -(-tokens // self.page_tokens)
+        """Return the pages that a request of a number of tokens needs."""
+        return self._memory.held.pages(tokens, self.page_tokens)
+
+    def longest(self, tokens: int) -> int:
+        """Return the longest request, of at most ``tokens`` tokens, that the whole cache holds."""
+        return bisect_right(range(tokens + 1), self.total(1), key=self.pages) - 1
 
     def whole(self, request: Request) -> int:
         """Return the pages of a request at its longest."""
@@ -132,4 +140,4 @@ class KvPages:
     def _needed(self, batch: Batch, tokens: Ints | int) -> Ints:
         """Return the pages of each request, shape (RLP,), when it has ``tokens`` more, or all that it has left."""
         cached = batch.cached + np.minimum(batch.remaining, tokens)
-        return np.maximum((cached + (self.page_tokens - 1)) // self.page_tokens, batch.pages)
+        return np.maximum(self._memory.held.pages(cached, self.page_tokens), batch.pages)

@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, overload
 
+import numpy as np
+
 from papisim.arrays import Ints
 from papisim.config.experiment import KvSpec
 from papisim.engine.batch import Batch
@@ -132,6 +134,32 @@ class ServerQueues:
         others = (*self.prefilling, *self.leaving)
         return self.batch.cached_tokens + sum(request.computed_tokens for request in others)
 
+    def held_bytes(self, grown: Ints) -> Ints:
+        """Return the bytes of all caches when every decoding request has grown by a number of tokens, for each, shape (n,)."""
+        held, batch, others = self._memory.held, self.batch, self.held_by((*self.prefilling, *self.leaving))
+        if held.grows_alike:
+            return others + held.token_bytes * (batch.cached_tokens + len(batch) * grown)
+        return others + held.of_growing(batch.cached, grown)
+
+    def held_by(self, requests: Iterable[Request]) -> int:
+        """Return the bytes of the caches of requests that do not decode."""
+        return sum(self._memory.held.of_request(request.computed_tokens) for request in requests)
+
+    def growth_bytes(self, rows: Ints | int, chunks: Iterable[Chunk] = ()) -> int:
+        """Return the bytes by which caches grow in a step, tokens still to be verified included.
+
+        Args:
+            rows: token-rows of each decoding request, shape (RLP,) or the same for all.
+            chunks: prompt tokens computed in the same step.
+        """
+        held, batch = self._memory.held, self.batch
+        if held.grows_alike:
+            return held.token_bytes * (batch.storable(rows) + sum(chunk.tokens for chunk in chunks))
+        grown = held.of_requests(batch.cached + np.minimum(batch.remaining, rows)) - held.of_requests(batch.cached)
+        for request, tokens in chunks:
+            grown += held.of_request(request.computed_tokens + tokens) - held.of_request(request.computed_tokens)
+        return grown
+
     @property
     def may_be_joined(self) -> bool:
         """Whether a request that arrives now may join the batch: not if others wait in front of it."""
@@ -144,7 +172,7 @@ class ServerQueues:
             self.refused.append((request, reason))
             return
         if self.pages.whole(request) > self.pages.total(1) and not self._must_fit:
-            tokens = self.pages.total(1) * self.pages.page_tokens
+            tokens = self.pages.longest(request.longest_tokens)
             reason = f"needs {request.longest_tokens} tokens of KV cache, {tokens} are there in all"
             self.refused.append((request, reason))
         else:
@@ -249,12 +277,12 @@ class ServerQueues:
     def _move(self, tokens: int) -> None:
         link = self._spec.swap_link
         if link is not None and tokens:
-            cost = self._machine.links[link].transfer(tokens * self._memory.kv_token_bytes)
+            cost = self._machine.links[link].transfer(self._memory.held.of_request(tokens))
             self.moves.append(Phase(link, Category.COMMUNICATION, cost.time_s, cost.energy))
 
     def _too_large(self, requests: Sequence[Request]) -> DoesNotFit:
         pages, device = self.pages, self._memory.kv_device
-        page_bytes = pages.page_tokens * self._memory.kv_token_bytes
+        page_bytes = pages.page_tokens * self._memory.held.unit_bytes
         needed, total = sum(map(pages.demand, requests)), pages.total(len(requests))
         fitting = int(len(requests) * total / needed)
         return DoesNotFit(

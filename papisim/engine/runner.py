@@ -22,6 +22,9 @@ from papisim.plan.planner import Planner, StepWork
 from papisim.record.segment import PlannedStep, Segment, StepYield
 from papisim.record.steps import StepKind
 
+#: growth of the caches of a single step before it begins
+_NONE = np.zeros(1, dtype=np.int64)
+
 
 class _Settled(NamedTuple):
     """What a step gave to requests: tokens, drafts, and the requests that are complete."""
@@ -111,7 +114,7 @@ class StepRunner:
             return []  # every request was preempted
         plan = self._plan(iteration, chunks, fold=fold)
         elapsed = yield from self._clock.run(plan)
-        decoded = _Settled() if iteration is None else self._settle(plan, iteration)
+        decoded = _Settled() if iteration is None else self._settle(plan, iteration, chunks)
         prompted = self._complete(chunks)
         yielded = StepYield(decoded.tokens + prompted.tokens, prompted.tokens, decoded.drafted, decoded.accepted)
         self._log.close(Segment(plan, elapsed, yielded))
@@ -155,6 +158,7 @@ class StepRunner:
             rows=rows + prompt_tokens,
             prompt_tokens=prompt_tokens,
             kv_tokens=queues.cached_tokens,
+            held_bytes=queues.held_bytes(_NONE),
             times_s=np.array([work.time_s - overlapped_s]),
             layout=work.layout,
             phases=tuple(work.phases),
@@ -168,15 +172,15 @@ class StepRunner:
             return StepWork(StepLayout(), self._planner.prefill(prompts.shape, prompts.lengths, fold=fold))
         return self._planner.work(prompts.shape, None, prompts.lengths, fold=fold)
 
-    def _settle(self, plan: PlannedStep, iteration: Iteration) -> _Settled:
+    def _settle(self, plan: PlannedStep, iteration: Iteration, chunks: list[Chunk]) -> _Settled:
         """Accept drafts and emit the tokens of an iteration."""
         batch, log = self._queues.batch, self._log
         log.note_gaps(batch.deliver(self._clock.now_s))
-        in_flight = batch.storable(iteration.rows)
+        in_flight_bytes = self._queues.growth_bytes(iteration.rows, chunks)
         verified = self._iterations.verify(batch, iteration)
         log.note_drafts(verified.counts)
         tokens, complete = batch.emit(verified.tokens)
-        log.note_kv(plan.kv_tokens + in_flight + plan.prompt_tokens)
+        log.note_kv(plan.held_bytes.item(0) + in_flight_bytes)
         self._free(complete)
         return _Settled(tokens, verified.drafted, verified.accepted, tuple(complete))
 
@@ -186,7 +190,7 @@ class StepRunner:
             return _Settled()
         queues = self._queues
         prompted = queues.compute(chunks)
-        self._log.note_kv(queues.cached_tokens + sum(request.computed_tokens for request in prompted))
+        self._log.note_kv(queues.held_bytes(_NONE).item(0) + queues.held_by(prompted))
         for request in prompted:
             gap_s = request.emit_first(self._clock.now_s)
             if gap_s is not None:
@@ -216,8 +220,8 @@ class StepRunner:
         log.note_gaps(elapsed.times_s[1:], rlp)
         verified = accept_all(rlp, tlp, done)
         log.note_drafts(verified.counts)
+        log.note_kv(plan.held_bytes.item(0) + queues.growth_bytes(done * tlp))
         tokens, complete = batch.emit(done * tlp)
-        log.note_kv(plan.kv_tokens + tokens)
         self._free(complete)
         last_tokens = tokens - (done - 1) * plan.step_tokens
         yielded = StepYield(last_tokens, drafted=verified.drafted, accepted=verified.accepted)
@@ -237,6 +241,7 @@ class StepRunner:
             rows=rlp * stretch.tlp,
             prompt_tokens=0,
             kv_tokens=self._queues.cached_tokens,
+            held_bytes=self._queues.held_bytes(stretch.tlp * np.arange(n)),
             times_s=work.times_s,
             layout=work.layout,
             phases=tuple(work.host),

@@ -64,7 +64,7 @@ class AttentionOverCaches:
     @property
     def moved_bytes(self) -> Ints:
         """Bytes read and written: queries, keys, values and context, shape (n,)."""
-        return self.kernel.bytes_of_tokens(self.kv_tokens) + 2 * self.kernel.query_bytes
+        return self.kernel.bytes_of_tokens(self.kv_tokens) + self.kernel.query_bytes + self.kernel.context_bytes
 
 
 def tokens_per_request(kernel: Attention) -> int:

@@ -18,6 +18,7 @@ class KernelClass(StrEnum):
     FC = "fc"
     ATTENTION = "attention"
     KV_APPEND = "kv_append"
+    STATE = "state"
     NORMALISATION = "normalisation"
     ACTIVATION = "activation"
     ROTARY = "rotary"
@@ -126,10 +127,14 @@ class Attention:
         pairs: (query, key) pairs summed over requests: what score and context compute.
         n_heads: query heads.
         n_kv_heads: heads of the cache; fewer than ``n_heads`` with grouped queries.
-        head_dim: width of a head.
+        head_dim: width of Q and K.
         element_bytes: bytes of an element of queries and results, and of the cache unless ``kv`` is given.
         kv: storage format of the cache, if it differs; a token's head is a vector.
         causal: a kernel for prompts, which skips the pairs that the mask hides; decoding computes the rectangle.
+        value_dim: width of V and of the context, if it differs.
+        latent: V is the first part of K, so that both are read once.
+        unseen_pairs: further pairs before the diagonal among the tokens read, which a prompt's kernel skips since a query sees a
+            part of them.
     """
 
     n_requests: int
@@ -143,6 +148,9 @@ class Attention:
     element_bytes: int = 2
     kv: Packed | None = None
     causal: bool = False
+    value_dim: int | None = None
+    latent: bool = False
+    unseen_pairs: int = 0
 
     #: softmax work per score: maximum, subtraction, exponential, sum, division (AttAcc's count)
     SOFTMAX_FLOP = 5
@@ -154,13 +162,18 @@ class Attention:
 
     @property
     def flop(self) -> int:
-        """``2·head_dim`` per pair for score and for context, and the softmax of each score, for each query head."""
+        """``2·head_dim`` per pair for the score, ``2·value_dim`` for the context, and the softmax, for each query head."""
         return self.pairs * self.flop_per_pair
 
     @property
     def flop_per_pair(self) -> int:
         """Operations per (query, key) pair, all query heads together."""
-        return self.n_heads * (4 * self.head_dim + self.SOFTMAX_FLOP)
+        return self.n_heads * (2 * (self.head_dim + self.value_width) + self.SOFTMAX_FLOP)
+
+    @property
+    def value_width(self) -> int:
+        """Width of V and of the context."""
+        return self.head_dim if self.value_dim is None else self.value_dim
 
     @property
     def kv_bytes(self) -> int:
@@ -169,14 +182,23 @@ class Attention:
 
     def bytes_of_tokens(self, kv_tokens: IntOrArray) -> IntOrArray:
         """Return the bytes of K and V of cached tokens, scales included; a number or an array."""
-        if self.kv is not None:
+        values = 0 if self.latent else self.value_width
+        if self.kv is None:
+            return kv_tokens * (self.n_kv_heads * (self.head_dim + values) * self.element_bytes)
+        if values == self.head_dim:
             return self.kv.n_bytes(2 * self.n_kv_heads * kv_tokens, self.head_dim)
-        return kv_tokens * (2 * self.n_kv_heads * self.head_dim * self.element_bytes)
+        vectors = self.n_kv_heads * kv_tokens
+        return self.kv.n_bytes(vectors, self.head_dim) + (self.kv.n_bytes(vectors, values) if values else 0)
 
     @property
     def query_bytes(self) -> int:
-        """Bytes of Q, and of the context written."""
+        """Bytes of Q."""
         return self.query_tokens * self.n_heads * self.head_dim * self.element_bytes
+
+    @property
+    def context_bytes(self) -> int:
+        """Bytes of the context."""
+        return self.query_tokens * self.n_heads * self.value_width * self.element_bytes
 
     @property
     def read_bytes(self) -> int:
@@ -186,7 +208,7 @@ class Attention:
     @property
     def write_bytes(self) -> int:
         """Bytes written: the context."""
-        return self.query_bytes
+        return self.context_bytes
 
     @property
     def moved_bytes(self) -> int:
@@ -231,12 +253,21 @@ class KvAppend:
 
 @dataclass(frozen=True, slots=True)
 class Elementwise:
-    """A kernel that streams its operands: normalisation, activation, rotary embedding, residual, look-up and the like."""
+    """A kernel that streams its operands: normalisation, activation, rotary embedding, residual, look-up, update of states.
+
+    Attributes:
+        kernel_class: its class.
+        flop: operations.
+        read_bytes: bytes read.
+        write_bytes: bytes written.
+        state_bytes: bytes of requests' states among those read, and among those written.
+    """
 
     kernel_class: KernelClass
     flop: int
     read_bytes: int
     write_bytes: int
+    state_bytes: int = 0
 
 
 Kernel = Linear | Attention | KvAppend | Elementwise

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from papisim.arrays import Ints
 from papisim.errors import NotModelled
-from papisim.ops.dims import EXPERT_ROWS
+from papisim.ops.dims import EXPERT_ROWS, Dim
 from papisim.ops.formats import Packed
+from papisim.ops.held import HeldBytes, Keeping
 from papisim.ops.kernel import PACKABLE, Attention, Elementwise, FcRole, Kernel, KernelClass, KvAppend, Linear
-from papisim.ops.trace import KernelTrace
-from papisim.ops.trace_kernels import TraceKernel
+from papisim.ops.reach import Reach
+from papisim.ops.trace import Block, KernelTrace
+from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,39 @@ def prefill_shape(input_tokens: Iterable[int]) -> StepShape:
     return StepShape(len(lengths), sum(lengths), len(lengths), prompt_rows=sum(lengths))
 
 
+class Caches(NamedTuple):
+    """The caches that a step attends to, one by one.
+
+    Attributes:
+        cached: tokens in each request's cache before the step, shape (n,).
+        rows: new tokens of each request, shape (n,) or the same for all.
+    """
+
+    cached: Sequence[int] | Ints
+    rows: Sequence[int] | Ints | int
+
+    @property
+    def arrays(self) -> tuple[Ints, Ints]:
+        """Both, shape (n,)."""
+        cached = np.asarray(self.cached, dtype=np.int64)
+        return cached, np.broadcast_to(np.asarray(self.rows, dtype=np.int64), cached.shape)
+
+
 @dataclass(frozen=True, slots=True)
 class KvLengths:
-    """The KV caches that a step attends to, as sums over requests (see :class:`papisim.ops.kernel.Attention`)."""
+    """The KV caches that a step attends to, as sums over requests (see :class:`papisim.ops.kernel.Attention`).
+
+    Attributes:
+        n_requests: requests.
+        query_tokens: new tokens of all requests.
+        kv_tokens: cached tokens of all requests, the new ones included.
+        longest_kv: tokens of the longest cache, the new ones included.
+        pairs: (query, key) pairs of all requests.
+        causal: whether the lengths are of prompts.
+        unseen_pairs: pairs before the diagonal of prompts that are skipped, since a query sees a part of what is read.
+        caches: the lengths that were summed; None where all are equal.
+        whole: the lengths of which this is a part that the requests are dealt out into, and the number of parts.
+    """
 
     n_requests: int
     query_tokens: int
@@ -74,6 +107,9 @@ class KvLengths:
     longest_kv: int
     pairs: int
     causal: bool = False
+    unseen_pairs: int = 0
+    caches: Caches | None = field(default=None, compare=False, repr=False)
+    whole: tuple[KvLengths, int] | None = field(default=None, compare=False, repr=False)
 
     def microbatch(self, n: int) -> KvLengths:
         """Return the largest of ``n`` parts that the requests are dealt out into, each with its share of the caches."""
@@ -84,7 +120,48 @@ class KvLengths:
         else:
             kv_tokens = -(-self.kv_tokens * requests // self.n_requests)
             queries, pairs = tlp * requests, tlp * kv_tokens
-        return KvLengths(requests, queries, kv_tokens, self.longest_kv, pairs, self.causal)
+        unseen = -(-self.unseen_pairs // n)
+        return KvLengths(requests, queries, kv_tokens, self.longest_kv, pairs, self.causal, unseen, whole=(self, n))
+
+    def within(self, reach: Reach) -> KvLengths:
+        """Return the lengths that attention with a reach reads and computes; pairs are those that are seen.
+
+        Raises:
+            ValueError: requests have different lengths, of which the sums alone are known.
+        """
+        if not reach.is_bounded:
+            return self
+        if self.whole is not None:
+            return self.whole[0].within(reach).microbatch(self.whole[1])
+        cached, rows = self._each().arrays
+        keys, pairs = reach.prompted(cached, rows) if self.causal else reach.decoded(cached, rows)
+        queries, sums = self.query_tokens, (int(keys.sum()), int(keys.max(initial=0)), int(pairs.sum()))
+        if self.causal:
+            before_diagonal = int((rows * (keys - rows) + rows * (rows + 1) // 2).sum())
+            return KvLengths(self.n_requests, queries, *sums, causal=True, unseen_pairs=before_diagonal - sums[-1])
+        if reach.is_of_each_token:
+            longest = int((keys // np.maximum(rows, 1)).max(initial=0))
+            return KvLengths(queries, queries, sums[0], longest, sums[0])
+        return KvLengths(self.n_requests, queries, *sums)
+
+    def growing(self, reach: Reach, n: int) -> tuple[Ints, Ints]:
+        """Return the keys of ``n`` decoding iterations, all requests together and of the longest, shapes (n,).
+
+        Between them every cache grows by its request's new tokens, of which all requests have equally many.
+        """
+        if self.whole is not None:
+            whole, requests = self.whole[0], self.n_requests
+            sums, longest = whole.growing(reach, n)
+            return -(-sums * requests // whole.n_requests), longest
+        return reach.growing(self._each().arrays[0], self.query_tokens // self.n_requests, n)
+
+    def _each(self) -> Caches:
+        if self.caches is not None:
+            return self.caches
+        rows, rest = divmod(self.query_tokens, self.n_requests)
+        if rest or self.kv_tokens != self.n_requests * self.longest_kv:
+            raise ValueError("expected the length of each cache, since attention sees a part of it")
+        return Caches([self.longest_kv - rows] * self.n_requests, rows)
 
     @property
     def prefix_tokens(self) -> int:
@@ -111,7 +188,9 @@ class Prompts:
         return StepShape(self.lengths.n_requests, rows, self.ending, None, rows)
 
 
-def decode_lengths(rlp: int, tlp: int, cached_tokens: int, longest_cached: int) -> KvLengths:
+def decode_lengths(
+    rlp: int, tlp: int, cached_tokens: int, longest_cached: int, cached: Ints | None = None
+) -> KvLengths:
     """Return the lengths of a decoding step in which all requests have equally many new tokens.
 
     Each of the ``tlp`` new tokens is scored against the whole cache and all new tokens, as captured: kernels compute
@@ -122,12 +201,13 @@ def decode_lengths(rlp: int, tlp: int, cached_tokens: int, longest_cached: int) 
         tlp: new tokens of each request.
         cached_tokens: tokens in all caches before the step.
         longest_cached: tokens in the longest cache before the step.
+        cached: tokens in each request's cache before the step, shape (RLP,); None where all are equal.
     """
-    kv_tokens = cached_tokens + rlp * tlp
-    return KvLengths(rlp, rlp * tlp, kv_tokens, longest_cached + tlp, tlp * kv_tokens)
+    kv_tokens, caches = cached_tokens + rlp * tlp, None if cached is None else Caches(cached, tlp)
+    return KvLengths(rlp, rlp * tlp, kv_tokens, longest_cached + tlp, tlp * kv_tokens, caches=caches)
 
 
-def ragged_lengths(cached: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> KvLengths:
+def ragged_lengths(cached: Ints, rows: Ints) -> KvLengths:
     """Return the lengths of a decoding step in which requests have different numbers of new tokens.
 
     Args:
@@ -135,7 +215,8 @@ def ragged_lengths(cached: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -
         rows: new tokens of each request, shape (RLP,).
     """
     kv = cached + rows
-    return KvLengths(len(kv), int(rows.sum()), int(kv.sum()), int(kv.max(initial=0)), int((rows * kv).sum()))
+    sums = int(rows.sum()), int(kv.sum()), int(kv.max(initial=0)), int((rows * kv).sum())
+    return KvLengths(len(kv), *sums, caches=Caches(cached, rows))
 
 
 def prefill_lengths(input_tokens: Iterable[int]) -> KvLengths:
@@ -152,14 +233,15 @@ def chunk_lengths(chunks: Iterable[tuple[int, int]]) -> KvLengths:
     Args:
         chunks: of each prompt, the tokens that are cached already and those computed now.
     """
-    requests = queries = keys = longest = pairs = 0
-    for prefix, tokens in chunks:
-        requests += 1
+    queries = keys = longest = pairs = 0
+    each = list(chunks)
+    for prefix, tokens in each:
         queries += tokens
         keys += prefix + tokens
         longest = max(longest, prefix + tokens)
         pairs += tokens * prefix + tokens * (tokens + 1) // 2
-    return KvLengths(requests, queries, keys, longest, pairs, causal=True)
+    caches = Caches(*zip(*each, strict=True)) if each else None
+    return KvLengths(len(each), queries, keys, longest, pairs, causal=True, caches=caches)
 
 
 #: widest elements that FPUs, tensor cores and attention libraries are modelled for
@@ -176,29 +258,49 @@ def _element_bytes(trace: KernelTrace) -> int:
     return n_bytes
 
 
-def lower(kernel: TraceKernel, trace: KernelTrace, rows: int, expert_rows: int = 0) -> Kernel:
-    """Return a trace's kernel at a number of token-rows; attention has :func:`lower_attention`.
+def lower(kernel: TraceKernel, trace: KernelTrace, rows: int, expert_rows: int = 0, requests: int = 1) -> Kernel:
+    """Return a trace's kernel at a number of token-rows; attention has :func:`lower_attention`, appends :func:`lower_append`.
 
     Args:
-        kernel: a kernel of the trace, of any class but attention.
+        kernel: a kernel of the trace, of any class but attention and KV append.
         trace: the trace it is in.
         rows: token-rows that the kernel sees; for the LM head, those whose logits are computed.
         expert_rows: rows of the expert at hand, for a per-expert kernel.
+        requests: requests whose states a state kernel updates.
 
     Raises:
         NotModelled: the model's elements are wider than 16 bits.
+        ValueError: the kernel depends on more than its rows: on the caches of its layer.
     """
+    if kernel.kernel_class in (KernelClass.ATTENTION, KernelClass.KV_APPEND):
+        raise ValueError(f"kernel '{kernel.name}' depends on the caches of its layer")
     point = {"RLP": 1, "TLP": rows, "KV": 0, EXPERT_ROWS: expert_rows}
     element_bytes = _element_bytes(trace)
     if kernel.fc is not None and kernel.role is not None:
+        if kernel.fc.groups > 1:
+            raise NotModelled(f"'{kernel.name}' of {trace.name}: products with one weight per group")
         m = rows if kernel.role is FcRole.LM_HEAD else kernel.fc.m.at(point)
         weights, input_bits = stored_weights(kernel, trace)
         return Linear(kernel.role, m, kernel.fc.k, kernel.fc.n, element_bytes, weights, input_bits)
-    if kernel.kernel_class is KernelClass.KV_APPEND:
-        return _lower_append(kernel.write_bytes.at(point), trace)
+    if kernel.state_bytes is not None:
+        flop, reads, writes = (
+            _of_states(dim, rows, requests) for dim in (kernel.flop, kernel.read_bytes, kernel.write_bytes)
+        )
+        return Elementwise(kernel.kernel_class, flop, reads, writes, kernel.state_bytes * requests)
     return Elementwise(
         kernel.kernel_class, kernel.flop.at(point), kernel.read_bytes.at(point), kernel.write_bytes.at(point)
     )
+
+
+def _of_states(dim: Dim, rows: int, requests: int) -> int:
+    """Return a quantity of some requests whose new tokens are ``rows`` in all, however they are dealt out.
+
+    It is linear in requests and in token-rows, ``a + b·RLP + c·RLP·TLP``, since a state is read and written once per step.
+    """
+    one, states, tokens = (
+        dim.at({"RLP": rlp, "TLP": tlp, "KV": 0, EXPERT_ROWS: 0}) for rlp, tlp in ((1, 0), (requests, 0), (1, rows))
+    )
+    return states + tokens - one
 
 
 def stored_weights(kernel: TraceKernel, trace: KernelTrace) -> tuple[Packed | None, int | None]:
@@ -216,44 +318,91 @@ def stored_weights(kernel: TraceKernel, trace: KernelTrace) -> tuple[Packed | No
     return published.format, published.input_bits
 
 
-def _lower_append(computed_bytes: int, trace: KernelTrace) -> KvAppend:
-    """Return the append of K and V, computed in the trace's element type, into the cache as it is stored."""
-    kv, model = trace.formats.kv, trace.model
-    heads = (model.n_heads, model.n_kv_heads)
-    if kv is None:
+def lower_append(block: Block, trace: KernelTrace, rows: int) -> KvAppend | None:
+    """Return the append of new tokens to the caches of a layer, as they are stored; None where it keeps none.
+
+    Args:
+        block: the block of the layer.
+        trace: the trace it is in.
+        rows: new tokens.
+    """
+    if not block.appended:
+        return None
+    first, computed_bytes = block.appended[0], rows * token_elements(block) * trace.model.element_bytes
+    heads = (first.n_heads, first.n_kv_heads)
+    if trace.formats.kv is None:
         return KvAppend(computed_bytes, heads=heads)
-    vectors = computed_bytes // (model.element_bytes * model.head_dim)
-    return KvAppend(kv.n_bytes(vectors, model.head_dim), computed_bytes, heads)
+    return KvAppend(sum(cached_bytes(shape, trace, rows) for shape in block.appended), computed_bytes, heads)
+
+
+def token_elements(block: Block) -> int:
+    """Return the elements that a token appends to the caches of a layer of a block."""
+    return sum(shape.cached_elements for shape in block.appended)
+
+
+def cached_bytes(shape: AttentionShape, trace: KernelTrace, tokens: int) -> int:
+    """Return the bytes of cached tokens of one layer, as they are stored."""
+    return _attention(shape, trace, KvLengths(1, 0, tokens, tokens, 0)).kv_bytes
 
 
 def lower_attention(kernel: TraceKernel, trace: KernelTrace, lengths: KvLengths) -> Attention:
     """Return a trace's attention kernel over a batch's caches."""
-    heads = kernel.attention
-    if heads is None:
+    if kernel.attention is None:
         raise ValueError(f"kernel '{kernel.name}' is no attention kernel")
+    return _attention(kernel.attention, trace, lengths.within(kernel.attention.reach))
+
+
+def _attention(shape: AttentionShape, trace: KernelTrace, lengths: KvLengths) -> Attention:
+    is_expanded = lengths.causal and shape.prompt is not None
+    heads = shape.prompt if is_expanded and shape.prompt is not None else shape
     return Attention(
         n_requests=lengths.n_requests,
         query_tokens=lengths.query_tokens,
         kv_tokens=lengths.kv_tokens,
         longest_kv=lengths.longest_kv,
         pairs=lengths.pairs,
-        n_heads=heads.n_heads,
+        n_heads=shape.n_heads,
         n_kv_heads=heads.n_kv_heads,
         head_dim=heads.head_dim,
         element_bytes=_element_bytes(trace),
-        kv=trace.formats.kv,
+        kv=None if is_expanded else trace.formats.kv,
         causal=lengths.causal,
+        value_dim=heads.value_dim,
+        latent=shape.cache.latent and not is_expanded,
+        unseen_pairs=lengths.unseen_pairs,
     )
+
+
+def expansion(shape: AttentionShape, trace: KernelTrace, tokens: int) -> Linear | None:
+    """Return the FC kernel that expands cached latents of prompts to the K and V of their heads; None where none is needed.
+
+    Of a latent's elements, V's are multiplied by the weights of all heads; the others are K's as they are (DeepSeek-V2, 2024,
+    equations 10 to 19).
+    """
+    heads = shape.prompt
+    if heads is None or not tokens:
+        return None
+    position = shape.head_dim - shape.value_width
+    n = heads.n_kv_heads * (heads.head_dim - position + heads.value_dim)
+    return Linear(FcRole.QKV, tokens, shape.value_width, n, _element_bytes(trace))
+
+
+def held_bytes(trace: KernelTrace, layers: range | None = None) -> HeldBytes:
+    """Return the bytes that requests hold in the caches and states of a model, or of some of its layers."""
+    kept: dict[int | None, int] = {}
+    state_bytes = 0
+    for block in trace.blocks:
+        n_layers = sum(layers is None or index in layers for index in block.layer_indices)
+        state_bytes += n_layers * block.state_bytes
+        for shape in block.appended if n_layers else ():
+            limit = shape.reach.kept
+            kept[limit] = kept.get(limit, 0) + n_layers * cached_bytes(shape, trace, 1)
+    return HeldBytes(tuple(Keeping(limit, n_bytes) for limit, n_bytes in kept.items()), state_bytes)
 
 
 def kv_bytes_per_token(trace: KernelTrace) -> int:
-    """Return the bytes that one token of one request takes in the KV cache, all layers together."""
-    point = {"RLP": 1, "TLP": 1, "KV": 0, EXPERT_ROWS: 0}
-    return sum(
-        _lower_append(kernel.write_bytes.at(point), trace).new_bytes * repeats
-        for kernel, repeats in trace.kernels()
-        if kernel.kernel_class is KernelClass.KV_APPEND
-    )
+    """Return the bytes that one token of one request appends to the KV cache, all layers together."""
+    return held_bytes(trace).token_bytes
 
 
 def stage_weight_bytes(trace: KernelTrace, layers: range) -> int:
@@ -272,8 +421,8 @@ def stage_weight_bytes(trace: KernelTrace, layers: range) -> int:
     for block in trace.blocks:
         if block.layers is not None:
             in_layers = True
-            here = range(max(layers.start, block.layer_range.start), min(layers.stop, block.layer_range.stop))
-            total += len(here) * sum(_parameter_bytes(kernel, trace) for kernel in block.kernels)
+            here = sum(index in layers for index in block.layer_indices)
+            total += here * sum(_parameter_bytes(kernel, trace) for kernel in block.kernels)
         elif last if in_layers else first:
             total += sum(_parameter_bytes(kernel, trace) for kernel in block.kernels)
     return total - (embedding if model.tied_embeddings and first and last else 0)
@@ -281,8 +430,7 @@ def stage_weight_bytes(trace: KernelTrace, layers: range) -> int:
 
 def layer_weight_bytes(trace: KernelTrace) -> int:
     """Return the bytes of the parameters of the first layer, scales included."""
-    block = next(block for block in trace.blocks if 0 in block.layer_range)
-    return sum(_parameter_bytes(kernel, trace) for kernel in block.kernels)
+    return sum(_parameter_bytes(kernel, trace) for kernel in trace.layer(0).kernels)
 
 
 def _parameter_bytes(kernel: TraceKernel, trace: KernelTrace) -> int:
@@ -290,7 +438,7 @@ def _parameter_bytes(kernel: TraceKernel, trace: KernelTrace) -> int:
     as_traced = sum(parameter.tensor.n_bytes.constant for parameter in (*kernel.weights, *kernel.tables))
     packed = None if kernel.fc is None else stored_weights(kernel, trace)[0]
     if packed is not None and kernel.fc is not None:
-        k, n = kernel.fc.k, kernel.fc.n
+        k, n = kernel.fc.k, kernel.fc.n * kernel.fc.groups
         as_traced -= k * n * trace.model.element_bytes - packed.n_bytes(n, k)
     return as_traced * (trace.model.n_experts if kernel.per_expert else 1)
 

@@ -24,6 +24,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeVar, cast
 
@@ -32,10 +33,11 @@ from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr, field_valid
 from papisim.config.base import Count, LargeCount, Name, parse
 from papisim.config.yaml import load_yaml, while_unchanged
 from papisim.errors import did_you_mean
+from papisim.ops.dims import RLP, TLP, symbol, whole
 from papisim.ops.formats import AS_TRACED, Formats, Packed
 from papisim.ops.kernel import KernelClass
 from papisim.ops.tensors import ELEMENT_BYTES, TraceSpec
-from papisim.ops.trace_kernels import TraceKernel
+from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 
 SCHEMA: Final = "papisim/kernel-trace/1"
 
@@ -55,7 +57,8 @@ class Block(TraceSpec):
 
     Attributes:
         name: name of the block, such as ``layer``.
-        layers: the layers of the block, ``0-31`` or ``7``; None for work outside the layers.
+        layers: the layers of the block, ``0-31``, ``7``, or several of these in order, ``0-4,6-10``; None for work outside the
+            layers.
         kernels: in launch order.
     """
 
@@ -67,23 +70,43 @@ class Block(TraceSpec):
     @classmethod
     def _read_layers(cls, value: object) -> object:
         text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        match = _LAYERS.fullmatch(text) if isinstance(text, str) else None
-        if value is not None and (match is None or int(match[2] or match[1]) < int(match[1])):
-            raise ValueError(f"found {value!r}, expected a layer such as 7 or a range such as 0-31")
+        if value is not None and not (isinstance(text, str) and _are_layers(text)):
+            raise ValueError(f"found {value!r}, expected layers in order such as 7, 0-31 or 0-4,6-10")
         return text
 
-    @property
-    def layer_range(self) -> range:
+    @cached_property
+    def layer_indices(self) -> tuple[int, ...]:
         """The indices of the block's layers; empty outside the layers."""
-        if self.layers is None:
-            return range(0)
-        first, _, last = self.layers.partition("-")
-        return range(int(first), int(last or first) + 1)
+        parts = [] if self.layers is None else [part.partition("-") for part in self.layers.split(",")]
+        return tuple(index for first, _, last in parts for index in range(int(first), int(last or first) + 1))
 
     @property
     def repeats(self) -> int:
         """Number of runs of the block in one iteration."""
-        return len(self.layer_range) or 1
+        return len(self.layer_indices) or 1
+
+    @cached_property
+    def attention(self) -> tuple[AttentionShape, ...]:
+        """The attention kernels of the block, in launch order."""
+        return tuple(kernel.attention for kernel in self.kernels if kernel.attention is not None)
+
+    @cached_property
+    def appended(self) -> tuple[AttentionShape, ...]:
+        """The attention whose caches the block's layers append to."""
+        return tuple(shape for shape in self.attention if shape.appends)
+
+    @cached_property
+    def state_bytes(self) -> int:
+        """Bytes of the states that one request has in one layer of the block."""
+        return sum(kernel.state_bytes or 0 for kernel in self.kernels)
+
+
+def _are_layers(text: str) -> bool:
+    """Tell whether a text names layers in ascending order."""
+    matches = [_LAYERS.fullmatch(part) for part in text.split(",")]
+    ends = [int(end) for match in matches if match for end in (match[1], match[2] or match[1])]
+    ordered = all(a <= b for a, b in pairwise(ends)) and all(a < b for a, b in pairwise(ends[::2]))
+    return None not in matches and ordered and all(a < b for a, b in zip(ends[1::2], ends[2::2], strict=False))
 
 
 class PackedWeights(TraceSpec):
@@ -117,6 +140,10 @@ class PackedWeights(TraceSpec):
         return not any(kernel == name or kernel.startswith(f"{name}.") for name in self.kept)
 
 
+#: a count of what a model may be without
+CountOrNone = Annotated[int, Field(ge=0, le=10**7)]
+
+
 class ModelFacts(TraceSpec):
     """Facts about the model; counts are of the whole model.
 
@@ -124,11 +151,11 @@ class ModelFacts(TraceSpec):
         model_type: transformers' name of the architecture.
         n_layers: decoder layers.
         hidden_size: width of the residual stream.
-        n_heads: query heads.
-        n_kv_heads: heads of the KV cache.
-        head_dim: width of a head.
+        n_heads: query heads of the first attention kernel; layers may differ. 0 for a model without attention, as all of them.
+        n_kv_heads: heads of the KV cache of that kernel.
+        head_dim: width of its Q and K.
         vocab_size: rows of the LM head.
-        intermediate_size: width of the feed-forward network (of one expert).
+        intermediate_size: width of the feed-forward network (of one expert); 0 without one.
         dtype: element type of the weights and the cache.
         n_parameters: parameters, shared ones counted once.
         tied_embeddings: the LM head's weight is the token embedding.
@@ -143,11 +170,11 @@ class ModelFacts(TraceSpec):
     model_type: Name
     n_layers: Count
     hidden_size: Count
-    n_heads: Count
-    n_kv_heads: Count
-    head_dim: Count
+    n_heads: CountOrNone
+    n_kv_heads: CountOrNone
+    head_dim: CountOrNone
     vocab_size: Count
-    intermediate_size: Count
+    intermediate_size: CountOrNone
     dtype: Name
     n_parameters: LargeCount
     tied_embeddings: bool
@@ -255,9 +282,8 @@ class KernelTrace(TraceSpec):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        ranges = [block.layer_range for block in self.blocks if block.layers is not None]
-        ends = [0, *(layers.stop for layers in ranges)]
-        if ends != [*(layers.start for layers in ranges), self.model.n_layers]:
+        indices = sorted(index for block in self.blocks for index in block.layer_indices)
+        if indices != list(range(self.model.n_layers)):
             shown = ", ".join(block.layers for block in self.blocks if block.layers) or "none"
             raise ValueError(
                 f"found blocks for the layers {shown}, expected each of the model's {self.model.n_layers} layers once"
@@ -274,6 +300,10 @@ class KernelTrace(TraceSpec):
         fields = self.model_dump(mode="json", include={"model", "blocks"}, exclude_defaults=True)
         return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
+    def layer(self, index: int) -> Block:
+        """Return the block of a layer."""
+        return next(block for block in self.blocks if index in block.layer_indices)
+
     def kernels(self) -> Iterator[tuple[TraceKernel, int]]:
         """Yield each kernel with the number of its runs in one iteration, experts of one layer not counted."""
         for block in self.blocks:
@@ -285,29 +315,50 @@ class KernelTrace(TraceSpec):
         """Bytes of the matrices of all FC kernels, all layers and experts included, biases excluded."""
         element = self.model.element_bytes
         return sum(
-            kernel.fc.k * kernel.fc.n * element * repeats * (self.model.n_experts if kernel.per_expert else 1)
+            kernel.fc.groups
+            * kernel.fc.k
+            * kernel.fc.n
+            * element
+            * repeats
+            * (self.model.n_experts if kernel.per_expert else 1)
             for kernel, repeats in self.kernels()
             if kernel.fc is not None
         )
 
 
+def _rule_layers_are_together(trace: KernelTrace) -> str | None:
+    of_layers = [bool(block.layer_indices) for block in trace.blocks]
+    first, end = of_layers.index(True), len(of_layers) - of_layers[::-1].index(True)
+    if not all(of_layers[first:end]):
+        return "has blocks outside the layers between those of layers, expected them before or after all layers"
+    return None
+
+
 def _rule_attention_is_the_models(trace: KernelTrace) -> str | None:
-    model = trace.model
+    model, shapes = trace.model, (shape for block in trace.blocks for shape in block.attention)
+    first = next(((shape.n_heads, shape.n_kv_heads, shape.head_dim) for shape in shapes), (0, 0, 0))
+    facts = (model.n_heads, model.n_kv_heads, model.head_dim)
+    if first != facts:
+        return f"has a first attention kernel with (n_heads, n_kv_heads, head_dim) = {first}, but the model {facts}"
+    return None
+
+
+def _rule_layers_append_what_they_read(trace: KernelTrace) -> str | None:
     for block in trace.blocks:
-        attention = [kernel for kernel in block.kernels if kernel.attention is not None]
-        appends = sum(kernel.kernel_class is KernelClass.KV_APPEND for kernel in block.kernels)
-        if block.layers is not None and (len(attention) != 1 or appends != 1):
+        appends = [kernel for kernel in block.kernels if kernel.kernel_class is KernelClass.KV_APPEND]
+        if len(appends) != bool(block.appended) or (block.attention and block.layers is None):
             return (
-                f"block '{block.name}' has {len(attention)} attention and {appends} KV append kernels, expected one of each "
-                "in a layer"
+                f"has the block '{block.name}' with {len(block.attention)} attention kernels, {len(block.appended)} of them with "
+                f"caches of their own, and {len(appends)} KV append kernels; expected one append in a layer with caches, else none"
             )
-        for kernel in attention:
-            shape, facts = kernel.attention, (model.n_heads, model.n_kv_heads, model.head_dim)
-            if shape is not None and (shape.n_heads, shape.n_kv_heads, shape.head_dim) != facts:
-                return (
-                    f"kernel '{kernel.name}' has (n_heads, n_kv_heads, head_dim) = "
-                    f"({shape.n_heads}, {shape.n_kv_heads}, {shape.head_dim}), but the model {facts}"
-                )
+        elements = sum(shape.cached_elements for shape in block.appended)
+        expected = symbol(RLP) * symbol(TLP) * whole(elements * trace.model.element_bytes)
+        if appends and appends[0].write_bytes != expected:
+            return f"has the append '{appends[0].name}' of {appends[0].write_bytes} bytes, but its caches take {expected}"
+        for shape in block.attention:
+            other = shape.cache.of_layer
+            if other is not None and not (other < trace.model.n_layers and trace.layer(other).appended):
+                return f"has the block '{block.name}', which reads the cache of layer {other}, which keeps none"
     return None
 
 
@@ -336,7 +387,9 @@ def _rule_structure_is_the_captured_one(trace: KernelTrace) -> str | None:
 
 
 _TRACE_RULES: tuple[Callable[[KernelTrace], str | None], ...] = (
+    _rule_layers_are_together,
     _rule_attention_is_the_models,
+    _rule_layers_append_what_they_read,
     _rule_parameters_add_up,
     _rule_structure_is_the_captured_one,
 )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from papisim.config.base import Count, Name
-from papisim.ops.dims import EXPERT_ROWS, Dim, total, whole
+from papisim.config.base import Count, LargeCount, Name
+from papisim.ops.dims import EXPERT_ROWS, KV, Dim, total, whole
 from papisim.ops.kernel import FcRole, KernelClass
+from papisim.ops.reach import Reach, Sees
 from papisim.ops.tensors import DimField, ParameterField, TensorField, TraceSpec, bytes_of
 
 
@@ -48,19 +49,107 @@ class AtenKernel(TraceSpec):
 
 
 class FcShape(TraceSpec):
-    """The matrix product of an FC kernel: ``(m, k)`` activations times a ``(k, n)`` weight."""
+    """The matrix product of an FC kernel: ``(m, k)`` activations times a ``(k, n)`` weight.
+
+    Attributes:
+        m: token-rows.
+        k: inputs.
+        n: outputs.
+        groups: products of this shape in one launch, each of ``m`` rows and with a weight of its own, such as one per head.
+    """
 
     m: DimField
     k: Count
     n: Count
+    groups: Count = 1
+
+
+class CacheSpec(TraceSpec):
+    """The cache that an attention kernel reads.
+
+    Attributes:
+        sees: which cached tokens a query sees (:mod:`papisim.ops.reach`).
+        tokens: tokens of the window, of a chunk, or selected; None with ``full``.
+        latent: V is the first part of K, so that both are stored, and read, once (multi-head latent attention, DeepSeek-V2,
+            2024, Section 2.1).
+        of_layer: the layer whose cache is read, where that is another; nothing is appended then.
+    """
+
+    sees: Sees = "full"
+    tokens: Count | None = None
+    latent: bool = False
+    of_layer: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.sees == "full") != (self.tokens is None):
+            raise ValueError(f"'tokens' belongs to every cache but a full one, found {self.tokens} of '{self.sees}'")
+        return self
+
+
+class PromptHeads(TraceSpec):
+    """The heads of attention to prompts, where K and V are expanded from a latent cache."""
+
+    n_kv_heads: Count
+    head_dim: Count
+    value_dim: Count
 
 
 class AttentionShape(TraceSpec):
-    """The heads of an attention kernel; ``n_heads`` is a multiple of ``n_kv_heads``."""
+    """The heads of an attention kernel; ``n_heads`` is a multiple of ``n_kv_heads``.
+
+    Attributes:
+        n_heads: query heads.
+        n_kv_heads: heads of the cache.
+        head_dim: width of Q and K.
+        value_dim: width of V and of the context, where that differs from ``head_dim``; 0 for scores without a context, such as
+            those by which an indexer selects.
+        cache: the cache that is read.
+        prompt: the heads of prompts, where they differ.
+    """
 
     n_heads: Count
     n_kv_heads: Count
     head_dim: Count
+    value_dim: Annotated[int, Field(ge=0)] | None = None
+    cache: CacheSpec = CacheSpec()
+    prompt: PromptHeads | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.cache.latent and self.value_width > self.head_dim:
+            raise ValueError(
+                f"found V of {self.value_width} in a latent cache of {self.head_dim}, expected a part of it"
+            )
+        return self
+
+    @property
+    def value_width(self) -> int:
+        """Width of V and of the context."""
+        return self.head_dim if self.value_dim is None else self.value_dim
+
+    @property
+    def cached_elements(self) -> int:
+        """Elements that a token has in the cache."""
+        return self.n_kv_heads * (self.head_dim + (0 if self.cache.latent else self.value_width))
+
+    @property
+    def appends(self) -> bool:
+        """Whether the layer keeps the cache that it reads."""
+        return self.cache.of_layer is None
+
+    @cached_property
+    def reach(self) -> Reach:
+        """The cached tokens that a query sees."""
+        return Reach(self.cache.sees, self.cache.tokens or 0)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the cache in words, such as ``window 4096`` or ``latent 576``."""
+        words = [str(self.reach)] if self.reach.is_bounded else []
+        words += [f"latent {self.head_dim}"] if self.cache.latent else []
+        words += [f"of layer {self.cache.of_layer}"] if self.cache.of_layer is not None else []
+        return ", ".join(words) or "full"
 
 
 class TraceKernel(TraceSpec):
@@ -71,12 +160,14 @@ class TraceKernel(TraceSpec):
         kernel_class: class by which the kernel is placed and reported.
         role: role of an FC kernel in its layer; None for the other classes.
         fc: the matrix product; FC kernels only.
-        attention: the heads; attention kernels only.
+        attention: the heads and the cache; attention kernels only.
+        state_bytes: bytes of the state that one request has in one layer; state kernels only.
         per_expert: the kernel runs once per expert with rows, on its ``EXPERT_ROWS`` rows, with that expert's own
             parameters; consecutive per-expert kernels run together, expert by expert.
         weights: parameters streamed from memory in full.
         tables: parameters of which only the rows counted in ``reads`` are read (embeddings).
-        reads: tensors read besides ``weights``; a cached K or V is a read of all its tokens at the heads of the cache.
+        reads: tensors read besides ``weights``; a cached K or V is a read of all its tokens at the heads of the cache, also where
+            ``attention.cache`` lets a query see fewer, and so are the FLOPs of the attention.
         writes: tensors written that another kernel reads.
         matmul_flop: FLOPs of matrix products.
         elementwise_flop: all other FLOPs.
@@ -90,6 +181,7 @@ class TraceKernel(TraceSpec):
     role: FcRole | None = None
     fc: FcShape | None = None
     attention: AttentionShape | None = None
+    state_bytes: LargeCount | None = None
     per_expert: bool = False
     weights: tuple[ParameterField, ...] = ()
     tables: tuple[ParameterField, ...] = ()
@@ -159,21 +251,29 @@ def _rule_attention_has_heads(kernel: TraceKernel) -> str | None:
     return None
 
 
+def _rule_state_has_bytes(kernel: TraceKernel) -> str | None:
+    if (kernel.kernel_class is KernelClass.STATE) != (kernel.state_bytes is not None):
+        return "must have 'state_bytes' if, and only if, its class is state"
+    if kernel.kernel_class is KernelClass.STATE and KV in kernel.symbols:
+        return f"uses {KV}, but a state does not grow with the cache"
+    return None
+
+
 def _rule_fc_flop(kernel: TraceKernel) -> str | None:
     if kernel.fc is None:
         return None
-    expected = kernel.fc.m * whole(2 * kernel.fc.k * kernel.fc.n)
+    expected = kernel.fc.m * whole(2 * kernel.fc.k * kernel.fc.n * kernel.fc.groups)
     if kernel.matmul_flop != expected:
-        return f"has matmul_flop {kernel.matmul_flop}, expected 2*m*k*n = {expected}"
+        return f"has matmul_flop {kernel.matmul_flop}, expected 2*m*k*n*groups = {expected}"
     return None
 
 
 def _rule_fc_weight(kernel: TraceKernel) -> str | None:
     if kernel.fc is None:
         return None
-    expected = whole(kernel.fc.k * kernel.fc.n)
+    expected = whole(kernel.fc.k * kernel.fc.n * kernel.fc.groups)
     if all(parameter.tensor.elements != expected for parameter in kernel.weights):
-        return f"has no weight of k*n = {expected} elements"
+        return f"has no weight of k*n*groups = {expected} elements"
     return None
 
 
@@ -193,6 +293,7 @@ def _rule_expert_rows(kernel: TraceKernel) -> str | None:
 _KERNEL_RULES: tuple[Callable[[TraceKernel], str | None], ...] = (
     _rule_fc_has_shape,
     _rule_attention_has_heads,
+    _rule_state_has_bytes,
     _rule_fc_flop,
     _rule_fc_weight,
     _rule_flop_add_up,

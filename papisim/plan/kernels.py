@@ -7,16 +7,16 @@ result; messages between devices are phases of their own (:mod:`papisim.plan.tra
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, NewType
 
 from papisim.ops.experts import tokens_per_expert
-from papisim.ops.kernel import ROW_PARALLEL, FcRole, Kernel, KernelClass, Linear
+from papisim.ops.kernel import ROW_PARALLEL, Elementwise, FcRole, Kernel, KernelClass, Linear
 from papisim.ops.lower import lower
-from papisim.ops.trace import KernelTrace
-from papisim.ops.trace_kernels import AttentionShape, TraceKernel
+from papisim.ops.trace import Block, KernelTrace
+from papisim.ops.trace_kernels import TraceKernel
 from papisim.plan.layout import AttentionSlot, BodyKey, HeadKey, StepKey
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Category, Phase
@@ -50,16 +50,16 @@ class StepBlock(NamedTuple):
     """A block of the model.
 
     Attributes:
+        block: the block of the trace.
         layers: the layers that the block stands for; empty for a block outside the layers.
         is_last: whether the block comes after the layers.
         kernels: the block's kernels in launch order.
-        attention: the shape of the block's attention; None without attention.
     """
 
-    layers: range
+    block: Block
+    layers: tuple[int, ...]
     is_last: bool
     kernels: tuple[StepKernel, ...]
-    attention: AttentionShape | None
 
 
 class ModelKernels:
@@ -71,6 +71,7 @@ class ModelKernels:
         body_fc: one kernel per class of FC kernels, neither an expert's nor of the LM head.
         head_fc: one kernel per class of FC kernels of the LM head.
         has_experts: whether some kernels are experts'.
+        has_states: whether some kernels update states of requests.
     """
 
     def __init__(self, trace: KernelTrace) -> None:
@@ -82,13 +83,13 @@ class ModelKernels:
                 StepKernel(kernel, classes.setdefault(_alike(kernel), KernelClassId(len(classes))))
                 for kernel in block.kernels
             )
-            layers = block.layer_range or range(0)
+            layers = block.layer_indices
             reached = reached or bool(layers)
-            attention = next((each.kernel.attention for each in kernels if each.kernel.attention is not None), None)
-            blocks.append(StepBlock(layers, reached and not layers, kernels, attention))
+            blocks.append(StepBlock(block, layers, reached and not layers, kernels))
         self.blocks = tuple(blocks)
         every = {each.class_id: each for block in blocks for each in block.kernels}.values()
         self.has_experts = any(each.kernel.per_expert for each in every)
+        self.has_states = any(each.kernel.state_bytes for each in every)
         self.head_fc = tuple(each for each in every if each.is_fc and each.is_head)
         self.body_fc = tuple(each for each in every if each.is_fc and not (each.is_head or each.kernel.per_expert))
         self.place = {each.class_id: at for fc in (self.head_fc, self.body_fc) for at, each in enumerate(fc)}
@@ -104,6 +105,7 @@ def _alike(kernel: TraceKernel) -> Hashable:
         kernel.read_bytes,
         kernel.write_bytes,
         kernel.per_expert,
+        kernel.state_bytes,
     )
 
 
@@ -144,9 +146,8 @@ class SectionPlanner:
     def unfolded(self, key: StepKey) -> Iterator[Phase | AttentionSlot]:
         """Yield the phases of a whole step, layer by layer."""
         body = _Body(self, key.body, key.head)
-        for block, layers in body.blocks():
-            for layer in layers:
-                yield from body.block(block, range(layer, layer + 1))
+        for block, layer in body.in_order():
+            yield from body.block(block, (layer,))
 
     def head_phase(self, kernel: StepKernel, key: HeadKey) -> Phase:
         """Return the phase of a kernel of the LM head."""
@@ -163,21 +164,27 @@ class _Body:
     head: HeadKey | None = None
     _priced: dict[tuple[KernelClassId, int], Phase] = field(default_factory=dict)
 
-    def blocks(self) -> Iterator[tuple[StepBlock, range]]:
-        """Yield the blocks that run, each with its layers; a block outside the layers has a range of one.
+    def in_order(self) -> list[tuple[StepBlock, int]]:
+        """Return each layer that runs with its block, and the blocks before and after them, in order."""
+        each = [(block, layer) for block, layers in self.blocks() for layer in layers]
+        n_layers = self.planner.model.trace.model.n_layers
+        return sorted(each, key=lambda item: item[1] if item[0].layers else n_layers if item[0].is_last else -1)
+
+    def blocks(self) -> Iterator[tuple[StepBlock, Sequence[int]]]:
+        """Yield the blocks that run, each with its layers; a block outside the layers has one.
 
         The blocks before the layers run with the first of them, those after only where logits are wanted.
         """
         first, end = self.key.layers or (0, self.planner.model.trace.model.n_layers)
         for block in self.planner.model.blocks:
             if block.layers:
-                layers = range(max(first, block.layers.start), min(end, block.layers.stop))
+                layers = [layer for layer in block.layers if first <= layer < end]
                 if layers:
                     yield block, layers
             elif self.key.wants_logits if block.is_last else first == 0:
-                yield block, range(1)
+                yield block, (0,)
 
-    def block(self, block: StepBlock, layers: range) -> Iterator[Phase | AttentionSlot]:
+    def block(self, block: StepBlock, layers: Sequence[int]) -> Iterator[Phase | AttentionSlot]:
         """Yield the phases of a block in the given layers."""
         experts: list[StepKernel] = []
         for kernel in block.kernels:
@@ -186,25 +193,38 @@ class _Body:
                 continue
             yield from self._experts(experts, layers)
             experts = []
-            for item in self._kernel(kernel, block):
+            for item in self._kernel(kernel, block.block):
                 yield item._replace(repeats=len(layers))
         yield from self._experts(experts, layers)
 
-    def _kernel(self, kernel: StepKernel, block: StepBlock) -> Iterator[Phase | AttentionSlot]:
+    def _kernel(self, kernel: StepKernel, block: Block) -> Iterator[Phase | AttentionSlot]:
+        transfers, rows = self.planner.transfers, self.key.query_rows
         if kernel.is_head:
             if self.head is not None:
                 yield self.planner.head_phase(kernel, self.head)
-        elif kernel.kernel.kernel_class is KernelClass.ATTENTION:
+        elif kernel.kernel.attention is not None:
+            if not block.appended:
+                yield from transfers.queries(rows, kernel.kernel.attention)
             yield AttentionSlot(kernel.kernel)
-            yield from self.planner.transfers.context(self.key.query_rows, block.attention)
+            yield from transfers.context(rows, kernel.kernel.attention)
         elif kernel.kernel.kernel_class is KernelClass.KV_APPEND:
-            lowered = lower(kernel.kernel, self.planner.model.trace, self.key.rows)
-            yield from self.planner.transfers.append(lowered, self.key.query_rows, block.attention)
+            yield from transfers.append(self.planner.model.trace, self.key.rows, rows, block)
+        elif kernel.kernel.state_bytes is not None:
+            yield from self._states(kernel)
         else:
             phase = self._local(kernel)
             yield phase
             if kernel.kernel.role in ROW_PARALLEL:
-                yield from self.planner.transfers.reduce(kernel.kernel, self.key.rows, phase.resource)
+                yield from transfers.reduce(kernel.kernel, self.key.rows, phase.resource)
+
+    def _states(self, kernel: StepKernel) -> Iterator[Phase]:
+        """Update requests' states where their caches are, those of prompts where prompts are attended to."""
+        machine, key = self.planner.machine, self.key
+        device = machine.roles.attention if key.query_rows else machine.roles.prefill.attention
+        update = lower(kernel.kernel, self.planner.model.trace, key.rows, requests=key.requests)
+        phase = machine.compute(device, Category.ATTENTION, update)
+        assert isinstance(update, Elementwise), "of a state kernel"
+        yield from self.planner.transfers.around_states(update, phase)
 
     def _local(self, kernel: StepKernel, expert_rows: int = 0) -> Phase:
         """Return the phase of a kernel on its own device; kernels of one class are priced once per body."""
@@ -227,7 +247,7 @@ class _Body:
             return self.planner.machine.roles.prefill.fc
         return self.planner.place(lowered, self.key.expert_rlp, self.key.rows)
 
-    def _experts(self, kernels: list[StepKernel], layers: range) -> Iterator[Phase]:
+    def _experts(self, kernels: list[StepKernel], layers: Sequence[int]) -> Iterator[Phase]:
         """Run the experts that got rows; equal loads cost the same, whatever the expert and the layer."""
         if not kernels:
             return

@@ -30,6 +30,7 @@ class BodyKey(NamedTuple):
         query_rows: token-rows whose attention is computed where the caches are; Q and context of these rows cross the link.
         devices: device of each FC kernel class but the experts', in the order of :attr:`ModelKernels.body_fc`.
         expert_rlp: RLP by which the policy places experts; None if there are none, or if the prefill role places them.
+        requests: requests whose states are updated; 0 in a model without states.
     """
 
     rows: int
@@ -38,6 +39,7 @@ class BodyKey(NamedTuple):
     query_rows: int
     devices: tuple[str, ...]
     expert_rlp: int | None
+    requests: int = 0
 
 
 class HeadKey(NamedTuple):
@@ -64,6 +66,12 @@ class AttentionSlot(NamedTuple):
 
     kernel: TraceKernel
     repeats: int = 1
+
+    @property
+    def shape(self) -> AttentionShape:
+        """The heads and the cache of the attention."""
+        assert self.kernel.attention is not None, "of an attention kernel"
+        return self.kernel.attention
 
 
 class StepPart:

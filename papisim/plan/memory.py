@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 
+from papisim.devices.base import DevicePool
 from papisim.errors import DoesNotFit
-from papisim.ops.lower import kv_bytes_per_token, stage_weight_bytes
+from papisim.ops.held import HeldBytes
+from papisim.ops.lower import cached_bytes, held_bytes, stage_weight_bytes
 from papisim.ops.shards import stage_layers
 from papisim.ops.trace import KernelTrace
 from papisim.plan.machine import Machine
@@ -43,18 +45,28 @@ class MemoryPlan:
 
     Attributes:
         kv_device: device that holds the target model's KV caches.
-        kv_token_bytes: bytes of one token of one request, all layers together, each KV head counted once.
-        tokens_of: tokens that ``n`` requests with caches of one length have room for, together; of very many, if None.
+        held: bytes that requests hold, each KV head counted once.
+        tokens_of: tokens that ``n`` requests with caches of one length have room to append, together, if all are kept; of very
+            many, if None. In a model that appends nothing, the number of requests whose states there is room for.
     """
 
     kv_device: str
-    kv_token_bytes: int
+    held: HeldBytes
     tokens_of: Callable[[int | None], float]
+
+    @property
+    def kv_token_bytes(self) -> int:
+        """Bytes that one token of one request appends, all layers together."""
+        return self.held.token_bytes
+
+    def room_bytes(self, n_requests: int | None) -> float:
+        """Return the room for the caches of ``n`` requests; of very many, if None."""
+        return self.tokens_of(n_requests) * self.held.rate_bytes
 
     @property
     def kv_capacity_bytes(self) -> float:
         """Room for the KV caches of very many requests."""
-        return self.tokens_of(None) * self.kv_token_bytes
+        return self.room_bytes(None)
 
 
 def plan_memory(
@@ -78,7 +90,7 @@ def plan_memory(
     def tokens_of(n_requests: int | None) -> float:
         return min(stage.tokens(there, n_requests) for stage, there in zip(stages, free, strict=True))
 
-    return MemoryPlan(machine.roles.kv, kv_bytes_per_token(trace), tokens_of)
+    return MemoryPlan(machine.roles.kv, held_bytes(trace), tokens_of)
 
 
 @dataclass(frozen=True)
@@ -101,11 +113,14 @@ class _Stage:
         return free
 
     def tokens(self, free: Mapping[str, float], n_requests: int | None) -> float:
-        """Return the tokens of requests whose caches fill the first device that is full."""
-        machine, model, kv = self.machine, self.trace.model, self.machine.roles.kv
-        imbalance = machine.pools[kv].kv_imbalance(model.n_heads, model.n_kv_heads, len(self.layers), n_requests)
+        """Return the tokens of requests whose caches fill the first device that is full.
+
+        Caches that keep a part of the tokens are counted at the rate at which they append; the cache of a draft source is
+        taken to keep as large a part.
+        """
+        machine, kv = self.machine, self.machine.roles.kv
         needed = defaultdict[str, float](float)
-        needed[kv] = kv_bytes_per_token(self.trace) * len(self.layers) / model.n_layers * imbalance
+        needed[kv] = spread_bytes(self.trace, self.layers, machine.pools[kv], n_requests)
         for demand in self.drafting:
             needed[demand.device] += demand.kv_token_bytes * self._scale(demand)
         return min(free[device] / n_bytes for device, n_bytes in needed.items() if n_bytes)
@@ -114,6 +129,30 @@ class _Stage:
         """Return by how much a demand counts in a pool of a stage, all of whose units are as full as the fullest."""
         units = demand.units
         return 1 / self.machine.stages if units is None else self.machine.pools[demand.device].count / units
+
+
+def spread_bytes(trace: KernelTrace, layers: range, pool: DevicePool, n_requests: int | None = None) -> float:
+    """Return the bytes that a token takes of a pool all of whose units are as full as the fullest, copies of heads included.
+
+    Args:
+        trace: the model.
+        layers: layers whose caches the pool holds.
+        pool: the devices.
+        n_requests: requests with caches of one length; None for very many.
+
+    Returns:
+        Bytes of a token of one request, or those of its states where nothing is appended.
+    """
+    by_heads = defaultdict[tuple[int, int], list[int]](lambda: [0, 0])
+    for block in trace.blocks:
+        n_layers = sum(index in layers for index in block.layer_indices)
+        for shape in block.appended if n_layers else ():
+            counts = by_heads[shape.n_heads, shape.n_kv_heads]
+            counts[0] += n_layers
+            counts[1] += n_layers * cached_bytes(shape, trace, 1)
+    if not held_bytes(trace).token_bytes:
+        return held_bytes(trace, layers).state_bytes
+    return sum(n_bytes * pool.kv_imbalance(*heads, n, n_requests) for heads, (n, n_bytes) in by_heads.items())
 
 
 def _layers_of_stages(machine: Machine, trace: KernelTrace) -> list[range]:

@@ -38,7 +38,7 @@ def parallel_plan(machine: Machine, trace: KernelTrace) -> ParallelPlan:
     roles, model = machine.roles, trace.model
     attention, fullest = machine.pools[roles.attention], stage_layers(model.n_layers, machine.stages)[0]
     copies, idle = 1.0, 0
-    if attention.part.is_rank:
+    if attention.part.is_rank and model.n_heads:
         shares = head_shares(model.n_heads, model.n_kv_heads, attention.count)
         copies = sum(share.n_ranks * share.n_kv_heads for share in shares) / model.n_kv_heads
         idle = attention.count - sum(share.n_ranks for share in shares)
@@ -49,7 +49,9 @@ def parallel_plan(machine: Machine, trace: KernelTrace) -> ParallelPlan:
         kv_head_copies=copies,
         idle_attention_ranks=idle,
         fc_padding_ratio=_padding_ratio(machine, trace),
-        kv_imbalance_ratio=machine.pools[roles.kv].kv_imbalance(model.n_heads, model.n_kv_heads, fullest),
+        kv_imbalance_ratio=machine.pools[roles.kv].kv_imbalance(model.n_heads, model.n_kv_heads, fullest)
+        if model.n_heads
+        else 1.0,
     )
 
 

@@ -23,7 +23,7 @@ from papisim.bounded import BoundedDict
 from papisim.devices.base import AttentionRun
 from papisim.ops.cost import Energy
 from papisim.ops.kernel import Attention, Linear
-from papisim.ops.lower import KvLengths, StepShape, lower_attention
+from papisim.ops.lower import KvLengths, StepShape, cached_bytes, expansion, lower_attention
 from papisim.ops.trace import KernelTrace
 from papisim.plan.kernels import ModelKernels, SectionPlanner, StepKernel, linear
 from papisim.plan.layout import (
@@ -98,6 +98,7 @@ class StepPlanner(Planner):
             query_rows=shape.rows - (shape.prompt_rows if roles.prefill.attention != roles.attention else 0),
             devices=self._devices(kernels.body_fc, shape, shape.rows),
             expert_rlp=shape.rlp if by_policy else None,
+            requests=shape.rlp if kernels.has_states else 0,
         )
         if not has_head:
             return StepKey(body, None)
@@ -122,10 +123,19 @@ class StepPlanner(Planner):
             kernel = lower_attention(slot.kernel, self._trace, decode)
             yield self._attention(slot, kernel, roles.attention)
         if prompts is not None:
-            kernel = lower_attention(slot.kernel, self._trace, prompts)
-            for message in fetch(self._machine, kernel, prompts.prefix_tokens):
-                yield message._replace(repeats=slot.repeats)
-            yield self._attention(slot, kernel, roles.prefill.attention)
+            for phase in self._cached_part(slot, prompts):
+                yield phase._replace(repeats=slot.repeats)
+            yield self._attention(slot, lower_attention(slot.kernel, self._trace, prompts), roles.prefill.attention)
+
+    def _cached_part(self, slot: AttentionSlot, prompts: KvLengths) -> Iterator[Phase]:
+        """Yield the message and the kernel that bring the cached part of prompts, as far as it is seen, to where it is attended to."""
+        shape, machine = slot.shape, self._machine
+        tokens = prompts.within(shape.reach).prefix_tokens
+        if tokens:
+            yield from fetch(machine, cached_bytes(shape, self._trace, tokens))
+            expanded = expansion(shape, self._trace, tokens)
+            if expanded is not None:
+                yield machine.compute(machine.roles.prefill.fc, Category.FC, expanded)
 
     def _attention(self, slot: AttentionSlot, kernel: Attention, device: str) -> Phase:
         # not remembered: caches hardly ever have the same lengths again
@@ -137,6 +147,11 @@ class StepPlanner(Planner):
         device, runs = self._machine.roles.attention, []
         for slot in layout.slots:
             kernel = lower_attention(slot.kernel, self._trace, lengths)
-            run = self._machine.pools[device].price_growing(kernel, n)
+            pool, reach = self._machine.pools[device], slot.shape.reach
+            run = (
+                pool.price_caches(kernel, *lengths.growing(reach, n))
+                if reach.is_bounded
+                else pool.price_growing(kernel, n)
+            )
             runs.append((Phase(device, Category.ATTENTION, 0.0, Energy(), kernel.flop, slot.repeats), run))
         return runs

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
-from papisim.ops.kernel import Attention, Kernel
+from papisim.ops.kernel import Elementwise
+from papisim.ops.lower import lower_append
+from papisim.ops.trace import Block, KernelTrace
 from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Category, Phase
@@ -23,29 +24,54 @@ class Transfers(NamedTuple):
     machine: Machine
     element_bytes: int
 
-    def append(self, kernel: Kernel, query_rows: int, attention: AttentionShape | None) -> Iterator[Phase]:
-        """Yield the message with new K and V, and Q of the rows that attend there, and the write into the cache.
+    def append(self, trace: KernelTrace, rows: int, query_rows: int, block: Block) -> Iterator[Phase]:
+        """Yield the message with new K and V, and Q of the rows that attend there, and the write into the caches.
 
         Args:
-            kernel: the write.
+            trace: the model.
+            rows: token-rows that are appended.
             query_rows: token-rows whose attention is computed where the caches are.
-            attention: the heads of the layer.
+            block: the block of the layer.
         """
-        roles = self.machine.roles
+        roles, kernel = self.machine.roles, lower_append(block, trace, rows)
+        assert kernel is not None, "of a layer with caches"
         if roles.attention_link is not None:
-            query_bytes = self._query_bytes(query_rows, attention)
+            query_bytes = sum(self._query_bytes(query_rows, shape) for shape in block.attention)
             yield self.machine.send(roles.attention_link, kernel.write_bytes + query_bytes)
         yield self.machine.compute(roles.kv, Category.ATTENTION, kernel)
 
-    def context(self, query_rows: int, attention: AttentionShape | None) -> Iterator[Phase]:
-        """Yield the message with the context of the rows whose attention is computed where the caches are."""
+    def queries(self, query_rows: int, attention: AttentionShape) -> Iterator[Phase]:
+        """Yield the message with Q of the rows that attend to the cache of another layer."""
         link, payload = self.machine.roles.attention_link, self._query_bytes(query_rows, attention)
         if link is not None and payload:
             yield self.machine.send(link, payload)
 
-    def _query_bytes(self, rows: int, attention: AttentionShape | None) -> int:
-        """Bytes of Q, or of the context, which has the same shape."""
-        return 0 if attention is None else rows * attention.n_heads * attention.head_dim * self.element_bytes
+    def context(self, query_rows: int, attention: AttentionShape) -> Iterator[Phase]:
+        """Yield the message with the context of the rows whose attention is computed where the caches are."""
+        link = self.machine.roles.attention_link
+        payload = query_rows * attention.n_heads * attention.value_width * self.element_bytes
+        if link is not None and payload:
+            yield self.machine.send(link, payload)
+
+    def _query_bytes(self, rows: int, attention: AttentionShape) -> int:
+        return rows * attention.n_heads * attention.head_dim * self.element_bytes
+
+    def around_states(self, update: Elementwise, phase: Phase) -> Iterator[Phase]:
+        """Yield the update of states between the messages that it needs.
+
+        States that are updated where they lie need their inputs there and their results back; those of prompts are sent from
+        where they were computed.
+        """
+        roles, link = self.machine.roles, self.machine.roles.attention_link
+        if link is None:
+            yield phase
+        elif phase.resource == roles.attention:
+            yield self.machine.send(link, update.read_bytes - update.state_bytes)
+            yield phase
+            yield self.machine.send(link, update.write_bytes - update.state_bytes)
+        else:
+            yield phase
+            yield self.machine.send(link, update.state_bytes)
 
     def reduce(self, kernel: TraceKernel, rows: int, device: str) -> Iterator[Phase]:
         """Yield the sum of a row-parallel kernel's partial outputs; experts' outputs are first combined on each rank."""
@@ -56,14 +82,13 @@ class Transfers(NamedTuple):
             yield self.machine.all_reduce(rows * kernel.fc.n * self.element_bytes)
 
 
-def fetch(machine: Machine, kernel: Attention, prefix_tokens: int) -> Iterator[Phase]:
+def fetch(machine: Machine, prefix_bytes: int) -> Iterator[Phase]:
     """Yield the message that brings the cached part of prompts to the device that attends to it.
 
     Args:
         machine: the hardware.
-        kernel: attention of the prompts.
-        prefix_tokens: tokens of the prompts that were cached before the step.
+        prefix_bytes: bytes of the part that was cached before the step.
     """
     roles, link = machine.roles, machine.roles.attention_link
-    if link is not None and prefix_tokens and roles.prefill.attention != roles.attention:
-        yield machine.send(link, replace(kernel, kv_tokens=prefix_tokens).kv_bytes)
+    if link is not None and roles.prefill.attention != roles.attention:
+        yield machine.send(link, prefix_bytes)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from papisim.engine.run import Run
-from papisim.ops.lower import decode_lengths, decode_shape, kv_bytes_per_token
+from papisim.ops.lower import decode_lengths, decode_shape
 from papisim.plan.build import build_placement, build_planner
 from papisim.plan.memory import plan_memory
 from papisim.plan.phase import Category, seconds
@@ -37,8 +37,7 @@ def _mean_cache(run: Run) -> int:
     """Return the tokens in a request's KV cache, averaged over requests and iterations; over time, if no rows are kept."""
     ledger = run.ledger
     if not ledger.keeps_rows:
-        tokens = ledger.kv_byte_s / kv_bytes_per_token(run.trace)
-        return max(1, round(tokens / ledger.running_s)) if ledger.running_s else 1
+        return max(1, round(ledger.kv_token_s / ledger.running_s)) if ledger.running_s else 1
     decode = [step for step in ledger.steps if step.kind == "decode"]
     requests = sum(step.rlp for step in decode)
     return round(sum(step.kv_tokens for step in decode) / requests) if requests else 1
@@ -49,7 +48,7 @@ def _steps(label: str, run: Run, kv_tokens: int) -> Iterator[dict[str, object]]:
     planner = build_planner(run.trace, run.machine, build_placement(experiment), seed=experiment.seed)
     for batch in BATCHES:
         for tlp in TLPS:
-            fits = batch * (kv_tokens + tlp) <= memory.tokens_of(batch)
+            fits = batch * memory.held.of_request(kv_tokens + tlp) <= memory.room_bytes(batch)
             step_s, fc_device = _price(planner, batch, tlp, kv_tokens) if fits else (None, None)
             yield {
                 "machine": label, "batch": batch, "tlp": tlp, "kv_tokens": kv_tokens, "step_s": step_s, "fc_device": fc_device,

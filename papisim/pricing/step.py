@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -118,7 +118,7 @@ def _launches(trace: KernelTrace, point: Point, seed: int) -> Iterator[tuple[Tra
     """Yield each kernel, the rows of its expert (0 outside experts) and the number of its runs; idle experts do not run."""
     for block in trace.blocks:
         has_experts = any(kernel.per_expert for kernel in block.kernels)
-        loads = _expert_loads(trace.model, block.layer_range, point, seed) if has_experts else {}
+        loads = _expert_loads(trace.model, block.layer_indices, point, seed) if has_experts else {}
         for kernel in block.kernels:
             if not kernel.per_expert:
                 yield kernel, 0, block.repeats
@@ -127,7 +127,7 @@ def _launches(trace: KernelTrace, point: Point, seed: int) -> Iterator[tuple[Tra
                 yield kernel, expert_rows, repeats
 
 
-def _expert_loads(model: ModelFacts, layers: range, point: Point, seed: int) -> dict[int, int]:
+def _expert_loads(model: ModelFacts, layers: Sequence[int], point: Point, seed: int) -> dict[int, int]:
     """Return the number of experts in the given layers by the token-rows routed to each, experts without rows left out."""
     token_rows = point.rlp * point.tlp
     drawn = (

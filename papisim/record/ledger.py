@@ -52,6 +52,7 @@ class Ledger:
         peak_kv_by: most bytes of KV caches in use at once, by server.
         kv_capacity_bytes: room for KV caches.
         kv_byte_s: bytes of KV caches in use, integrated over the time of the steps.
+        kv_token_s: tokens in KV caches, kept or not, integrated over the time of the steps.
         running_s: requests in steps, integrated over the time of the steps.
         decoding_s: requests that decode, integrated over the time of the steps that decode.
         tail_s: seconds of the steps that decode at most :data:`TAIL_RLP` requests.
@@ -85,6 +86,7 @@ class Ledger:
     peak_kv_by: dict[str, float] = field(default_factory=dict)
     kv_capacity_bytes: float = 0.0
     kv_byte_s: float = 0.0
+    kv_token_s: float = 0.0
     running_s: float = 0.0
     decoding_s: float = 0.0
     tail_s: float = 0.0
@@ -138,16 +140,12 @@ class Ledger:
             for position in range(1, accepted + 1):
                 self.accepted_at[position] += times
 
-    def record(self, segment: Segment, kv_token_bytes: int) -> None:
-        """Record steps that have run.
-
-        Args:
-            segment: the steps.
-            kv_token_bytes: bytes of a token of a request in the KV caches.
-        """
+    def record(self, segment: Segment) -> None:
+        """Record steps that have run."""
         self.totals[segment.kind].add(segment)
         self.running_s += segment.plan.rlp * segment.time_s
-        self.kv_byte_s += kv_token_bytes * segment.kv_token_s
+        self.kv_byte_s += segment.kv_byte_s
+        self.kv_token_s += segment.kv_token_s
         if segment.kind in DECODING:
             self.decoding_s += segment.plan.decoding * segment.time_s
             self.tail_s += segment.time_s if segment.plan.decoding <= TAIL_RLP else 0.0

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from papisim.arrays import Floats
+from papisim.arrays import Floats, Ints
 from papisim.devices.base import AttentionRun
 from papisim.ops.cost import Energy
 from papisim.plan.layout import StepLayout
@@ -35,6 +35,7 @@ class PlannedStep:
         rows: token-rows of each step.
         prompt_tokens: token-rows of each step that belong to prompts.
         kv_tokens: tokens in the KV caches at the start of the first step.
+        held_bytes: bytes in the KV caches at the start of each step, shape (n,).
         times_s: planned seconds of each step, shape (n,).
         layout: phases that every step has and shares with other steps.
         phases: further phases of every step.
@@ -52,6 +53,7 @@ class PlannedStep:
     rows: int
     prompt_tokens: int
     kv_tokens: int
+    held_bytes: Ints
     times_s: Floats
     layout: StepLayout
     phases: tuple[Phase, ...] = ()
@@ -166,6 +168,11 @@ class Segment:
         grown = float(np.dot(np.arange(self.n_steps), times_s)) * plan.step_tokens if self.n_steps > 1 else 0.0
         return plan.kv_tokens * self.time_s + grown
 
+    @property
+    def kv_byte_s(self) -> float:
+        """Bytes in the KV caches at the start of each step, integrated over the time of the steps."""
+        return float(np.dot(self.plan.held_bytes[: self.n_steps], self.elapsed.times_s))
+
     def _fixed(self) -> Sums:
         """Return the sums of each step, its growing phases aside."""
         sums = Sums(self.plan.phases)
@@ -193,6 +200,7 @@ class Segment:
                 rlp=plan.rlp,
                 rows=plan.rows,
                 kv_tokens=plan.kv_tokens + number * plan.step_tokens,
+                kv_bytes=plan.held_bytes.item(number),
                 prompt_tokens=plan.prompt_tokens,
                 drafted=yielded.drafted,
                 accepted=yielded.accepted,

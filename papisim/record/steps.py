@@ -34,6 +34,7 @@ class StepRow:
         rlp: requests in the step.
         rows: token-rows of the FC kernels: per decoding request its drafts and one more, and the prompts' tokens.
         kv_tokens: tokens in the KV caches at the start.
+        kv_bytes: bytes in the KV caches at the start.
         prompt_tokens: token-rows that belong to prompts.
         drafted: draft tokens verified.
         accepted: draft tokens accepted.
@@ -54,6 +55,7 @@ class StepRow:
     rlp: int
     rows: int
     kv_tokens: int
+    kv_bytes: int
     prompt_tokens: int
     drafted: int
     accepted: int

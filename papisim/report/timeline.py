@@ -21,8 +21,6 @@ from typing import TextIO
 from papisim import __version__, units
 from papisim.config.experiment import Experiment
 from papisim.errors import InputError
-from papisim.ops.lower import kv_bytes_per_token
-from papisim.ops.trace import read_trace
 from papisim.plan.phase import Phase, Work
 from papisim.pricing.kernels import describe, moved_bytes
 from papisim.record.steps import StepRow
@@ -117,7 +115,6 @@ class Timeline:
 
     def __init__(self, experiment: Experiment, file: TextIO, window: Window | None) -> None:
         self._file, self._window = file, window
-        self._kv_token_bytes = kv_bytes_per_token(read_trace(experiment.trace.path))
         spec, parts = experiment.system.spec, experiment.system.parts
         self._titles = {
             name: f"{name} ({group.count} × {parts[name].description})"
@@ -176,7 +173,7 @@ class Timeline:
         return dict(
             zip(
                 _COUNTERS,
-                (step.rlp, step.tlp, step.rows, step.kv_tokens * self._kv_token_bytes, power_w),
+                (step.rlp, step.tlp, step.rows, step.kv_bytes, power_w),
                 strict=True,
             )
         )

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from papisim.engine.run import Run
-from papisim.ops.lower import kv_bytes_per_token
 from papisim.plan.phase import Category
 from papisim.results.metrics import resources, summarise, tpot_s
 from papisim.results.schema import columns
@@ -81,7 +80,7 @@ def _requests(run: Run) -> list[dict[str, object]]:
 
 
 def _steps(run: Run) -> list[dict[str, object]]:
-    kv_token_bytes, machine = kv_bytes_per_token(run.trace), resources(run)
+    machine = resources(run)
     return [
         {
             "kind": step.kind,
@@ -95,7 +94,7 @@ def _steps(run: Run) -> list[dict[str, object]]:
             "tlp": step.tlp,
             "rows": step.rows,
             "kv_tokens": step.kv_tokens,
-            "kv_bytes": step.kv_tokens * kv_token_bytes,
+            "kv_bytes": step.kv_bytes,
             "prompt_tokens": step.prompt_tokens,
             "drafted": step.drafted,
             "accepted": step.accepted,

@@ -51,10 +51,11 @@ class AttentionShapes(NamedTuple):
         longest_kv: the longest cache.
         n_heads: query heads.
         n_kv_heads: heads of the cache.
-        head_dim: width of a head.
+        head_dim: width of a head; the mean of those of K and V where they differ, which has the same work.
         element_bytes: bytes of an element of queries and results.
-        kv_element_bytes: bytes of an element of the cache, scales included, which tiles widen in registers; None where it is
-            as wide.
+        kv_element_bytes: bytes of an element of the cache, scales included, which tiles widen in registers; less where V is a
+            part of K, which is read once. None where it is as wide.
+        seen_ratio: (query, key) pairs of prompts that are seen, over those before the diagonal.
     """
 
     requests: Number
@@ -66,14 +67,15 @@ class AttentionShapes(NamedTuple):
     head_dim: Number
     element_bytes: Number
     kv_element_bytes: Number | None = None
+    seen_ratio: Number = 1.0
 
     @classmethod
     def of(cls, kernel: Attention) -> AttentionShapes:
         """Return one kernel as it runs on one rank."""
         return cls(
             kernel.n_requests, kernel.query_tokens / kernel.n_requests, kernel.kv_tokens / kernel.n_requests,
-            kernel.longest_kv, kernel.n_heads, kernel.n_kv_heads, kernel.head_dim, kernel.element_bytes,
-            None if kernel.kv is None else kernel.kv.n_bytes(8, kernel.head_dim) / (8 * kernel.head_dim),
+            kernel.longest_kv, kernel.n_heads, kernel.n_kv_heads, (kernel.head_dim + kernel.value_width) / 2,
+            kernel.element_bytes, _kv_element_bytes(kernel), kernel.pairs / (kernel.pairs + kernel.unseen_pairs),
         )  # fmt: skip
 
     @classmethod
@@ -95,6 +97,14 @@ class AttentionShapes(NamedTuple):
     def query_bytes(self) -> Number:
         """Bytes of the queries, and of the results."""
         return self.requests * self.n_heads * self.queries * self.head_dim * self.element_bytes
+
+
+def _kv_element_bytes(kernel: Attention) -> float | None:
+    """Return the bytes of a token in the cache over its elements of K and V."""
+    if kernel.kv is None and not kernel.latent:
+        return None
+    elements = kernel.n_kv_heads * (kernel.head_dim + kernel.value_width)
+    return kernel.bytes_of_tokens(8) / (8 * elements)
 
 
 def decode_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes) -> Number:
@@ -256,7 +266,7 @@ def prefill_times(part: Part, library: AttentionLibrary, shapes: AttentionShapes
     # row tile r attends to the key tiles up to its own end; the last one to all there are
     keys = (row_tiles - 1) * (row_tiles / 2 * kernels.query_tile / kernels.key_tile + before) + last
     tensor = part.peak_flop_per_s * kernels.tensor_ratio / part.multiprocessors
-    key_tile_s = _FLOP_PER_PAIR * dim * kernels.query_tile * kernels.key_tile / tensor
+    key_tile_s = _FLOP_PER_PAIR * dim * kernels.query_tile * kernels.key_tile / tensor * shapes.seen_ratio
     splits = smaller(_splits(library.max_splits), last) if kernels.splits == Packing.ALWAYS else 1.0
     tiles = shapes.requests * shapes.n_heads * row_tiles * splits
     filled = waves(tiles / part.multiprocessors, kernels.wave_ratio)

@@ -10,8 +10,8 @@ from papisim.config.base import Positive
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification, as_drafting, serial_steps
 from papisim.kinds import Example
 from papisim.ops.kernel import FcRole, Linear
-from papisim.ops.lower import decode_shape, kv_bytes_per_token, layer_weight_bytes, ragged_lengths
-from papisim.plan.memory import Demand
+from papisim.ops.lower import decode_shape, layer_weight_bytes, ragged_lengths
+from papisim.plan.memory import Demand, spread_bytes
 from papisim.plan.phase import Category, Phase
 from papisim.policies.speculation.base import Draft
 
@@ -42,10 +42,9 @@ class Source(WholeVerification):
         trace, roles = context.trace, context.machine.roles
         model, kv_pool = trace.model, context.machine.pools[context.machine.roles.kv]
         fusion_bytes = 2 * model.hidden_size**2 * model.element_bytes
-        copies = kv_pool.kv_imbalance(model.n_heads, model.n_kv_heads, 1)
         self.demands = (
             Demand(roles.weights, weight_bytes=layer_weight_bytes(trace) + fusion_bytes),
-            Demand(roles.kv, kv_token_bytes=kv_bytes_per_token(trace) / model.n_layers * copies),
+            Demand(roles.kv, kv_token_bytes=spread_bytes(trace, range(1), kv_pool)),
         )
 
     def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:

@@ -13,10 +13,10 @@ from papisim.config.system import PrefillRoles
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification, as_drafting, serial_steps
 from papisim.errors import InputError, did_you_mean
 from papisim.kinds import Example
-from papisim.ops.lower import decode_shape, kv_bytes_per_token, ragged_lengths, weight_bytes
+from papisim.ops.lower import decode_shape, ragged_lengths, weight_bytes
 from papisim.ops.trace import read_trace
 from papisim.plan.machine import Machine
-from papisim.plan.memory import Demand
+from papisim.plan.memory import Demand, spread_bytes
 from papisim.plan.phase import Phase
 from papisim.plan.step import StepPlanner
 from papisim.policies.placement.pinned import Options as PinnedOptions
@@ -51,9 +51,8 @@ class Source(WholeVerification):
         machine = _machine_of(options, context.machine)
         placement = Pinned(PinnedOptions(kind="pinned", device=options.device))
         self._planner = StepPlanner(trace, machine, placement, seed=context.seed)
-        pool, model = machine.pools[options.device], trace.model
-        copies = pool.kv_imbalance(model.n_heads, model.n_kv_heads, model.n_layers)
-        kv_token_bytes = kv_bytes_per_token(trace) * copies
+        pool = machine.pools[options.device]
+        kv_token_bytes = spread_bytes(trace, range(trace.model.n_layers), pool)
         self.demands = (Demand(options.device, weight_bytes(trace), kv_token_bytes, pool.count),)
 
     def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:

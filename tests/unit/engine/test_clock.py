@@ -16,8 +16,9 @@ from papisim.record.steps import StepKind
 def plan(*times_s: float, resource: str = "gpu") -> PlannedStep:
     phase = Phase(resource, Category.FC, 1.0, Energy())
     return PlannedStep(
-        StepKind.DECODE, "s", 0, 0.0, 1, 1, 1, 0, 0, np.array(times_s), StepLayout(), phases=(phase,), step_tokens=1
-    )
+        StepKind.DECODE, "s", 0, 0.0, 1, 1, 1, 0, 0, np.zeros(len(times_s), dtype=np.int64), np.array(times_s), StepLayout(),
+        phases=(phase,), step_tokens=1,
+    )  # fmt: skip
 
 
 def run(steps: PlannedStep, *events: tuple[float, str], may_be_truncated: bool = True) -> tuple[Elapsed, float]:

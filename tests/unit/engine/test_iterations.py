@@ -34,7 +34,7 @@ def strategy(
     machine, trace = build_machine(experiment.system), read_trace(experiment.trace.path)
     planner = planner_of(experiment, trace, machine)
     speculator = build_speculator(experiment, DraftContext(machine, trace, planner, 0))
-    overlap = Overlap(experiment.overlap, planner, machine, trace.model)
+    overlap = Overlap(experiment.overlap, planner, machine, trace)
     return choose_strategy(planner, speculator, overlap, fast_forward=fast_forward, is_watched=is_watched)
 
 

@@ -9,12 +9,14 @@ from papisim.config.experiment import KvSpec
 from papisim.engine.batch import Batch
 from papisim.engine.pages import KvPages
 from papisim.engine.request import Request
+from papisim.ops.held import HeldBytes, Keeping
 from papisim.plan.memory import MemoryPlan
 
 
 def pages(total: int, *, reserves_whole: bool = False, **options: object) -> KvPages:
     spec = KvSpec(**{"watermark_ratio": 0.0, **options})  # type: ignore[arg-type]
-    return KvPages(spec, MemoryPlan("gpu", 10, lambda n_requests: total * 16 + 0.5), reserves_whole=reserves_whole)
+    memory = MemoryPlan("gpu", HeldBytes((Keeping(None, 10),)), lambda n_requests: total * 16 + 0.5)
+    return KvPages(spec, memory, reserves_whole=reserves_whole)
 
 
 def decoding(cache: KvPages, *lengths: tuple[int, int]) -> Batch:

@@ -9,6 +9,7 @@ from papisim.config.experiment import KvSpec, RunOptions, load_experiment
 from papisim.engine.queues import Chunk, ServerQueues, WaitingRequest, WaitingView
 from papisim.engine.request import Request, RequestState
 from papisim.errors import DoesNotFit
+from papisim.ops.held import HeldBytes, Keeping
 from papisim.plan.machine import build_machine
 from papisim.plan.memory import MemoryPlan
 
@@ -27,7 +28,7 @@ class Continuous:
 
 def queues(pages: int, policy: object = None, **kv: object) -> ServerQueues:
     machine = build_machine(load_experiment(RunOptions(hw="gpu_only", trace="llama7b")).system)
-    memory = MemoryPlan("gpu", TOKEN_BYTES, lambda n_requests: pages * PAGE + 0.5)
+    memory = MemoryPlan("gpu", HeldBytes((Keeping(None, TOKEN_BYTES),)), lambda n_requests: pages * PAGE + 0.5)
     spec = KvSpec(**{"watermark_ratio": 0.0, **kv})  # type: ignore[arg-type]
     return ServerQueues(machine, memory, spec, policy or Continuous())  # type: ignore[arg-type]
 

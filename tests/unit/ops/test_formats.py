@@ -12,6 +12,7 @@ from papisim.ops.lower import (
     decode_lengths,
     kv_bytes_per_token,
     lower,
+    lower_append,
     lower_attention,
     weight_bytes,
 )
@@ -79,8 +80,10 @@ def test_a_trace_stored_as_it_was_captured_lowers_to_the_same_kernels(trace):
         if kernel.kernel_class is KernelClass.ATTENTION:
             lengths = decode_lengths(4, 2, 400, 100)
             assert lower_attention(kernel, trace, lengths) == lower_attention(other, again, lengths)
-        else:
+        elif kernel.kernel_class is not KernelClass.KV_APPEND:
             assert lower(kernel, trace, 8, 3) == lower(other, again, 8, 3)
+    layer = trace.layer(0)
+    assert lower_append(layer, trace, 8) == lower_append(layer, again, 8)
     assert (weight_bytes(again), kv_bytes_per_token(again)) == (weight_bytes(trace), kv_bytes_per_token(trace))
 
 

@@ -19,6 +19,7 @@ from papisim.ops.lower import (
     decode_shape,
     kv_bytes_per_token,
     lower,
+    lower_append,
     lower_attention,
     prefill_lengths,
     prefill_shape,
@@ -181,10 +182,12 @@ def test_elementwise_kernels_stream_their_operands():
 
 
 def test_an_append_stores_keys_and_values_of_every_row():
-    kernel = kernel_of(LLAMA, kernel_class=KernelClass.KV_APPEND)
-    assert lower(kernel, LLAMA, rows=3) == KvAppend(3 * 2 * 4096 * 2, heads=(32, 32))
+    layer = LLAMA.layer(0)
+    assert lower_append(layer, LLAMA, rows=3) == KvAppend(3 * 2 * 4096 * 2, heads=(32, 32))
     packed = LLAMA.stored_as(Formats(kv=Packed(8, 128, 16)))
-    assert lower(kernel, packed, rows=3) == KvAppend(3 * 2 * 32 * (128 + 2), 3 * 2 * 4096 * 2, (32, 32))
+    assert lower_append(layer, packed, rows=3) == KvAppend(3 * 2 * 32 * (128 + 2), 3 * 2 * 4096 * 2, (32, 32))
+    with pytest.raises(ValueError, match="depends on the caches of its layer"):
+        lower(kernel_of(LLAMA, kernel_class=KernelClass.KV_APPEND), LLAMA, rows=3)
 
 
 def test_attention_has_the_heads_of_the_model_and_the_lengths_of_the_batch():

@@ -83,7 +83,7 @@ def trace(tmp_path: Path) -> KernelTrace:
 
 
 def test_a_trace_has_its_blocks_in_order_with_their_repeats(trace: KernelTrace) -> None:
-    assert [(block.name, block.repeats, list(block.layer_range)) for block in trace.blocks] == [
+    assert [(block.name, block.repeats, list(block.layer_indices)) for block in trace.blocks] == [
         ("layer", 2, [0, 1]),
         ("after_layers", 1, []),
     ]
@@ -132,19 +132,19 @@ def test_the_weight_bytes_of_fc_kernels_count_every_layer(trace: KernelTrace) ->
         ("kernel_class: normalisation", "kernel_class: normalization", r":51:19: .*found 'normalization'"),
         ("role: qkv", "role: qvk", "found 'qvk'"),
         ("layers: 0-1", "layers: 0-2", "found blocks for the layers 0-2, expected each of the model's 2 layers"),
-        ("layers: 0-1", "layers: 1-0", "expected a layer such as 7 or a range"),
+        ("layers: 0-1", "layers: 1-0", "expected layers in order such as 7"),
         ("  layers: 0-1\n", "", "found blocks for the layers none"),
         ("name: after_layers", "name: layer", "two blocks have the name 'layer'"),
         ("    role: qkv\n", "", "is of class fc; expected a 'role'"),
         ("k: 64, n: 32", "k: 64, n: 33", r"has matmul_flop 4096\*RLP\*TLP, expected 2\*m\*k\*n"),
-        ("float16[32, 64]", "float16[32, 63]", r"has no weight of k\*n = 2048 elements"),
+        ("float16[32, 64]", "float16[32, 63]", r"has no weight of k\*n\*groups = 2048 elements"),
         ("flop: 4096*RLP*TLP}", "flop: 4097*RLP*TLP}", "but its aten kernels have 4097"),
         ("    attention: {n_heads: 4, n_kv_heads: 2, head_dim: 16}\n", "", "must have 'attention:"),
         ("float16[RLP, TLP, 64]", "float16[EXPERT_ROWS, 64]", "uses EXPERT_ROWS but is not per_expert"),
         ("name: norm\n", "name: norm\n    per_expert: true\n", "per_expert kernels in a model with n_experts 0"),
         ("  n_layers: 2\n", "", "field 'n_layers' is missing"),
         ("  n_layers: 2\n", "  n_layers: 2\n  n_expert: 2\n", "unknown field; did you mean 'n_experts'"),
-        ("layers: 0-1", "layers: 0-99999999999999", "expected a layer such as 7 or a range"),
+        ("layers: 0-1", "layers: 0-99999999999999", "expected layers in order such as 7"),
         ("n_layers: 2", "n_layers: 9999999999999", "expected less than or equal to 10000000"),
         ("n_layers: 2", "n_layers: 3", "expected each of the model's 3 layers once"),
         ("m: RLP*TLP,", "m: 1.5,", "expected a dimension"),
@@ -191,7 +191,7 @@ def test_what_is_no_tensor_is_refused(text: object) -> None:
 
 def test_a_single_layer_is_a_block_of_its_own(trace: KernelTrace) -> None:
     block = Block(name="layer", layers=7, kernels=trace.blocks[1].kernels)
-    assert list(block.layer_range) == [7]
+    assert list(block.layer_indices) == [7]
 
 
 def test_reading_a_trace_needs_no_torch(tmp_path: Path) -> None:

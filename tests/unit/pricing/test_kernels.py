@@ -61,7 +61,16 @@ def test_the_steps_shown_include_both_sides_of_a_change_of_placement(run):
 
 
 def step(index, device, kind="decode"):
-    counts = {"rlp": 1, "rows": 1, "kv_tokens": 10, "prompt_tokens": 0, "drafted": 0, "accepted": 0, "tokens": 1}
+    counts = {
+        "rlp": 1,
+        "rows": 1,
+        "kv_tokens": 10,
+        "kv_bytes": 20,
+        "prompt_tokens": 0,
+        "drafted": 0,
+        "accepted": 0,
+        "tokens": 1,
+    }
     times = {"start_s": 0.0, "time_s": 1.0, "stalled_s": 0.0, "overlapped_s": 0.0, "time_by": {}, "busy_by": {}}
     return StepRow(
         index=index, kind=StepKind(kind), server="", fc_flop_by={device: 1.0}, energy=Energy(), **counts, **times

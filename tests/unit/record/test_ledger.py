@@ -67,7 +67,7 @@ def test_drafts_are_counted_at_every_position_that_they_reach():
 
 def step(index: int, device: str, server: str = "s", kind: StepKind = StepKind.DECODE) -> Segment:
     phases = (Phase(device, Category.FC, 1.0, Energy(), 1.0),)
-    plan = PlannedStep(kind, server, index, 0.0, 4, 4, 8, 0, 100, np.ones(1), StepLayout(), phases)
+    plan = PlannedStep(kind, server, index, 0.0, 4, 4, 8, 0, 100, np.array([1000]), np.ones(1), StepLayout(), phases)
     return Segment(plan, Elapsed.of(plan.times_s, 1), StepYield(4))
 
 
@@ -81,10 +81,11 @@ def test_a_switch_is_a_change_of_device_between_decoding_iterations_of_one_serve
         step(2, "pim"),
         step(1, "pim", "other"),
     ):
-        ledger.record(segment, kv_token_bytes=10)
+        ledger.record(segment)
     assert ledger.n_switches == 1
     assert ledger.switches == [{"iteration": 2, "rlp": 4, "rows": 8, "from": "gpu", "to": "pim"}]
     assert ledger.kv_byte_s == 6 * 100 * 10
+    assert ledger.kv_token_s == 6 * 100
     assert ledger.running_s == 6 * 4
     assert ledger.busy_s == {"gpu": 2, "pim": 4}
     assert [row.index for row in ledger.steps] == [0, 0, 0, 1, 2, 1]
@@ -110,7 +111,7 @@ def test_without_rows_nothing_grows_with_the_run():
     ledger = Ledger(keeps_rows=False)
     for number in range(50):
         ledger.arrived(float(number), 10, 5)
-        ledger.record(step(number, "gpu"), 10)
+        ledger.record(step(number, "gpu"))
         ledger.ended(number, record(number, number, number + 2.0))
     assert (ledger.requests, ledger.segments, ledger.switches) == ([], [], [])
     assert ledger.outcomes[SERVED] == 50

@@ -24,7 +24,7 @@ def growing() -> tuple[Phase, AttentionRun]:
 def plan(**fields: object) -> PlannedStep:
     values = {
         "kind": StepKind.DECODE, "server": "s", "index": 7, "start_s": 10.0, "rlp": 4, "decoding": 4, "rows": 8,
-        "prompt_tokens": 0, "kv_tokens": 100, "times_s": TIMES_S, "layout": StepLayout([StepPart([FC])]),
+        "prompt_tokens": 0, "kv_tokens": 100, "held_bytes": 10 * np.array([100, 108, 116]), "times_s": TIMES_S, "layout": StepLayout([StepPart([FC])]),
         "phases": (HOST,), "growing": (growing(),), "step_tokens": 8,
     }  # fmt: skip
     return PlannedStep(**{**values, **fields})  # type: ignore[arg-type]
@@ -55,6 +55,7 @@ def test_a_step_begins_with_the_tokens_that_the_steps_before_it_cached():
     assert whole.kv_token_s == 100 * 1 + 108 * 2 + 116 * 3
     assert segment(1).kv_token_s == 100
     assert segment(2, stalled_s=1.0).kv_token_s == 100 * 1 + 108 * 3
+    assert segment(2, stalled_s=1.0).kv_byte_s == 10 * (100 * 1 + 108 * 3)
 
 
 def test_its_steps_add_up_to_the_segment():

@@ -19,7 +19,7 @@ def segment(time_s: float, n: int = 2, **yielded: int) -> Segment:
     growing = ((Phase("pim", Category.ATTENTION, 0.0, Energy()), run),)
     host = (Phase("host", Category.OTHER, 0.25, Energy()),)
     plan = PlannedStep(
-        StepKind.DECODE, "s", 0, 0.0, 4, 3, 8, 2, 100, np.full(n + 1, 3 * time_s + 0.75), StepLayout([part]), host, growing,
+        StepKind.DECODE, "s", 0, 0.0, 4, 3, 8, 2, 100, np.full(n + 1, 1000), np.full(n + 1, 3 * time_s + 0.75), StepLayout([part]), host, growing,
         step_tokens=8, overlapped_s=0.1,
     )  # fmt: skip
     return Segment(plan, Elapsed.of(plan.times_s, n, 0.5), StepYield(**{"last_tokens": 5, **yielded}))

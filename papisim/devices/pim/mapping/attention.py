@@ -2,7 +2,7 @@
 
 A (request, KV head) pair goes to ``channels_per_head`` channels of one stack; pairs beyond the channels of the pool
 come in rounds. Kᵀ and V are split by tokens over the ways and by head dimension over banks and lanes, so score and
-context read equally many columns. Every query row of the pair (query heads of its group × draft tokens) uses a column
+context of equal widths read equally many columns; of a latent cache, of which V is a part, the context reads that part again. Every query row of the pair (query heads of its group × draft tokens) uses a column
 while it is open; rows beyond the result buffer make another visit that reads K and V again.
 
 Visits of one channel are pipelined: the logic die works on the softmax of one while the banks score the next.
@@ -31,18 +31,27 @@ from papisim.devices.pim.timing import Sweep
 from papisim.ops.kernel import Attention
 
 
+class Widths(NamedTuple):
+    """Widths of the heads of a cache."""
+
+    key: int
+    value: int
+
+
 class Visit(NamedTuple):
     """One pair's cache, read once for as many query rows as the buffers hold.
 
     Attributes:
-        sweep: sweep of the banks for the score, and again for the context.
+        keys: sweep of the banks for the score.
+        values: sweep of the banks for the context.
         query: bursts of query vectors in.
         scores: bursts of scores out, and of their softmax back in.
         softmax: cycles of the vector unit.
         context: bursts of partial context vectors out; the bank groups of a rank add theirs on the way.
     """
 
-    sweep: Sweep
+    keys: Sweep
+    values: Sweep
     query: int
     scores: Whole
     softmax: Whole
@@ -55,23 +64,28 @@ def query_rows(kernel: Attention) -> int:
     return max(1, ceil(round(kernel.pairs * group / kernel.kv_tokens, 6)))
 
 
-def visit(geometry: Geometry, head_dim: int, tokens: Whole, rows: int, columns: Columns) -> Visit:
+def visit(geometry: Geometry, widths: Widths, tokens: Whole, rows: int, columns: Columns) -> Visit:
     """Return the visit to a cache of ``tokens`` tokens with ``rows`` query rows."""
-    elements = columns.elements
+    elements, (head_dim, value_dim) = columns.elements, widths
     deep = -(-head_dim // (geometry.banks * elements))
     own = -(-tokens // (geometry.ways * geometry.channels_per_head))
     flop = Attention.SOFTMAX_FLOP * tokens * rows / geometry.channels_per_head
+    keys, values = geometry.sweep(_cache_columns(geometry, head_dim, own, columns), rows, columns), NO_SWEEP
+    if value_dim:
+        alike = value_dim == head_dim
+        values = keys if alike else geometry.sweep(_cache_columns(geometry, value_dim, own, columns), rows, columns)
     return Visit(
-        sweep=geometry.sweep(_cache_columns(geometry, head_dim, own, columns), rows, columns),
+        keys=keys,
+        values=values,
         query=deep * rows * geometry.banks,
         scores=geometry.path_ways * -(-own * rows // elements),
         softmax=whole(flop / geometry.logic_flop_per_cycle),
-        context=geometry.path_ways // geometry.bank_groups * -(-head_dim // elements) * rows,
+        context=geometry.path_ways // geometry.bank_groups * -(-value_dim // elements) * rows,
     )
 
 
 def _cache_columns(geometry: Geometry, head_dim: int, tokens: Whole, columns: Columns) -> Whole:
-    """Return the columns that the keys of ``tokens`` tokens take in each bank of a way; the values take equally many.
+    """Return the columns that the keys, or values, of ``tokens`` tokens take in each bank of a way.
 
     Packed so far that a head does not fill the columns of a way, several tokens share them.
     """
@@ -84,20 +98,20 @@ class AttentionPlacement(NamedTuple):
     """Placement of the attention of a batch on a pool: everything that its programs depend on but the tokens.
 
     Attributes:
-        head_dim: width of a head.
+        widths: widths of K and V.
         columns: what columns hold.
         rows: query rows of a visit.
         visits: visits of a channel.
     """
 
-    head_dim: int
+    widths: Widths
     columns: Columns
     rows: int
     visits: int
 
     def program(self, geometry: Geometry, tokens: Whole) -> Program:
         """Return the program of a channel that visits caches of ``tokens`` tokens each."""
-        program = pipeline(visit(geometry, self.head_dim, tokens, self.rows, self.columns), self.visits)
+        program = pipeline(visit(geometry, self.widths, tokens, self.rows, self.columns), self.visits)
         return program if geometry.overlap else in_turns(program, geometry.turnaround)
 
     def activity(self, geometry: Geometry, program: Program, channels: float) -> Activity:
@@ -111,7 +125,7 @@ def lay_out(geometry: Geometry, kernel: Attention) -> tuple[AttentionPlacement, 
     rows, n_visits = rows_of_a_visit(geometry, kernel, columns.elements)
     n_pairs = kernel.n_requests * kernel.n_kv_heads
     rounds = -(-n_pairs // max(1, geometry.count * geometry.channels // geometry.channels_per_head))
-    placement = AttentionPlacement(kernel.head_dim, columns, rows, rounds * n_visits)
+    placement = AttentionPlacement(Widths(kernel.head_dim, kernel.value_width), columns, rows, rounds * n_visits)
     return placement, rounds, n_pairs / rounds * geometry.channels_per_head
 
 
@@ -160,15 +174,15 @@ def pipeline(one: Visit, times: int) -> Program:
     softmax = Moves(softmax=one.softmax, scores_in=one.scores)
     opening, closing = ChannelPhase(NO_SWEEP, query), ChannelPhase(NO_SWEEP, context)
     if times == 1:
-        score, last = ChannelPhase(one.sweep, Moves(results_out=one.scores)), ChannelPhase(one.sweep, NO_MOVES)
+        score, last = ChannelPhase(one.keys, Moves(results_out=one.scores)), ChannelPhase(one.values, NO_MOVES)
         return [opening, score, ChannelPhase(NO_SWEEP, softmax), last, closing]
     program: list[ChannelPhase | Repeat] = [
         opening,
-        ChannelPhase(one.sweep, Moves(results_out=one.scores, operands_in=one.query)),
-        ChannelPhase(one.sweep, softmax._replace(results_out=one.scores)),
+        ChannelPhase(one.keys, Moves(results_out=one.scores, operands_in=one.query)),
+        ChannelPhase(one.keys, softmax._replace(results_out=one.scores)),
     ]
     if times > 2:  # noqa: PLR2004
-        before = ChannelPhase(one.sweep, softmax._replace(operands_in=one.query))
-        after = ChannelPhase(one.sweep, Moves(results_out=one.scores + one.context))
+        before = ChannelPhase(one.values, softmax._replace(operands_in=one.query))
+        after = ChannelPhase(one.keys, Moves(results_out=one.scores + one.context))
         program.append(Repeat((before, after), times - 2))
-    return [*program, ChannelPhase(one.sweep, softmax), ChannelPhase(one.sweep, context), closing]
+    return [*program, ChannelPhase(one.values, softmax), ChannelPhase(one.values, context), closing]

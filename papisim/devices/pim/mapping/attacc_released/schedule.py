@@ -135,7 +135,8 @@ def released_plan(geometry: Geometry, generator: Generator, kernel: Attention) -
     """Lay a batch out as the generator does; all requests are taken to be as long as the longest.
 
     Raises:
-        NotModelled: packed caches or several query tokens per request, which the generator does not know.
+        NotModelled: packed caches, several query tokens per request, or K and V of different widths, none of which the
+            generator knows.
     """
     if kernel.kv is not None:
         raise NotModelled("packed caches with mapping attacc_released; mapping physical has them")
@@ -143,6 +144,8 @@ def released_plan(geometry: Geometry, generator: Generator, kernel: Attention) -
         raise NotModelled(
             "mapping attacc_released has one query token per request; use mapping=physical for TLP > 1 or prefill"
         )
+    if kernel.value_width != kernel.head_dim or kernel.latent:
+        raise NotModelled("K and V of different widths with mapping attacc_released; mapping physical has them")
     heads = kernel.n_requests * kernel.n_heads
     on_fullest = -(-heads // geometry.count)
     one = head(geometry, generator, kernel.head_dim, kernel.longest_kv, kernel.element_bytes)
