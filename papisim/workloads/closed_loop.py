@@ -42,6 +42,7 @@ class Options(WorkloadOptions):
         n_users: users, each with one request in the system or being thought about.
         n_requests: requests of all users together, dealt out evenly, so that every machine gets the same ones.
         think_time: before each request, the first included.
+        ramp_s: time over which users start, evenly spaced; 0: all at once.
         lengths: of the requests.
     """
 
@@ -49,6 +50,7 @@ class Options(WorkloadOptions):
     n_users: Count
     n_requests: Count
     think_time: ThinkTime = ThinkTime()
+    ramp_s: NonNegative = 0.0
     lengths: Lengths
 
 
@@ -72,6 +74,8 @@ class Workload:
     def __init__(self, options: Options, seed: int) -> None:
         self._n_users, self._n_requests = options.n_users, options.n_requests
         self._think_s = options.think_time.draw(options.n_requests, stream(seed, "think"))
+        users = min(options.n_users, options.n_requests)
+        self._think_s[:users] += options.ramp_s * np.arange(users) / options.n_users
         self._pairs = np.concatenate(
             list(draw_in_chunks(options.lengths, options.n_requests, stream(seed, "lengths")))
         )

@@ -11,6 +11,7 @@ from papisim.workloads.lengths.fixed import Fixed
 from papisim.workloads.lengths.listed import Listed
 from papisim.workloads.lengths.log_normal import LogNormal
 from papisim.workloads.lengths.quantiles import Quantiles
+from papisim.workloads.lengths.uniform import Uniform
 
 
 def _kind(value: object) -> str | None:
@@ -23,6 +24,7 @@ Lengths = Annotated[
     | Annotated[Listed, Tag("listed")]
     | Annotated[Quantiles, Tag("quantiles")]
     | Annotated[Empirical, Tag("empirical")]
-    | Annotated[LogNormal, Tag("log_normal")],
+    | Annotated[LogNormal, Tag("log_normal")]
+    | Annotated[Uniform, Tag("uniform")],
     Discriminator(_kind),
 ]

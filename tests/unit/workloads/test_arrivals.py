@@ -87,9 +87,9 @@ def test_a_million_requests_are_never_all_in_memory():
     assert peak < 8e6
 
 
-def users(n_users=4, n_requests=18, seed=5, lengths=LENGTHS, **think):
+def users(n_users=4, n_requests=18, seed=5, lengths=LENGTHS, ramp_s=0.0, **think):
     options = closed_loop.Options(
-        kind="closed_loop", n_users=n_users, n_requests=n_requests, think_time=think, lengths=lengths
+        kind="closed_loop", n_users=n_users, n_requests=n_requests, think_time=think, ramp_s=ramp_s, lengths=lengths
     )
     return closed_loop.Workload(options, seed)
 
@@ -108,6 +108,13 @@ def serve(workload, service_s):
 def test_a_closed_loop_says_that_it_is_one():
     assert isinstance(users(), ClosedLoop)
     assert not isinstance(open_loop("poisson", rate_per_s=1.0), ClosedLoop)
+
+
+def test_users_start_evenly_over_the_ramp_and_are_not_held_up_again():
+    workload = users(n_users=4, n_requests=8, ramp_s=2.0)
+    first = list(workload)
+    assert [request.arrival_s for request in first] == [0, 0.5, 1.0, 1.5]
+    assert [workload.follow(request, 7.0).arrival_s for request in first] == [7.0] * 4
 
 
 @settings(max_examples=40, deadline=None)

@@ -18,6 +18,7 @@ from papisim.workloads.lengths.fixed import Fixed
 from papisim.workloads.lengths.listed import Listed
 from papisim.workloads.lengths.log_normal import LogNormal, LogNormalLength
 from papisim.workloads.lengths.quantiles import Quantiles
+from papisim.workloads.lengths.uniform import Uniform
 
 WORKLOADS = sorted(catalog.shipped(Shelf.REQUESTS))
 
@@ -182,9 +183,29 @@ def test_empirical_lengths_are_pairs_of_the_file_as_often_as_they_stand_there(tm
     assert (pairs[:, 0] == 1).mean() == pytest.approx(2 / 3, abs=4 * np.sqrt(2 / 9 / 30_000))
 
 
+def test_uniform_lengths_are_whole_numbers_between_both_ratios_each_as_likely_and_independent():
+    uniform = Uniform(kind="uniform", input_tokens=10, output_tokens=20, min_ratio=0.75)
+    pairs = uniform.draw(40_000, stream(0))
+    inputs, outputs = np.unique(pairs[:, 0], return_counts=True), np.unique(pairs[:, 1], return_counts=True)
+    assert inputs[0].tolist() == [7, 8, 9, 10], "7.5 tokens are 7"
+    assert outputs[0].tolist() == list(range(15, 21))
+    assert inputs[1] / 40_000 == pytest.approx(1 / 4, abs=0.01)
+    assert outputs[1] / 40_000 == pytest.approx(1 / 6, abs=0.01)
+    assert abs(np.corrcoef(pairs.T)[0, 1]) < 0.02
+
+
+def test_uniform_lengths_have_at_least_one_token_and_may_exceed_the_nominal_ones():
+    around = Uniform(kind="uniform", input_tokens=1, output_tokens=100, min_ratio=0.0, max_ratio=2.0)
+    pairs = around.draw(20_000, stream(0))
+    assert pairs.min(axis=0).tolist() == [1, 1]
+    assert pairs.max(axis=0).tolist() == [2, 200]
+    with pytest.raises(ValueError, match=r"found min_ratio 0\.9, expected at most max_ratio, 0\.5"):
+        Uniform(kind="uniform", input_tokens=1, output_tokens=1, min_ratio=0.9, max_ratio=0.5)
+
+
 @pytest.mark.parametrize(
     "lengths",
-    [log_normal(), table(), Fixed(kind="fixed", input_tokens=1, output_tokens=1), Listed(kind="listed", pairs=[(1, 2), (3, 4)])],
+    [log_normal(), table(), Uniform(kind="uniform", input_tokens=9, output_tokens=9, min_ratio=0.2), Fixed(kind="fixed", input_tokens=1, output_tokens=1), Listed(kind="listed", pairs=[(1, 2), (3, 4)])],
     ids=lambda lengths: lengths.kind,
 )  # fmt: skip
 def test_chunks_hold_as_many_lengths_as_are_wanted(lengths):
