@@ -63,7 +63,10 @@ def summary(subject: Subject[OptionsT, ThingT], **options: object) -> dict[str, 
 def every_request_gets_all_its_tokens(subject: Subject[OptionsT, ThingT], **options: object) -> None:
     """A run serves every request to its last token."""
     found, wanted = summary(subject, **options), sum(output for _, output in PAIRS)
-    expect(found["outcomes"] == {"served": len(PAIRS), "refused": 0, "failed": 0}, f"outcomes {found['outcomes']}")
+    expect(
+        found["outcomes"] == {"served": len(PAIRS), "refused": 0, "failed": 0, "timed_out": 0},
+        f"outcomes {found['outcomes']}",
+    )
     expect(found["n_output_tokens"] == wanted, f"{found['n_output_tokens']} tokens emitted of {wanted}")
 
 

@@ -7,14 +7,17 @@ from papisim.config.experiment import Experiment
 from papisim.errors import InputError
 from papisim.ops.trace import KernelTrace
 from papisim.policies.speculation.base import SpeculationOptions
+from papisim.workloads.base import WorkloadOptions
 
 
 def check_agreement(experiment: Experiment, trace: KernelTrace) -> None:
-    """Refuse a policy whose signals the acceptance process does not have, and exit layers of another model.
+    """Refuse a policy whose signals the acceptance process does not have, exit layers of another model, and an endless warm-up.
 
     Raises:
-        InputError: the policy would decide by nothing, or the table of exit layers is of a model with another depth.
+        InputError: the policy would decide by nothing, the table of exit layers is of a model with another depth, or no request
+            would be measured.
     """
+    _check_warmup(experiment)
     policy, process = experiment.speculation, experiment.acceptance
     assert isinstance(policy, SpeculationOptions)
     assert isinstance(process, AcceptanceOptions)
@@ -30,6 +33,16 @@ def check_agreement(experiment: Experiment, trace: KernelTrace) -> None:
         raise InputError(
             f"found a table of exit layers of a model with {depth} layers, expected {trace.model.n_layers}, those of {trace.name}",
             field="acceptance",
+        )
+
+
+def _check_warmup(experiment: Experiment) -> None:
+    workload, n_requests = experiment.workload, experiment.n_requests
+    assert isinstance(workload, WorkloadOptions)
+    if n_requests is not None and workload.warmup_requests >= n_requests:
+        raise InputError(
+            f"found {workload.warmup_requests} of {n_requests} requests, expected fewer: none would be measured",
+            field="workload.warmup_requests",
         )
 
 

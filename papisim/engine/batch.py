@@ -127,6 +127,10 @@ class Batch:
         complete = np.flatnonzero(self.remaining == 0)
         return self._take(complete.tolist()) if len(complete) else []
 
+    def drop(self, requests: Sequence[Request]) -> None:
+        """Take out some of the requests."""
+        self._take([place for place, request in enumerate(self.requests) if request in requests])
+
     def drop_last(self) -> Request:
         """Take out the request that joined last."""
         return self._take([len(self.requests) - 1])[0]

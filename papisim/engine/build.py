@@ -30,7 +30,7 @@ from papisim.policies.batching.base import BATCHING, BatchingPolicy
 from papisim.policies.routing.base import ROUTING, RoutingPolicy
 from papisim.policies.speculation.base import SPECULATION
 from papisim.record.ledger import Ledger
-from papisim.workloads.base import WORKLOAD, WorkloadSource
+from papisim.workloads.base import WORKLOAD, WorkloadOptions, WorkloadSource
 
 
 def build_batching(experiment: Experiment) -> BatchingPolicy:
@@ -46,6 +46,12 @@ def build_routing(experiment: Experiment) -> RoutingPolicy:
 def build_workload(experiment: Experiment) -> WorkloadSource:
     """Build the workload that an experiment names."""
     return WORKLOAD.build(experiment.workload, experiment.seed)
+
+
+def client_of(experiment: Experiment) -> WorkloadOptions:
+    """Return the options of an experiment's workload that every workload has: those of its client."""
+    assert isinstance(experiment.workload, WorkloadOptions)
+    return experiment.workload
 
 
 def build_speculator(experiment: Experiment, context: DraftContext) -> Speculator:
@@ -111,6 +117,7 @@ class ServerFactory:
         refuses = model.learned_positions and experiment.kv.beyond_positions == "refuse"
         positions = model.max_positions if refuses else None
         queues = ServerQueues(machine, memory, experiment.kv, batching, positions)
+        timeout_s = client_of(experiment).timeout_s
         runner = StepRunner(
             StepClock(self.env),
             StepLog(name, self.ledger, self.probe),
@@ -119,6 +126,7 @@ class ServerFactory:
             self._strategy(speculator),
             fold=experiment.fold,
             may_come=may_come or (lambda: self.arrivals.may_come),
+            may_time_out=timeout_s is not None,
             hand_over=hand_over and partial(hand_over, memory.held),
         )
         return Server(
@@ -129,6 +137,7 @@ class ServerFactory:
             runner=runner,
             arrivals=self.arrivals,
             resources=machine.roles.resources,
+            timeout_s=timeout_s,
         )
 
     def _strategy(self, speculator: Speculator) -> IterationStrategy:

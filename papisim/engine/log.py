@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from papisim.arrays import Floats
 from papisim.engine.probe import Probe
 from papisim.record.ledger import DraftCount, Ledger
@@ -21,12 +23,16 @@ class StepLog:
     def __init__(self, server: str, ledger: Ledger, probe: Probe | None) -> None:
         self.server, self._ledger, self._probe = server, ledger, probe
         self._counts = {StepKind.PREFILL: 0, StepKind.DECODE: 0}
-        self._gaps = ledger.latencies["itl"]
 
     @property
     def is_watched(self) -> bool:
         """Whether a probe wants every phase in the order they run."""
         return self._probe is not None
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether nothing is measured yet."""
+        return self._ledger.is_warming_up
 
     @property
     def iteration(self) -> int:
@@ -43,11 +49,11 @@ class StepLog:
 
     def note_gaps(self, gaps_s: Floats, times: int = 1) -> None:
         """Record gaps between tokens, each ``times`` times."""
-        self._gaps.add_all(gaps_s, times)
+        self._ledger.note_gaps(gaps_s, times)
 
     def note_gap(self, gap_s: float) -> None:
         """Record one gap between tokens."""
-        self._gaps.add(gap_s)
+        self._ledger.note_gaps(np.array([gap_s]))
 
     def note_drafts(self, counts: list[DraftCount]) -> None:
         """Record verified drafts."""

@@ -251,6 +251,14 @@ class ServerQueues:
             preempted += 1
         return preempted
 
+    def drop(self, requests: Sequence[Request]) -> None:
+        """Take out requests that wait, have prompts computed or decode, and free their pages."""
+        self.batch.drop(requests)
+        self.prefilling = [request for request in self.prefilling if request not in requests]
+        self.waiting = deque(request for request in self.waiting if request not in requests)
+        for request in requests:
+            self.pages.release(request)
+
     def drop_all(self) -> list[Request]:
         """Take out every request, waiting or admitted, and free the KV cache."""
         requests = [*self.batch.drop_all(), *self.prefilling, *self.waiting, *self.leaving]

@@ -12,7 +12,7 @@ import simpy
 from papisim.config.experiment import Experiment
 from papisim.engine.agreement import check_agreement
 from papisim.engine.arrivals import Arrivals, Progress
-from papisim.engine.build import ServerFactory, build_routing, build_workload
+from papisim.engine.build import ServerFactory, build_routing, build_workload, client_of
 from papisim.engine.disaggregation import Groups
 from papisim.engine.faults import inject
 from papisim.engine.probe import Probe
@@ -26,7 +26,8 @@ from papisim.plan.planner import Planner
 from papisim.policies.batching.disaggregated import Options as DisaggregatedOptions
 from papisim.policies.batching.disaggregated import Prefill
 from papisim.record.ledger import Ledger
-from papisim.workloads.base import WorkloadSource
+from papisim.record.users import Users
+from papisim.workloads.base import ClosedLoop, WorkloadSource
 
 #: objects made before the youngest generation is searched for cycles; Python's own number is 700
 _ALLOCATIONS = 50_000
@@ -72,8 +73,12 @@ def simulate(
     machine = machine or build_machine(experiment.system)
     ledger = Ledger(machine.static_w, keeps_rows=experiment.metrics == "exact", slo=experiment.slo)
     ledger.max_positions = trace.model.max_positions
+    ledger.warmup_requests = client_of(experiment).warmup_requests
     env = simpy.Environment()
-    arrivals = Arrivals(env, source or build_workload(experiment), ledger, progress or (lambda ended, seconds: None))
+    source = source or build_workload(experiment)
+    if isinstance(source, ClosedLoop):
+        ledger.users = Users(sum(1 for _ in source))
+    arrivals = Arrivals(env, source, ledger, progress or (lambda ended, seconds: None))
     planner = planner or planner_of(experiment, trace, machine)
     factory = ServerFactory(env, experiment, trace, machine, planner, arrivals, ledger, probe)
     if isinstance(experiment.batching, DisaggregatedOptions):
@@ -84,8 +89,8 @@ def simulate(
     inject(env, experiment.system.spec.fault, servers)
     with _few_collections():
         env.run()
-    if ledger.in_system:
-        raise PapisimError(f"{ledger.in_system} requests were never finished: the batching policy stopped admitting")
+    if ledger.unfinished:
+        raise PapisimError(f"{ledger.unfinished} requests were never finished: the batching policy stopped admitting")
     return Run(experiment, trace, machine, ledger)
 
 

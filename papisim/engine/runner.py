@@ -46,6 +46,7 @@ class StepRunner:
         iterations: prepares decoding iterations.
         fold: whether identical layers are multiplied.
         may_come: tells whether requests may still arrive.
+        may_time_out: whether requests may be given up.
         hand_over: takes requests with complete prompts to where they decode; they decode here, if None.
     """
 
@@ -59,11 +60,13 @@ class StepRunner:
         *,
         fold: bool,
         may_come: Callable[[], bool],
+        may_time_out: bool,
         hand_over: Callable[[Request], None] | None,
     ) -> None:
         self._clock, self._log, self._queues = clock, log, queues
         self._planner, self._iterations = planner, iterations
         self._fold, self._may_come, self._hand_over = fold, may_come, hand_over
+        self._may_time_out = may_time_out
 
     @property
     def decode_rows(self) -> int:
@@ -102,6 +105,7 @@ class StepRunner:
             not decode
             or chunks
             or self._queues.moves
+            or self._log.is_warming_up  # a stretch would run into what is measured
             or (stretch is not None and not stretch.fits(self._queues.batch))
         ):
             stretch = None
@@ -209,7 +213,7 @@ class StepRunner:
     def _run_stretch(self, stretch: Stretch, *, fold: bool) -> Timed[list[Request]]:
         """Decode until the first request is complete, the pages are exhausted, or an arrival truncates the stretch."""
         queues, batch, tlp, log = self._queues, self._queues.batch, stretch.tlp, self._log
-        rlp, may_be_truncated = len(batch), self._may_come() and queues.may_be_joined
+        rlp, may_be_truncated = len(batch), self._may_time_out or (self._may_come() and queues.may_be_joined)
         n = queues.pages.iterations(batch, tlp, stretch.iterations(batch, may_be_truncated=may_be_truncated))
         plan = self._plan_stretch(stretch, n, fold=fold)
         elapsed = yield from self._clock.run(plan, may_be_truncated=may_be_truncated)

@@ -8,6 +8,9 @@ A server is always in one of three situations: asleep, in a step, or deciding, w
 3. starts the step that the policy asked for (:mod:`papisim.engine.runner`): prompts, a decoding iteration, or both. With
    nothing to do it sleeps until a request arrives, none will arrive any more, or the time that the policy named.
 
+A client that gives a request up (``timeout_s`` of the workload) has it cancelled at the next decision; a stretch of iterations is
+truncated for that.
+
 When a step ends, its tokens are emitted and complete requests leave the batch, at the same instant and before the next
 decision.
 
@@ -48,6 +51,7 @@ class Server:
         runner: runs steps.
         arrivals: where requests come from, and where ended requests go.
         resources: devices and links that it needs.
+        timeout_s: time from its arrival after which a request is given up; None: never.
 
     Attributes:
         name: name of the server.
@@ -64,10 +68,12 @@ class Server:
         runner: StepRunner,
         arrivals: Arrivals,
         resources: frozenset[str],
+        timeout_s: float | None = None,
     ) -> None:
         self._env, self.name = env, name
         self._queues, self._batching, self._runner = queues, batching, runner
-        self._arrivals, self._resources = arrivals, resources
+        self._arrivals, self._resources, self._timeout_s = arrivals, resources, timeout_s
+        self._given_up: list[Request] = []
         self._wakeup: simpy.Event | None = None
         self.down: str | None = None
         self._process = env.process(self._serve())
@@ -84,6 +90,8 @@ class Server:
         self.notify()
         if may_join:
             self._runner.truncate(self._process)
+        if self._timeout_s is not None:
+            self._env.process(self._wait_for_end(request, request.arrival_s + self._timeout_s))
 
     def load(self) -> ReplicaView:
         """Return a router's view of this server."""
@@ -124,6 +132,15 @@ class Server:
             self.down = fault.reason
             self._process.interrupt(fault)
 
+    def _wait_for_end(self, request: Request, until_s: float) -> Process:
+        """Give a request up at a time if it has not ended by then, here or at the server that has it now."""
+        yield self._env.timeout(max(0.0, until_s - self._env.now))
+        is_elsewhere = request.server != self.name or request.state is RequestState.LEAVING
+        if request.state is not RequestState.ENDED and not is_elsewhere:
+            self._given_up.append(request)
+            self.notify()
+            self._runner.truncate(self._process)
+
     def _serve(self) -> Process:
         try:
             yield from self._work()
@@ -134,6 +151,7 @@ class Server:
     def _work(self) -> Process:
         queues, runner = self._queues, self._runner
         while True:
+            self._cancel()
             runner.reserve_pages()
             self._refuse()
             plan = self._batching.plan(self._view())
@@ -143,9 +161,28 @@ class Server:
             decode = plan.decode and len(queues.batch) > 0
             if chunks or decode:
                 for request in (yield from runner.step(chunks, decode=decode)):
-                    self._end(request, RequestOutcome.SERVED)
+                    self._end_complete(request)
             elif not plan.admit:  # requests whose caches were moved back decode after the next decision
                 yield from self._sleep(plan.wake_s)
+
+    def _end_complete(self, request: Request) -> None:
+        if request in self._given_up:
+            self._end(request, RequestOutcome.TIMED_OUT, self._reason)
+        else:
+            self._end(request, RequestOutcome.SERVED)
+
+    def _cancel(self) -> None:
+        """End the requests that have been given up since the last decision."""
+        requests = [request for request in self._given_up if request.state is not RequestState.ENDED]
+        self._given_up.clear()
+        if requests:
+            self._queues.drop(requests)
+        for request in requests:
+            self._end(request, RequestOutcome.TIMED_OUT, self._reason)
+
+    @property
+    def _reason(self) -> str:
+        return f"given up after {self._timeout_s:g} s"
 
     def _refuse(self) -> None:
         for request, reason in self._queues.refused:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from papisim.arrays import Floats
 from papisim.config.experiment import SloSpec
 from papisim.ops.cost import Energy
 from papisim.plan.phase import Phase
@@ -16,6 +17,7 @@ from papisim.record.requests import LATENCIES, RequestOutcome, RequestRecord
 from papisim.record.segment import Segment
 from papisim.record.steps import DECODING, StepKind, StepRow
 from papisim.record.totals import Totals
+from papisim.record.users import Users
 
 #: requests that decode in the tail of a batch, in which a machine is all but empty
 TAIL_RLP = 2
@@ -39,11 +41,16 @@ class DraftCount(NamedTuple):
 class Ledger:
     """Everything that a run's results are computed from.
 
+    While it warms up nothing is recorded but that requests come and go: steps that end then, and requests that arrive then,
+    are in no figure. The step under way when measuring starts counts as a whole.
+
     Attributes:
         static_w: power that one machine draws whether or not it works.
         n_servers: equal machines.
         keeps_rows: whether segments and requests are kept; if not, memory does not grow with the run.
         slo: targets that a request may meet.
+        users: who ask again when they have been answered: their number and arrivals; None of other workloads.
+        warmup_requests: the first requests to arrive, which are not measured.
         segments: segments in the order they ran.
         totals: sums by kind of step.
         between: sums over messages between servers.
@@ -56,7 +63,7 @@ class Ledger:
         running_s: requests in steps, integrated over the time of the steps.
         decoding_s: requests that decode, integrated over the time of the steps that decode.
         tail_s: seconds of the steps that decode at most :data:`TAIL_RLP` requests.
-        start_s: first arrival.
+        start_s: first arrival that is measured.
         end_s: end of the last request.
         max_positions: longest context that the model is configured for, in tokens; None if that is not known.
         beyond_positions: requests that arrived whose longest context exceeds ``max_positions``.
@@ -78,6 +85,8 @@ class Ledger:
     n_servers: int = 1
     keeps_rows: bool = True
     slo: SloSpec = field(default_factory=SloSpec)
+    users: Users | None = None
+    warmup_requests: int = 0
     segments: list[Segment] = field(default_factory=list)
     totals: dict[StepKind, Totals] = field(default_factory=lambda: {kind: Totals() for kind in StepKind})
     between: Sums = field(default_factory=Sums)
@@ -107,6 +116,8 @@ class Ledger:
     switches: list[dict[str, object]] = field(default_factory=list)
     latencies: dict[str, Distribution] = field(init=False)
     _records: dict[int, RequestRecord | None] = field(default_factory=dict)
+    _warmed_up: int = 0
+    _warming_in_system: int = 0
     _changed_s: float = 0.0
     _fc_device: dict[str, str] = field(default_factory=dict)
 
@@ -119,8 +130,18 @@ class Ledger:
         return [record for record in self._records.values() if record is not None]
 
     @property
+    def is_warming_up(self) -> bool:
+        """Whether no request that is measured has arrived."""
+        return self.warmup_requests > 0 and not self.arrived_requests
+
+    @property
+    def unfinished(self) -> int:
+        """Requests that have arrived and not ended, those of the warm-up included."""
+        return self.in_system + self._warming_in_system
+
+    @property
     def makespan_s(self) -> float:
-        """Seconds from the first arrival to the last request's end."""
+        """Seconds from the first arrival that is measured to the last request's end."""
         return max(0.0, self.end_s - self.start_s)
 
     @property
@@ -128,12 +149,21 @@ class Ledger:
         """Most bytes of KV caches in use at once; the peaks of several servers are added up."""
         return sum(self.peak_kv_by.values())
 
+    def note_gaps(self, gaps_s: Floats, times: int = 1) -> None:
+        """Record gaps between tokens, each ``times`` times."""
+        if not self.is_warming_up:
+            self.latencies["itl"].add_all(gaps_s, times)
+
     def note_kv(self, server: str, in_use_bytes: float) -> None:
         """Record the bytes of KV caches that a server has in use."""
+        if self.is_warming_up:
+            return
         self.peak_kv_by[server] = max(self.peak_kv_by.get(server, 0.0), in_use_bytes)
 
     def note_drafts(self, counts: list[DraftCount]) -> None:
         """Record verified drafts by position."""
+        if self.is_warming_up:
+            return
         for length, accepted, times in counts:
             for position in range(1, length + 1):
                 self.drafted_at[position] += times
@@ -142,6 +172,8 @@ class Ledger:
 
     def record(self, segment: Segment) -> None:
         """Record steps that have run."""
+        if self.is_warming_up:
+            return
         self.totals[segment.kind].add(segment)
         self.running_s += segment.plan.rlp * segment.time_s
         self.kv_byte_s += segment.kv_byte_s
@@ -166,10 +198,17 @@ class Ledger:
 
     def moved(self, phase: Phase) -> None:
         """Record a message between servers, which belongs to no step."""
-        self.between.add(phase)
+        if not self.is_warming_up:
+            self.between.add(phase)
 
     def arrived(self, arrival_s: float, input_tokens: int, output_tokens: int) -> int:
-        """Record the arrival of a request, and return its number in the order of arrivals."""
+        """Record the arrival of a request, and return its number in the order of arrivals; negative if it is not measured."""
+        if self._warmed_up < self.warmup_requests:
+            self._warmed_up += 1
+            self._warming_in_system += 1
+            return -self._warmed_up
+        if self.users is not None:
+            self.users.asked(arrival_s, output_tokens)
         self._count(arrival_s, +1)
         self.start_s = min(self.start_s, arrival_s)
         number = self.arrived_requests
@@ -188,6 +227,9 @@ class Ledger:
             number: number that :meth:`arrived` returned.
             record: the request.
         """
+        if number < 0:
+            self._warming_in_system -= 1
+            return
         self._count(record.finish_s, -1)
         self.end_s = max(self.end_s, record.finish_s)
         self.outcomes[record.outcome] += 1

@@ -16,6 +16,7 @@ class RequestOutcome(StrEnum):
     SERVED = "served"
     REFUSED = "refused"
     FAILED = "failed"
+    TIMED_OUT = "timed_out"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,16 @@ from papisim.record.distribution import Distribution
 from papisim.record.ledger import Ledger
 from papisim.record.requests import RequestOutcome, RequestRecord
 from papisim.record.steps import DECODING, StepKind
+from papisim.record.users import Users
 from papisim.results.schema import Figures, RunSummary
 
 #: percentiles of latencies
 _PERCENTS = (50, 90, 95, 99)
+_LOCK_STEP = (
+    "users are in lock step: all requests ask for equally many tokens, so that users who start together end together and ask "
+    "again together; prompts come in bursts, and TTFT is that of a burst, not of a service. Clients of benchmarks vary the "
+    "lengths: workload.lengths={kind: uniform, min_ratio: 0.8, …}"
+)
 
 
 def summarise(run: Run) -> Figures:
@@ -77,10 +83,26 @@ def tuning_notes(summary: Figures) -> list[str]:
     return [each["note"] for each in summary.get("tuned", {}).values() if each["note"] is not None]
 
 
+def run_notes(summary: Figures) -> list[str]:
+    """Return the remarks on a run's figures: the warnings on tuned values, and that users are in lock step."""
+    users = summary.get("users")
+    return [*tuning_notes(summary), *([_LOCK_STEP] if users is not None and users["lock_step"] else [])]
+
+
+def _users(users: Users) -> dict[str, object]:
+    return {
+        "number": users.number,
+        "coherence_ratio": users.coherence_ratio(),
+        "lock_step": users.are_in_lock_step,
+    }
+
+
 def _progress(ledger: Ledger) -> dict[str, object]:
     """Return counts of requests, tokens and steps, and where the time of steps went."""
     return {
         "n_requests": ledger.arrived_requests,
+        "n_warmup_requests": ledger.warmup_requests,
+        "users": None if ledger.users is None else _users(ledger.users),
         "outcomes": {outcome.value: ledger.outcomes[outcome] for outcome in RequestOutcome},
         "max_positions": ledger.max_positions,
         "n_beyond_positions": None if ledger.max_positions is None else ledger.beyond_positions,

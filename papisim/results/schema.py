@@ -75,6 +75,20 @@ class Outcomes(Schema):
     """requests that can never fit the machine, or that a policy turned away"""
     failed: int
     """requests lost to a fault"""
+    timed_out: int
+    """requests that their client gave up (``timeout_s`` of the workload)"""
+
+
+class UsersInStep(Schema):
+    """Whether the users of a closed loop ask at the same times."""
+
+    number: int
+    """number of users"""
+    coherence_ratio: float | None
+    """1 if all users ask at once in every cycle, near 0 if their requests are spread evenly over it (Kuramoto's order parameter of the
+    arrivals); null for one user, or for less than two cycles"""
+    lock_step: bool
+    """whether all requests ask for equally many tokens and the coherence is at least one half"""
 
 
 class LittlesLaw(Schema):
@@ -243,7 +257,11 @@ class RunSummary(Schema):
     parallel: ParallelShares
     """shares of the model's kernels, and what they leave idle"""
     n_requests: int
-    """requests that arrived"""
+    """requests that arrived and are measured"""
+    n_warmup_requests: int
+    """requests of the warm-up, which are in no other figure"""
+    users: UsersInStep | None
+    """users of a closed loop; null where requests do not follow upon the ends of others"""
     outcomes: Outcomes
     """how they ended"""
     max_positions: int | None
@@ -256,7 +274,7 @@ class RunSummary(Schema):
     n_iterations: int
     """steps that decode, with or without prompts beside"""
     makespan_s: float
-    """time from the first arrival to the last request's end"""
+    """time from the first arrival, that of the warm-up aside, to the last request's end"""
     throughput_tokens_per_s: float | None
     """emitted tokens over the makespan; null where no time passed, as is every other mean over the makespan"""
     prefill_s: float
@@ -441,7 +459,7 @@ class RequestColumns(Schema):
     preemptions: int
     """number of preemptions"""
     outcome: str
-    """``served``, ``refused`` or ``failed``"""
+    """``served``, ``refused``, ``failed`` or ``timed_out``"""
     reason: str
     """why the request was not served; empty if it was"""
     server: str

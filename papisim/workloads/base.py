@@ -14,15 +14,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
+
+from pydantic import Field
 
 from papisim.catalog import Shelf
-from papisim.config.base import KindOptions
+from papisim.config.base import KindOptions, Positive
 from papisim.kinds.family import Family
 
 
 class WorkloadOptions(KindOptions):
-    """What every workload file says."""
+    """What every workload file may say of its client.
+
+    Attributes:
+        timeout_s: time from its arrival after which a client gives a request up: the request is cancelled at the end of the step
+            under way, its KV cache is freed, and it counts as ``timed_out``. None: a client waits for ever.
+        warmup_requests: number of requests, the first to arrive, that are served and not measured. Measuring starts when the next
+            request arrives.
+    """
+
+    timeout_s: Positive | None = None
+    warmup_requests: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def figures(*arguments: str) -> dict:
 def test_each_shipped_policy_serves_arrivals(batching: str):
     summary = figures("--set", BURST, "--batching", batching)
     assert summary["batching"]["kind"] == batching
-    assert summary["outcomes"] == {"served": 20, "refused": 0, "failed": 0}
+    assert summary["outcomes"] == {"served": 20, "refused": 0, "failed": 0, "timed_out": 0}
     assert summary["n_output_tokens"] == 400
 
 

@@ -16,7 +16,7 @@ from papisim.record.steps import DECODING
 from papisim.report.console.console import console
 from papisim.report.figures import percent, rate
 from papisim.results.folder import Json
-from papisim.results.metrics import summarise, tuning_notes
+from papisim.results.metrics import run_notes, summarise
 
 _SWITCHES_SHOWN = 4
 _POSITIONS_SHOWN = 8
@@ -41,7 +41,7 @@ def print_run(run: Run) -> None:
     for label, text in figures(run, summary):
         table.add_row(label, text)
     page.print(table)
-    for note in tuning_notes(summary):
+    for note in run_notes(summary):
         page.print(note, style="bold yellow")
     page.print(_footer(summary), style="dim")
 

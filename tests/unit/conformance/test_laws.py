@@ -403,7 +403,11 @@ def test_every_law_of_a_familys_own_is_broken_by_something():
 
 
 def figures(**changed):
-    return {"outcomes": {"served": 6, "refused": 0, "failed": 0}, "n_output_tokens": 111, "makespan_s": 0.5} | changed
+    return {
+        "outcomes": {"served": 6, "refused": 0, "failed": 0, "timed_out": 0},
+        "n_output_tokens": 111,
+        "makespan_s": 0.5,
+    } | changed
 
 
 @pytest.mark.parametrize(
@@ -412,7 +416,7 @@ def figures(**changed):
         (running.every_request_gets_all_its_tokens, {"n_output_tokens": 110}, {}, "110 tokens emitted of 111"),
         (
             running.every_request_gets_all_its_tokens,
-            {"outcomes": {"served": 5, "refused": 1, "failed": 0}},
+            {"outcomes": {"served": 5, "refused": 1, "failed": 0, "timed_out": 0}},
             {},
             "outcomes {'served': 5",
         ),

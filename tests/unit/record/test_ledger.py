@@ -12,7 +12,7 @@ from papisim.record.requests import RequestOutcome, RequestRecord
 from papisim.record.segment import Elapsed, PlannedStep, Segment, StepYield
 from papisim.record.steps import StepKind
 
-SERVED, REFUSED, FAILED = RequestOutcome
+SERVED, REFUSED, FAILED, _ = RequestOutcome
 
 
 def record(request_id: int, arrival_s: float, finish_s: float, outcome: RequestOutcome = SERVED) -> RequestRecord:

@@ -14,7 +14,7 @@ from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.page import Chart, Page, Section, Table, Tile, rows_frame
 from papisim.report.html.sources import add_sources
 from papisim.results.folder import Json, Results
-from papisim.results.metrics import tuning_notes
+from papisim.results.metrics import run_notes
 
 #: servers with a chart of their own, and changes of placement that are listed
 _SERVERS_SHOWN, _SWITCHES_SHOWN = 4, 20
@@ -31,7 +31,7 @@ def page(results: Results) -> Page:
         f"{manifest['experiment']['system']['description']}. {summary['n_requests']:,} requests of {summary['workload']}.",
         manifest["written"],
     )
-    page.section("Overview", "; ".join(tuning_notes(summary))).tiles.extend(_tiles(summary))
+    page.section("Overview", "; ".join(run_notes(summary))).tiles.extend(_tiles(summary))
     section = page.section(
         "Parallelism and placement",
         "RLP is the number of requests decoded together, TLP the token-rows per request; their product decides where FC kernels run best.",
