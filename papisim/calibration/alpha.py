@@ -6,6 +6,8 @@ calibrated for; :func:`tune` takes one whose stamp fits, and calibrates otherwis
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -165,13 +167,13 @@ def fit(profiles: Sequence[Profile], together: Sequence[str]) -> AlphaFit:
     return AlphaFit(int(thresholds[best]), models)
 
 
-def stamp(subject: object, alpha: float) -> str:
+def stamp(subject: str, alpha: float) -> str:
     """Return the hash of an α and of the machine and the model that it was calibrated for (:func:`subject_of`)."""
-    return sha256_of([subject, float(alpha)])[:16]
+    return hashlib.sha256(f"[{subject}, {float(alpha)!r}]".encode()).hexdigest()[:16]
 
 
-def subject_of(system: System, trace: KernelTrace, quantisation: QuantisationSpec) -> object:
-    """Return everything that α depends on, as plain values.
+def subject_of(system: System, trace: KernelTrace, quantisation: QuantisationSpec) -> str:
+    """Return everything that α depends on, as JSON.
 
     These are the parts of both sides with their files and code, their counts and the stages that they are distributed over, the
     tensor-parallel ranks, the model's structure, and the widths of weights and activations. Links are not among them: both sides
@@ -183,13 +185,14 @@ def subject_of(system: System, trace: KernelTrace, quantisation: QuantisationSpe
         quantisation: the formats it is stored in.
     """
     roles, sides = system.spec.roles, (system.placement.processing_unit, system.placement.pim)
-    return {
+    subject = {
         "sides": [_side(system, name) for name in sides],
         "ranks": roles.tensor_parallel.ranks,
         "stages": 1 if roles.pipeline is None else roles.pipeline.stages,
         "model": trace.structure_sha256,
         "quantisation": quantisation.model_dump(exclude=_NOT_FC, exclude_defaults=True),
     }
+    return json.dumps(subject, sort_keys=True)
 
 
 def _side(system: System, name: str) -> dict[str, object]:
@@ -218,15 +221,24 @@ def _content(file: object) -> object:
     return sha256_of(path.read_text(encoding="utf-8")) if path.is_file() else file
 
 
-def calibrated(system: System, trace: KernelTrace, quantisation: QuantisationSpec) -> Profile:
-    """Return the profile of a machine and a model that α is found from, from the cache if it is there."""
+def calibrated(
+    system: System, trace: KernelTrace, quantisation: QuantisationSpec, subject: str | None = None
+) -> Profile:
+    """Return the profile of a machine and a model that α is found from, from the cache if it is there.
+
+    Args:
+        system: a machine whose placement is ``papi``.
+        trace: the model as it was captured.
+        quantisation: the formats it is stored in.
+        subject: :func:`subject_of` these, if it is known.
+    """
     stored = trace.stored_as(build_formats(quantisation))
 
     def columns() -> list[list[float]]:
         found = wide_profile(system, stored)
         return [found.levels.tolist(), found.processing_unit_s.tolist(), found.pim_s.tolist()]
 
-    rows, units, pim = remembered(["alpha", subject_of(system, trace, quantisation)], columns)
+    rows, units, pim = remembered(["alpha", subject or subject_of(system, trace, quantisation)], columns)
     return Profile(trace.name, np.array(units), np.array(pim), np.array(rows, dtype=np.int64))
 
 
@@ -240,7 +252,7 @@ def tune(experiment: Experiment) -> Experiment:
             (each.alpha for each in given.calibrated.values() if each.stamp == stamp(subject, each.alpha)), None
         )
         origin: Origin = "calibrated on the fly" if own is None else "calibrated for this machine"
-        alpha = float(best_alpha(calibrated(system, trace, quantisation))) if own is None else own
+        alpha = float(best_alpha(calibrated(system, trace, quantisation, subject))) if own is None else own
         tuning = Tuning("placement.alpha", alpha, origin, alpha, 0.0, _WORK)
     else:
         found = calibrated(system, trace, quantisation)

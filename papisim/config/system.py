@@ -314,12 +314,13 @@ def _graft_parts(document: Document, errors: list[InputError], overridden: Mappi
 def _parse_parts(document: Document) -> dict[str, BaseModel]:
     parts: dict[str, BaseModel] = {}
     errors: list[InputError] = []
+    part_at = document.subtrees(3)
     for section in ("devices", "links"):
         for name, group in document.data[section].items():
             try:
                 if not isinstance(group["part"], dict):
                     raise document.error((section, name, "part"), "expected the name of a part, or its fields")
-                inner = document.subtree((section, name, "part"))
+                inner = part_at((section, name, "part"))
                 cls = part_class(inner)
                 if issubclass(cls, family("link").base) != (section == "links"):
                     raise document.error(
@@ -396,7 +397,8 @@ def _complete_ranks(document: Document) -> None:
 
 
 def _is_rank(document: Document, device: str) -> bool:
-    return bool(getattr(part_class(document.subtree(("devices", device, "part"))), "is_rank", False))
+    part = Document(document.get(("devices", device, "part")), document.file)
+    return bool(getattr(part_class(part), "is_rank", False))
 
 
 def _check_ranks(document: Document, spec: SystemSpec, parts: Mapping[str, Any]) -> None:

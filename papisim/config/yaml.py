@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
@@ -99,6 +100,14 @@ class Document:
             return {inner[depth:]: mark for inner, mark in marks.items() if inner[:depth] == path}
 
         return Document(self.get(path), self.mark(path).file, below(self.keys), below(self.values))
+
+    def subtrees(self, depth: int) -> Callable[[Path_], Document]:
+        """Return :meth:`subtree` for paths of one depth, with all places sorted by path once."""
+        keys, values = (defaultdict[Path_, dict[Path_, Mark]](dict) for _ in range(2))
+        for marks, sorted_ in ((self.keys, keys), (self.values, values)):
+            for path, mark in marks.items():
+                sorted_[path[:depth]][path[depth:]] = mark
+        return lambda path: Document(self.get(path), self.mark(path).file, keys[path], values[path])
 
     def leaves(self) -> Iterator[tuple[Path_, object]]:
         """Yield every scalar with its path, in file order."""
