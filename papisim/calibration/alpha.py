@@ -37,6 +37,8 @@ from papisim.policies.placement.pinned import Placement as Pinned
 ROWS, _MOST_ROWS = 256, 8192
 #: fields of quantisation that FC kernels do not depend on
 _NOT_FC = {"kv_bits"}
+#: fields of parts that no cost depends on
+_NO_COST = {"description", "measured_on"}
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def subject_of(system: System, trace: KernelTrace, quantisation: QuantisationSpe
 def _side(system: System, name: str) -> dict[str, object]:
     part = system.parts[name]
     code = DEVICE.code(part.kind)
-    fields = part.model_dump(mode="json", exclude_defaults=True, exclude={"description"})
+    fields = part.model_dump(mode="json", exclude_defaults=True, exclude=_NO_COST)
     return {
         "count": system.spec.devices[name].count,
         "part": _with_contents(fields),

@@ -14,9 +14,9 @@ A device kind is one module (or package) of :mod:`papisim.devices` with three na
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TextIO
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Self, TextIO
 
 import numpy as np
 from pydantic import Field
@@ -26,7 +26,7 @@ from papisim.catalog import Shelf
 from papisim.config.base import KindOptions, NonNegative, Positive, Spec
 from papisim.errors import InputError, NotModelled
 from papisim.kinds.family import Family
-from papisim.ops.caches import AttentionOverCaches
+from papisim.ops.caches import AttentionOverCaches, tokens_per_request
 from papisim.ops.cost import ENERGY_PARTS, Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KernelClass, Linear
 
@@ -71,6 +71,20 @@ class DevicePart(KindOptions):
         return charge.fixed_s + (moved_bytes / charge.bytes_per_s if charge.bytes_per_s else 0.0)
 
 
+class OutsideFit(NamedTuple):
+    """A stretch of successive kernels whose prices lie outside the range of the fit that they rest on.
+
+    Attributes:
+        start: the first of them.
+        stop: the one after the last.
+        reason: which size or property lies outside.
+    """
+
+    start: int
+    stop: int
+    reason: str
+
+
 @dataclass(frozen=True)
 class AttentionRun:
     """Costs of one attention kernel over caches of ``n`` lengths, such as those of ``n`` decoding iterations.
@@ -79,10 +93,12 @@ class AttentionRun:
         time_s: seconds of each, shape (n,).
         energy_j: joules of each by part, static energy excluded, shape (parts, n); parts in the order of
             :data:`papisim.ops.cost.ENERGY_PARTS`.
+        outside: the stretches of caches whose prices lie outside a fit.
     """
 
     time_s: Floats
     energy_j: Floats
+    outside: tuple[OutsideFit, ...] = ()
 
     @classmethod
     def of(cls, time_s: Floats, energy: Energy) -> AttentionRun:
@@ -101,7 +117,11 @@ class AttentionRun:
 
     def first(self, n: int) -> AttentionRun:
         """Return the costs over the first ``n`` caches."""
-        return AttentionRun(self.time_s[:n], self.energy_j[:, :n])
+        return AttentionRun(self.time_s[:n], self.energy_j[:, :n], self.outside)
+
+    def scaled(self, time: float, energy: float) -> AttentionRun:
+        """Return the costs with all times and all energies multiplied."""
+        return AttentionRun(self.time_s * time, self.energy_j * energy, self.outside)
 
 
 class DevicePool(ABC):
@@ -205,6 +225,33 @@ class DevicePool(ABC):
         grown = AttentionOverCaches.growing(kernel, n)
         return self.price_caches(kernel, grown.kv_tokens, grown.longest_kv)
 
+    def outside(self, kernel: Kernel) -> str | None:
+        """Return what lies outside the range of the fit that a kernel's price rests on; None inside, and where nothing is fitted.
+
+        Sizes are named with the limit that they pass, so that there are few reasons; each holds for a stretch of cache lengths.
+        """
+        del kernel
+        return None
+
+    def outside_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> tuple[OutsideFit, ...]:
+        """Return the stretches of caches outside the fit, as :meth:`price_caches` prices them; no cache is shorter than the last."""
+        if type(self).outside is DevicePool.outside:
+            return ()
+        tlp = tokens_per_request(kernel)
+
+        def reason(at: int) -> str | None:
+            tokens, longest = int(kv_tokens[at]), int(longest_kv[at])
+            return self.outside(replace(kernel, kv_tokens=tokens, longest_kv=longest, pairs=tlp * tokens))
+
+        return tuple(_stretches(reason, 0, len(kv_tokens)))
+
+    def outside_growing(self, kernel: Attention, n: int) -> tuple[OutsideFit, ...]:
+        """Return the stretches outside the fit of ``n`` successive decoding iterations, as :meth:`price_growing` prices them."""
+        if type(self).outside is DevicePool.outside:
+            return ()
+        grown = AttentionOverCaches.growing(kernel, n)
+        return self.outside_caches(kernel, grown.kv_tokens, grown.longest_kv)
+
     def computed_flop(self, kernel: Linear) -> float:
         """Return the operations of all devices for an FC kernel, padding included; by default the kernel's own."""
         return kernel.flop
@@ -254,6 +301,18 @@ class DevicePool(ABC):
             NotModelled: these devices have no command stream.
         """
         raise NotModelled(f"{self.name} has no DRAM command stream; --commands is for PIM stacks")
+
+
+def _stretches(reason: Callable[[int], str | None], start: int, stop: int) -> Iterator[OutsideFit]:
+    """Yield the stretches outside a fit; where both ends have one reason, all between have it."""
+    first, last = reason(start), reason(stop - 1)
+    if first == last:
+        if first is not None:
+            yield OutsideFit(start, stop, first)
+        return
+    middle = (start + stop) // 2
+    yield from _stretches(reason, start, middle)
+    yield from _stretches(reason, middle, stop)
 
 
 _LARGE = 1 << 14

@@ -34,25 +34,38 @@ class Machine:
     pools: dict[str, DevicePool]
     links: dict[str, Links]
     roles: Roles
-    _prices: BoundedDict[tuple[str, Kernel], Cost] = field(
+    _prices: BoundedDict[tuple[str, Kernel], tuple[Cost, str | None]] = field(
         default_factory=lambda: BoundedDict(_PRICES_KEPT), repr=False
     )
 
     def price(self, device: str, kernel: Kernel) -> Cost:
         """Return the cost of a kernel on a device."""
+        priced = self._prices.get((device, kernel))
+        return self._priced(device, kernel)[0] if priced is None else priced[0]
+
+    def _priced(self, device: str, kernel: Kernel) -> tuple[Cost, str | None]:
+        """Return a kernel's cost, and which limit of the fit it passes."""
         key = (device, kernel)
-        cost = self._prices.get(key)
-        if cost is None:
-            cost = self._prices[key] = self.pools[device].price(kernel)
-        return cost
+        priced = self._prices.get(key)
+        if priced is None:
+            pool = self.pools[device]
+            priced = self._prices[key] = pool.price(kernel), pool.outside(kernel)
+        return priced
 
     def compute(self, device: str, category: Category, kernel: Kernel, *, repeats: int = 1) -> Phase:
         """Return the phase in which a device computes a kernel, at a price that is remembered."""
-        return self.compute_at(self.price(device, kernel), device, category, kernel, repeats=repeats)
+        return self._phase(self._priced(device, kernel), device, category, kernel, repeats)
 
-    def compute_at(self, cost: Cost, device: str, category: Category, kernel: Kernel, *, repeats: int = 1) -> Phase:
-        """Return the phase in which a device computes a kernel at a given cost."""
-        work = (Work(kernel, self.pools[device].count, cost.time_s, cost.bound),)
+    def compute_once(self, device: str, category: Category, kernel: Kernel, *, repeats: int = 1) -> Phase:
+        """Return the phase in which a device computes a kernel at a price that is not worth remembering."""
+        pool = self.pools[device]
+        return self._phase((pool.price(kernel), pool.outside(kernel)), device, category, kernel, repeats)
+
+    def _phase(
+        self, priced: tuple[Cost, str | None], device: str, category: Category, kernel: Kernel, repeats: int
+    ) -> Phase:
+        cost, outside = priced
+        work = (Work(kernel, self.pools[device].count, cost.time_s, cost.bound, outside=outside),)
         return Phase(device, category, cost.time_s, cost.energy, kernel.flop, repeats, work)
 
     def send(self, link: str, payload_bytes: float) -> Phase:

@@ -36,6 +36,7 @@ class Work(NamedTuple):
         time_s: seconds of one execution.
         bound: the resource that limits it.
         times: executions in a row.
+        outside: which limit of the fit that its price rests on it passes; None inside.
     """
 
     item: Kernel | Message
@@ -43,6 +44,7 @@ class Work(NamedTuple):
     time_s: float
     bound: str
     times: int = 1
+    outside: str | None = None
 
 
 class Phase(NamedTuple):

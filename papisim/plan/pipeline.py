@@ -20,8 +20,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Iterator
 
-import numpy as np
-
 from papisim.bounded import BoundedDict
 from papisim.config.system import PipelineParallel
 from papisim.devices.base import AttentionRun
@@ -80,7 +78,7 @@ class PipelinePlanner(Planner):
         m = self._microbatches(lengths.n_requests)
         stretch = self._stretch(m)
         return [
-            (phase._replace(flop=phase.flop * m), AttentionRun(run.time_s * stretch, np.asarray(run.energy_j * m)))
+            (phase._replace(flop=phase.flop * m), run.scaled(stretch, m))
             for phase, run in self._stage.growing(layout, lengths.microbatch(m), n)
         ]
 

@@ -18,6 +18,7 @@ A step decodes, computes prompts, or does both (a mixed step):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from papisim.bounded import BoundedDict
 from papisim.devices.base import AttentionRun
@@ -138,20 +139,22 @@ class StepPlanner(Planner):
                 yield machine.compute(machine.roles.prefill.fc, Category.FC, expanded)
 
     def _attention(self, slot: AttentionSlot, kernel: Attention, device: str) -> Phase:
-        # not remembered: caches hardly ever have the same lengths again
-        cost = self._machine.pools[device].price(kernel)
-        return self._machine.compute_at(cost, device, Category.ATTENTION, kernel, repeats=slot.repeats)
+        # caches hardly ever have the same lengths again
+        return self._machine.compute_once(device, Category.ATTENTION, kernel, repeats=slot.repeats)
 
     def growing(self, layout: StepLayout, lengths: KvLengths, n: int) -> list[tuple[Phase, AttentionRun]]:
         """Return the attention of ``n`` decoding iterations, each of which lengthens every cache by its new tokens."""
         device, runs = self._machine.roles.attention, []
+        pool = self._machine.pools[device]
         for slot in layout.slots:
             kernel = lower_attention(slot.kernel, self._trace, lengths)
-            pool, reach = self._machine.pools[device], slot.shape.reach
-            run = (
-                pool.price_caches(kernel, *lengths.growing(reach, n))
-                if reach.is_bounded
-                else pool.price_growing(kernel, n)
-            )
+            reach = slot.shape.reach
+            if reach.is_bounded:
+                caches = lengths.growing(reach, n)
+                run, outside = pool.price_caches(kernel, *caches), pool.outside_caches(kernel, *caches)
+            else:
+                run, outside = pool.price_growing(kernel, n), pool.outside_growing(kernel, n)
+            if outside:
+                run = replace(run, outside=outside)
             runs.append((Phase(device, Category.ATTENTION, 0.0, Energy(), kernel.flop, slot.repeats), run))
         return runs

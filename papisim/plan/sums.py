@@ -7,11 +7,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from papisim.arrays import Floats
+from papisim.devices.base import AttentionRun
 from papisim.ops.cost import Energy
 from papisim.plan.phase import Category, Phase
 
 #: where time and energy are spent: a device or link, and the category of its phases
 WhereSpent = tuple[str, Category]
+#: why time is priced outside the range of a fit: device, category, and the limit that is passed
+WhyOutside = tuple[str, Category, str]
 
 #: columns of a row; the joules by part follow one another from the last
 _TIME, _FLOP, _ENERGY = 0, 1, 2
@@ -23,12 +26,14 @@ class Sums:
     Attributes:
         rows: seconds, FLOP, and joules by part in the order of :data:`papisim.ops.cost.ENERGY_PARTS`, by device or link
             and category.
+        outside_s: seconds priced outside the range of a fit, by device, category and reason.
     """
 
-    __slots__ = ("rows",)
+    __slots__ = ("outside_s", "rows")
 
     def __init__(self, phases: Iterable[Phase] = ()) -> None:
         self.rows: dict[WhereSpent, Floats] = {}
+        self.outside_s: dict[WhyOutside, float] = {}
         for phase in phases:
             self.add(phase)
 
@@ -42,6 +47,28 @@ class Sums:
             self.rows[key] = row
         else:
             known += row
+        for work in phase.work:
+            if work.outside is not None:
+                self._add_outside_of(phase, times)
+                break
+
+    def _add_outside_of(self, phase: Phase, times: int) -> None:
+        """Add the seconds of a phase that are priced outside a fit; a phase may be longer than its works by a factor."""
+        works_s = sum([work.time_s * work.times for work in phase.work])
+        scale = phase.total_s * times / works_s if works_s else 0.0
+        for work in phase.work:
+            if work.outside is not None:
+                self._add_outside((phase.resource, phase.category, work.outside), work.time_s * work.times * scale)
+
+    def _add_outside(self, why: WhyOutside, time_s: float) -> None:
+        self.outside_s[why] = self.outside_s.get(why, 0.0) + time_s
+
+    def add_run(self, phase: Phase, run: AttentionRun) -> None:
+        """Add the kernels of a run to the device and category of a phase, once per repetition of the phase."""
+        self.add_cost(phase, float(run.time_s.sum()), run.energy_j.sum(axis=1))
+        for start, stop, reason in run.outside:
+            time_s = float(run.time_s[start:stop].sum())
+            self._add_outside((phase.resource, phase.category, reason), time_s * phase.repeats)
 
     def add_cost(self, phase: Phase, time_s: float, energy_j: Floats) -> None:
         """Add seconds, and joules by part, to the device and category of a phase, once per repetition of the phase."""
@@ -60,6 +87,8 @@ class Sums:
                 self.rows[key] = row * factor
             else:
                 known += row * factor
+        for why, time_s in other.outside_s.items():
+            self._add_outside(why, time_s * factor)
 
     @property
     def time_s(self) -> float:

@@ -92,6 +92,7 @@ def _rows(phase: Phase) -> Iterator[dict[str, object]]:
             "bound": work.bound,
             "flop": 0 if isinstance(work.item, Message) else work.item.flop,
             "moved_bytes": moved_bytes(work.item),
+            "outside_fit": work.outside,
         }
 
 

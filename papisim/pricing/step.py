@@ -54,7 +54,7 @@ class UnfusedPool(Protocol):
         """Return the cost of the single operations of a kernel."""
 
     def outside(self, kernel: Kernel) -> str | None:
-        """Return which size of a kernel lies outside the range of the fit."""
+        """Return which limit of the fit a kernel passes; None inside."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def price_step(pool: UnfusedPool, trace: KernelTrace, point: Point, seed: int = 
         added = n + count * repeats, time_s + cost.time_s * repeats, energy_j + cost.energy.total_j * repeats
         totals[kernel.kernel_class] = added
         if remark is not None:
-            outside[f"{kernel.name}: {remark}"] = None
+            outside[f"{kernel.name}: outside the fit, {remark}"] = None
     classes = sorted((ClassPrice(name, *total) for name, total in totals.items()), key=lambda each: -each.time_s)
     waiting_s = pool.part.between_kernels_s * sum(each.n_kernels for each in classes)
     step_s = sum(each.time_s for each in classes) + waiting_s
@@ -140,7 +140,7 @@ def _expert_loads(model: ModelFacts, layers: Sequence[int], point: Point, seed: 
 def _priced(
     pool: UnfusedPool, trace: KernelTrace, kernel: TraceKernel, point: Point, expert_rows: int
 ) -> tuple[int, Cost, str | None]:
-    """Return the number of kernels behind a trace's kernel, their cost, and which size lies outside the fit."""
+    """Return the number of kernels behind a trace's kernel, their cost, and the limit of the fit that they pass."""
     rlp, tlp = point.rlp, point.tlp
     if kernel.kernel_class is KernelClass.ATTENTION:
         attention = lower_attention(kernel, trace, decode_lengths(rlp, tlp, rlp * point.kv, point.kv))
@@ -152,4 +152,5 @@ def _priced(
     reads, writes = kernel.unfused_read_bytes.at(at), kernel.unfused_write_bytes.at(at)
     count = _APPENDS if kernel.kernel_class is KernelClass.KV_APPEND else max(1, len(kernel.aten))
     unfused = Elementwise(kernel.kernel_class, kernel.flop.at(at), reads, writes)
-    return count, pool.price_unfused(unfused, count, expert_rows if kernel.per_expert else rlp * tlp), None
+    cost = pool.price_unfused(unfused, count, expert_rows if kernel.per_expert else rlp * tlp)
+    return count, cost, pool.outside(unfused)

@@ -62,7 +62,7 @@ class Totals:
         for phase in plan.phases:
             self.varying.add(phase, n_steps)
         for phase, run in segment.growing:
-            self.varying.add_cost(phase, float(run.time_s.sum()), run.energy_j.sum(axis=1))
+            self.varying.add_run(phase, run)
 
     def sums(self) -> Sums:
         """Return the sums of all phases of all steps."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from papisim.results.folder import Json
 from papisim.units import NO_VALUE
+
+#: reasons of prices outside a fit that are named
+_REASONS_SHOWN = 3
 
 
 def rate(value: float | None) -> str:
@@ -18,3 +22,14 @@ def times(ratio: float | None) -> str:
 def percent(ratio: float | None) -> str:
     """Write a share in per cent with one decimal."""
     return NO_VALUE if ratio is None else f"{100 * ratio:.1f} %"
+
+
+def outside_fits(summary: Json) -> str:
+    """Write the share of a run's time that is priced outside a fit, and where for which reasons, the largest first."""
+    where: dict[str, list[str]] = {}
+    for each in summary["outside_fit"]:
+        place = f"{each['resource']} {each['category']} {percent(each['time_ratio'])}"
+        where.setdefault(each["reason"], []).append(place)
+    reasons = [f"{reason} ({', '.join(places)})" for reason, places in where.items()]
+    more = [f"{len(reasons) - _REASONS_SHOWN} more reasons"] if len(reasons) > _REASONS_SHOWN else []
+    return f"{percent(summary['outside_fit_time_ratio'])} of the time: {'; '.join(reasons[:_REASONS_SHOWN] + more)}"

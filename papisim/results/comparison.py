@@ -115,6 +115,7 @@ def ratios(labels: tuple[str, ...], summaries: list[Figures]) -> list[Figures]:
             "tpot_mean_s": summary["tpot_mean_s"],
             "energy_per_token_j": summary["energy_per_token_j"],
             "energy_efficiency_ratio": improvement(work_of(first, "energy_j"), work_of(summary, "energy_j")),
+            "outside_fit_time_ratio": summary["outside_fit_time_ratio"],
             "tuning_note": "; ".join(tuning_notes(summary)) or None,
         }
         for label, summary in zip(labels, summaries, strict=True)

@@ -40,6 +40,7 @@ def summarise(run: Run) -> Figures:
             **_setting(experiment),
             "parallel": parallel_plan(run.machine, run.trace)._asdict(),
             **_progress(run.ledger),
+            **_outside_fit(run.ledger),
             **_latencies(run.ledger.latencies),
             **_service(run.ledger),
             "slo": experiment.slo.model_dump(),
@@ -113,6 +114,25 @@ def _progress(ledger: Ledger) -> dict[str, object]:
         **{f"{kind.value}_s": ledger.totals[kind].time_s for kind in StepKind},
         "stalled_s": sum(kind.stalled_s for kind in ledger.totals.values()),
         "overlapped_s": sum(kind.overlapped_s for kind in ledger.totals.values()),
+    }
+
+
+def _outside_fit(ledger: Ledger) -> dict[str, object]:
+    """Return the time priced outside the range of a fit, and the reasons."""
+    sums = ledger.sums()
+    largest_first = sorted(sums.outside_s.items(), key=lambda each: (-each[1], each[0]))
+    return {
+        "outside_fit_time_ratio": _over(sum(sums.outside_s.values()), sums.time_s),
+        "outside_fit": [
+            {
+                "resource": resource,
+                "category": category.value,
+                "reason": reason,
+                "time_s": time_s,
+                "time_ratio": _over(time_s, sums.time_s),
+            }
+            for (resource, category, reason), time_s in largest_first
+        ],
     }
 
 

@@ -206,6 +206,21 @@ class Tuned(Schema):
     """warning that the value was not calibrated for this machine and model; null where it equals what is calibrated"""
 
 
+class OutsideFit(Schema):
+    """Time priced outside the range of a fit, on one device and for one reason."""
+
+    resource: str
+    """device"""
+    category: str
+    """category of the time, see :class:`DecodeTimes`"""
+    reason: str
+    """limit of the fit that kernels pass: a size, the format of their operands, or the board that was measured"""
+    time_s: float
+    """seconds, added up over replicas"""
+    time_ratio: float | None
+    """share of the time of all kernels and messages"""
+
+
 class Targets(Schema):
     """Latency targets of the SLO; null where there is none."""
 
@@ -287,6 +302,10 @@ class RunSummary(Schema):
     """time that steps waited for devices that stood still"""
     overlapped_s: float
     """time saved by overlap: the sum of the phases' times less the steps' times"""
+    outside_fit_time_ratio: float | None
+    """share of the time of all kernels and messages whose price lies outside the range of the fit that it rests on"""
+    outside_fit: list[OutsideFit]
+    """that time by device, category and reason, the largest first"""
     throughput_requests_per_s: float | None
     """served requests over the makespan"""
     ttft_mean_s: float | None
@@ -414,6 +433,8 @@ class ComparisonRow(Schema):
     """energy over emitted tokens; null where none was emitted"""
     energy_efficiency_ratio: float | None
     """energy of the first run over this run's; null where either emitted no token"""
+    outside_fit_time_ratio: float | None
+    """share of the time of all kernels and messages whose price lies outside the range of the fit that it rests on"""
     tuning_note: str | None
     """warnings that values were not calibrated for this machine and model; null without"""
 
@@ -580,6 +601,8 @@ class KernelColumns(Schema):
     """arithmetic of one occurrence, over all units"""
     moved_bytes: float
     """bytes read and written, or carried, by one occurrence, over all units"""
+    outside_fit: str | None
+    """limit of the fit that the price rests on and that the kernel passes; empty inside"""
 
 
 class DeviceColumns(Schema):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from papisim import foreign
+from papisim import foreign, units
 from papisim.arrays import Floats
 from papisim.catalog import data_folder
 from papisim.config.base import Count, Positive, Spec
@@ -50,10 +50,17 @@ class Board(Spec):
     def differences(self, other: Board) -> list[str]:
         """Return the fields in which another board is not this one, in words; clocks and bins of one board are the same."""
         return [
-            f"{name} {theirs:g} (measured on {ours:g})"
+            f"{_shown(name, theirs)} (measured: {_shown(name, ours)})"
             for name, ours in self
             if not ours / SAME_BOARD <= (theirs := getattr(other, name)) <= ours * SAME_BOARD
         ]
+
+
+def _shown(name: str, value: float) -> str:
+    """Write a number of a board in words: ``multiprocessors 132``, ``memory bandwidth 3.352 TB/s``."""
+    unit = units.unit_of(name)
+    words = name.removesuffix(f"_{unit}").replace("_", " ")
+    return f"{words} {value:g}" if unit is None else f"{words} {units.format(value, unit)}"
 
 
 class Correction(Spec):

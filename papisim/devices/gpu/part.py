@@ -76,7 +76,7 @@ class LinearLibrary(Spec):
     correction: Correction | None = None
 
     def outside(self, kernel: Linear) -> str | None:
-        """Return the sizes of a kernel that lie outside the fit, in words; None if all are inside."""
+        """Return the limits of the fit that a kernel's sizes pass, in words; None if all are inside."""
         return _outside({
             "m": (kernel.m, self.covers_m), "k": (kernel.k, self.covers_k), "n": (kernel.n, self.covers_n),
         })  # fmt: skip
@@ -168,8 +168,19 @@ class AttentionLibrary(Spec):
     covers_requests: Span
     covers_head_dim: Span
 
+    def covers(self, kernel: Attention, n: int = 1) -> bool:
+        """Tell whether the fit covers the sizes of a kernel in each of ``n`` successive iterations."""
+        requests, kv = kernel.n_requests, kernel.kv_tokens / kernel.n_requests
+        last_kv = kv + (n - 1) * kernel.query_tokens / requests
+        return (
+            self.covers_kv[0] <= kv
+            and last_kv <= self.covers_kv[1]
+            and self.covers_requests[0] <= requests <= self.covers_requests[1]
+            and self.covers_head_dim[0] <= kernel.head_dim <= self.covers_head_dim[1]
+        )
+
     def outside(self, kernel: Attention) -> str | None:
-        """Return the sizes of a kernel that lie outside the fit, in words; None if all are inside."""
+        """Return the limits of the fit that a kernel's sizes pass, in words; None if all are inside."""
         return _outside({
             "kv": (kernel.kv_tokens / kernel.n_requests, self.covers_kv),
             "requests": (kernel.n_requests, self.covers_requests),
@@ -288,6 +299,8 @@ class Part(DevicePart):
         linear: libraries for FC kernels.
         attention: libraries for attention.
         elementwise: kernels that stream their operands.
+        measured_on: hardware on which the libraries were measured; None if no library was. Figures of libraries are shares of a
+            board's peaks, so that they carry over to another, but no measurement then shows by how much they are off.
         between_kernels_s: delay of a kernel that follows a kernel of another kind, beyond its time in a row of equal kernels.
         link: the link part that joins several of them.
         tables: folder of measured tables under the data folder; None if there are none.
@@ -307,6 +320,7 @@ class Part(DevicePart):
     linear: LinearKernels
     attention: AttentionKernels
     elementwise: ElementwiseLibrary
+    measured_on: Board | None = None
     between_kernels_s: NonNegative = 0.0
     link: str | None = None
     tables: str | None = None
@@ -316,16 +330,17 @@ class Part(DevicePart):
     fitted_energy: FittedEnergy | None = None
 
     def other_board(self) -> str | None:
-        """Return the differences from the board on which the library's correction was measured; None if there are none."""
+        """Return the differences from the board on which the libraries were measured; None if there are none."""
         correction = self.linear.used.correction
-        if correction is None:
+        measured = self.measured_on if correction is None else correction.board
+        if measured is None:
             return None
         board = Board.model_construct(
             peak_flop_per_s=self.peak_flop_per_s,
             memory_bandwidth_bytes_per_s=self.memory_bandwidth_bytes_per_s,
             multiprocessors=self.multiprocessors,
         )
-        return ", ".join(correction.board.differences(board)) or None
+        return ", ".join(measured.differences(board)) or None
 
     @model_validator(mode="after")
     def _has_what_it_names(self) -> Self:
@@ -338,8 +353,8 @@ class Part(DevicePart):
 
 def _outside(sizes: dict[str, tuple[float, Span]]) -> str | None:
     beyond = [
-        f"{name} {size:g} ({span[0]:g} to {span[1]:g})"
+        f"{name} below {span[0]:g}" if size < span[0] else f"{name} above {span[1]:g}"
         for name, (size, span) in sizes.items()
         if not span[0] <= size <= span[1]
     ]
-    return f"outside the fit: {', '.join(beyond)}" if beyond else None
+    return ", ".join(beyond) or None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from papisim.arrays import Ints
 from papisim.bounded import BoundedDict
-from papisim.devices.base import AttentionRun, DevicePool
+from papisim.devices.base import AttentionRun, DevicePool, OutsideFit
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy, streaming_energy
@@ -62,6 +63,11 @@ class Pool(DevicePool):
         super().__init__(name, part, count)
         self._tilings: BoundedDict[_Weight, Tiling] = BoundedDict(_WEIGHTS_KEPT)
         self._linear_s: BoundedDict[tuple[_Weight, int], list[float]] = BoundedDict(_BLOCKS_KEPT)
+
+    @cached_property
+    def _other_board(self) -> str | None:
+        other = self.part.other_board()
+        return None if other is None else f"another board, {other}"
 
     @property
     def peak_flop_per_s(self) -> float:
@@ -162,26 +168,33 @@ class Pool(DevicePool):
         return measured_unfused_s(self.part.tables, kernel_class, n_kernels, rows, moved_bytes)
 
     def outside(self, kernel: Kernel) -> str | None:
-        """Return the sizes of a kernel that lie outside the fit, in words; its price is then physics alone."""
-        other = self.part.other_board()
+        """Return the limits of the fit that a kernel passes, in words; its price is then physics alone."""
+        if self._other_board is not None and not _is_roofline(self.part, kernel):
+            return self._other_board
         match kernel:
-            case Linear() | Attention() if other is not None:
-                return f"outside the fit: another board, {other}"
             case Linear() | Attention() if _is_packed(kernel):
-                return "outside the fit: packed weights, inputs or caches"
+                return "packed weights, inputs or caches"
             case Linear():
                 return self.part.linear.used.outside(self._shard_linear(kernel))
             case Attention():
-                return self.part.attention.used.outside(kernel)
+                library = self.part.attention.used
+                return None if library.covers(kernel) else library.outside(kernel)
         return None
+
+    def outside_growing(self, kernel: Attention, n: int) -> tuple[OutsideFit, ...]:
+        """Return the stretches outside the fit of ``n`` successive decoding iterations."""
+        if self._other_board is None and kernel.kv is None:
+            return () if self.part.attention.used.covers(kernel, n) else super().outside_growing(kernel, n)
+        reason = self.outside(kernel)
+        return () if reason is None else (OutsideFit(0, n, reason),)
 
     def explain(self, kernel: Kernel) -> dict[str, object]:
         """Return the library and the energy model of a kernel's price, and whether the library's fit covers the kernel."""
-        part = self.part
+        part, reason = self.part, self.outside(kernel)
         return {
             "library": _library_of(part, kernel).description,
             "source": self._source(kernel),
-            "outside_fit": self.outside(kernel) or "no",
+            "outside_fit": "no" if reason is None else f"outside the fit: {reason}",
             "energy_model": part.energy_model,
         }
 
@@ -366,6 +379,11 @@ class Pool(DevicePool):
         if shard.streaming is None:
             return kernel_energy(self.part, *sizes)
         return streaming_energy(self.part, shard.streaming, *sizes, n_kernels=shard.n_kernels)
+
+
+def _is_roofline(part: Part, kernel: Kernel) -> bool:
+    """Tell whether a kernel's library is fitted to no measurement of any board."""
+    return isinstance(kernel, Linear) and not part.linear.used.measured_as
 
 
 def _library_of(part: Part, kernel: Kernel) -> LinearLibrary | AttentionLibrary | ElementwiseLibrary:

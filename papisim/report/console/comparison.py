@@ -6,7 +6,7 @@ from rich.table import Table
 
 from papisim import units
 from papisim.report.console.console import console
-from papisim.report.figures import rate, times
+from papisim.report.figures import percent, rate, times
 from papisim.results.folder import Json
 
 
@@ -45,6 +45,9 @@ def print_comparison(rows: list[Json], first: Json) -> None:
     if len({row["n_served"] for row in rows}) > 1:
         served = ", ".join(f"{row['machine']} {row['n_served']:,}" for row in rows)
         page.print(f"ratios are of unequal work; requests served: {served}", style="yellow", soft_wrap=True)
+    if any(row["outside_fit_time_ratio"] for row in rows):
+        shares = ", ".join(f"{row['machine']} {percent(row['outside_fit_time_ratio'])}" for row in rows)
+        page.print(f"time priced outside the fits of the devices: {shares}", style="yellow", soft_wrap=True)
     for row in rows:
         if row["tuning_note"] is not None:
             page.print(f"{row['machine']}: {row['tuning_note']}", style="bold yellow")

@@ -14,7 +14,7 @@ from papisim.record.ledger import TAIL_RLP
 from papisim.record.segment import Segment
 from papisim.record.steps import DECODING
 from papisim.report.console.console import console
-from papisim.report.figures import percent, rate
+from papisim.report.figures import outside_fits, percent, rate
 from papisim.results.folder import Json
 from papisim.results.metrics import run_notes, summarise
 
@@ -63,6 +63,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
         *([("goodput", _goodput(summary))] if any(summary["slo"].values()) else []),
         ("decode time", _time_shares(summary)),
         ("decoding batch", _batch(summary)),
+        *([("outside fits", outside_fits(summary))] if summary["outside_fit"] else []),
         ("FC runs on", _shares(summary["fc_flop_ratio"])),
         ("placement", _placement(run, summary)),
         *([("tuned", _tuned(summary))] if summary["tuned"] else []),

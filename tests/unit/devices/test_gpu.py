@@ -415,8 +415,8 @@ def test_a_part_refuses_what_it_names_and_does_not_have():
 
 def test_shapes_outside_the_fit_are_flagged():
     assert gpus().outside(FC) is None
-    assert gpus().outside(replace(FC, m=2000)) == "outside the fit: m 2000 (1 to 1024)"
-    assert gpus().outside(replace(DECODE, head_dim=64)) == "outside the fit: head_dim 64 (128 to 128)"
+    assert gpus().outside(replace(FC, m=2000)) == "m above 1024"
+    assert gpus().outside(replace(DECODE, head_dim=64)) == "head_dim below 128"
     assert gpus().outside(KvAppend(1)) is None
 
 

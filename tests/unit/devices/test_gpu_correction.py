@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from papisim import units
 from papisim.config.system import load_part
 from papisim.devices.gpu import Pool
 from papisim.devices.gpu.correction import Correction, by_rows, ratio
 from papisim.devices.gpu.linear import linear_times, roofline_times
 from papisim.errors import InputError
-from papisim.ops.kernel import FcRole, Linear
+from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
 
 LENGTHS = {
     "board": {"peak_flop_per_s": 989.4e12, "memory_bandwidth_bytes_per_s": 4.8e12, "multiprocessors": 132},
@@ -147,6 +148,14 @@ OTHER_BOARDS = {
 }
 
 
+def shown(field, value):
+    """A number of a board in words."""
+    unit = units.unit_of(field)
+    if unit is None:
+        return f"{field} {value:g}"
+    return f"{field.removesuffix('_' + unit).replace('_', ' ')} {units.format(value, unit)}"
+
+
 @pytest.mark.parametrize("name", OTHER_BOARDS)
 def test_a_correction_measured_on_one_board_says_nothing_of_another(tmp_path, name):
     part, _ = corrected(tmp_path, [(64, 4096, 8192, 0.1)])
@@ -159,8 +168,9 @@ def test_a_correction_measured_on_one_board_says_nothing_of_another(tmp_path, na
     assert other.price(kernel) == physics.price(kernel)
     for field, value in OTHER_BOARDS[name].items():
         if abs(value / getattr(part, field) - 1) > 0.12:
-            assert f"{field} {value:g} (measured on {getattr(part, field):g})" in other.outside(kernel)
-    assert other.outside(kernel).startswith("outside the fit: another board, ")
+            assert f"(measured: {shown(field, getattr(part, field))})" in other.outside(kernel)
+            assert shown(field, value) in other.outside(kernel)
+    assert other.outside(kernel).startswith("another board, ")
 
 
 def test_a_tenth_more_or_less_is_the_same_board_as_sensitivities_need(tmp_path):
@@ -171,9 +181,26 @@ def test_a_tenth_more_or_less_is_the_same_board_as_sensitivities_need(tmp_path):
         assert Pool("gpu", changed, 1).corrected(kernel) is same
 
 
-def test_a_library_without_a_correction_is_not_bound_to_a_board():
-    part = load_part("a100", ["memory_bandwidth_bytes_per_s=3e12"]).part
-    assert part.other_board() is None
+def test_every_kernel_of_a_board_that_was_not_measured_is_outside_the_fits():
+    """Figures of libraries are shares of the peaks: they price another board, and no measurement says how well."""
+    kernels = [
+        Linear(FcRole.QKV, 64, 4096, 8192),
+        Attention(4, 4, 4000, 1000, 4000, n_heads=32, n_kv_heads=8, head_dim=128),
+        KvAppend(1 << 20),
+        Elementwise(KernelClass.NORMALISATION, 1 << 20, 1 << 20, 1 << 20),
+    ]
+    for name in ("a100", "h100", "h200"):
+        measured, faster = (load_part(name, sets).part for sets in ([], ["memory_bandwidth_bytes_per_s=9e12"]))
+        for kernel in kernels:
+            assert Pool("gpu", measured, 1).outside(kernel) is None
+            assert "another board, memory bandwidth 9 TB/s" in Pool("gpu", faster, 1).outside(kernel)
+            assert Pool("gpu", faster, 1).price(kernel).time_s <= Pool("gpu", measured, 1).price(kernel).time_s * 1.1
+
+
+def test_a_roofline_that_was_fitted_to_nothing_has_no_fit_to_be_outside_of():
+    pool = Pool("gpu", load_part("a100_hbm3").part, 1)
+    assert pool.outside(Linear(FcRole.QKV, 64, 4096, 8192)) is None
+    assert "another board" in pool.outside(KvAppend(1 << 20))
 
 
 def test_shipped_corrections_were_measured_on_the_boards_that_have_them():

@@ -128,7 +128,7 @@ def test_measured_tables_do_not_speak_of_packed_kernels():
     measured = linear(16, k=4096, n=4096)
     assert pool.measured(measured)
     assert not pool.measured(replace(measured, weights=BITS[4]))
-    assert pool.outside(replace(measured, weights=BITS[4])) == "outside the fit: packed weights, inputs or caches"
+    assert pool.outside(replace(measured, weights=BITS[4])) == "packed weights, inputs or caches"
 
 
 def test_ranks_share_packed_weights():

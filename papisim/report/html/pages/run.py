@@ -48,6 +48,7 @@ def page(results: Results) -> Page:
     section.add(memory.chart(steps, summary["peak_kv_bytes"], summary["kv_capacity_bytes"]))
     section.add(roofline.chart(results.frame("kernels"), devices, colours))
     accuracy = page.section("Model accuracy", "Known errors of the models behind this run.")
+    accuracy.add(_outside_fit(summary))
     add_accuracy(accuracy, [manifest["experiment"]["system"]], manifest["sources"])
     add_sources(page.section("Sources and assumptions"), manifest["sources"])
     _add_facts(page.section("Reproduce this run"), manifest)
@@ -125,6 +126,16 @@ def _tuned(summary: Json) -> Table | None:
     ]
     columns = "field", "value", "origin", "calibrated", "loss_time_ratio"
     return Table("Calibrated for machine and model", rows_frame(rows, *columns)) if rows else None
+
+
+def _outside_fit(summary: Json) -> Table | None:
+    """List the time that is priced outside the range of a fit; None where there is none."""
+    columns = "resource", "category", "reason", "time_s", "time_ratio"
+    rows = [tuple(each[name] for name in columns) for each in summary.get("outside_fit", [])]
+    note = (
+        "Time of kernels whose sizes, formats or board no measurement of the fit covers: physics alone prices them."
+    )
+    return Table("Time priced outside a fit", rows_frame(rows, *columns), note) if rows else None
 
 
 def _latencies(requests: pd.DataFrame) -> list[Chart | None]:

@@ -5,7 +5,7 @@ from papisim.report.console.comparison import print_comparison
 ROW = {
     "machine": "papi", "n_served": 4, "throughput_tokens_per_s": 1234.56, "speed_up_ratio": 1.5, "decode_speed_up_ratio": None,
     "prefill_s": 0.002, "decode_s": 1.5, "tpot_mean_s": None, "energy_per_token_j": 0.25, "energy_efficiency_ratio": 2.0,
-    "tuning_note": None,
+    "outside_fit_time_ratio": 0.0, "tuning_note": None,
 }  # fmt: skip
 
 
