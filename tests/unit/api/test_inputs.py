@@ -43,7 +43,9 @@ def test_a_table_is_the_same_workload_as_its_mapping_and_is_in_the_manifest():
     one, other = papisim.run(**SMALL, workload=table), papisim.run(**SMALL, workload=mapping)
     assert one.summary == other.summary
     workload = one.run.experiment.resolved()["workload"]
-    assert json.loads(json.dumps(workload)) == {"name": "listed", "n_requests": 2, **mapping}
+    assert json.loads(json.dumps(workload)) == {
+        "name": "listed", "n_requests": 2, "timeout_s": None, "warmup_requests": 0, **mapping,
+    }  # fmt: skip
 
 
 def test_requests_and_batch_choose_from_a_list():
