@@ -226,7 +226,7 @@ class DevicePool(ABC):
         return self.price_caches(kernel, grown.kv_tokens, grown.longest_kv)
 
     def outside(self, kernel: Kernel) -> str | None:
-        """Return what lies outside the range of the fit that a kernel's price rests on; None inside, and where nothing is fitted.
+        """Return the limit, in words, that a kernel passes of the fit that its price rests on; None inside, or without a fit.
 
         Sizes are named with the limit that they pass, so that there are few reasons; each holds for a stretch of cache lengths.
         """
