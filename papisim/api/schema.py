@@ -16,7 +16,7 @@ from papisim.diagnosis.schema import ExplanationRecord
 from papisim.errors import InputError, did_you_mean
 from papisim.pricing.schema import KernelPrice, StepPrice
 from papisim.results.schema import FRAMES, ComparisonSummary, RunSummary, Schema
-from papisim.validation.schema import Validation
+from papisim.validation.schema import ServingValidation, Validation
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -272,6 +272,7 @@ DOCUMENTS: dict[str, type[Schema]] = {
     "alpha": Alpha,
     "speculation-profile": SpeculationProfile,
     "validation": Validation,
+    "serving-validation": ServingValidation,
 }
 
 #: rows of frames by the name of the frame

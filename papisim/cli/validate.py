@@ -13,6 +13,7 @@ from papisim.calibration.gpu.tables import read_tables
 from papisim.catalog import Shelf
 from papisim.cli._command import Command
 from papisim.cli._options import format_option, print_json
+from papisim.cli._serving import serving_of, serving_options
 from papisim.config.system import load_part, load_system
 from papisim.errors import CheckFailed, InputError
 from papisim.report.console.console import console
@@ -44,9 +45,12 @@ _GOLDEN = "**/ramulator_hbm3pim_attention*.csv"
     metavar="FILE",
     help="Draw predicted against measured, by family and regime: .png, .pdf or .svg.",
 )
-@click.option("--force", is_flag=True, help="Replace the file of --figure.")
+@serving_options
+@click.option("--force", is_flag=True, help="Replace the file of --figure and the results in --out.")
 @format_option("table", "json")
-def command(data: Path | None, figure: Path | None, output: str, *, fetched: bool, force: bool) -> None:
+def command(
+    data: Path | None, figure: Path | None, output: str, *, fetched: bool, force: bool, **serving: object
+) -> None:
     """Compare the device models with published figures, measured tables and, given --data, cycle-level golden counts.
 
     GPU tables are those shipped, those in --data and those that --fetch downloads, recognised by their columns: of kernels/,
@@ -63,8 +67,13 @@ def command(data: Path | None, figure: Path | None, output: str, *, fetched: boo
     Example:
       papisim validate --figure scatter.png
       papisim validate --fetch
+      papisim validate --serving end_to_end.csv --rows 8 --out results/serving
     """
     _check(figure, force=force)
+    asked = serving_of(serving)
+    if asked is not None:
+        _draw(asked.validate(output, force=force), figure)
+        return
     folders = [folder for folder in (data, _fetch() if fetched else None) if folder is not None]
     figures, points = published(), _golden(data)
     golden = summary(points)
@@ -74,10 +83,14 @@ def command(data: Path | None, figure: Path | None, output: str, *, fetched: boo
         print_json(Validation(published=figures, golden=golden, gpu=rows, ridges=bends).as_json())
     else:
         _print(figures, golden, gpus, bends)
-    if figure is not None:
-        draw([*_clouds(gpus), *_golden_clouds(points)], figure)
-        click.echo(f"papisim: wrote {figure}", err=True)
+    _draw([*_clouds(gpus), *_golden_clouds(points)], figure)
     _require(figures, golden)
+
+
+def _draw(clouds: Sequence[Cloud], figure: Path | None) -> None:
+    if figure is not None:
+        draw(clouds, figure)
+        click.echo(f"papisim: wrote {figure}", err=True)
 
 
 def _fetch() -> Path:

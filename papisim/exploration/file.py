@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -190,6 +190,11 @@ def _sweep_of(document: Document, text: str, home: Path) -> SweepFile:
     return found
 
 
+def _repeated(values: Sequence[object]) -> int | None:
+    """Return the place of the first value that is equal to one before it; None if there is none."""
+    return next((index for index, value in enumerate(values) if values.index(value) < index), None)
+
+
 def _goals(search: Search | None) -> dict[str, Expression]:
     """Return objectives as columns, so that a sweep's frame has them too."""
     return {objective.name: objective.value for objective in search.objectives} if search else {}
@@ -232,10 +237,12 @@ class _Reader:
         if not isinstance(data, list) or not data:
             raise self._document.error(path, f"found {_shown(data)}, expected a list of values, or a mapping")
         values = [self._in_si((*path, index), name, value) for index, value in enumerate(data)]
-        known = [as_cell(value) for value in values]
-        for index, cell in enumerate(known):
-            if cell in known[:index]:
-                raise self._document.error((*path, index), f"found {cell!r}, which is in this list already")
+        if path[0] != "zip":  # axes that vary together may each have a value again
+            index = _repeated([as_cell(value) for value in values])
+            if index is not None:
+                raise self._document.error(
+                    (*path, index), f"found {as_cell(values[index])!r}, which is in this list already"
+                )
         return values
 
     def _in_si(self, path: Path_, name: str, value: object) -> object:
@@ -306,7 +313,13 @@ class _Reader:
                     (*section, axis.title),
                     f"has {len(columns[-1])} values, expected {len(columns[0])} as {axes[0].title} has",
                 )
-        return Axis(tuple(group), Choices(tuple(zip(*columns, strict=True))))
+        values = tuple(zip(*columns, strict=True))
+        again = _repeated([tuple(map(as_cell, each)) for each in values])
+        if again is not None:
+            raise self._document.error(
+                (*section, axes[0].title, again), "its values are together in this group already"
+            )
+        return Axis(tuple(group), Choices(values))
 
     def derived(self, name: str) -> Derived:
         """Read a field that follows from others."""

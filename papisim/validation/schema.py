@@ -9,6 +9,7 @@ from pydantic import Field
 from papisim.results.schema import Schema
 
 VALIDATION_SCHEMA: Final = "papisim/validation/1"
+SERVING_SCHEMA: Final = "papisim/serving-validation/1"
 
 
 class PublishedFigure(Schema):
@@ -98,3 +99,63 @@ class Validation(Schema):
     """measured tables of GPUs"""
     ridges: list[RidgePoint]
     """ends of memory-bound plateaus"""
+
+
+class FigureErrors(Schema):
+    """Errors of one figure over the rows of a group."""
+
+    n: int
+    """number of rows"""
+    mape: float
+    """mean absolute relative error"""
+    p95: float
+    """95th percentile of the absolute relative errors"""
+    bias: float
+    """mean relative error; negative is too fast"""
+
+
+class ServingErrors(Schema):
+    """Errors of simulated closed loops against measured ones, of a group of rows."""
+
+    part: str
+    """``plain``; ``queued``: requests waited for admission; ``short of KV``: caches need most of the room; ``suspect``: implausible"""
+    engine: str | None
+    """engine; null for all rows of a part"""
+    gpu: str | None
+    """GPU; likewise"""
+    model: str | None
+    """model; likewise"""
+    weight_bits: int | None
+    """bits of a weight; likewise"""
+    tp: int | None
+    """ranks of tensor parallelism; null for all of a group"""
+    tpot: FigureErrors
+    """mean time per output token"""
+    ttft: FigureErrors
+    """mean time to first token"""
+    throughput: FigureErrors
+    """output tokens per second: an answer of each user per TTFT + TPOT × (its tokens − 1), of measured and predicted alike"""
+
+
+class Refusal(Schema):
+    """Rows that were not simulated."""
+
+    reason: str
+    """why"""
+    n: int
+    """number of rows"""
+
+
+class ServingValidation(Schema):
+    """Accuracy against measured serving rates, ``papisim validate --serving FILE --format json``."""
+
+    schema_: Literal["papisim/serving-validation/1"] = Field(default=SERVING_SCHEMA, alias="schema")
+    """name and version of this schema"""
+    table: str
+    """file of the rows"""
+    engines: bool
+    """whether rows ran with the profiles of their engines"""
+    errors: list[ServingErrors]
+    """errors by group"""
+    not_simulated: list[Refusal]
+    """rows that were not simulated"""

@@ -188,3 +188,10 @@ def test_a_space_that_cannot_be_listed_is_refused_with_its_place(declare, axis, 
     assert said in str(caught.value)
     assert caught.value.place.file is not None
     assert caught.value.place.field.startswith("space")
+
+
+def test_axes_that_vary_together_may_have_a_value_again_but_not_all_of_them(declare):
+    file = declare("zip: [{batch: [1, 1, 2], tlp: [2, 4, 2]}]")
+    assert points(file) == [{"batch": 1, "tlp": 2}, {"batch": 1, "tlp": 4}, {"batch": 2, "tlp": 2}]
+    with pytest.raises(InputError, match=r"zip\[0\].batch\[2\]: its values are together in this group already"):
+        declare("zip: [{batch: [1, 2, 1], tlp: [2, 4, 2]}]")
