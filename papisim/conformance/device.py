@@ -13,7 +13,7 @@ from papisim.conformance import running
 from papisim.conformance.law import Subject, expect, random
 from papisim.devices.base import AttentionRun, DevicePart, DevicePool
 from papisim.ops.cost import ENERGY_PARTS, Cost
-from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KernelClass, KvAppend, Linear
+from papisim.ops.kernel import Attention, Elementwise, FcRole, Group, Kernel, KernelClass, KvAppend, Linear
 
 Computing: TypeAlias = Subject[DevicePart, DevicePool]
 
@@ -34,6 +34,7 @@ KERNELS: dict[str, Kernel] = {
     "gemm": Linear(FcRole.FEED_FORWARD_UP, 64, 8192, 22016),
     "odd": Linear(FcRole.PROJECTION, 7, 1000, 4099),
     "one": Linear(FcRole.ROUTER, 1, 1, 1),
+    "experts": Linear(FcRole.FEED_FORWARD_UP, 30, 2048, 1536, groups=(Group(2, 9), Group(4, 3))),
     "lm_head": Linear(FcRole.LM_HEAD, 16, 4096, 32000),
     "attention": attention(16, 1, 700),
     "speculative": attention(4, 8, 129),
@@ -57,6 +58,16 @@ def more_of(kernel: Kernel, count: int) -> Iterator[Kernel]:
     cut depends on the shape alone, since weights never move.
     """
     match kernel:
+        case Linear(groups=groups) if groups:
+            yield replace(
+                kernel,
+                m=kernel.m + groups[0].rows,
+                groups=(groups[0]._replace(products=groups[0].products + 1), *groups[1:]),
+            )
+            yield replace(
+                kernel, m=2 * kernel.m, groups=tuple(Group(2 * rows, products) for rows, products in groups)
+            )
+            return
         case Linear():
             sizes: tuple[str, ...] = ("m", "k", "n") if count == 1 else ("m",)
         case Attention(n_heads=heads, n_kv_heads=kv_heads):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from papisim.arrays import IntOrArray
 from papisim.ops.formats import Packed
@@ -41,25 +42,42 @@ class FcRole(StrEnum):
 #: FC kernels whose weights quantisers pack; LM heads and routers stay as they are (GPTQ, AWQ and their successors)
 PACKABLE = frozenset({FcRole.QKV, FcRole.PROJECTION, FcRole.FEED_FORWARD_UP, FcRole.FEED_FORWARD_DOWN})
 
+#: FC kernels of feed-forward networks, experts' among them
+FEED_FORWARD = frozenset({FcRole.FEED_FORWARD_UP, FcRole.FEED_FORWARD_DOWN})
+
 #: FC kernels whose input is split over tensor-parallel ranks, so that their outputs are partial sums
 #: (Shoeybi et al., Megatron-LM, 2019, Section 3): an all-reduce follows.
 ROW_PARALLEL = frozenset({FcRole.PROJECTION, FcRole.FEED_FORWARD_DOWN})
+
+
+class Group(NamedTuple):
+    """Products of a grouped kernel that have equally many rows, each with a weight of its own.
+
+    Attributes:
+        rows: token-rows of each.
+        products: number of them.
+    """
+
+    rows: int
+    products: int
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
     """A fully connected kernel: an ``(m, k)`` activation times a ``(k, n)`` weight.
 
-    ``m`` is RLP × TLP token-rows (of one expert, in a mixture of experts); ``m = 1`` is a GEMV.
+    ``m`` is RLP × TLP token-rows; ``m = 1`` is a GEMV. A grouped kernel is several products of one shape in one launch, each of
+    some of the rows with a weight of its own: the experts of a layer that got rows, or the heads of a projection.
 
     Attributes:
         role: role in its layer.
-        m: token-rows.
+        m: token-rows, those of all products.
         k: inputs.
         n: outputs.
         element_bytes: bytes of an element.
         weights: storage format of the weights, if it differs; the weights of an output are a vector.
         input_bits: bits of an input on tensor cores, if they differ.
+        groups: the products, fewest rows first; empty for one product of ``m`` rows.
     """
 
     role: FcRole
@@ -69,6 +87,17 @@ class Linear:
     element_bytes: int = 2
     weights: Packed | None = None
     input_bits: int | None = None
+    groups: tuple[Group, ...] = ()
+
+    @property
+    def products(self) -> tuple[Group, ...]:
+        """The products, also where there is one."""
+        return self.groups or (Group(self.m, 1),)
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights: one for each product."""
+        return sum(group.products for group in self.groups) or 1
 
     @property
     def kernel_class(self) -> KernelClass:
@@ -82,10 +111,10 @@ class Linear:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weight matrix, scales included."""
+        """Bytes of the weights of all products, scales included."""
         if self.weights is not None:
-            return self.weights.n_bytes(self.n, self.k)
-        return self.k * self.n * self.element_bytes
+            return self.weights.n_bytes(self.n, self.k) * self.n_weights
+        return self.k * self.n * self.element_bytes * self.n_weights
 
     @property
     def input_bytes(self) -> int:
@@ -109,7 +138,7 @@ class Linear:
 
     @property
     def arithmetic_intensity(self) -> float:
-        """FLOP per byte (PAPI, eq. 1); for large k and n it tends to ``m``, which is RLP × TLP."""
+        """FLOP per byte (PAPI, eq. 1); for large k and n it tends to the rows per weight, RLP × TLP of one product."""
         return self.flop / (self.weight_bytes + self.activation_bytes)
 
 
@@ -213,7 +242,7 @@ class Attention:
     @property
     def moved_bytes(self) -> int:
         """Bytes read and written."""
-        return self.kv_bytes + 2 * self.query_bytes
+        return self.kv_bytes + self.query_bytes + self.context_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from papisim.errors import NotModelled
 from papisim.ops.dims import EXPERT_ROWS, Dim
 from papisim.ops.formats import Packed
 from papisim.ops.held import HeldBytes, Keeping
-from papisim.ops.kernel import PACKABLE, Attention, Elementwise, FcRole, Kernel, KernelClass, KvAppend, Linear
+from papisim.ops.kernel import PACKABLE, Attention, Elementwise, FcRole, Group, Kernel, KernelClass, KvAppend, Linear
 from papisim.ops.reach import Reach
 from papisim.ops.trace import Block, KernelTrace
 from papisim.ops.trace_kernels import AttentionShape, TraceKernel
@@ -258,14 +258,16 @@ def _element_bytes(trace: KernelTrace) -> int:
     return n_bytes
 
 
-def lower(kernel: TraceKernel, trace: KernelTrace, rows: int, expert_rows: int = 0, requests: int = 1) -> Kernel:
+def lower(
+    kernel: TraceKernel, trace: KernelTrace, rows: int, experts: tuple[Group, ...] = (), requests: int = 1
+) -> Kernel:
     """Return a trace's kernel at a number of token-rows; attention has :func:`lower_attention`, appends :func:`lower_append`.
 
     Args:
         kernel: a kernel of the trace, of any class but attention and KV append.
         trace: the trace it is in.
         rows: token-rows that the kernel sees; for the LM head, those whose logits are computed.
-        expert_rows: rows of the expert at hand, for a per-expert kernel.
+        experts: the experts with rows, for a per-expert kernel: those of a layer run in one launch.
         requests: requests whose states a state kernel updates.
 
     Raises:
@@ -274,14 +276,16 @@ def lower(kernel: TraceKernel, trace: KernelTrace, rows: int, expert_rows: int =
     """
     if kernel.kernel_class in (KernelClass.ATTENTION, KernelClass.KV_APPEND):
         raise ValueError(f"kernel '{kernel.name}' depends on the caches of its layer")
+    expert_rows = sum(group.rows * group.products for group in experts)
     point = {"RLP": 1, "TLP": rows, "KV": 0, EXPERT_ROWS: expert_rows}
     element_bytes = _element_bytes(trace)
     if kernel.fc is not None and kernel.role is not None:
-        if kernel.fc.groups > 1:
-            raise NotModelled(f"'{kernel.name}' of {trace.name}: products with one weight per group")
         m = rows if kernel.role is FcRole.LM_HEAD else kernel.fc.m.at(point)
-        weights, input_bits = stored_weights(kernel, trace)
-        return Linear(kernel.role, m, kernel.fc.k, kernel.fc.n, element_bytes, weights, input_bits)
+        groups = experts if kernel.per_expert else (Group(m, kernel.fc.groups),)
+        formats = stored_weights(kernel, trace)
+        if sum(group.products for group in groups) <= 1:
+            return Linear(kernel.role, m, kernel.fc.k, kernel.fc.n, element_bytes, *formats)
+        return Linear(kernel.role, m * kernel.fc.groups, kernel.fc.k, kernel.fc.n, element_bytes, *formats, groups)
     if kernel.state_bytes is not None:
         flop, reads, writes = (
             _of_states(dim, rows, requests) for dim in (kernel.flop, kernel.read_bytes, kernel.write_bytes)

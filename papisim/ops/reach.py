@@ -128,6 +128,8 @@ class Reach(NamedTuple):
 
 def clipped_sums(lengths: Ints, grown: Ints, limit: int) -> tuple[Ints, Ints]:
     """Return ``Σ min(lengths + grown, limit)`` over lengths, and the largest term, for each growth, shapes (n,)."""
+    if not len(lengths):
+        return np.zeros_like(grown), np.zeros_like(grown)
     ordered = np.sort(lengths)
     below = np.searchsorted(ordered, limit - grown, side="right")
     sums = np.append(0, np.cumsum(ordered))[below] + below * grown + (len(ordered) - below) * limit

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import NamedTuple, NewType
 
 from papisim.ops.experts import tokens_per_expert
-from papisim.ops.kernel import ROW_PARALLEL, Elementwise, FcRole, Kernel, KernelClass, Linear
+from papisim.ops.kernel import ROW_PARALLEL, Elementwise, FcRole, Group, Kernel, KernelClass, Linear
 from papisim.ops.lower import lower
 from papisim.ops.trace import Block, KernelTrace
 from papisim.ops.trace_kernels import TraceKernel
@@ -162,7 +162,7 @@ class _Body:
     planner: SectionPlanner
     key: BodyKey
     head: HeadKey | None = None
-    _priced: dict[tuple[KernelClassId, int], Phase] = field(default_factory=dict)
+    _priced: dict[tuple[KernelClassId, tuple[Group, ...]], Phase] = field(default_factory=dict)
 
     def in_order(self) -> list[tuple[StepBlock, int]]:
         """Return each layer that runs with its block, and the blocks before and after them, in order."""
@@ -226,13 +226,13 @@ class _Body:
         assert isinstance(update, Elementwise), "of a state kernel"
         yield from self.planner.transfers.around_states(update, phase)
 
-    def _local(self, kernel: StepKernel, expert_rows: int = 0) -> Phase:
+    def _local(self, kernel: StepKernel, experts: tuple[Group, ...] = ()) -> Phase:
         """Return the phase of a kernel on its own device; kernels of one class are priced once per body."""
-        known = kernel.class_id, expert_rows
+        known = kernel.class_id, experts
         phase = self._priced.get(known)
         if phase is None:
             machine = self.planner.machine
-            lowered = lower(kernel.kernel, self.planner.model.trace, self.key.rows, expert_rows)
+            lowered = lower(kernel.kernel, self.planner.model.trace, self.key.rows, experts)
             if isinstance(lowered, Linear):
                 phase = machine.compute(self._device(kernel, lowered), Category.FC, lowered)
             else:
@@ -248,27 +248,36 @@ class _Body:
         return self.planner.place(lowered, self.key.expert_rlp, self.key.rows)
 
     def _experts(self, kernels: list[StepKernel], layers: Sequence[int]) -> Iterator[Phase]:
-        """Run the experts that got rows; equal loads cost the same, whatever the expert and the layer."""
+        """Run each kernel of the experts that got rows in one launch per layer, as engines do.
+
+        FC kernels are grouped: what they cost depends on the rows of each expert. What surrounds them, which gathers rows,
+        activates them and adds them up, streams the rows of all.
+        """
         if not kernels:
             return
         model = self.planner.model.trace.model
         loads = Counter(
-            rows
-            for layer in layers
-            for rows in tokens_per_expert(
-                self.planner.seed, layer, self.key.rows, model.n_experts, model.n_experts_per_token
+            _groups(
+                tokens_per_expert(self.planner.seed, layer, self.key.rows, model.n_experts, model.n_experts_per_token)
             )
+            for layer in layers
         )
         device = ""
-        for rows, count in sorted(loads.items()):
-            for kernel in kernels if rows else ():
-                phase = self._local(kernel, rows)
-                device = phase.resource
+        for kernel in kernels:
+            for experts, count in loads.items() if kernel.is_fc else [(next(iter(loads)), len(layers))]:
+                phase = self._local(kernel, experts)
+                device = phase.resource if kernel.is_fc else device
                 yield phase._replace(repeats=count)
         for kernel in kernels:
             if kernel.kernel.role is FcRole.FEED_FORWARD_DOWN:
                 for phase in self.planner.transfers.reduce(kernel.kernel, self.key.rows, device):
                     yield phase._replace(repeats=len(layers))
+
+
+def _groups(rows_of_experts: Sequence[int]) -> tuple[Group, ...]:
+    """Return the experts that got rows by the number of their rows."""
+    counts = Counter(rows for rows in rows_of_experts if rows)
+    return tuple(Group(rows, counts[rows]) for rows in sorted(counts))
 
 
 def linear(kernel: StepKernel, trace: KernelTrace, rows: int) -> Linear:

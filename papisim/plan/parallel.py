@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from papisim.ops.kernel import Linear
+from papisim.ops.kernel import Group, Linear
 from papisim.ops.lower import lower
 from papisim.ops.shards import head_shares, stage_layers
 from papisim.ops.trace import KernelTrace
@@ -58,7 +58,7 @@ def parallel_plan(machine: Machine, trace: KernelTrace) -> ParallelPlan:
 def _padding_ratio(machine: Machine, trace: KernelTrace) -> float:
     pool, needed, computed = machine.pools[machine.roles.prefill.fc], 0.0, 0.0
     for kernel, repeats in trace.kernels():
-        linear = lower(kernel, trace, 1, expert_rows=1) if kernel.fc is not None else None
+        linear = lower(kernel, trace, 1, experts=(Group(1, 1),)) if kernel.fc is not None else None
         if isinstance(linear, Linear):
             needed += repeats * linear.flop
             computed += repeats * pool.computed_flop(linear)

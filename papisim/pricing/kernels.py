@@ -102,7 +102,8 @@ def describe(item: Kernel | Message) -> tuple[str, str]:
         case Message():
             return ("all_reduce", f"{item.ranks} ranks") if item.ranks > 1 else ("transfer", "")
         case Linear():
-            return item.role.value, f"m={item.m} k={item.k} n={item.n}"
+            weights = f" weights={item.n_weights}" if item.groups else ""
+            return item.role.value, f"m={item.m} k={item.k} n={item.n}{weights}"
         case Attention():
             heads = f"heads={item.n_heads}/{item.n_kv_heads}×{item.head_dim}"
             return "attention", f"requests={item.n_requests} queries={item.query_tokens} kv={item.kv_tokens} {heads}"

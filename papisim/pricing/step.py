@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from papisim.ops.cost import Cost
 from papisim.ops.dims import EXPERT_ROWS
 from papisim.ops.experts import tokens_per_expert
-from papisim.ops.kernel import Elementwise, Kernel, KernelClass
+from papisim.ops.kernel import Elementwise, Group, Kernel, KernelClass
 from papisim.ops.lower import decode_lengths, lower, lower_attention
 from papisim.ops.trace import KernelTrace, ModelFacts, Point
 from papisim.ops.trace_kernels import TraceKernel
@@ -146,7 +146,7 @@ def _priced(
         attention = lower_attention(kernel, trace, decode_lengths(rlp, tlp, rlp * point.kv, point.kv))
         return 1, pool.price(attention), pool.outside(attention)
     if kernel.fc is not None:
-        linear = lower(kernel, trace, rlp * tlp, expert_rows)
+        linear = lower(kernel, trace, rlp * tlp, (Group(expert_rows, 1),) if kernel.per_expert else ())
         return 1, pool.price(linear), pool.outside(linear)
     at = point.symbols | {EXPERT_ROWS: expert_rows}
     reads, writes = kernel.unfused_read_bytes.at(at), kernel.unfused_write_bytes.at(at)

@@ -20,6 +20,7 @@ follows the measured tables on both sides of the ridge and where a library's heu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ from papisim.devices.gpu import correction
 from papisim.devices.gpu.part import LinearLibrary, Part
 from papisim.devices.numbers import Number, as_column, ceil, larger, least, smaller
 from papisim.errors import NotModelled
-from papisim.ops.kernel import Linear
+from papisim.ops.kernel import Group, Linear
 
 #: bytes of an element of a partial sum, which libraries keep in single precision
 _PARTIAL_BYTES = 4
@@ -142,17 +143,35 @@ def _counts(part: Part, library: LinearLibrary, k: Number, n: Number, widths: Wi
 
 def rows_times(part: Part, library: LinearLibrary, weight: Tiling, m: Number) -> Number:
     """Return the seconds of ``m`` token-rows times a weight: a float of one, shape ``(kernels,)`` of a column of them."""
-    row_tiles = np.ceil(m / weight.tile_rows)
+    return _times(part, library, weight, m, (np.ceil(m / weight.tile_rows), 1))
+
+
+def grouped_time(part: Part, library: LinearLibrary, weight: Tiling, groups: Sequence[Group]) -> float:
+    """Return the seconds of several products of one shape in one launch, each with a weight of its own.
+
+    The tiles of all products share the multiprocessors, and DRAM moves the weight of each once (Gale et al., MegaBlocks, MLSys
+    2023, Section 4; vLLM's and SGLang's fused experts). No correction is measured for them.
+    """
+    rows, counts = (np.asarray(column, dtype=np.float64) for column in zip(*groups, strict=True))
+    row_tiles = (counts[:, None] * np.ceil(rows[:, None] / weight.tile_rows)).sum(axis=0)
+    uncorrected = weight._replace(counts=None)
+    return float(_times(part, library, uncorrected, float(rows @ counts), (row_tiles, float(counts.sum()))))
+
+
+def _times(part: Part, library: LinearLibrary, weight: Tiling, m: Number, tiled: tuple[Floats, float]) -> Number:
+    """Return the seconds of ``m`` rows times weights of one shape, given the rows of tiles and the number of weights."""
+    row_tiles, products = tiled
     compute = waves(row_tiles * weight.row_share, library.wave_ratio) * weight.wave_s
     inputs, outputs = weight.k, weight.n
-    weights = inputs * outputs * (1 + library.reread_ratio * (row_tiles - 1))
+    weights = inputs * outputs * (products + library.reread_ratio * (row_tiles - products))
     moved = weight.widths.moved_bytes(weights, m * inputs, m * outputs)
     memory = moved / (part.memory_bandwidth_bytes_per_s * library.bandwidth_ratio)
     summed = m * outputs * (_PARTIAL_BYTES / library.split_bytes_per_s)
     summing = np.where(weight.splits > 1, library.split_fixed_s + (weight.splits + 1) * summed, 0.0)
     body = norm(library.overlap_exponent, compute, memory) + summing
     chosen = _nearly_fastest(body, library.selection_exponent)
-    bound_s = _roofline(part, m, inputs, outputs, widths=weight.widths, peak=weight.peak_flop_per_s)
+    sizes = (m, inputs, outputs, products)
+    bound_s = _roofline(part, *sizes, widths=weight.widths, peak=weight.peak_flop_per_s)
     time_s = library.launch_s + larger(chosen, least(bound_s))
     if weight.counts is None or library.correction is None:
         return time_s
@@ -180,12 +199,12 @@ def roofline_times(part: Part, m: ArrayLike, k: ArrayLike, n: ArrayLike, *, elem
     """Return the least seconds that the peaks of a GPU allow: ``max(2·m·k·n / peak, bytes / bandwidth)``."""
     rows, inputs, outputs = (np.asarray(size, dtype=np.float64) for size in (m, k, n))
     widths = Widths.alike(element_bytes)
-    bound_s = _roofline(part, rows, inputs, outputs, widths=widths, peak=part.peak_flop_per_s)
+    bound_s = _roofline(part, rows, inputs, outputs, 1, widths=widths, peak=part.peak_flop_per_s)
     return np.asarray(bound_s, dtype=np.float64)
 
 
-def _roofline(part: Part, m: Number, k: Number, n: Number, *, widths: Widths, peak: float) -> Number:
-    moved = widths.moved_bytes(k * n, m * k, m * n)
+def _roofline(part: Part, m: Number, k: Number, n: Number, products: float, *, widths: Widths, peak: float) -> Number:
+    moved = widths.moved_bytes(products * k * n, m * k, m * n)
     return larger(2 * m * k * n / peak, moved / part.memory_bandwidth_bytes_per_s)
 
 

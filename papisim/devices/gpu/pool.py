@@ -16,18 +16,28 @@ from papisim.devices.base import AttentionRun, DevicePool, OutsideFit
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy, streaming_energy
-from papisim.devices.gpu.linear import Tiling, Widths, peak_flop_per_s, rows_times, tiling
+from papisim.devices.gpu.linear import Tiling, Widths, grouped_time, peak_flop_per_s, rows_times, tiling
 from papisim.devices.gpu.part import AttentionLibrary, ElementwiseLibrary, LinearLibrary, Packing, Part, Streaming
 from papisim.devices.gpu.table import measured_attention_s, measured_linear_s, measured_unfused_s
 from papisim.devices.numbers import as_column, each
 from papisim.errors import InputError, did_you_mean
 from papisim.ops.caches import AttentionOverCaches
 from papisim.ops.cost import Cost, Energy
-from papisim.ops.kernel import ROW_PARALLEL, Attention, Elementwise, Kernel, KernelClass, KvAppend, Linear
+from papisim.ops.kernel import (
+    FEED_FORWARD,
+    ROW_PARALLEL,
+    Attention,
+    Elementwise,
+    Group,
+    Kernel,
+    KernelClass,
+    KvAppend,
+    Linear,
+)
 from papisim.ops.shards import head_shares, kv_imbalance
 
 #: elementwise kernels that work on a tensor which is itself split over the ranks; the others run whole on each
-_SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY})
+_SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY, KernelClass.STATE})
 
 #: token-rows of a weight that are priced at once, and the most that are; prompts are longer and seldom equal
 _ROWS, _MOST_ROWS = 32, 4096
@@ -172,6 +182,8 @@ class Pool(DevicePool):
         if self._other_board is not None and not _is_roofline(self.part, kernel):
             return self._other_board
         match kernel:
+            case Linear() if kernel.groups:
+                return "grouped products"
             case Linear() | Attention() if _is_packed(kernel):
                 return "packed weights, inputs or caches"
             case Linear():
@@ -238,11 +250,14 @@ class Pool(DevicePool):
     def corrected(self, kernel: Kernel) -> bool:
         """Return whether a kernel's modelled time has the library's measured correction."""
         known = self.part.mode != "model" and self.part.linear.used.correction is not None
-        return known and isinstance(kernel, Linear) and not _is_packed(kernel) and self.part.other_board() is None
+        plain = isinstance(kernel, Linear) and not (_is_packed(kernel) or kernel.groups)
+        return known and plain and self.part.other_board() is None
 
     def _shard_linear(self, kernel: Linear) -> Linear:
         if self.count == 1:
             return kernel
+        if kernel.groups and kernel.role not in FEED_FORWARD:
+            return _some_of(kernel, self.count)
         if kernel.role in ROW_PARALLEL:
             return replace(kernel, k=math.ceil(kernel.k / self.count))
         # ranks pad their columns so that rows of the weight start aligned
@@ -298,6 +313,9 @@ class Pool(DevicePool):
 
     def _model_linear_s(self, kernel: Linear) -> float:
         """Return the modelled time; neighbouring numbers of token-rows, which a batch needs next, are priced with it."""
+        if kernel.groups:
+            weight = (kernel.k, kernel.n, Widths.of(kernel))
+            return grouped_time(self.part, self.part.linear.used, self._tiling(weight), kernel.groups)
         weight, (block, row) = (kernel.k, kernel.n, Widths.of(kernel)), divmod(kernel.m - 1, _ROWS)
         if kernel.m > _MOST_ROWS:
             return float(rows_times(self.part, self.part.linear.used, self._tiling(weight), kernel.m))
@@ -315,7 +333,7 @@ class Pool(DevicePool):
         return found
 
     def _table_linear_s(self, kernel: Linear) -> float | None:
-        if self.part.mode != "table" or self.part.tables is None or _is_packed(kernel):
+        if self.part.mode != "table" or self.part.tables is None or _is_packed(kernel) or kernel.groups:
             return None
         return measured_linear_s(self.part.tables, kernel.m, kernel.k, kernel.n)
 
@@ -399,6 +417,12 @@ def _called(libraries: Mapping[str, LinearLibrary] | Mapping[str, AttentionLibra
     """Return the library that has a name, in the part or in measured tables."""
     found = (known for known, library in libraries.items() if name == known or name in library.measured_as)
     return next(found, None)
+
+
+def _some_of(kernel: Linear, ranks: int) -> Linear:
+    """Return the products of the fullest rank, where equal products, one per head, are dealt out to ranks."""
+    groups = tuple(Group(rows, -(-count // ranks)) for rows, count in kernel.groups)
+    return replace(kernel, m=sum(group.rows * group.products for group in groups), groups=groups)
 
 
 def _is_packed(kernel: Linear | Attention) -> bool:

@@ -4,6 +4,7 @@ import pytest
 
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.errors import InputError
+from papisim.ops.kernel import Elementwise, Group, KernelClass, Linear
 from papisim.ops.lower import StepShape, decode_lengths, decode_shape, prefill_lengths, prefill_shape
 from papisim.ops.trace import KernelTrace, read_trace
 from papisim.plan.build import build_placement
@@ -138,3 +139,26 @@ def test_layers_can_run_in_parts_that_add_up():
     rest = plan.decode(StepShape(4, 8, 8, (10, 32)), lengths)
     assert seconds(first) + seconds(rest) == pytest.approx(seconds(whole), rel=1e-12)
     assert seconds(first, Category.ATTENTION) == pytest.approx(10 / 32 * seconds(whole, Category.ATTENTION))
+
+
+def is_grouped(item: object) -> bool:
+    return isinstance(item, Linear) and bool(item.groups)
+
+
+def test_the_experts_of_a_layer_are_one_kernel_per_projection():
+    """One launch per layer for what gathers, activates and adds up; grouped FC has a weight for each awake expert."""
+    work = [w.item for p in decode("gpu_only", rlp=6, trace="mixtral-8x7b", fold=False) for w in p.work]
+    experts = [item for item in work if isinstance(item, Linear) and item.groups]
+    assert len(experts) == 2 * 32
+    for kernel in experts:
+        assert kernel.m == 6 * 2, "every token goes to two experts"
+        assert 2 <= kernel.n_weights <= 8
+        assert kernel.weight_bytes == kernel.n_weights * kernel.k * kernel.n * 2
+    activations = [i for i in work if isinstance(i, Elementwise) and i.kernel_class is KernelClass.ACTIVATION]
+    assert len(activations) == 32
+    assert activations[0].flop == 6 * 2 * 14336 * 2
+
+
+def test_one_token_wakes_two_experts_of_one_row_each():
+    phases = decode("gpu_only", rlp=1, trace="mixtral-8x7b")
+    assert {w.item.groups for p in phases for w in p.work if is_grouped(w.item)} == {(Group(1, 2),)}

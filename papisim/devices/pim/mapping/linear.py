@@ -8,11 +8,16 @@ A bank stores its block one input column after the other, each for all outputs o
 two halves: while the banks sweep one input column, the inputs of later ones arrive, and only the first is waited
 for. The sums of all outputs and token-rows stay in the result buffer until the end of the pass; token-rows whose sums do not fit
 make another pass that reads every column again.
+
+The weights of a grouped kernel, such as a layer's experts, are all cut in this way: a bank holds a slice of each, and the stacks
+go through one after another, with the inputs of the next on their way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import zip_longest
 from typing import NamedTuple
 
 from papisim.devices.pim.mapping.phases import (
@@ -87,12 +92,28 @@ def place_linear(geometry: Geometry, kernel: Linear) -> Placed:
     """Place an ``(m, k) × (k, n)`` kernel on the pool."""
     columns = geometry.columns(kernel.element_bytes, kernel.weights, kernel.k)
     cut = block(geometry, kernel.k, kernel.n, columns)
-    full, rest = divmod(kernel.m, held_rows(geometry, cut, columns))
+    runs = list(_runs(kernel, held_rows(geometry, cut, columns)))
     passes = _Passes(geometry, cut, columns)
-    held = (kernel.m - rest) // full if full else 0
-    program = passes.overlapped(full, held, rest) if geometry.overlap else passes.in_turns(full, held, rest)
-    uses = geometry.uses(kernel.m, columns.stored) / (full + (rest > 0))
+    program = passes.overlapped(runs) if geometry.overlap else passes.in_turns(runs)
+    uses = geometry.uses(kernel.m, columns.stored) / sum(run.times for run in runs)
     return Placed(program, geometry.activity(program, cut.cuts_k * cut.cuts_n * geometry.channels, uses))
+
+
+class Run(NamedTuple):
+    """Passes over weights that follow one another, each for equally many token-rows."""
+
+    rows: int
+    times: int
+
+
+def _runs(kernel: Linear, held: int) -> Iterator[Run]:
+    """Yield the passes of a kernel: of each product the passes that its rows need, products of equal rows one after another."""
+    for rows, count in kernel.products:
+        full, rest = divmod(rows, held)
+        if full:
+            yield Run(held, full * count)
+        if rest:
+            yield Run(rest, count)
 
 
 def held_rows(geometry: Geometry, cut: Block, columns: Columns) -> int:
@@ -106,7 +127,7 @@ def held_rows(geometry: Geometry, cut: Block, columns: Columns) -> int:
 
 
 class _Passes:
-    """The passes over one block: ``full`` passes of ``held`` token-rows each, then one pass of the ``rest``."""
+    """The passes over the blocks of one stack, of one weight or of several of one shape."""
 
     def __init__(self, geometry: Geometry, cut: Block, columns: Columns) -> None:
         self._geometry, self._cut, self._columns = geometry, cut, columns
@@ -130,27 +151,26 @@ class _Passes:
             final, Moves(0, arriving)
         )
 
-    def overlapped(self, full: int, held: int, rest: int) -> Program:
+    def overlapped(self, runs: Sequence[Run]) -> Program:
         """Return all passes, with the inputs of the next and the results of the last moving beside the banks' sweep."""
         program: list[ChannelPhase | Repeat] = [
-            ChannelPhase(NO_SWEEP, Moves(operands_in=self._column_in(held if full else rest)))
+            ChannelPhase(NO_SWEEP, Moves(operands_in=self._column_in(runs[0].rows)))
         ]
-        leaving, remainder = 0, self._column_in(rest)
-        if full:
-            program += self._pass(held, 0, self._column_in(held) if full > 1 else remainder)
-            leaving = self._results(held)
-        if full > 2:  # noqa: PLR2004
-            program.append(Repeat(self._pass(held, leaving, self._column_in(held)), full - 2))
-        if full > 1:
-            program += self._pass(held, leaving, remainder)
-        if rest:
-            program += self._pass(rest, leaving, 0)
-        return [*program, ChannelPhase(NO_SWEEP, Moves(self._results(rest or held)))]
+        leaving = 0
+        for (rows, times), following in zip_longest(runs, runs[1:]):
+            own, results = self._column_in(rows), self._results(rows)
+            arriving = self._column_in(following.rows) if following else 0
+            program += self._pass(rows, leaving, own if times > 1 else arriving)
+            if times > 2:  # noqa: PLR2004
+                program.append(Repeat(self._pass(rows, results, own), times - 2))
+            if times > 1:
+                program += self._pass(rows, results, arriving)
+            leaving = results
+        return [*program, ChannelPhase(NO_SWEEP, Moves(leaving))]
 
-    def in_turns(self, full: int, held: int, rest: int) -> Program:
+    def in_turns(self, runs: Sequence[Run]) -> Program:
         """Return all passes where moves and MACs share a bus."""
-        program: list[ChannelPhase | Repeat] = [Repeat(self._turns(held), full)] if full else []
-        return [*program, *(self._turns(rest) if rest else ())]
+        return [Repeat(self._turns(rows), times) for rows, times in runs]
 
     def _turns(self, rows: int) -> Program:
         """Return one pass in turns: the input columns that the buffer holds, then their MACs, which begin a row."""
