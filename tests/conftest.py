@@ -63,7 +63,7 @@ def serve() -> Callable[..., Run]:
 
     def go(requests: object, hw: str = "gpu_only", trace: str = "llama7b", **options: object) -> Run:
         source = Given(requests) if isinstance(requests, list) else requests
-        options = {"batching": "chunked_prefill", "batch_size": 128, "n_requests": 1, **options}
+        options = {"batching": "chunked_prefill", "batch": 128, "requests": 1, **options}
         probe = options.pop("probe", None)
         experiment = load_experiment(RunOptions(hw=hw, trace=trace, **options))  # type: ignore[arg-type]
         return simulate(experiment, probe=probe, source=source)  # type: ignore[arg-type]

@@ -32,11 +32,11 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     """A page of each kind of results."""
     pytest.importorskip("plotly", reason="needs the [report] extra")
     folder = tmp_path_factory.mktemp("pages")
-    write_simulated(folder / "run", trace="llama65b", batch_size=64, tlp=2)
-    serving = {"workload": "azure_conversation", "n_requests": 40, "batch_size": 16}
+    write_simulated(folder / "run", trace="llama65b", batch=64, tlp=2)
+    serving = {"workload": "azure_conversation", "requests": 40, "batch": 16}
     write_simulated(folder / "serving", trace="llama7b", **serving)
     machines = ("papi", "gpu_only", "pim_only")
-    runs = tuple(simulated(machine, trace="llama7b", batch_size=8) for machine in machines)
+    runs = tuple(simulated(machine, trace="llama7b", batch=8) for machine in machines)
     comparison = Comparison(machines, runs)
     comparison.write(comparison_frames(comparison), folder / "comparison")
     (folder / "space.yaml").write_text(SPACE)

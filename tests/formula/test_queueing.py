@@ -25,10 +25,8 @@ ANSWERS = (
 def serve(arrivals, lengths, n_requests, seed=0, **options):
     """Simulate a machine that serves requests one after another, and return them in the order of their arrival."""
     workload = f"workload={{{arrivals}, n_requests: {n_requests}, lengths: {lengths}}}"
-    options = {"batching": "static", "batch_size": 1} | options
-    run = simulate(
-        load_experiment(RunOptions(hw="gpu_only", trace="llama7b", overrides=[workload], seed=seed, **options))
-    )
+    options = {"batching": "static", "batch": 1} | options
+    run = simulate(load_experiment(RunOptions(hw="gpu_only", trace="llama7b", set=[workload], seed=seed, **options)))
     assert len(run.ledger.requests) == n_requests
     return run
 
@@ -82,7 +80,7 @@ def test_the_mean_wait_is_pollaczeks_and_khinchines(lengths, load):
 )
 def test_littles_law_holds_of_those_who_decode(batching, arrivals):
     """L = λ·T: requests in decoding steps over time, against how fast they come and how long each decodes."""
-    run = serve(arrivals, ANSWERS, 1000, batching=batching, batch_size=64)
+    run = serve(arrivals, ANSWERS, 1000, batching=batching, batch=64)
     ledger = run.ledger
     in_steps = sum(segment.plan.decoding * segment.time_s for segment in ledger.segments) / ledger.makespan_s
     decoding_s = np.array([row.finish_s - row.first_token_s for row in ledger.requests])

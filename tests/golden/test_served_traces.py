@@ -71,7 +71,7 @@ def test_requests_wait_longer_when_they_come_faster(data):
 def run():
     lengths = "{kind: fixed, input_tokens: 50, output_tokens: 5}"
     workload = f"workload={{kind: poisson, rate_per_s: 50, n_requests: 8, lengths: {lengths}}}"
-    return simulate(load_experiment(RunOptions(hw="gpu_only", trace="llama7b", overrides=[workload])))
+    return simulate(load_experiment(RunOptions(hw="gpu_only", trace="llama7b", set=[workload])))
 
 
 def test_a_run_that_loses_nothing_passes_the_check(script, run):

@@ -52,7 +52,7 @@ def test_fast_forward_changes_no_figure(
     serve: Callable[..., Run], differences: Differences, requests, hw, batching, kv, tlp, batch, pages
 ):  # fmt: skip
     overrides = [] if "nvlink" in kv and hw == "attacc_only" else [kv]
-    options = {"batching": batching, "batch_size": batch, "tlp": tlp, "overrides": overrides}
+    options = {"batching": batching, "batch": batch, "tlp": tlp, "set": overrides}
     if pages is not None and batching != "static":
         run = serve([(0.0, 1, 1)], hw)
         capacity = run.ledger.kv_capacity_bytes

@@ -15,9 +15,7 @@ GEOMETRIC = "acceptance={kind: geometric, alpha: 0.8}"
 
 def options(hw: str, batch: int, kv: int, *overrides: str) -> RunOptions:
     lengths = f"workload.lengths={{kind: fixed, input_tokens: {kv}, output_tokens: {OUTPUT}}}"
-    return RunOptions(
-        hw=hw, trace="llama7b", batch_size=batch, drafting="eagle_head", overrides=(GEOMETRIC, lengths, *overrides)
-    )
+    return RunOptions(hw=hw, trace="llama7b", batch=batch, draft="eagle_head", set=(GEOMETRIC, lengths, *overrides))
 
 
 def simulated_token_s(hw: str, batch: int, length: int, kv: int) -> float:

@@ -10,7 +10,7 @@ from papisim.diagnosis.scope import Scope
 from papisim.engine.run import simulate
 
 SHORT = "workload.lengths={kind: fixed, input_tokens: 32, output_tokens: 24}"
-OPTIONS = RunOptions(hw="papi", trace="llama7b", batch_size=4, overrides=(SHORT,))
+OPTIONS = RunOptions(hw="papi", trace="llama7b", batch=4, set=(SHORT,))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_no_other_number_of_the_hardware_made_better_by_the_step_yields_more(exp
 
 def test_what_does_not_fit_is_tried_no_further_and_says_why():
     """An FC-PIM die has no room for a fifth FPU beside each bank."""
-    explained = explain(RunOptions(hw="papi_pim_only", trace="llama7b", batch_size=32, overrides=(SHORT,)), wanted=30)
+    explained = explain(RunOptions(hw="papi_pim_only", trace="llama7b", batch=32, set=(SHORT,)), wanted=30)
     refused = {each.change.overrides[0]: each for each in explained.numbers if each.refused}
     fifth = refused["devices.fc_pim.part.fpu.fpus=5"]
     assert "mm² of a die" in fifth.refused
@@ -60,7 +60,7 @@ def test_what_does_not_fit_is_tried_no_further_and_says_why():
 
 
 def test_a_further_gpu_comes_with_its_rank_and_its_lanes():
-    explained = explain(RunOptions(hw="gpu_only", trace="llama7b", batch_size=4, overrides=(SHORT,)), wanted=20)
+    explained = explain(RunOptions(hw="gpu_only", trace="llama7b", batch=4, set=(SHORT,)), wanted=20)
     (more,) = (
         each for each in explained.numbers if each.change.kind == "count" and "gpu" in each.change.overrides[0]
     )

@@ -15,13 +15,13 @@ MACHINES = ["papi", "gpu_only", "a100_attacc", "pim_only"]
 SPECULATING = {
     "speculation": "dsde",
     "acceptance": "eagle2_chain6_llama3_8b",
-    "drafting": "eagle_head_int4",
+    "draft": "eagle_head_int4",
     "trace": "llama3-8b",
 }
 
 
 def recorded(hw="papi", **options):
-    asked = {"trace": "llama7b", "batch_size": 8, "overrides": (SHORT,), **options}
+    asked = {"trace": "llama7b", "batch": 8, "set": (SHORT,), **options}
     recording = Recording()
     return simulate(load_experiment(RunOptions(hw=hw, **asked)), probe=recording), recording
 
@@ -44,7 +44,7 @@ def test_a_mixture_of_experts_and_a_scaled_draft_head_are_recorded_whole():
 
 
 def test_what_the_host_does_is_nobodys_kernel():
-    run, recording = recorded(overrides=(SHORT, "verification.bookkeeping_s=1e-3"))
+    run, recording = recorded(set=(SHORT, "verification.bookkeeping_s=1e-3"))
     (host,) = (row for row in recording.rows() if row.resource == "host")
     iterations = sum(step.kind == "decode" for step in run.ledger.steps)
     assert (host.work, host.bound, host.time_s) == ("host", "fixed", pytest.approx(iterations * 1e-3))
@@ -78,9 +78,9 @@ def test_pricing_the_work_on_another_part_or_count_gives_the_seconds_of_a_run_wi
     run, recording = recorded("gpu_only")
     repricing = Repricing(recording, run.machine)
     for variant, override in ((Variant(part=load_part("h100").part), "devices.gpu.part=h100"),):
-        other, _ = recorded("gpu_only", overrides=(SHORT, override))
+        other, _ = recorded("gpu_only", set=(SHORT, override))
         assert run.ledger.end_s + repricing.added_s("gpu", variant) == pytest.approx(other.ledger.end_s, rel=1e-12)
-    four, _ = recorded("gpu_only", overrides=(SHORT, "devices.gpu.count=4"))  # four ranks, too
+    four, _ = recorded("gpu_only", set=(SHORT, "devices.gpu.count=4"))  # four ranks, too
     assert run.ledger.end_s + repricing.added_s("gpu", Variant(count=4)) == pytest.approx(
         four.ledger.end_s, rel=1e-12
     )
@@ -100,9 +100,9 @@ def test_pricing_some_of_the_work_adds_up_to_all_of_it():
 OPEN = {
     "trace": "llama7b",
     "workload": "azure_conversation",
-    "n_requests": 6,
-    "batch_size": 6,
-    "overrides": ("workload.lengths={kind: fixed, input_tokens: 200, output_tokens: 40}",),
+    "requests": 6,
+    "batch": 6,
+    "set": ("workload.lengths={kind: fixed, input_tokens: 200, output_tokens: 40}",),
 }
 
 
@@ -117,9 +117,9 @@ def test_where_requests_arrive_over_time_what_is_recorded_is_what_was_worked(bat
 def test_caches_that_are_swapped_out_are_messages():
     """Room for the caches of two requests and a half."""
     run, recording = recorded(
-        batch_size=4,
+        batch=4,
         batching="continuous",
-        overrides=(
+        set=(
             SHORT,
             "devices.attn_pim.count=1",
             "kv.on_exhaustion=swap",

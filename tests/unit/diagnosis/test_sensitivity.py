@@ -17,9 +17,9 @@ class Explored:
     """A short run, what it hangs on, and how its time follows a number."""
 
     def __init__(self, hw, *overrides, **options):
-        asked = {"trace": "llama7b", "batch_size": 8, **options}
+        asked = {"trace": "llama7b", "batch": 8, **options}
         self.recording = Recording()
-        experiment = load_experiment(RunOptions(hw=hw, overrides=(SHORT, *overrides), **asked))
+        experiment = load_experiment(RunOptions(hw=hw, set=(SHORT, *overrides), **asked))
         self.run = simulate(experiment, probe=self.recording)
         self.repricing = Repricing(self.recording, self.run.machine)
         machine = self.run.machine
@@ -44,7 +44,7 @@ def gpu_only():
 @pytest.mark.parametrize("hw", ["papi", "gpu_only", "a100_attacc"])
 def test_every_derivative_is_the_difference_of_two_whole_simulations(hw):
     """All numbers of the hardware, over the same step; what runs where does not depend on it."""
-    explored = Explored(hw, trace="llama-68m", batch_size=2)
+    explored = Explored(hw, trace="llama-68m", batch=2)
     found = explored.found()
     simulated = by_simulation(explored.run.experiment, lambda what: None)
     again = elasticities(simulated, [each.parameter for each in found.values()])

@@ -15,7 +15,7 @@ TRAFFIC = [(0.02 * i, 50 + 137 * (i % 11), 1 + 13 * (i % 7)) for i in range(60)]
 
 
 def split(serve: Serve, requests: list[tuple[float, int, int]], *overrides: str, hw: str = "gpu_only") -> Run:
-    return serve(requests, hw, batching="disaggregated", overrides=list(overrides))
+    return serve(requests, hw, batching="disaggregated", set=list(overrides))
 
 
 def test_each_machine_does_its_own_and_every_token_is_accounted_for(serve: Serve):
@@ -64,7 +64,7 @@ def test_every_machine_draws_its_power(serve: Serve):
 
 def test_fast_forward_is_exact_here_too(serve: Serve):
     fast, slow = (
-        serve(TRAFFIC, batching="disaggregated", fast_forward=on, overrides=["batching.decode_machines=2"])
+        serve(TRAFFIC, batching="disaggregated", fast_forward=on, set=["batching.decode_machines=2"])
         for on in (True, False)
     )
     finished = [[row.finish_s for row in run.ledger.requests] for run in (fast, slow)]

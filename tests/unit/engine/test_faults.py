@@ -21,7 +21,7 @@ def fault(device: str, at_s: float, what: str) -> list[str]:
 @pytest.mark.parametrize("batching", POLICIES)
 @pytest.mark.parametrize("at_s", [0.0, 0.05, 0.31])
 def test_a_lost_device_ends_every_request_that_is_there_or_comes_later(serve: Serve, batching: str, at_s: float):
-    run = serve(TRAFFIC, batching=batching, overrides=fault("gpu", at_s, "lost: true"))
+    run = serve(TRAFFIC, batching=batching, set=fault("gpu", at_s, "lost: true"))
     for row in run.ledger.requests:
         if row.outcome is RequestOutcome.SERVED:
             assert row.finish_s <= at_s
@@ -38,7 +38,7 @@ def test_a_lost_device_ends_every_request_that_is_there_or_comes_later(serve: Se
 
 def test_a_lost_device_without_a_role_is_not_missed(serve: Serve):
     one = ["devices.gpu.count=1"]
-    run = serve(TRAFFIC, overrides=[*one, *fault("nvlink", 0.1, "lost: true")])
+    run = serve(TRAFFIC, set=[*one, *fault("nvlink", 0.1, "lost: true")])
     assert {row.outcome for row in run.ledger.requests} == {RequestOutcome.SERVED}
 
 
@@ -46,7 +46,7 @@ def test_a_lost_device_without_a_role_is_not_missed(serve: Serve):
 def test_a_stall_delays_the_step_at_hand_and_all_after_it_by_its_length(serve: Serve, fast_forward: bool):
     requests = [(0.0, 100, 200)]
     calm = serve(requests, fast_forward=fast_forward)
-    run = serve(requests, fast_forward=fast_forward, overrides=fault("gpu", 0.1, "stalled_s: 0.5"))
+    run = serve(requests, fast_forward=fast_forward, set=fault("gpu", 0.1, "stalled_s: 0.5"))
     assert run.ledger.end_s == pytest.approx(calm.ledger.end_s + 0.5, rel=1e-12)
     (slow,) = [step for step in run.ledger.steps if step.stalled_s]
     assert slow.start_s < 0.1 < slow.start_s + slow.time_s - 0.5
@@ -58,20 +58,20 @@ def test_overlapping_stalls_are_one(serve: Serve):
     requests = [(0.0, 100, 200)]
     calm = serve(requests, "papi")
     both = "fault=[{device: fc_pim, at_s: 0.1, stalled_s: 0.5}, {device: attn_pim, at_s: 0.3, stalled_s: 0.5}]"
-    run = serve(requests, "papi", overrides=[both])
+    run = serve(requests, "papi", set=[both])
     assert run.ledger.end_s == pytest.approx(calm.ledger.end_s + 0.7, rel=1e-9)
 
 
 def test_a_device_that_stands_still_while_nobody_needs_it_delays_nobody_until_somebody_does(serve: Serve):
     idle = serve([(5.0, 100, 20)])
-    over = serve([(5.0, 100, 20)], overrides=fault("gpu", 1.0, "stalled_s: 2"))
-    still = serve([(5.0, 100, 20)], overrides=fault("gpu", 1.0, "stalled_s: 5"))
+    over = serve([(5.0, 100, 20)], set=fault("gpu", 1.0, "stalled_s: 2"))
+    still = serve([(5.0, 100, 20)], set=fault("gpu", 1.0, "stalled_s: 5"))
     assert over.ledger.end_s == idle.ledger.end_s
     assert still.ledger.end_s == pytest.approx(idle.ledger.end_s + 1.0, rel=1e-9)
 
 
 def test_arrivals_during_a_stall_are_served_after_it(serve: Serve):
-    run = serve([(0.0, 100, 200), (0.2, 100, 5)], overrides=fault("gpu", 0.1, "stalled_s: 0.5"))
+    run = serve([(0.0, 100, 200), (0.2, 100, 5)], set=fault("gpu", 0.1, "stalled_s: 0.5"))
     assert 0.6 < run.ledger.requests[1].admitted_s < 0.65
 
 
@@ -86,7 +86,7 @@ def test_arrivals_during_a_stall_are_served_after_it(serve: Serve):
 )
 def test_a_wrong_fault_is_refused_in_words(serve: Serve, text: str, message: str):
     with pytest.raises((InputError, InputErrors), match=message):
-        serve(TRAFFIC, overrides=[text])
+        serve(TRAFFIC, set=[text])
 
 
 @pytest.mark.parametrize("exhaustion", ["recompute", "refuse"])
@@ -100,7 +100,7 @@ def test_under_every_pressure_at_once_each_request_ends_with_a_reason(serve: Ser
     wanted = calm.ledger.peak_kv_bytes
     room = f"kv={{utilisation_ratio: {(device - calm.ledger.kv_capacity_bytes + 0.05 * wanted) / device}, on_exhaustion: {exhaustion}}}"
     lost = fault("gpu", 0.9 * calm.ledger.end_s, "lost: true")
-    run = serve(requests, batching=batching, overrides=[room, *lost])
+    run = serve(requests, batching=batching, set=[room, *lost])
     outcomes = summarise(run)["outcomes"]
     assert sum(outcomes.values()) == len(requests)
     assert all((row.outcome is RequestOutcome.SERVED) != bool(row.reason) for row in run.ledger.requests)

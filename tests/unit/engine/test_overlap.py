@@ -17,7 +17,7 @@ Serve = Callable[..., Run]
 Runner = Callable[..., Run]
 #: as long as attention matters beside FC
 LONG = "workload.lengths={kind: fixed, input_tokens: 6000, output_tokens: 6}"
-BATCH = {"hw": "a100_attacc", "trace": "llama13b", "batch_size": 128}
+BATCH = {"hw": "a100_attacc", "trace": "llama13b", "batch": 128}
 
 
 def phase(resource: str, time_s: float) -> Phase:
@@ -54,7 +54,7 @@ def test_together_takes_at_least_the_busiest_device_and_longest_stream_and_at_mo
 
 @pytest.mark.parametrize("kind", ["sub_batches", "heads"])
 def test_what_overlaps_is_what_phases_take_more_than_their_step(run: Runner, kind: str):
-    result = run(**BATCH, overrides=[LONG, f"overlap.kind={kind}"])
+    result = run(**BATCH, set=[LONG, f"overlap.kind={kind}"])
     for step in result.ledger.steps:
         assert sum(step.time_by.values()) - step.overlapped_s == pytest.approx(step.time_s, rel=1e-9)
         assert (step.overlapped_s != 0) == (step.kind == "decode")
@@ -64,7 +64,7 @@ def test_what_overlaps_is_what_phases_take_more_than_their_step(run: Runner, kin
 
 @pytest.mark.parametrize("kind", ["sub_batches", "heads"])
 def test_extrapolated_layers_take_what_all_of_them_simulated_do(run: Runner, kind: str):
-    folded, whole = (run(**BATCH, fold=fold, overrides=[LONG, f"overlap.kind={kind}"]) for fold in (True, False))
+    folded, whole = (run(**BATCH, fold=fold, set=[LONG, f"overlap.kind={kind}"]) for fold in (True, False))
     assert summarise(folded)["decode_s"] == pytest.approx(summarise(whole)["decode_s"], rel=0.01)
     assert summarise(folded)["energy_j"] == pytest.approx(summarise(whole)["energy_j"], rel=0.01)
 
@@ -74,7 +74,7 @@ def test_interleaved_halves_are_faster_where_attention_is_long_and_slower_where_
         lengths = f"workload.lengths={{kind: fixed, input_tokens: {tokens}, output_tokens: 4}}"
         few = ["devices.attn_pim.count=8", "kv.reserve=whole", lengths]
         together, alone = (
-            summarise(run("a100_attacc", "llama3-8b", batch_size=64, overrides=[*few, f"overlap.kind={kind}"]))
+            summarise(run("a100_attacc", "llama3-8b", batch=64, set=[*few, f"overlap.kind={kind}"]))
             for kind in ("sub_batches", "off")
         )
         return alone["decode_s"] / together["decode_s"]
@@ -85,17 +85,14 @@ def test_interleaved_halves_are_faster_where_attention_is_long_and_slower_where_
 
 def test_one_request_has_no_halves(run: Runner):
     one, alone = (
-        summarise(run("a100_attacc", batch_size=1, overrides=[f"overlap.kind={kind}"]))
-        for kind in ("sub_batches", "off")
+        summarise(run("a100_attacc", batch=1, set=[f"overlap.kind={kind}"])) for kind in ("sub_batches", "off")
     )
     assert one["decode_s"] == pytest.approx(alone["decode_s"], rel=1e-6)
 
 
 def test_prompts_run_on_the_gpu_while_pim_attends(serve: Serve):
     requests = [(0.0, 4000, 40)] * 24 + [(0.9, 3000, 5)] * 4
-    beside, mixed = (
-        serve(requests, "papi", "llama13b", overrides=[f"overlap.kind={kind}"]) for kind in ("prompts", "off")
-    )
+    beside, mixed = (serve(requests, "papi", "llama13b", set=[f"overlap.kind={kind}"]) for kind in ("prompts", "off"))
     overlapped = [step for step in beside.ledger.steps if step.overlapped_s]
     assert overlapped
     assert {step.kind for step in overlapped} == {"mixed"}
@@ -109,7 +106,7 @@ def test_prompts_run_on_the_gpu_while_pim_attends(serve: Serve):
 def test_fast_forward_changes_nothing(serve: Serve, kind: str):
     requests = [(0.05 * i, 300, 12) for i in range(8)]
     fast, slow = (
-        serve(requests, "a100_attacc", fast_forward=on, overrides=[f"overlap.kind={kind}"]) for on in (True, False)
+        serve(requests, "a100_attacc", fast_forward=on, set=[f"overlap.kind={kind}"]) for on in (True, False)
     )
     assert fast.ledger.end_s == pytest.approx(slow.ledger.end_s, rel=1e-9)
     assert summarise(fast)["energy_j"] == pytest.approx(summarise(slow)["energy_j"], rel=1e-9)
@@ -117,6 +114,6 @@ def test_fast_forward_changes_nothing(serve: Serve, kind: str):
 
 def test_what_is_not_modelled_is_refused(run: Runner):
     with pytest.raises(NotModelled, match="drafts"):
-        run(speculation="dsde", acceptance="meta_8b", draft="free", overrides=["overlap.kind=sub_batches"])
+        run(speculation="dsde", acceptance="meta_8b", draft="free", set=["overlap.kind=sub_batches"])
     with pytest.raises(InputError, match="expected a divisor of the 8 KV heads"):
-        run(trace="llama3-8b", overrides=["overlap={kind: heads, pieces: 3}"])
+        run(trace="llama3-8b", set=["overlap={kind: heads, pieces: 3}"])

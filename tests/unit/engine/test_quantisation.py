@@ -17,7 +17,7 @@ SHORT = "workload.lengths={kind: fixed, input_tokens: 64, output_tokens: 32}"
 
 
 def experiment(*overrides, hw="papi", trace="llama7b", batch_size=8, **options):
-    asked = RunOptions(hw=hw, trace=trace, batch_size=batch_size, overrides=(SHORT, *overrides), **options)
+    asked = RunOptions(hw=hw, trace=trace, batch=batch_size, set=(SHORT, *overrides), **options)
     return load_experiment(asked)
 
 

@@ -15,19 +15,19 @@ def served(run):
 
     def go(**options):
         overrides = (*LENGTHS, f"workload.rate_per_s={options.pop('rate_per_s', 200)}")
-        return run("gpu_only", workload="poisson", n_requests=40, overrides=overrides, **options)
+        return run("gpu_only", workload="poisson", requests=40, set=overrides, **options)
 
     return go
 
 
 def test_one_replica_is_the_machine_itself(run):
-    alone, named = run(batch_size=8), run(batch_size=8, router="least_loaded")
+    alone, named = run(batch=8), run(batch=8, router="least_loaded")
     assert summarise(alone) == summarise(named) | {"routing": summarise(alone)["routing"]}
 
 
 def test_two_replicas_of_half_a_closed_batch_take_as_long_as_one_machine_with_half(run):
-    both = run(batch_size=8, n_requests=8, replicas=2, overrides=LENGTHS)
-    half = run(batch_size=4, n_requests=4, overrides=LENGTHS)
+    both = run(batch=8, requests=8, replicas=2, set=LENGTHS)
+    half = run(batch=4, requests=4, set=LENGTHS)
     assert both.ledger.makespan_s == pytest.approx(half.ledger.makespan_s, rel=1e-12)
     assert summarise(both)["energy_j"] == pytest.approx(2 * summarise(half)["energy_j"], rel=1e-9)
     assert summarise(both)["busy_ratio"] == pytest.approx(summarise(half)["busy_ratio"])

@@ -41,14 +41,14 @@ def test_the_gaps_between_tokens_add_up_to_the_time_since_the_first(serve: Serve
 def test_the_gap_over_a_preemption_is_counted_once(serve: Serve, exhaustion: str, fast_forward: bool):
     tight = [pages(serve([(0.0, 1, 1)]), 60), f"kv.on_exhaustion={exhaustion}"]
     swap = ["kv.swap_link=nvlink"] if exhaustion == "swap" else []
-    run = serve([(0.0, 100, 200)] * 8, overrides=[*tight, *swap], fast_forward=fast_forward)
+    run = serve([(0.0, 100, 200)] * 8, set=[*tight, *swap], fast_forward=fast_forward)
     assert run.ledger.n_preemptions > 0
     check_gaps(run)
 
 
 def test_a_preempted_request_is_admitted_before_those_that_arrived_after_it(serve: Serve):
     tight = [pages(serve([(0.0, 1, 1)]), 60), "kv.on_exhaustion=recompute"]
-    run = serve([(0.001 * i, 100, 200) for i in range(12)], overrides=tight)
+    run = serve([(0.001 * i, 100, 200) for i in range(12)], set=tight)
     preempted = [each for each in run.ledger.requests if each.preemptions]
     assert preempted
     finished = [each.finish_s for each in run.ledger.requests]
@@ -58,7 +58,7 @@ def test_a_preempted_request_is_admitted_before_those_that_arrived_after_it(serv
 def test_the_caches_of_requests_in_flight_to_another_machine_count_as_in_use(serve: Serve):
     """Two prompts follow one another; the first one's cache is on a slow link while the second is computed."""
     slow = ["batching.prefill_machines=1", "links.nvlink.part.bandwidth_bytes_per_s=1 MB/s"]
-    run = serve([(0.0, 100, 2), (0.0, 100, 2), (0.5, 100, 2)], batching="disaggregated", overrides=slow)
+    run = serve([(0.0, 100, 2), (0.0, 100, 2), (0.5, 100, 2)], batching="disaggregated", set=slow)
     last = [step for step in run.ledger.steps if step.kind is StepKind.PREFILL][-1]
     assert last.kv_tokens == 200
 

@@ -79,7 +79,7 @@ def test_a_request_that_arrives_at_the_very_end_of_an_iteration_is_seen_by_the_d
 
 
 def test_chunks_fill_the_budget_that_decoding_leaves(serve: Serve):
-    run = serve([(0.0, 10, 300), (0.1, 2000, 5)], overrides=["batching.chunk_tokens=512"])
+    run = serve([(0.0, 10, 300), (0.1, 2000, 5)], set=["batching.chunk_tokens=512"])
     mixed = [step for step in run.ledger.steps if step.kind == "mixed"]
     assert [step.rows for step in mixed] == [512, 512, 512, 2000 - 3 * 511 + 1]
     assert [step.tokens for step in mixed] == [1, 1, 1, 2], "the first token comes with the last chunk"
@@ -104,7 +104,7 @@ def test_prefill_priority_never_mixes_and_first_tokens_come_sooner(serve: Serve)
 
 def test_the_batch_is_never_larger_than_its_limit(serve: Serve):
     requests = [(0.0, 20, 30)] * 50
-    run = serve(requests, overrides=SMALL)
+    run = serve(requests, set=SMALL)
     assert max(step.rlp for step in run.ledger.steps) == 16
 
 
@@ -120,7 +120,7 @@ def test_a_chunk_fetches_its_cached_prefix_where_the_cache_is_elsewhere(serve: S
     requests = [(0.0, 1024, 2)]
 
     def link_j(chunk: int) -> float:
-        run = serve(requests, "a100_attacc", overrides=[f"batching.chunk_tokens={chunk}"])
+        run = serve(requests, "a100_attacc", set=[f"batching.chunk_tokens={chunk}"])
         return run.ledger.energy_by_resource["gpu_to_attn"].total_j
 
     experiment = serve(requests, "a100_attacc")
@@ -143,7 +143,7 @@ def test_when_pages_run_out_whoever_came_last_gives_way_and_nobody_is_lost(
 ):
     requests = [(0.0, 100, 200)] * 8
     swap = ["kv.swap_link=nvlink"] if exhaustion == "swap" else []
-    run = serve(requests, batching=batching, overrides=[tight, f"kv.on_exhaustion={exhaustion}", *swap])
+    run = serve(requests, batching=batching, set=[tight, f"kv.on_exhaustion={exhaustion}", *swap])
     check_conserved(run, requests)
     rows, ledger = run.ledger.requests, run.ledger
     assert ledger.peak_kv_bytes <= ledger.kv_capacity_bytes
@@ -172,7 +172,7 @@ def test_swapping_takes_the_links_time_both_ways(serve: Serve, tight: str):
     requests = [(0.0, 100, 200)] * 8
     swap = [tight, "kv.on_exhaustion=swap", "kv.swap_link=nvlink"]
     fast, slow = (
-        serve(requests, overrides=[*swap, f"links.nvlink.part.bandwidth_bytes_per_s={rate}"]).ledger.end_s
+        serve(requests, set=[*swap, f"links.nvlink.part.bandwidth_bytes_per_s={rate}"]).ledger.end_s
         for rate in ("300 GB/s", "1 GB/s")
     )
     assert slow > fast
@@ -182,7 +182,7 @@ def test_a_request_longer_than_all_memory_is_refused_with_its_reason_and_the_oth
     serve: Serve, tight: str
 ):
     requests = [(0.0, 100, 20), (0.0, 5000, 20), (0.01, 100, 20)]
-    rows = serve(requests, overrides=[tight]).ledger.requests
+    rows = serve(requests, set=[tight]).ledger.requests
     assert [row.outcome for row in rows] == [RequestOutcome.SERVED, RequestOutcome.REFUSED, RequestOutcome.SERVED]
     assert rows[1].reason == "needs 5019 tokens of KV cache, 848 are there in all"
     assert np.isnan(rows[1].admitted_s)
@@ -190,18 +190,18 @@ def test_a_request_longer_than_all_memory_is_refused_with_its_reason_and_the_oth
 
 def test_a_static_batch_that_does_not_fit_is_the_users_mistake(serve: Serve, tight: str):
     with pytest.raises(DoesNotFit, match="--batch"):
-        serve([(0.0, 500, 20)] * 8, batching="static", batch_size=8, overrides=[tight])
+        serve([(0.0, 500, 20)] * 8, batching="static", batch=8, set=[tight])
 
 
 def test_whole_lengths_reserved_mean_that_nobody_ever_gives_way(serve: Serve, tight: str):
     requests = [(0.0, 100, 200)] * 8
-    run = serve(requests, overrides=[tight, "kv.reserve=whole"])
+    run = serve(requests, set=[tight, "kv.reserve=whole"])
     assert sum(row.preemptions for row in run.ledger.requests) == 0
     assert max(step.rlp for step in run.ledger.steps) == 53 // -(-299 // 16)
 
 
 def test_a_dynamic_batch_waits_for_its_time_out_and_no_longer(serve: Serve):
-    run = serve([(0.0, 10, 5), (0.3, 10, 5), (9.0, 10, 5)], batching="dynamic", overrides=["batching.timeout_s=0.5"])
+    run = serve([(0.0, 10, 5), (0.3, 10, 5), (9.0, 10, 5)], batching="dynamic", set=["batching.timeout_s=0.5"])
     first, second, third = run.ledger.requests
     assert first.admitted_s == second.admitted_s == pytest.approx(0.5)
     assert third.admitted_s == 9.0, "nobody else will come"
@@ -221,7 +221,7 @@ class Users:
 
 @pytest.mark.parametrize("batching", ["static", *POLICIES])
 def test_a_closed_loop_asks_again_when_it_has_been_answered(serve: Serve, batching: str):
-    size = {"batch_size": 1} if batching == "static" else {}
+    size = {"batch": 1} if batching == "static" else {}
     rows = serve(Users(), batching=batching, **size).ledger.requests
     assert [row.request_id for row in rows] == [0, 1, 2, 3]
     for before, after in pairwise(rows):
@@ -260,7 +260,7 @@ def test_the_time_between_requests_is_no_ones_work(serve: Serve):
 
 def test_an_unknown_link_to_swap_over_is_named(serve: Serve):
     with pytest.raises(InputError, match="no link 'nvlnk' in gpu_only; did you mean 'nvlink'"):
-        serve([(0.0, 1, 1)], overrides=["kv.on_exhaustion=swap", "kv.swap_link=nvlnk"])
+        serve([(0.0, 1, 1)], set=["kv.on_exhaustion=swap", "kv.swap_link=nvlnk"])
 
 
 def test_640_gb_hold_as_many_gpt3_requests_as_the_paper_counts(serve: Serve):
@@ -270,7 +270,7 @@ def test_640_gb_hold_as_many_gpt3_requests_as_the_paper_counts(serve: Serve):
     def held(prompt: int, answer: int) -> int:
         requests = [(0.0, prompt, answer)] * 300
         overrides = [*box, "kv.reserve=whole", "kv.beyond_positions=run", "batching.chunk_tokens=1000000"]
-        run = serve(requests, trace="gpt3-175b", batch_size=300, overrides=overrides)
+        run = serve(requests, trace="gpt3-175b", batch=300, set=overrides)
         return max(step.rlp for step in run.ledger.steps)
 
     assert held(128, 128) == pytest.approx(282, rel=0.015)
@@ -284,7 +284,7 @@ def test_a_target_of_30_ms_caps_the_batch_near_the_papers_22(serve: Serve):
 
     def largest(target_s: float) -> tuple[int, float]:
         slo = [f"batching.slo_tpot_s={target_s}", "batching.chunk_tokens=1000000"]
-        run = serve(requests, trace="gpt3-175b", batch_size=60, overrides=[*box, *slo])
+        run = serve(requests, trace="gpt3-175b", batch=60, set=[*box, *slo])
         decode = [step for step in run.ledger.steps if step.kind == "decode"]
         return max(step.rlp for step in decode), max(step.time_s for step in decode)
 

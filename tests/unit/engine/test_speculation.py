@@ -44,14 +44,14 @@ def seconds(phases: list[Phase]) -> float:
 @pytest.mark.parametrize("drafting", ["free", "eagle_head", "llama68m", "ngram"])
 def test_every_request_says_its_tokens_whoever_drafts(run: Runner, speculation: str, drafting: str):
     overrides = [*HALF, *([f"speculation={speculation}"] if speculation != "off" else [])]
-    ledger = run(batch_size=5, drafting=drafting, overrides=overrides).ledger
+    ledger = run(batch=5, draft=drafting, set=overrides).ledger
     assert all(row.emitted_tokens == row.output_tokens for row in ledger.requests)
     assert sum(step.tokens for step in ledger.steps) == sum(row.output_tokens for row in ledger.requests)
 
 
 def test_drafting_nothing_is_no_speculation(run: Runner):
-    off = run(batch_size=4, drafting="eagle_head")
-    none = run(batch_size=4, drafting="eagle_head", overrides=[*HALF, "speculation={kind: fixed, tlp: 1}"])
+    off = run(batch=4, draft="eagle_head")
+    none = run(batch=4, draft="eagle_head", set=[*HALF, "speculation={kind: fixed, tlp: 1}"])
     assert off.ledger.end_s == none.ledger.end_s
     assert summarise(none)["speculation_yield"]["drafted_tokens_per_round"] == 0
 
@@ -59,7 +59,7 @@ def test_drafting_nothing_is_no_speculation(run: Runner):
 def test_emitted_is_accepted_and_one_more(run: Runner):
     lengths = "workload.lengths={kind: fixed, input_tokens: 20, output_tokens: 4000}"
     overrides = [*HALF, lengths, "speculation={kind: fixed, tlp: 4}"]
-    figures = summarise(run(batch_size=4, overrides=overrides))["speculation_yield"]
+    figures = summarise(run(batch=4, set=overrides))["speculation_yield"]
     expected = 0.5 + 0.5**2 + 0.5**3
     assert figures["drafted_tokens_per_round"] == pytest.approx(3, rel=1e-3)  # fewer in the last round of a request
     assert figures["accepted_tokens_per_round"] == pytest.approx(expected, rel=0.03)
@@ -71,7 +71,7 @@ def test_rejected_drafts_leave_no_kv(run: Runner):
     lengths = "workload.lengths={kind: fixed, input_tokens: 20, output_tokens: 100}"
     never = "acceptance={kind: geometric, alpha: 0.0001}"
     overrides = [never, lengths, "speculation={kind: fixed, tlp: 8}"]
-    decode = run(batch_size=2, overrides=overrides).ledger.steps[1:-1]
+    decode = run(batch=2, set=overrides).ledger.steps[1:-1]
     grown = [after.kv_tokens - before.kv_tokens for before, after in pairwise(decode)]
     assert set(grown) <= {2, 3}
     assert grown.count(2) > 90
@@ -104,7 +104,7 @@ def test_verification_computes_the_drafts_and_one_more_row_of_each_request():
 
 
 def test_a_draft_model_costs_one_step_of_its_own_for_each_token():
-    one, _ = context(hw="papi", drafting="llama68m")
+    one, _ = context(hw="papi", draft="llama68m")
     short, long = (seconds(one.draft([Draft(n)], ints(500))) for n in (1, 4))
     assert long == pytest.approx(4 * short, rel=0.01)
     assert {phase.category for phase in one.draft([Draft(2)], ints(10))} == {Category.DRAFT}
@@ -114,13 +114,13 @@ def test_a_draft_model_costs_one_step_of_its_own_for_each_token():
 @pytest.mark.parametrize("device", ["gpu", "fc_pim", "attn_pim"])
 def test_a_draft_model_may_stand_on_any_device(run: Runner, device: str):
     overrides = [*HALF, f"drafting.device={device}", "speculation={kind: fixed, tlp: 3}"]
-    result = run(batch_size=2, drafting="llama68m", overrides=overrides)
+    result = run(batch=2, draft="llama68m", set=overrides)
     assert summarise(result)["speculation_yield"]["draft_time_ratio"] > 0
 
 
 def test_a_draft_model_takes_memory(run: Runner):
-    alone = run("gpu_only", batch_size=1).ledger.kv_capacity_bytes
-    beside = run("gpu_only", batch_size=1, drafting="llama68m").ledger.kv_capacity_bytes
+    alone = run("gpu_only", batch=1).ledger.kv_capacity_bytes
+    beside = run("gpu_only", batch=1, draft="llama68m").ledger.kv_capacity_bytes
     draft = read_trace("traces/kernels/llama-68m/trace.yaml").model
     # on one of the six GPUs, whose room limits all: 6 of 32 heads of the target, and the whole draft model
     free, token_bytes = 80e9 - 6738415616 * 2 / 6 - draft.n_parameters * 2, 32 * 6 * 2 * 128 * 2
@@ -130,8 +130,8 @@ def test_a_draft_model_takes_memory(run: Runner):
 
 
 def test_a_draft_head_takes_the_memory_of_one_layer_and_its_fusion(run: Runner):
-    alone = run("gpu_only", trace="llama3-8b", batch_size=1).ledger.kv_capacity_bytes
-    beside = run("gpu_only", trace="llama3-8b", batch_size=1, drafting="eagle_head").ledger.kv_capacity_bytes
+    alone = run("gpu_only", trace="llama3-8b", batch=1).ledger.kv_capacity_bytes
+    beside = run("gpu_only", trace="llama3-8b", batch=1, draft="eagle_head").ledger.kv_capacity_bytes
     layer = 4096 * (4096 * 2 + 1024 * 2 + 3 * 14336) + 2 * 4096
     weights = 2 * (layer + 2 * 4096**2)
     free = alone * 1.5 - weights  # eight heads on six GPUs: two on the fullest
@@ -141,19 +141,19 @@ def test_a_draft_head_takes_the_memory_of_one_layer_and_its_fusion(run: Runner):
 def test_a_draft_model_that_does_not_fit_is_refused(run: Runner):
     with pytest.raises(DoesNotFit, match="draft model"):
         run(
-            batch_size=1,
-            drafting="llama68m",
-            overrides=["drafting.trace=llama65b", "drafting.device=fc_pim", "devices.fc_pim.count=11"],
+            batch=1,
+            draft="llama68m",
+            set=["drafting.trace=llama65b", "drafting.device=fc_pim", "devices.fc_pim.count=11"],
         )
 
 
 def test_a_draft_device_that_is_not_there_is_refused(run: Runner):
     with pytest.raises(InputError, match="did you mean 'attn_pim'"):
-        run(batch_size=1, drafting="llama68m", overrides=["drafting.device=attn_pin"])
+        run(batch=1, draft="llama68m", set=["drafting.device=attn_pin"])
 
 
 def test_self_speculation_loads_the_layers_that_its_cost_model_says():
-    source, made = context(drafting="early_exit")
+    source, made = context(draft="early_exit")
     drafts, cached = [Draft(4, exit_layer=8)], ints(300)
     rows = ints(5)
     spent = seconds(source.draft(drafts, cached)) + seconds(source.verify(drafts, cached, rows))
@@ -163,11 +163,11 @@ def test_self_speculation_loads_the_layers_that_its_cost_model_says():
 
 def test_self_speculation_without_an_exit_layer_is_refused(run: Runner):
     with pytest.raises(InputError, match="exit layer"):
-        run(batch_size=1, drafting="early_exit", overrides=["speculation={kind: fixed, tlp: 3}"])
+        run(batch=1, draft="early_exit", set=["speculation={kind: fixed, tlp: 3}"])
 
 
 def test_different_exit_layers_share_what_all_need():
-    source, made = context(drafting="early_exit")
+    source, made = context(draft="early_exit")
     cached, rows = ints(100, 100), ints(3, 3)
     mixed = seconds(source.verify([Draft(2, exit_layer=4), Draft(2, exit_layer=12)], cached, rows))
     deep = seconds(source.verify([Draft(2, exit_layer=12)] * 2, cached, rows))
@@ -176,34 +176,34 @@ def test_different_exit_layers_share_what_all_need():
 
 
 def test_look_ups_keep_the_host_busy_and_no_device(run: Runner):
-    source, _ = context(drafting="ngram")
+    source, _ = context(draft="ngram")
     (phase,) = source.draft([Draft(3), Draft(1), NO_DRAFT], ints(1, 1, 1))
     assert phase.resource == HOST
     assert phase.time_s == pytest.approx(0.2e-3 + 2 * 10e-6)
     assert source.draft([NO_DRAFT], ints(1)) == []
-    summary = summarise(run(batch_size=2, drafting="ngram", overrides=[*HALF, "speculation={kind: fixed, tlp: 3}"]))
+    summary = summarise(run(batch=2, draft="ngram", set=[*HALF, "speculation={kind: fixed, tlp: 3}"]))
     assert summary["busy_ratio"][HOST] > 0
 
 
 def test_a_quantised_head_takes_less_time():
-    full, quantised = (context(drafting=name)[0] for name in ("eagle_head", "eagle_head_int4"))
+    full, quantised = (context(draft=name)[0] for name in ("eagle_head", "eagle_head_int4"))
     ratio = seconds(quantised.draft([Draft(3)], ints(100))) / seconds(full.draft([Draft(3)], ints(100)))
     assert ratio == pytest.approx(0.83)
 
 
 def test_padding_verifies_as_many_rows_for_all(run: Runner):
     schedule = "speculation={kind: fixed, tlp: 4}"
-    ragged = run(batch_size=3, overrides=[*HALF, schedule]).ledger.steps[1]
-    padded = run(batch_size=3, overrides=[*HALF, schedule, "verification.padding=true"]).ledger.steps[1]
+    ragged = run(batch=3, set=[*HALF, schedule]).ledger.steps[1]
+    padded = run(batch=3, set=[*HALF, schedule, "verification.padding=true"]).ledger.steps[1]
     assert ragged.rows == padded.rows == 12, "equal drafts need no padding"
 
 
 def test_overlapped_bookkeeping_costs_only_what_the_iteration_does_not_hide(run: Runner):
     def decode_s(*overrides: str) -> float:
-        return summarise(run(batch_size=2, overrides=list(overrides)))["decode_s"]
+        return summarise(run(batch=2, set=list(overrides)))["decode_s"]
 
     plain = decode_s()
-    n = summarise(run(batch_size=2))["n_iterations"]
+    n = summarise(run(batch=2))["n_iterations"]
     serial = decode_s("verification.bookkeeping_s=100 us")
     hidden = decode_s("verification.bookkeeping_s=100 us", "verification.overlap_bookkeeping=true")
     assert serial == pytest.approx(plain + n * 100e-6, rel=1e-9)
@@ -211,8 +211,8 @@ def test_overlapped_bookkeeping_costs_only_what_the_iteration_does_not_hide(run:
 
 
 def test_sampling_costs_time_for_every_row(run: Runner):
-    plain = summarise(run(batch_size=1, tlp=4))
-    sampled = summarise(run(batch_size=1, tlp=4, overrides=["verification.sampling_row_s=10 us"]))
+    plain = summarise(run(batch=1, tlp=4))
+    sampled = summarise(run(batch=1, tlp=4, set=["verification.sampling_row_s=10 us"]))
     extra = sampled["decode_s"] - plain["decode_s"]
     assert extra == pytest.approx(plain["n_iterations"] * 4 * 10e-6, rel=1e-6)
 
@@ -222,7 +222,7 @@ def test_sampling_is_dealt_out_over_ranks(run: Runner, batch: int, turns: int):
     lengths = "workload.lengths={kind: fixed, input_tokens: 5, output_tokens: 3}"
 
     def decode_s(*overrides: str) -> float:
-        return summarise(run(batch_size=batch, overrides=[lengths, *overrides]))["decode_s"]
+        return summarise(run(batch=batch, set=[lengths, *overrides]))["decode_s"]
 
     extra = decode_s("verification.sampling_row_s=1 us", "verification.sampling_ranks=8") - decode_s()
     assert extra == pytest.approx(2 * turns * 1e-6, rel=1e-6)

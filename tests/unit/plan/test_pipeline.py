@@ -19,7 +19,7 @@ LENGTHS = "workload.lengths={kind: fixed, input_tokens: 64, output_tokens: 24}"
 
 
 def planner(overrides):
-    experiment = load_experiment(RunOptions(hw="gpu_only", trace="llama7b", overrides=overrides))
+    experiment = load_experiment(RunOptions(hw="gpu_only", trace="llama7b", set=overrides))
     machine, trace = build_machine(experiment.system), read_trace(experiment.trace.path)
     return build_planner(trace, machine, build_placement(experiment), seed=0), machine, trace
 
@@ -75,7 +75,7 @@ def test_layers_that_do_not_divide_evenly_leave_stages_waiting():
 
 def test_decoding_gains_less_from_stages_than_from_ranks_because_each_microbatch_reads_the_weights(run):
     whole, cut = (
-        summarise(run("gpu_only", "llama65b", batch_size=16, overrides=(*ALL[:2], *parallel, LENGTHS)))
+        summarise(run("gpu_only", "llama65b", batch=16, set=(*ALL[:2], *parallel, LENGTHS)))
         for parallel in (
             (),
             ("roles.pipeline={stages: 2, link: nvlink}",),
@@ -89,7 +89,7 @@ def test_decoding_gains_less_from_stages_than_from_ranks_because_each_microbatch
 
 def test_folding_and_fast_forward_change_nothing(run):
     def figures(**options):
-        summary = summarise(run("gpu_only", batch_size=6, overrides=(*CUT, LENGTHS), **options))
+        summary = summarise(run("gpu_only", batch=6, set=(*CUT, LENGTHS), **options))
         return [summary[name] for name in ("makespan_s", "energy_j", "ttft_mean_s", "tpot_mean_s")]
 
     oracle = figures(fold=False, fast_forward=False)
@@ -115,4 +115,4 @@ def test_a_stage_without_a_layer_is_refused(run):
     with pytest.raises(
         InputError, match=r"roles.pipeline.stages: found 48, expected at most the 32 layers of llama7b"
     ):
-        run("gpu_only", batch_size=2, overrides=overrides)
+        run("gpu_only", batch=2, set=overrides)

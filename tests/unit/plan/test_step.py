@@ -59,18 +59,18 @@ def test_two_all_reduces_and_two_messages_a_layer():
 @pytest.mark.parametrize(("placement", "all_reduces"), [("pinned:gpu", 2 * 32), ("pinned:fc_pim", 0)])
 def test_only_devices_whose_sums_are_reduced_over_links_pay_for_it(placement: str, all_reduces: int):
     only_gpu = ["roles.tensor_parallel.reduced=[gpu]"]
-    phases = decode("papi", fold=False, placement=placement, overrides=only_gpu)
+    phases = decode("papi", fold=False, placement=placement, set=only_gpu)
     assert sum(p.resource == "nvlink" for p in phases) == all_reduces
 
 
 def test_experts_on_a_device_that_hands_over_whole_sums_are_not_reduced():
     nowhere = ["roles.tensor_parallel.reduced=[]"]
-    assert not [p for p in decode("attacc_only", trace="mixtral-8x7b", overrides=nowhere) if p.resource == "nvlink"]
+    assert not [p for p in decode("attacc_only", trace="mixtral-8x7b", set=nowhere) if p.resource == "nvlink"]
 
 
 def test_a_device_to_reduce_after_must_be_there():
     with pytest.raises(InputError, match=r"no device 'gpus' in this system; did you mean 'gpu'"):
-        planner("papi", overrides=["roles.tensor_parallel.reduced=[gpus]"])
+        planner("papi", set=["roles.tensor_parallel.reduced=[gpus]"])
 
 
 def test_a_machine_that_keeps_the_cache_with_the_gpus_sends_no_messages():

@@ -10,7 +10,7 @@ FIXED = "workload.lengths={kind: fixed, input_tokens: 100, output_tokens: 2}"
 
 
 def test_a_priced_step_is_the_step_that_a_run_takes(run):
-    finished = run(hw="papi", batch_size=16, tlp=1, overrides=[FIXED])
+    finished = run(hw="papi", batch=16, tlp=1, set=[FIXED])
     (step,) = [each for each in finished.ledger.steps if each.kind == "decode"]
     rows = pd.DataFrame(crossover_rows(("papi",), (finished,))).set_index(["batch", "tlp"])
     assert rows.loc[(16, 1), "kv_tokens"] == 100
@@ -19,14 +19,14 @@ def test_a_priced_step_is_the_step_that_a_run_takes(run):
 
 
 def test_the_map_covers_its_grid_for_each_machine_once_whatever_the_speculation(run):
-    runs = (run(hw="papi", batch_size=2), run(hw="papi", batch_size=2, tlp=2), run(hw="gpu_only", batch_size=2))
+    runs = (run(hw="papi", batch=2), run(hw="papi", batch=2, tlp=2), run(hw="gpu_only", batch=2))
     rows = pd.DataFrame(crossover_rows(("a", "b", "c"), runs))
     assert list(rows["machine"].unique()) == ["a", "c"]
     assert len(rows) == 2 * len(BATCHES) * len(TLPS)
 
 
 def test_more_work_in_flight_never_makes_a_step_shorter_where_fc_is_pinned(run):
-    rows = pd.DataFrame(crossover_rows(("gpu",), (run(hw="gpu_only", batch_size=2),)))
+    rows = pd.DataFrame(crossover_rows(("gpu",), (run(hw="gpu_only", batch=2),)))
     by_batch = rows.pivot_table(index="batch", columns="tlp", values="step_s")
     assert (by_batch.diff().iloc[1:] >= -1e-12).all(axis=None)
     assert (by_batch.T.diff().iloc[1:] >= -1e-12).all(axis=None)
@@ -37,8 +37,8 @@ def test_caches_that_do_not_fit_have_no_time(run):
     crowded = run(
         hw="gpu_only",
         trace="llama65b",
-        batch_size=1,
-        overrides=[long, "devices.gpu.count=2"],
+        batch=1,
+        set=[long, "devices.gpu.count=2"],
     )
     rows = pd.DataFrame(crossover_rows(("gpu",), (crowded,)))
     fits = rows[rows["tlp"] == 1].set_index("batch")["step_s"].notna()

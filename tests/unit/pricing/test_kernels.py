@@ -13,7 +13,7 @@ FIXED = "workload.lengths={kind: fixed, input_tokens: 64, output_tokens: 20}"
 
 @pytest.mark.parametrize("hw", ["papi", "gpu_only", "a100_attacc", "pim_only"])
 def test_kernels_and_messages_add_up_to_the_time_of_their_step(run, hw):
-    finished = run(hw=hw, batch_size=8, overrides=[FIXED])
+    finished = run(hw=hw, batch=8, set=[FIXED])
     rows = pd.DataFrame(kernel_rows(finished))
     sums = (rows["time_s"] * rows["n_times"]).groupby([rows["kind"], rows["index"]]).sum()
     for step in telling_steps(finished.ledger.steps):
@@ -23,7 +23,7 @@ def test_kernels_and_messages_add_up_to_the_time_of_their_step(run, hw):
 @pytest.mark.parametrize("hw", ["papi", "gpu_only", "a100_attacc", "a100_hbmpim"])
 @pytest.mark.parametrize("batch", [1, 64])
 def test_no_kernel_computes_faster_than_its_device_can(run, hw, batch):
-    finished = run(hw=hw, batch_size=batch, overrides=[FIXED])
+    finished = run(hw=hw, batch=batch, set=[FIXED])
     rows = pd.DataFrame(kernel_rows(finished)).merge(
         pd.DataFrame(device_rows(finished)), left_on="resource", right_on="device"
     )
@@ -32,7 +32,7 @@ def test_no_kernel_computes_faster_than_its_device_can(run, hw, batch):
 
 
 def test_fc_kernels_never_move_their_weights_faster_than_the_memory_delivers(run):
-    finished = run(batch_size=4, overrides=[FIXED])
+    finished = run(batch=4, set=[FIXED])
     rows = pd.DataFrame(kernel_rows(finished)).merge(
         pd.DataFrame(device_rows(finished)), left_on="resource", right_on="device"
     )
@@ -42,7 +42,7 @@ def test_fc_kernels_never_move_their_weights_faster_than_the_memory_delivers(run
 
 
 def test_the_ceilings_of_pim_are_its_fpus_and_its_banks(run):
-    finished = run(batch_size=1)
+    finished = run(batch=1)
     fc_pim = next(row for row in device_rows(finished) if row["device"] == "fc_pim")
     part, count = finished.machine.pools["fc_pim"].part, finished.machine.pools["fc_pim"].count
     fpus = count * part.organisation.banks * 4
@@ -52,7 +52,7 @@ def test_the_ceilings_of_pim_are_its_fpus_and_its_banks(run):
 
 
 def test_the_steps_shown_include_both_sides_of_a_change_of_placement(run):
-    finished = run(trace="llama65b", batch_size=64)
+    finished = run(trace="llama65b", batch=64)
     shown = telling_steps(finished.ledger.steps)
     assert {step.fc_device for step in shown if step.kind == "decode"} == {"gpu", "fc_pim"}
     decode = [step.index for step in shown if step.kind == "decode"]

@@ -63,7 +63,7 @@ def test_equal_labels_are_told_apart():
 
 
 def test_a_folder_of_a_comparison_has_every_runs_rows_and_origin(run, tmp_path: Path):
-    comparison = Comparison(("papi", "gpu"), (run(hw="papi", batch_size=3), run(hw="gpu_only", batch_size=3)))
+    comparison = Comparison(("papi", "gpu"), (run(hw="papi", batch=3), run(hw="gpu_only", batch=3)))
     comparison.write(comparison.frames, tmp_path / "c")
     manifest = json.loads((tmp_path / "c" / "manifest.json").read_text())
     assert manifest["kind"] == "comparison"

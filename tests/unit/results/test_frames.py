@@ -16,8 +16,8 @@ PIPELINE = (
 @pytest.mark.parametrize(
     "options",
     [
-        {"hw": "papi"}, {"hw": "gpu_only", "replicas": 2, "n_requests": 8}, {"hw": "gpu_only", "set": [FIXED, *PIPELINE]},
-        {"hw": "gpu_only", "set": [FIXED, *PIPELINE], "replicas": 2, "n_requests": 8},
+        {"hw": "papi"}, {"hw": "gpu_only", "replicas": 2, "requests": 8}, {"hw": "gpu_only", "set": [FIXED, *PIPELINE]},
+        {"hw": "gpu_only", "set": [FIXED, *PIPELINE], "replicas": 2, "requests": 8},
     ],
     ids=["papi", "replicas", "stages", "replicas of stages"],
 )  # fmt: skip
@@ -35,7 +35,7 @@ def test_the_energy_of_all_parts_is_the_energy_of_the_run(run, options):
 
 def test_idle_power_is_that_of_the_devices_times_stages_and_replicas(run):
     """Eight boards of 60 W, two in each of four stages, and two replicas."""
-    finished = run("gpu_only", batch=8, n_requests=8, replicas=2, set=[FIXED, *PIPELINE])
+    finished = run("gpu_only", batch=8, requests=8, replicas=2, set=[FIXED, *PIPELINE])
     energy = frames(finished)["energy"].set_index(["resource", "part"]).energy_j
     assert energy["gpu", "static_j"] == pytest.approx(8 * 60 * 2 * finished.ledger.makespan_s)
 

@@ -72,7 +72,7 @@ def test_percentiles_are_of_what_was_observed(serve):
 @pytest.mark.parametrize("replicas", [1, 2, 3])
 def test_parallelism_and_occupancy_are_means_over_replicas(closed, replicas):
     """Every replica holds an equal share of the batch from beginning to end."""
-    summary = closed(replicas=replicas, n_requests=BATCH)
+    summary = closed(replicas=replicas, requests=BATCH)
     assert summary["mean_rlp"] == pytest.approx(BATCH / replicas, rel=1e-9)
     assert sum(summary["busy_ratio"].values()) == pytest.approx(1, rel=1e-9), "one device or link at a time"
 
@@ -80,7 +80,7 @@ def test_parallelism_and_occupancy_are_means_over_replicas(closed, replicas):
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("hw", IDLE_W)
 def test_every_replica_draws_idle_power_over_the_makespan(closed, hw, replicas):
-    summary = closed(hw, replicas=replicas, n_requests=BATCH)
+    summary = closed(hw, replicas=replicas, requests=BATCH)
     static_j = IDLE_W[hw] * replicas * summary["makespan_s"]
     assert summary["energy_per_token_by_part_j"]["static_j"] * BATCH * ANSWER == pytest.approx(static_j, rel=1e-9)
     assert summary["energy_j"] > static_j

@@ -23,10 +23,10 @@ def shape(value: object) -> object:
 @pytest.fixture(scope="module")
 def summaries(serve, run):
     return {
-        "served": summarise(serve(TRAFFIC, overrides=["slo.ttft_s=1 s"])),
+        "served": summarise(serve(TRAFFIC, set=["slo.ttft_s=1 s"])),
         "refused": summarise(serve(REFUSED)),
         "single tokens": summarise(serve([(0.0, 50, 1)])),
-        "speculation": summarise(serve(TRAFFIC, overrides=["speculation={kind: fixed, tlp: 3}"])),
+        "speculation": summarise(serve(TRAFFIC, set=["speculation={kind: fixed, tlp: 3}"])),
     }
 
 

@@ -21,9 +21,9 @@ SMALL = ["batching.max_batch=16"]
 @pytest.fixture(scope="module")
 def busy(serve: Serve) -> Run:
     """A run in which some requests meet each target and some do not."""
-    seen = summarise(serve(TRAFFIC, overrides=SMALL))
+    seen = summarise(serve(TRAFFIC, set=SMALL))
     targets = [f"slo.ttft_s={seen['ttft_p90_s']!r}", f"slo.tpot_s={seen['tpot_p50_s']!r}"]
-    return serve(TRAFFIC, overrides=[*SMALL, *targets])
+    return serve(TRAFFIC, set=[*SMALL, *targets])
 
 
 def test_latencies_are_those_of_the_rows(busy: Run):
@@ -74,12 +74,12 @@ def test_goodput_counts_who_met_every_target(busy: Run):
 
 
 def test_with_a_target_that_all_meet_goodput_is_throughput(serve: Serve):
-    summary = summarise(serve(TRAFFIC, overrides=["slo.e2e_s=1000"]))
+    summary = summarise(serve(TRAFFIC, set=["slo.e2e_s=1000"]))
     assert summary["goodput_requests_per_s"] == summary["throughput_requests_per_s"]
 
 
 def test_refused_requests_met_no_target(serve: Serve):
-    summary = summarise(serve([(0.0, 10, 5), (0.0, 10_000_000, 5)], overrides=["slo.e2e_s=1000"]))
+    summary = summarise(serve([(0.0, 10, 5), (0.0, 10_000_000, 5)], set=["slo.e2e_s=1000"]))
     assert summary["outcomes"] == {"served": 1, "refused": 1, "failed": 0, "timed_out": 0}
     assert summary["slo_met_ratio"] == 0.5
 
@@ -88,7 +88,7 @@ def test_refused_requests_met_no_target(serve: Serve):
 @pytest.mark.parametrize("gap_s", [0.001, 0.02, 0.5])
 def test_littles_law_holds(serve: Serve, batching: str, gap_s: float):
     requests = [(gap_s * i, 50 + 37 * (i % 11), 1 + 13 * (i % 7)) for i in range(40)]
-    law = summarise(serve(requests, batching=batching, batch_size=8))["littles_law"]
+    law = summarise(serve(requests, batching=batching, batch=8))["littles_law"]
     assert law["mean_in_system"] > 0
     assert law["relative_error"] == pytest.approx(0, abs=1e-9)
 

@@ -41,7 +41,7 @@ def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path):
 
 
 def test_a_manifest_says_which_kind_of_results_it_is_of(tmp_path: Path, run):
-    finished = run(batch_size=2)
+    finished = run(batch=2)
     write_run(finished, frames(finished), tmp_path / "r")
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
     assert manifest["kind"] == "run"
@@ -49,7 +49,7 @@ def test_a_manifest_says_which_kind_of_results_it_is_of(tmp_path: Path, run):
 
 
 def test_a_step_says_how_long_each_resource_worked_and_what_the_caches_held(run):
-    finished = run(batch_size=4)
+    finished = run(batch=4)
     steps = frames(finished)["steps"]
     busy = steps.filter(regex="^busy_").sum()
     assert busy.sum() == pytest.approx(steps["time_s"].sum())

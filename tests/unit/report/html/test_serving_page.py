@@ -17,9 +17,7 @@ from papisim.results.store import write_run
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """Results of two servers that are idle now and then."""
-    options = RunOptions(
-        hw="papi", trace="llama7b", workload="azure_conversation", requests=30, batch_size=8, replicas=2
-    )
+    options = RunOptions(hw="papi", trace="llama7b", workload="azure_conversation", requests=30, batch=8, replicas=2)
     folder = tmp_path_factory.mktemp("served") / "r"
     run = simulate(load_experiment(options))
     write_run(run, run_frames(run), folder)
