@@ -3,7 +3,7 @@
 There is no list to keep. A system is a file in ``hwconfigs/``, a device part one in ``hwconfigs/devices/``, a
 kernel trace a folder in ``traces/kernels/``, a request trace a file in ``traces/requests/``, an acceptance
 process one in ``traces/acceptance/``, the signals it shows one in ``traces/signals/``, policies in
-``hwconfigs/policies/``. Kinds, which are code, are :mod:`papisim.kinds`.
+``hwconfigs/policies/``, an engine profile a file in ``hwconfigs/engines/``. Kinds, which are code, are :mod:`papisim.kinds`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Shelf(Enum):
     BATCHING = ("hwconfigs/policies/batching", "batching policy", "")
     SPECULATION = ("hwconfigs/policies/speculation", "speculation policy", "")
     DRAFTING = ("hwconfigs/policies/drafting", "draft source", "")
+    ENGINE = ("hwconfigs/engines", "engine profile", "")
 
     def __init__(self, folder: str, noun: str, inner: str) -> None:
         self.folder, self.noun, self.inner = folder, noun, inner

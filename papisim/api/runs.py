@@ -47,6 +47,7 @@ def run(
     trace: str,
     *,
     workload: Workload = "creative_writing",
+    engine: str = "none",
     batch: int | None = None,
     requests: int | None = None,
     tlp: int = 1,
@@ -71,6 +72,7 @@ def run(
         workload: the requests: a shipped name, a file, the options of a kind of workload; a table with the columns
             ``input_tokens``, ``output_tokens`` and, unless all arrive at time 0, ``arrival_s``; or a list of such tuples,
             ``(input, output)`` or ``(arrival, input, output)``.
+        engine: engine profile: ``none``, a shipped name, or a file.
         batch: batch size; the maximum under continuous batching. If None, all requests.
         requests: number of requests. If None, ``batch``, or the workload's.
         tlp: tokens per request and iteration, where no speculation policy is named.
@@ -102,6 +104,7 @@ def compare(
     trace: str,
     *,
     workload: Workload = "creative_writing",
+    engine: str = "none",
     batch: int | None = None,
     requests: int | None = None,
     tlp: int = 1,
@@ -124,6 +127,7 @@ def compare(
         hw: machines, each a name or file, with ``@PLACEMENT`` to replace its own placement, or one that :func:`load` read.
         trace: a kernel trace's name or file.
         workload: as in :func:`run`, as are all that follow.
+        engine: engine profile.
         batch: batch size.
         requests: number of requests.
         tlp: tokens per request and iteration, where no speculation policy is named.
@@ -165,6 +169,7 @@ def explain(
     changes: int = 3,
     step: float = 0.2,
     workload: Workload = "creative_writing",
+    engine: str = "none",
     batch: int | None = None,
     requests: int | None = None,
     tlp: int = 1,
@@ -191,6 +196,7 @@ def explain(
         changes: better numbers, and other choices, to look for.
         step: relative improvement of a number: 0.2 is 20 %.
         workload: as in :func:`run`, as are all that follow.
+        engine: engine profile.
         batch: batch size.
         requests: number of requests.
         tlp: tokens per request and iteration, where no speculation policy is named.

@@ -14,6 +14,8 @@ from papisim.catalog import Shelf
 from papisim.cli._command import Command
 from papisim.config.acceptance import SIGNALS_SCHEMA, load_signals
 from papisim.config.citations import stale_citations
+from papisim.config.engine import SCHEMA as ENGINE_SCHEMA
+from papisim.config.engine import load_engine
 from papisim.config.sections import SECTIONS, load_section
 from papisim.config.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
 from papisim.config.yaml import load_yaml
@@ -43,6 +45,7 @@ _READERS: dict[str, Callable[[str], object]] = {
     SIGNALS_SCHEMA: load_signals,
     PUBLIC_SCHEMA: load_public,
     SWEEP_SCHEMA: _check_sweep,
+    ENGINE_SCHEMA: load_engine,
     **{family(name).schema: partial(load_section, name) for name in SECTIONS},
 }
 

@@ -25,6 +25,7 @@ _SHELVES = {
     "batching": Shelf.BATCHING,
     "speculation": Shelf.SPECULATION,
     "drafting": Shelf.DRAFTING,
+    "engines": Shelf.ENGINE,
 }
 _CHOICES = [*_SHELVES, "kinds"]
 

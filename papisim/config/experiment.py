@@ -25,6 +25,7 @@ from papisim.config.base import (
     parse,
     shown,
 )
+from papisim.config.engine import EngineFile, EngineSpec, load_engine, with_libraries
 from papisim.config.kinds import outside_code, parse_options
 from papisim.config.options import Choice, Named, Option, present_names
 from papisim.config.quantisation import QuantisationSpec
@@ -161,6 +162,7 @@ class Experiment:
         routing: replicas of the machine and the routing of requests to them.
         slo: latency targets.
         overlap: overlap of the phases of a step.
+        engine: the engine profile.
         seed: the one seed of all random streams.
         fold: price identical layers once and multiply; off, every layer is simulated by itself.
         fast_forward: run steady iterations at once; off, each is simulated by itself.
@@ -185,6 +187,7 @@ class Experiment:
     routing: RoutingSpec
     slo: SloSpec
     overlap: OverlapSpec
+    engine: EngineSpec
     seed: int
     fold: bool
     fast_forward: bool
@@ -198,6 +201,12 @@ class Experiment:
     def n_requests(self) -> int | None:
         """Number of requests, as far as the workload's options tell."""
         return getattr(self.workload, "n_requests", None)
+
+    @property
+    def most_requests(self) -> int | None:
+        """Requests of a full batch, as far as the batching policy's options tell."""
+        found = getattr(self.batching, "max_batch", None) or getattr(self.batching, "batch_size", None)
+        return found if isinstance(found, int) else None
 
     @property
     def sections(self) -> dict[str, Spec]:
@@ -288,6 +297,9 @@ class RunOptions(Spec):
     workload: Annotated[Choice, Option("Requests: a shipped name or a path.", "NAME|FILE", section="workload")] = (
         "creative_writing"
     )
+    engine: Annotated[
+        Name, Option("Engine profile: none, eager, vllm, sglang, trtllm, or a path.", "NAME|FILE", shelf=Shelf.ENGINE)
+    ] = "none"
     batch: Annotated[Count | None, Option("Batch size; the maximum under continuous batching.", default="all")] = None
     requests: Annotated[Count | None, Option("Number of requests.", default="--batch, or the workload's")] = None
     tlp: Annotated[Width, Option("Tokens per request and iteration, where no speculation policy is named.")] = 1
@@ -361,13 +373,16 @@ def load_experiment(options: RunOptions, read_system: Callable[..., System] = lo
     trace = catalog.find(Shelf.TRACE, options.trace)
     assignments = [as_assignment(override) for override in options.set]
     overrides = _by_section(assignments)
+    engine = load_engine(options.engine, overrides["engine"])
     system = read_system(options.hw, overrides[None], options.placement).for_model(trace.name)
-    files = _load_files(options, overrides)
-    sections: dict[str, Any] = {name: file.options for name, file in files.items()}
-    for name in section_types().keys() - files.keys():
-        sections[name] = _load_inline(name, options, overrides[name])
+    system = with_libraries(system, engine.spec, overrides[None])
+    files = _load_files(options, engine.spec, overrides)
+    sections: dict[str, Any] = {name: file.options for name, file in files.items()} | {"engine": engine.spec}
+    for name in section_types().keys() - sections.keys():
+        sections[name] = _load_inline(name, options, engine.spec, overrides[name])
     _check_swap_link(sections["kv"], system, overrides["kv"])
     trace_notes = (trace.note,) if trace.note else ()
+    read: tuple[SectionFile | EngineFile, ...] = (*files.values(), engine)
     experiment = Experiment(
         system=system,
         trace=trace,
@@ -376,18 +391,20 @@ def load_experiment(options: RunOptions, read_system: Callable[..., System] = lo
         fold=options.fold,
         fast_forward=options.fast_forward,
         metrics=options.metrics,
-        sources=tuple(source for file in files.values() for source in file.sources),
+        sources=tuple(source for file in read for source in file.sources),
         overrides=tuple(each.text for each in assignments),
-        notes=(*system.notes, *trace_notes, *(note for file in files.values() for note in file.notes)),
+        notes=(*system.notes, *trace_notes, *(note for file in read for note in file.notes)),
         **sections,
     )
     return tuned(experiment)
 
 
-def _load_files(options: RunOptions, overrides: Mapping[str | None, Sequence[Override]]) -> dict[str, SectionFile]:
+def _load_files(
+    options: RunOptions, engine: EngineSpec, overrides: Mapping[str | None, Sequence[Override]]
+) -> dict[str, SectionFile]:
     """Read the sections that files of their own describe, in the order in which their sources are listed."""
     workload = _load_workload(options, overrides["workload"])
-    files = {"workload": workload, "batching": _load_batching(options, workload, overrides["batching"])}
+    files = {"workload": workload, "batching": _load_batching(options, engine, workload, overrides["batching"])}
     for name, field in RunOptions.model_fields.items():
         section = Option.of(field).section
         if section is not None and section not in files:
@@ -440,12 +457,13 @@ def _suitable(section: str) -> list[str]:
     return [*catalog.shipped(found.shelf), *alone]
 
 
-def _load_inline(name: str, options: RunOptions, overrides: Sequence[Override]) -> Spec:
-    """Read a section that assignments alone describe."""
+def _load_inline(name: str, options: RunOptions, engine: EngineSpec, overrides: Sequence[Override]) -> Spec:
+    """Read a section that assignments alone describe, and defaults of the engine."""
     if name == "routing":
         chosen = {"kind": options.router, "replicas": options.replicas}
         return parse_options(_inline(name, chosen, overrides), "routing")
-    return parse(section_types()[name], _inline(name, {}, overrides))
+    defaults = engine.kv.model_dump(exclude_none=True) if name == "kv" else {}
+    return parse(section_types()[name], _inline(name, defaults, overrides))
 
 
 def _load_workload(options: RunOptions, overrides: Sequence[Override]) -> SectionFile:
@@ -456,13 +474,16 @@ def _load_workload(options: RunOptions, overrides: Sequence[Override]) -> Sectio
     return workload
 
 
-def _load_batching(options: RunOptions, workload: SectionFile, overrides: Sequence[Override]) -> SectionFile:
+def _load_batching(
+    options: RunOptions, engine: EngineSpec, workload: SectionFile, overrides: Sequence[Override]
+) -> SectionFile:
+    """Read the batching policy: the user's, the engine's, or papisim's default for the workload."""
     closed, size = workload.kind == "closed_batch", options.batch
     if size is None and closed:
         size = getattr(workload.options, "n_requests", None)
-    if options.batching is None and closed:
+    if options.batching is None and closed and not engine.scheduler:
         return load_section("batching", {"kind": "static", "batch_size": size}, overrides)
-    choice = options.batching or _OPEN
+    choice = options.batching or engine.scheduler or _OPEN
     fields = {} if size is None else {_size_field(kind_of("batching", choice)): size}
     return load_section("batching", choice, overrides, fields)
 

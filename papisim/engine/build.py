@@ -14,6 +14,7 @@ from papisim.engine.arrivals import Arrivals
 from papisim.engine.clock import StepClock
 from papisim.engine.disaggregation import HandOver
 from papisim.engine.drafting.base import DRAFTING, DraftContext
+from papisim.engine.host import Host
 from papisim.engine.iterations import IterationStrategy, choose_strategy
 from papisim.engine.log import StepLog
 from papisim.engine.overlap import Overlap
@@ -61,7 +62,13 @@ def build_speculator(experiment: Experiment, context: DraftContext) -> Speculato
         acceptance=ACCEPTANCE.build(experiment.acceptance, experiment.seed),
         source=DRAFTING.build(experiment.drafting, context),
         verification=experiment.verification,
+        host=build_host(experiment, context.planner, context.machine),
     )
+
+
+def build_host(experiment: Experiment, planner: Planner, machine: Machine) -> Host:
+    """Build the host of a server on a machine."""
+    return Host(experiment.engine.host, planner.graphs, machine.stages)
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,9 @@ class ServerFactory:
             NotModelled: the experiment combines what is not modelled together.
         """
         experiment, machine = self.experiment, self.machine
-        speculator = build_speculator(experiment, DraftContext(machine, self.trace, self.planner, experiment.seed))
+        speculator = build_speculator(
+            experiment, DraftContext(machine, self.trace, self.planner, experiment.seed, experiment.engine)
+        )
         memory = plan_memory(machine, self.trace, speculator.source.demands, experiment.kv.utilisation_ratio)
         self.ledger.kv_capacity_bytes += memory.kv_capacity_bytes
         batching = batching or build_batching(experiment)
@@ -124,6 +133,7 @@ class ServerFactory:
             queues,
             self.planner,
             self._strategy(speculator),
+            host=build_host(experiment, self.planner, machine),
             fold=experiment.fold,
             may_come=may_come or (lambda: self.arrivals.may_come),
             may_time_out=timeout_s is not None,

@@ -176,7 +176,7 @@ class Steady:
 
     def with_host(self, work: StepWork, rlp: int) -> StepWork:
         """Return the work of an iteration with the host's part."""
-        return StepWork(work.layout, work.phases + self._speculator.host(rlp, self._tlp))
+        return StepWork(work.layout, work.phases + self._speculator.steady_host(rlp, self._tlp))
 
     def verify(self, batch: Batch, iteration: Iteration) -> Verified:
         """Accept every draft; a request with fewer tokens left has drafted no further than its end."""
@@ -286,7 +286,7 @@ class Stretch:
         rlp = len(batch)
         layout = self._planner.layout(decode_shape(rlp, rlp * self.tlp), fold=fold)
         growing = self._planner.growing(layout, _lengths(batch, self.tlp), n)
-        host = self._speculator.host(rlp, self.tlp)
+        host = self._speculator.steady_host(rlp, self.tlp)
         times_s = sum((run.time_s * phase.repeats for phase, run in growing), np.zeros(n))
         times_s += layout.time_s + seconds(host)
         return StretchWork(layout, host, growing, times_s)

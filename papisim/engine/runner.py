@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import simpy
 
+from papisim.arrays import Floats
 from papisim.engine.clock import StepClock
 from papisim.engine.faults import Stall
+from papisim.engine.host import Host, StepSize
 from papisim.engine.iterations import Iteration, IterationStrategy, Stretch, accept_all, longest_iteration_s
 from papisim.engine.log import StepLog
 from papisim.engine.process import Timed
@@ -18,6 +20,7 @@ from papisim.engine.queues import Chunk, ServerQueues
 from papisim.engine.request import Request
 from papisim.ops.lower import Prompts, chunk_lengths
 from papisim.plan.layout import StepLayout
+from papisim.plan.phase import seconds
 from papisim.plan.planner import Planner, StepWork
 from papisim.record.segment import PlannedStep, Segment, StepYield
 from papisim.record.steps import StepKind
@@ -44,6 +47,7 @@ class StepRunner:
         queues: the requests of the server.
         planner: turns prompts into phases.
         iterations: prepares decoding iterations.
+        host: prepares and launches steps.
         fold: whether identical layers are multiplied.
         may_come: tells whether requests may still arrive.
         may_time_out: whether requests may be given up.
@@ -58,13 +62,14 @@ class StepRunner:
         planner: Planner,
         iterations: IterationStrategy,
         *,
+        host: Host,
         fold: bool,
         may_come: Callable[[], bool],
         may_time_out: bool,
         hand_over: Callable[[Request], None] | None,
     ) -> None:
         self._clock, self._log, self._queues = clock, log, queues
-        self._planner, self._iterations = planner, iterations
+        self._planner, self._iterations, self._host = planner, iterations, host
         self._fold, self._may_come, self._hand_over = fold, may_come, hand_over
         self._may_time_out = may_time_out
 
@@ -80,7 +85,11 @@ class StepRunner:
 
     def iteration_s(self, joining: int) -> float:
         """Return the seconds of an iteration if the first ``joining`` waiting requests joined, each cache at its longest."""
-        return longest_iteration_s(self._planner, self._queues, joining)
+        devices_s, requests = (
+            longest_iteration_s(self._planner, self._queues, joining),
+            self._queues.admitted + joining,
+        )
+        return devices_s + self._host.added_s(StepSize(requests, requests), devices_s)
 
     def forget(self, request: Request) -> None:
         """Forget a request that has ended."""
@@ -152,6 +161,10 @@ class StepRunner:
         queues.moves.clear()
         kind = _kind(iteration, prompts)
         prompt_tokens = 0 if prompts is None else prompts.lengths.query_tokens
+        size = StepSize(decoding + len(chunks), rows + prompt_tokens, prompt_tokens, _draft_steps(iteration))
+        host = self._host.phases(size, work.layout, work.phases)
+        overlapped_s += self._host.hidden_s(size, host, work.time_s - overlapped_s)
+        work = StepWork(work.layout, [*host, *work.phases])
         return PlannedStep(
             kind=kind,
             server=self._log.server,
@@ -235,6 +248,12 @@ class StepRunner:
     def _plan_stretch(self, stretch: Stretch, n: int, *, fold: bool) -> PlannedStep:
         batch = self._queues.batch
         rlp, work = len(batch), stretch.prepare(batch, n, fold=fold)
+        size = StepSize(rlp, rlp * stretch.tlp)
+        host, times_s = self._host.phases(size, work.layout, work.host), work.times_s
+        overlapped_s: float | Floats = 0.0
+        if host:
+            hidden_s = self._host.hidden_of_many(size, host, times_s)
+            times_s, overlapped_s = times_s + (seconds(host) - hidden_s), hidden_s
         return PlannedStep(
             kind=StepKind.DECODE,
             server=self._log.server,
@@ -246,11 +265,12 @@ class StepRunner:
             prompt_tokens=0,
             kv_tokens=self._queues.cached_tokens,
             held_bytes=self._queues.held_bytes(stretch.tlp * np.arange(n)),
-            times_s=work.times_s,
+            times_s=times_s,
             layout=work.layout,
-            phases=tuple(work.host),
+            phases=(*host, *work.host),
             growing=tuple(work.growing),
             step_tokens=rlp * stretch.tlp,
+            overlapped_s=overlapped_s,
         )
 
     def _free(self, requests: list[Request]) -> None:
@@ -263,6 +283,11 @@ def _prompts_of(chunks: list[Chunk]) -> Prompts | None:
         return None
     lengths = chunk_lengths([(request.computed_tokens, tokens) for request, tokens in chunks])
     return Prompts(lengths, sum(request.prompt_left == tokens for request, tokens in chunks))
+
+
+def _draft_steps(iteration: Iteration | None) -> int:
+    """Return the serial draft steps of an iteration: those of the longest draft."""
+    return 0 if iteration is None else max((draft.length for draft in iteration.drafts), default=0)
 
 
 def _kind(iteration: Iteration | None, prompts: Prompts | None) -> StepKind:

@@ -17,6 +17,7 @@ from papisim.config.experiment import VerificationSpec
 from papisim.engine.batch import Batch
 from papisim.engine.drafting.base import DraftSource
 from papisim.engine.drafting.free import Source as Free
+from papisim.engine.host import Host, StepSize
 from papisim.ops.cost import Energy
 from papisim.ops.lower import Prompts
 from papisim.plan.machine import HOST
@@ -50,12 +51,14 @@ class Speculator:
         acceptance: judges drafts.
         source: prices drafting and verification.
         verification: how drafts are verified.
+        host: prepares iterations; None where that is counted elsewhere.
     """
 
     policy: SpeculationPolicy
     acceptance: AcceptanceProcess
     source: DraftSource
     verification: VerificationSpec
+    host: Host | None = None
     _sequences: dict[int, AcceptanceSequence] = field(default_factory=dict)
 
     @cached_property
@@ -72,7 +75,7 @@ class Speculator:
             return None
         return tlp
 
-    def host(self, rlp: int, tlp: int) -> list[Phase]:
+    def steady_host(self, rlp: int, tlp: int) -> list[Phase]:
         """Return the host's phases of a steady iteration."""
         if not (self.verification.bookkeeping_s or self.verification.sampling_row_s):
             return []
@@ -105,8 +108,11 @@ class Speculator:
 
     def price_s(self, drafts: Sequence[Draft], cached: Ints, prompts: Prompts | None = None) -> float:
         """Return the seconds of an iteration with given drafts."""
-        phases = self._phases(drafts, cached, self._rows(drafts), prompts)
-        return seconds(phases)
+        rows = self._rows(drafts)
+        time_s = seconds(self._phases(drafts, cached, rows, prompts))
+        if self.host is None or self.host.is_free:
+            return time_s
+        return time_s + self.host.added_s(StepSize(len(rows), int(rows.sum())), time_s)
 
     def phases(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
         """Return the phases of an iteration with given drafts; no draft is judged and no policy learns.

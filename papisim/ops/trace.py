@@ -136,7 +136,11 @@ class PackedWeights(TraceSpec):
         return Packed(self.bits, self.group, self.scale_bits, self.rows)
 
     def packs(self, kernel: str) -> bool:
-        """Whether the weights of a kernel, given by its name within the layer, are packed."""
+        """Whether the weights of a kernel, given by its name within the layer, are packed.
+
+        A merged kernel is named after its parts, which are packed alike.
+        """
+        kernel = kernel.partition("+")[0]
         return not any(kernel == name or kernel.startswith(f"{name}.") for name in self.kept)
 
 

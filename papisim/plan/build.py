@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from papisim.config.engine import CAPTURED, EngineSpec
 from papisim.config.experiment import Experiment
 from papisim.config.quantisation import AS_TRACED_BITS, QuantisationSpec
 from papisim.errors import InputError
@@ -29,7 +30,15 @@ def build_placement(experiment: Experiment) -> PlacementPolicy:
     return PLACEMENT.build(experiment.system.placement)
 
 
-def build_planner(trace: KernelTrace, machine: Machine, placement: PlacementPolicy, *, seed: int) -> Planner:
+def build_planner(
+    trace: KernelTrace,
+    machine: Machine,
+    placement: PlacementPolicy,
+    *,
+    seed: int,
+    engine: EngineSpec = CAPTURED,
+    most_requests: int | None = None,
+) -> Planner:
     """Build the planner of a model's steps on a machine, in a pipeline if the machine has one.
 
     Args:
@@ -37,8 +46,11 @@ def build_planner(trace: KernelTrace, machine: Machine, placement: PlacementPoli
         machine: the hardware.
         placement: the placement of FC kernels of decoding steps.
         seed: seed of the experts' router.
+        engine: the engine.
+        most_requests: requests of a full batch; None if unknown.
     """
-    pipeline, planner = machine.roles.pipeline, StepPlanner(trace, machine, placement, seed=seed)
+    pipeline = machine.roles.pipeline
+    planner = StepPlanner(trace, machine, placement, seed=seed, engine=engine, most_requests=most_requests)
     if pipeline is not None and pipeline.stages > trace.model.n_layers:
         raise InputError(
             f"found {pipeline.stages}, expected at most the {trace.model.n_layers} layers of {trace.name}",
@@ -48,5 +60,12 @@ def build_planner(trace: KernelTrace, machine: Machine, placement: PlacementPoli
 
 
 def planner_of(experiment: Experiment, trace: KernelTrace, machine: Machine) -> Planner:
-    """Build the planner of a model's steps on a machine, with the experiment's placement."""
-    return build_planner(trace, machine, build_placement(experiment), seed=experiment.seed)
+    """Build the planner of a model's steps on a machine, with the experiment's placement and engine."""
+    return build_planner(
+        trace,
+        machine,
+        build_placement(experiment),
+        seed=experiment.seed,
+        engine=experiment.engine,
+        most_requests=experiment.most_requests,
+    )

@@ -7,33 +7,49 @@ result; messages between devices are phases of their own (:mod:`papisim.plan.tra
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, NewType
+from typing import Final, NamedTuple, NewType, TypeVar
 
+from papisim.config.engine import EngineSpec
+from papisim.ops.cost import Energy
 from papisim.ops.experts import tokens_per_expert
+from papisim.ops.fusion import with_append
 from papisim.ops.kernel import ROW_PARALLEL, Elementwise, FcRole, Group, Kernel, KernelClass, Linear
-from papisim.ops.lower import lower
+from papisim.ops.lower import lower, lower_append
 from papisim.ops.trace import Block, KernelTrace
 from papisim.ops.trace_kernels import TraceKernel
 from papisim.plan.layout import AttentionSlot, BodyKey, HeadKey, StepKey
 from papisim.plan.machine import Machine
-from papisim.plan.phase import Category, Phase
+from papisim.plan.phase import Category, Message, Phase, Work
 from papisim.plan.transfers import Transfers
+from papisim.plan.unfused import UnfusedPool, unfused
 
 #: number of a class of kernels that cost the same at every shape and are placed alike
 KernelClassId = NewType("KernelClassId", int)
+
+AnyItem = TypeVar("AnyItem", bound=Phase | AttentionSlot)
+
+#: bytes of a logit where tokens are sampled: 32 bits
+_LOGIT_BYTES: Final = 4
 
 #: the device of an FC kernel, given RLP and the token-rows in flight
 Place = Callable[[Linear, int, int], str]
 
 
 class StepKernel(NamedTuple):
-    """A kernel of the model and the number of its class."""
+    """A kernel of the model and the number of its class.
+
+    Attributes:
+        kernel: the kernel.
+        class_id: number of its class.
+        append: the write into the cache that the kernel does as well, if any.
+    """
 
     kernel: TraceKernel
     class_id: KernelClassId
+    append: TraceKernel | None = None
 
     @property
     def is_head(self) -> bool:
@@ -118,36 +134,74 @@ class SectionPlanner:
         machine: the hardware.
         place: the placement of experts, whose rows differ between layers.
         seed: seed of the experts' router.
+        engine: how the engine launches kernels.
     """
 
     model: ModelKernels
     machine: Machine
     place: Place
     seed: int
+    engine: EngineSpec
 
     @cached_property
     def transfers(self) -> Transfers:
         """The messages between the machine's devices."""
         return Transfers(self.machine, self.model.trace.model.element_bytes)
 
+    @cached_property
+    def eager(self) -> UnfusedPool | None:
+        """The devices that launch each operation by itself; None where kernels are fused, or if the device has none but such."""
+        pool: object = self.machine.pools[self.machine.roles.elementwise]
+        return pool if self.engine.fusion.kernels == "aten" and isinstance(pool, UnfusedPool) else None
+
+    @cached_property
+    def writes_rotated(self) -> bool:
+        """Whether the kernel of the rotary embedding writes the caches: with both on one device."""
+        roles = self.machine.roles
+        return self.engine.fusion.rotary_append and roles.attention_link is None and roles.kv == roles.elementwise
+
     def body(self, key: BodyKey) -> Iterator[Phase | AttentionSlot]:
         """Yield the phases of a body, with those of a block's layers multiplied."""
         body = _Body(self, key)
-        for block, layers in body.blocks():
-            yield from body.block(block, layers)
+        yield from self._with_gaps(item for block, layers in body.blocks() for item in body.block(block, layers))
 
     def head(self, key: HeadKey) -> Iterator[Phase]:
-        """Yield the phases of the LM head."""
-        for block in self.model.blocks:
-            for kernel in block.kernels:
-                if kernel.is_head:
-                    yield self.head_phase(kernel, key)
+        """Yield the phases of the LM head, and of sampling from its logits."""
+        heads = (kernel for block in self.model.blocks for kernel in block.kernels if kernel.is_head)
+        yield from self._with_gaps(self.head_phase(kernel, key) for kernel in heads)
+        yield from self.sampling(key.rows)
 
     def unfolded(self, key: StepKey) -> Iterator[Phase | AttentionSlot]:
         """Yield the phases of a whole step, layer by layer."""
         body = _Body(self, key.body, key.head)
-        for block, layer in body.in_order():
-            yield from body.block(block, (layer,))
+        yield from self._with_gaps(item for block, layer in body.in_order() for item in body.block(block, (layer,)))
+        if key.head is not None:
+            yield from self.sampling(key.head.rows)
+
+    def sampling(self, rows: int) -> Iterator[Phase]:
+        """Yield the phases of sampling from the logits of some rows."""
+        spec, device = self.engine.sampling, self.machine.roles.elementwise
+        if not spec.kernels:
+            return
+        logits = rows * self.model.trace.model.vocab_size
+        moved = Elementwise(KernelClass.OTHER, logits, int(spec.passes * _LOGIT_BYTES * logits), 0)
+        yield self.machine.compute(device, Category.OTHER, moved)
+        if spec.kernels > 1:
+            small = Elementwise(KernelClass.OTHER, 0, 0, 0)
+            yield self.machine.compute(device, Category.OTHER, small, repeats=spec.kernels - 1)
+
+    def _with_gaps(self, items: Iterable[AnyItem]) -> Iterator[AnyItem | Phase]:
+        """Yield phases, and then the gaps between their kernels where each operation is launched by itself."""
+        n_kernels, device = 0, self.machine.roles.elementwise
+        for item in items:
+            if isinstance(item, AttentionSlot):
+                n_kernels += item.repeats
+            elif item.resource == device:
+                n_kernels += item.n_kernels
+            yield item
+        gap_s = 0.0 if self.eager is None else self.eager.part.between_kernels_s
+        if gap_s:
+            yield Phase(device, Category.OTHER, gap_s * n_kernels, Energy())
 
     def head_phase(self, kernel: StepKernel, key: HeadKey) -> Phase:
         """Return the phase of a kernel of the LM head."""
@@ -187,15 +241,48 @@ class _Body:
     def block(self, block: StepBlock, layers: Sequence[int]) -> Iterator[Phase | AttentionSlot]:
         """Yield the phases of a block in the given layers."""
         experts: list[StepKernel] = []
-        for kernel in block.kernels:
+        is_reduced = False
+        for kernel in self._launched(block):
             if kernel.kernel.per_expert:
                 experts.append(kernel)
                 continue
-            yield from self._experts(experts, layers)
+            reduced = list(self._experts(experts, layers))
+            yield from reduced
             experts = []
-            for item in self._kernel(kernel, block.block):
+            items = list(self._kernel(kernel, block.block))
+            if (is_reduced or _ends_in_sum(reduced)) and self._joins_sum(kernel):
+                items = [self._in_sum(items[0])]
+            for item in items:
                 yield item._replace(repeats=len(layers))
+            is_reduced = _ends_in_sum(items)
         yield from self._experts(experts, layers)
+
+    def _launched(self, block: StepBlock) -> Iterator[StepKernel]:
+        """Yield the kernels of a block; where one kernel rotates K and writes it, that one in the place of both."""
+        kernels = iter(block.kernels)
+        for kernel in kernels:
+            following = next(kernels, None) if self._may_write(kernel) else None
+            if following is None:
+                yield kernel
+            elif following.kernel.kernel_class is KernelClass.KV_APPEND:
+                yield kernel._replace(append=following.kernel)
+            else:
+                yield from (kernel, following)
+
+    def _may_write(self, kernel: StepKernel) -> bool:
+        return self.planner.writes_rotated and kernel.kernel.kernel_class is KernelClass.ROTARY
+
+    def _joins_sum(self, kernel: StepKernel) -> bool:
+        """Whether the all-reduce before a kernel computes the kernel, too: the sum with the residual and its norm."""
+        return self.planner.engine.fusion.all_reduce_norm and kernel.kernel.kernel_class is KernelClass.NORMALISATION
+
+    def _in_sum(self, item: Phase | AttentionSlot) -> Phase | AttentionSlot:
+        """Return a streaming kernel without its launch, as part of the all-reduce before it."""
+        if isinstance(item, AttentionSlot):
+            return item
+        empty = Elementwise(KernelClass.NORMALISATION, 0, 0, 0)
+        time_s = max(0.0, item.time_s - self.planner.machine.price(item.resource, empty).time_s)
+        return item._replace(time_s=time_s, work=tuple(each._replace(time_s=time_s, kernels=0) for each in item.work))
 
     def _kernel(self, kernel: StepKernel, block: Block) -> Iterator[Phase | AttentionSlot]:
         transfers, rows = self.planner.transfers, self.key.query_rows
@@ -208,9 +295,11 @@ class _Body:
             yield AttentionSlot(kernel.kernel)
             yield from transfers.context(rows, kernel.kernel.attention)
         elif kernel.kernel.kernel_class is KernelClass.KV_APPEND:
-            yield from transfers.append(self.planner.model.trace, self.key.rows, rows, block)
+            yield from self._append(kernel, block)
         elif kernel.kernel.state_bytes is not None:
             yield from self._states(kernel)
+        elif kernel.append is not None:
+            yield self._rotated(kernel, block)
         else:
             phase = self._local(kernel)
             yield phase
@@ -235,10 +324,40 @@ class _Body:
             lowered = lower(kernel.kernel, self.planner.model.trace, self.key.rows, experts)
             if isinstance(lowered, Linear):
                 phase = machine.compute(self._device(kernel, lowered), Category.FC, lowered)
+            elif self.planner.eager is not None:
+                phase = self._unfused(kernel, self.planner.eager, Category.OTHER, self.key.rows, experts)
             else:
                 phase = machine.compute(machine.roles.elementwise, Category.OTHER, lowered)
             self._priced[known] = phase
         return phase
+
+    def _append(self, kernel: StepKernel, block: Block) -> Iterator[Phase]:
+        """Yield the write of the new K and V, with the message before it."""
+        planner, rows = self.planner, self.key.appended_rows
+        *messages, write = planner.transfers.append(planner.model.trace, rows, self.key.query_rows, block)
+        yield from messages
+        if planner.eager is not None and planner.machine.roles.kv == planner.machine.roles.elementwise:
+            write = self._unfused(kernel, planner.eager, write.category, rows)
+        yield write
+
+    def _rotated(self, kernel: StepKernel, block: Block) -> Phase:
+        """Return the phase of the kernel that rotates Q and K and writes K and V."""
+        machine, trace = self.planner.machine, self.planner.model.trace
+        append, written = kernel.append, lower_append(block, trace, self.key.appended_rows)
+        assert append is not None
+        assert written is not None, "of a layer with caches"
+        both = with_append(kernel.kernel, append, written, self.key.appended_rows)
+        return machine.compute(machine.roles.elementwise, Category.OTHER, both)
+
+    def _unfused(
+        self, kernel: StepKernel, pool: UnfusedPool, category: Category, rows: int, experts: tuple[Group, ...] = ()
+    ) -> Phase:
+        """Return the phase of the single operations of a kernel, of one expert at a time."""
+        expert_rows = sum(group.rows * group.products for group in experts)
+        item, n_kernels = unfused(kernel.kernel, rows, expert_rows)
+        cost = pool.price_unfused(item, n_kernels, expert_rows or rows)
+        work = (Work(item, pool.count, cost.time_s, cost.bound, kernels=n_kernels),)
+        return Phase(self.planner.machine.roles.elementwise, category, cost.time_s, cost.energy, item.flop, work=work)
 
     def _device(self, kernel: StepKernel, lowered: Linear) -> str:
         if not kernel.kernel.per_expert:
@@ -262,9 +381,10 @@ class _Body:
             )
             for layer in layers
         )
-        device = ""
+        device, eager = "", self.planner.eager is not None
+        runs = _one_by_one(loads) if eager else loads
         for kernel in kernels:
-            for experts, count in loads.items() if kernel.is_fc else [(next(iter(loads)), len(layers))]:
+            for experts, count in runs.items() if kernel.is_fc or eager else [(next(iter(loads)), len(layers))]:
                 phase = self._local(kernel, experts)
                 device = phase.resource if kernel.is_fc else device
                 yield phase._replace(repeats=count)
@@ -278,6 +398,21 @@ def _groups(rows_of_experts: Sequence[int]) -> tuple[Group, ...]:
     """Return the experts that got rows by the number of their rows."""
     counts = Counter(rows for rows in rows_of_experts if rows)
     return tuple(Group(rows, counts[rows]) for rows in sorted(counts))
+
+
+def _one_by_one(loads: Mapping[tuple[Group, ...], int]) -> Counter[tuple[Group, ...]]:
+    """Return the runs of experts one at a time, as eager torch runs them, by the rows of each."""
+    alone = Counter[tuple[Group, ...]]()
+    for experts, count in loads.items():
+        for group in experts:
+            alone[Group(group.rows, 1),] += count * group.products
+    return alone
+
+
+def _ends_in_sum(items: Sequence[Phase | AttentionSlot]) -> bool:
+    """Whether the last of some phases is an all-reduce."""
+    last = items[-1] if items else None
+    return isinstance(last, Phase) and any(isinstance(w.item, Message) and w.item.ranks > 1 for w in last.work)
 
 
 def linear(kernel: StepKernel, trace: KernelTrace, rows: int) -> Linear:

@@ -24,7 +24,8 @@ class BodyKey(NamedTuple):
     """All that a step's kernels depend on, those of attention and of the LM head aside.
 
     Attributes:
-        rows: token-rows that every kernel sees.
+        rows: token-rows that every kernel sees, those included to which a captured graph pads them.
+        appended_rows: token-rows whose K and V are written.
         layers: the layers that run, from first to before last; None for all.
         wants_logits: whether the blocks after the layers run.
         query_rows: token-rows whose attention is computed where the caches are; Q and context of these rows cross the link.
@@ -34,6 +35,7 @@ class BodyKey(NamedTuple):
     """
 
     rows: int
+    appended_rows: int
     layers: tuple[int, int] | None
     wants_logits: bool
     query_rows: int
@@ -85,14 +87,22 @@ class StepPart:
         fc_devices: devices that run FC kernels.
     """
 
-    __slots__ = ("fc_devices", "items", "slots", "sums", "time_s")
+    __slots__ = ("_n_kernels", "fc_devices", "items", "slots", "sums", "time_s")
 
     def __init__(self, items: Iterable[Phase | AttentionSlot]) -> None:
+        self._n_kernels: int | None = None
         self.items = tuple(items)
         self.slots = tuple(item for item in self.items if isinstance(item, AttentionSlot))
         self.sums = Sums(item for item in self.items if isinstance(item, Phase))
         self.time_s = self.sums.time_s
         self.fc_devices = tuple(self.sums.fc_flop_by)
+
+    @property
+    def n_kernels(self) -> int:
+        """Kernels and messages launched, those of attention slots aside."""
+        if self._n_kernels is None:
+            self._n_kernels = sum(item.n_kernels for item in self.items if isinstance(item, Phase))
+        return self._n_kernels
 
 
 class StepLayout:
@@ -111,6 +121,16 @@ class StepLayout:
         self.slots = tuple(slot for part in self.parts for slot in part.slots)
         self.time_s = sum(part.time_s for part in self.parts)
         self._items: tuple[Phase | AttentionSlot, ...] | None = None
+
+    @property
+    def n_kernels(self) -> int:
+        """Kernels and messages launched, attention aside."""
+        return sum(part.n_kernels for part in self.parts)
+
+    @property
+    def n_attention(self) -> int:
+        """Attention kernels launched."""
+        return sum(slot.repeats for slot in self.slots)
 
     @property
     def items(self) -> tuple[Phase | AttentionSlot, ...]:

@@ -18,6 +18,7 @@ class Category(StrEnum):
     COMMUNICATION = "communication"
     OTHER = "other"
     DRAFT = "draft"
+    HOST = "host"
 
 
 class Message(NamedTuple):
@@ -37,6 +38,7 @@ class Work(NamedTuple):
         bound: the resource that limits it.
         times: executions in a row.
         outside: which limit of the fit that its price rests on it passes; None inside.
+        kernels: kernels launched by one execution.
     """
 
     item: Kernel | Message
@@ -45,6 +47,7 @@ class Work(NamedTuple):
     bound: str
     times: int = 1
     outside: str | None = None
+    kernels: int = 1
 
 
 class Phase(NamedTuple):
@@ -72,6 +75,11 @@ class Phase(NamedTuple):
     def total_s(self) -> float:
         """Seconds of all repetitions."""
         return self.time_s * self.repeats
+
+    @property
+    def n_kernels(self) -> int:
+        """Kernels and messages launched in all repetitions."""
+        return self.repeats * sum(each.times * each.kernels for each in self.work)
 
 
 def seconds(phases: Iterable[Phase]) -> float:

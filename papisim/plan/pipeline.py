@@ -45,6 +45,7 @@ class PipelinePlanner(Planner):
     """
 
     def __init__(self, stage: StepPlanner, machine: Machine, model: ModelFacts, pipeline: PipelineParallel) -> None:
+        self.graphs, self.notes = stage.graphs, stage.notes
         self._stage, self._machine, self._model, self._pipeline = stage, machine, model, pipeline
         self._layouts = BoundedDict[tuple[StepShape, bool], StepLayout](PARTS_KEPT)
         self._parts = BoundedDict[Hashable, StepPart](PARTS_KEPT)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from papisim.devices.base import AttentionRun
 from papisim.ops.kernel import Linear
 from papisim.ops.lower import KvLengths, Prompts, StepShape
+from papisim.plan.graphs import Graphs
 from papisim.plan.layout import AttentionSlot, StepLayout
 from papisim.plan.phase import Category, Phase, seconds
 
@@ -35,7 +36,14 @@ class Planner(ABC):
 
     Layouts are shared between runs; a planner has no state but what it remembers of them. Where ``fold`` is an argument,
     identical layers are priced once and multiplied; without folding every layer has phases of its own, in order.
+
+    Attributes:
+        graphs: the steps that the engine has captured.
+        notes: kernels that the engine merges and the model's cannot be.
     """
+
+    graphs: Graphs
+    notes: tuple[str, ...]
 
     @abstractmethod
     def layout(self, shape: StepShape, *, fold: bool = True) -> StepLayout:

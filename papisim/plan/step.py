@@ -21,11 +21,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from papisim.bounded import BoundedDict
+from papisim.config.engine import CAPTURED, EngineSpec
 from papisim.devices.base import AttentionRun
 from papisim.ops.cost import Energy
+from papisim.ops.fusion import fuse
 from papisim.ops.kernel import Attention, Linear
 from papisim.ops.lower import KvLengths, StepShape, cached_bytes, expansion, lower_attention
 from papisim.ops.trace import KernelTrace
+from papisim.plan.graphs import Graphs
 from papisim.plan.kernels import ModelKernels, SectionPlanner, StepKernel, linear
 from papisim.plan.layout import (
     PARTS_KEPT,
@@ -52,12 +55,29 @@ class StepPlanner(Planner):
         machine: the hardware.
         placement: the placement of FC kernels of decoding steps.
         seed: seed of the experts' router.
+        engine: the engine, which merges kernels, captures steps, and samples.
+        most_requests: requests of a full batch; None if unknown.
+
+    Attributes:
+        graphs: the steps that the engine has captured.
+        notes: kernels that the engine merges and the model's cannot be.
     """
 
-    def __init__(self, trace: KernelTrace, machine: Machine, placement: PlacementPolicy, *, seed: int) -> None:
-        self._trace, self._machine, self._placement = trace, machine, placement
-        self._kernels = ModelKernels(trace)
-        self._sections = SectionPlanner(self._kernels, machine, self.place, seed)
+    def __init__(
+        self,
+        trace: KernelTrace,
+        machine: Machine,
+        placement: PlacementPolicy,
+        *,
+        seed: int,
+        engine: EngineSpec = CAPTURED,
+        most_requests: int | None = None,
+    ) -> None:
+        self._trace, self.notes = fuse(trace, engine.fusion)
+        self._machine, self._placement = machine, placement
+        self.graphs = Graphs(engine.graphs, most_requests)
+        self._kernels = ModelKernels(self._trace)
+        self._sections = SectionPlanner(self._kernels, machine, self.place, seed, engine)
         self._candidates = tuple(machine.roles.fc)
         self._layouts = BoundedDict[tuple[StepShape, bool], StepLayout](PARTS_KEPT)
         self._parts = BoundedDict[BodyKey | HeadKey | StepKey, StepPart](PARTS_KEPT)
@@ -92,7 +112,8 @@ class StepPlanner(Planner):
         has_head = bool(shape.logit_rows and kernels.head_fc)
         by_policy = kernels.has_experts and not shape.is_prefill
         body = BodyKey(
-            rows=shape.rows,
+            rows=self.graphs.padded(shape.rows),
+            appended_rows=shape.rows,
             layers=shape.layers,
             wants_logits=shape.logit_rows > 0,
             # a GPU attends to a prompt itself, since it has just computed it

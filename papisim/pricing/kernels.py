@@ -11,7 +11,7 @@ from papisim.arrays import Ints
 from papisim.engine.run import Run
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
 from papisim.ops.lower import decode_shape, prefill_lengths, prefill_shape, ragged_lengths
-from papisim.plan.build import build_placement, build_planner
+from papisim.plan.build import planner_of
 from papisim.plan.phase import Message, Phase
 from papisim.plan.planner import Planner
 from papisim.record.steps import StepRow
@@ -29,7 +29,7 @@ def kernel_rows(run: Run) -> list[dict[str, object]]:
     Returns:
         Rows of the frame ``kernels`` (:class:`papisim.results.schema.KernelColumns`).
     """
-    planner = build_planner(run.trace, run.machine, build_placement(run.experiment), seed=run.experiment.seed)
+    planner = planner_of(run.experiment, run.trace, run.machine)
     return [
         {"kind": step.kind, "index": step.index, "rlp": step.rlp, "rows": step.rows, **row}
         for step in telling_steps(run.ledger.steps)

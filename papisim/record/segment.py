@@ -41,7 +41,8 @@ class PlannedStep:
         phases: further phases of every step.
         growing: phases that are longer in every step, and their costs.
         step_tokens: tokens emitted by each step but the last, which lengthen the caches.
-        overlapped_s: seconds that overlap saves in each step: sum of phase times minus duration.
+        overlapped_s: seconds that overlap saves in each step: sum of phase times minus duration; of each, shape (n,), where
+            steps differ.
     """
 
     kind: StepKind
@@ -59,7 +60,12 @@ class PlannedStep:
     phases: tuple[Phase, ...] = ()
     growing: tuple[tuple[Phase, AttentionRun], ...] = ()
     step_tokens: int = 0
-    overlapped_s: float = 0.0
+    overlapped_s: float | Floats = 0.0
+
+    def saved_s(self, n_steps: int) -> float:
+        """Return the seconds that overlap saves in the first ``n_steps`` steps."""
+        saved = self.overlapped_s
+        return n_steps * saved if isinstance(saved, float) else float(saved[:n_steps].sum())
 
     def uses(self, resource: str) -> bool:
         """Tell whether a device or link has a part in each step."""
@@ -207,7 +213,7 @@ class Segment:
                 tokens=yielded.last_tokens if is_last else plan.step_tokens,
                 time_s=time_s,
                 stalled_s=self.elapsed.stalled_s if is_last else 0.0,
-                overlapped_s=plan.overlapped_s,
+                overlapped_s=plan.saved_s(number + 1) - plan.saved_s(number),
                 time_by={category: sums.time_by.get(category, 0.0) for category in Category},
                 busy_by=sums.busy_by,
                 fc_flop_by=sums.fc_flop_by,

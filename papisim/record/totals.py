@@ -54,7 +54,7 @@ class Totals:
         self.round_tokens += emitted - yielded.first_tokens
         self.time_s += segment.time_s
         self.stalled_s += segment.elapsed.stalled_s
-        self.overlapped_s += n_steps * plan.overlapped_s
+        self.overlapped_s += plan.saved_s(n_steps)
         for part in plan.layout.parts:
             self.parts[part] += n_steps
         if len(self.parts) > PARTS_KEPT:

@@ -127,7 +127,7 @@ class Timeline:
         self._fc_device: dict[str, str] = {}
         self._end_s: dict[str, float] = {}
         self.n_events = 0
-        about = {"papisim": __version__, "machine": experiment.system.name, "trace": experiment.trace.name, "workload": experiment.workload_name}  # fmt: skip
+        about = {"papisim": __version__, "machine": experiment.system.name, "trace": experiment.trace.name, "engine": experiment.engine.name, "workload": experiment.workload_name}  # fmt: skip
         file.write(f'{{"displayTimeUnit":"ms","otherData":{json.dumps(about)},"traceEvents":[')
 
     def layers(self, server: str, start_s: float, iteration: int) -> bool:

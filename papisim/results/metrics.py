@@ -60,6 +60,7 @@ def _setting(experiment: Experiment) -> dict[str, object]:
         "system": experiment.system.name,
         "trace": experiment.trace.name,
         "workload": experiment.workload_name,
+        "engine": experiment.engine.name,
         "placement": experiment.system.placement.model_dump(),
         "speculation": experiment.speculation.model_dump(),
         "tuned": {each.field: _tuned(each) for each in experiment.tunings},

@@ -136,6 +136,8 @@ class DecodeTimes(Schema):
     """norms, activations, embeddings, sampling and other small kernels"""
     draft: float
     """drafting"""
+    host: float
+    """the engine's host; what devices hide of it is counted in ``overlapped_s``, too"""
 
 
 class Switch(Schema):
@@ -245,6 +247,8 @@ class RunSummary(Schema):
     """name of the model"""
     workload: str
     """name of the workload"""
+    engine: str
+    """name of the engine profile; ``none`` is the captured kernels without a host"""
     placement: Section
     """placement policy and its options"""
     speculation: Section
@@ -541,6 +545,8 @@ class StepColumns(Schema):
     """time of other kernels"""
     draft_s: float
     """time of drafting"""
+    host_s: float
+    """time of the engine's host; what devices hide of it is counted in ``overlapped_s``, too"""
     dram_activation_j: float
     """energy of opening and closing DRAM rows"""
     dram_access_j: float

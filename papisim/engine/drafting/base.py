@@ -22,6 +22,7 @@ import numpy as np
 from papisim.arrays import Ints
 from papisim.catalog import Shelf
 from papisim.config.base import KindOptions
+from papisim.config.engine import CAPTURED, EngineSpec
 from papisim.kinds.family import Family
 from papisim.ops.lower import Prompts, decode_shape, ragged_lengths
 from papisim.ops.trace import KernelTrace
@@ -45,12 +46,14 @@ class DraftContext:
         trace: the target model.
         planner: turns steps of the target model into phases.
         seed: the run's seed.
+        engine: the engine that runs draft models, too.
     """
 
     machine: Machine
     trace: KernelTrace
     planner: Planner
     seed: int
+    engine: EngineSpec = CAPTURED
 
 
 class DraftSource(Protocol):

@@ -50,7 +50,7 @@ class Source(WholeVerification):
         trace = read_trace(catalog.find(Shelf.TRACE, options.trace).path)
         machine = _machine_of(options, context.machine)
         placement = Pinned(PinnedOptions(kind="pinned", device=options.device))
-        self._planner = StepPlanner(trace, machine, placement, seed=context.seed)
+        self._planner = StepPlanner(trace, machine, placement, seed=context.seed, engine=context.engine)
         pool = machine.pools[options.device]
         kv_token_bytes = spread_bytes(trace, range(trace.model.n_layers), pool)
         self.demands = (Demand(options.device, weight_bytes(trace), kv_token_bytes, pool.count),)

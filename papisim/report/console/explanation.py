@@ -18,7 +18,7 @@ def print_explanation(explanation: Explanation, top: int) -> None:
     page, run = console(), explanation.run
     critical, busy_ratio = explanation.critical
     page.print(
-        f"{run.experiment.system.name} · {run.experiment.trace.name} · {explanation.throughput_tokens_per_s:,.1f} tokens/s "
+        f"{run.experiment.system.name} · {run.experiment.trace.name} · engine {run.experiment.engine.name} · {explanation.throughput_tokens_per_s:,.1f} tokens/s "
         f"in {units.format(explanation.time_s, 's', 3)} of {explanation.scope}; critical resource: {critical}, busy {busy_ratio:.0%}",
         soft_wrap=True,
     )

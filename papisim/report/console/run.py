@@ -8,6 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from papisim import units
+from papisim.config.engine import EngineSpec
 from papisim.engine.run import Run
 from papisim.plan.machine import HOST
 from papisim.record.ledger import TAIL_RLP
@@ -50,6 +51,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
     """Return the lines on a run: name and text of each."""
     seconds = _seconds
     return [
+        ("engine", _engine(run.experiment.engine)),
         ("requests", f"{summary['n_requests']} ({_policy(summary['batching'])}, {_policy(summary['speculation'])})"),
         ("tokens out", f"{summary['n_output_tokens']:,} in {summary['n_iterations']:,} decoding iterations"),
         ("throughput", f"{rate(summary['throughput_tokens_per_s'])} tokens/s over {seconds(summary['makespan_s'])}"),
@@ -82,6 +84,15 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
         ("peak KV cache", _kv(summary)),
         ("parallel plan", _parallel(summary["parallel"])),
     ]
+
+
+def _engine(engine: EngineSpec) -> str:
+    """Return the engine's name, and the time of its host."""
+    host = engine.host
+    if engine.adds_nothing:
+        return f"{engine.name}: the captured kernels, without a host"
+    per = f"{_seconds(host.step_s)} per step, {_seconds(host.request_s)} per request"
+    return f"{engine.name}: {host.scheduling.value} host, {per}" if host.step_s else f"{engine.name}: no host"
 
 
 def _over_time(run: Run, value: Callable[[Segment], float]) -> str:

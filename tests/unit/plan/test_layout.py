@@ -75,7 +75,7 @@ def test_steps_of_one_key_share_their_body():
 
 def test_the_keys_hold_nothing_but_what_kernels_depend_on():
     key = planner("gpu_only").key(decode_shape(4, 8))
-    assert key.body == BodyKey(8, None, True, 8, ("gpu",) * len(key.body.devices), None)
+    assert key.body == BodyKey(8, 8, None, True, 8, ("gpu",) * len(key.body.devices), None)
     assert key.head == HeadKey(8, ("gpu",))
     assert planner("gpu_only").key(StepShape(4, 8, 0)).head is None
     experts = planner("papi", "mixtral-8x7b")

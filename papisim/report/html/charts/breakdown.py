@@ -10,7 +10,7 @@ from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.page import Chart, Plotly
 
 #: categories of time, as the frame of steps names them
-CATEGORIES = ("fc", "attention", "communication", "other", "draft")
+CATEGORIES = ("fc", "attention", "communication", "other", "draft", "host")
 _ENERGY_COLOURS = colours_of((
     "dram_activation", "dram_access", "dram_transfer", "pim_compute", "gpu_compute", "gpu_memory", "link", "static",
 ))  # fmt: skip

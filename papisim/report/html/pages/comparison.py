@@ -103,7 +103,9 @@ def _time(labels: list[str], summaries: list[Json]) -> Chart | None:
     longest = table[table.sum(axis=1) > 0].T.idxmax().to_dict()
     alt = "Most time goes to " + ", ".join(f"{part} on {label}" for label, part in longest.items()) + "."
     figure = {
-        "data": stacked(table, colours_of(("fc", "attention", "communication", "other", "draft", "prefill")), "s"),
+        "data": stacked(
+            table, colours_of(("fc", "attention", "communication", "other", "draft", "host", "prefill")), "s"
+        ),
         "layout": layout,
     }
     return Chart("Time", figure, alt, _named(table, "s"), height=160 + 40 * len(labels))

@@ -1,0 +1,293 @@
+"""Engine profiles: what a serving engine adds to the kernels of a model, read from ``hwconfigs/engines/``.
+
+A profile says which kernels an engine merges, which libraries compute them, which steps its CUDA graphs hold, what its
+host costs, what it runs to sample a token, and how it schedules and keeps caches unless the user says otherwise.
+The profile ``none`` is the captured kernels and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from papisim import catalog
+from papisim.catalog import Shelf
+from papisim.config.base import Count, Fraction, KindOptions, Name, NonNegative, Spec, parse
+from papisim.config.sections import override_section
+from papisim.config.sources import Source, load_sourced, without_overridden
+from papisim.config.system import System
+from papisim.config.yaml import Override, as_assignment
+from papisim.errors import one_or_all
+
+SCHEMA: Final = "papisim/engine/1"
+#: the profile that adds nothing
+NONE: Final = "none"
+
+
+class FusionSpec(Spec):
+    """The kernels that an engine merges (:mod:`papisim.ops.fusion`); what a model does not have is left as captured.
+
+    Attributes:
+        kernels: ``captured``: kernels as the trace has them; ``aten``: one kernel per operation that torch dispatched, as
+            eager torch launches them.
+        qkv: one product computes Q, K and V.
+        gate_up: one product computes gate and up.
+        add_norm: adding the residual and the norm that follows are one kernel.
+        norm_pairs: norms of Q and of K are one kernel.
+        rotary: rotary embeddings of Q and K are one kernel, and sines and cosines are read from a table.
+        rotary_append: the rotary embedding also writes K and V into the cache, where both run on the same device.
+        activation: the activation and its product with up are one kernel.
+        all_reduce_norm: the all-reduce also adds the residual and normalises, where both run on the same device.
+    """
+
+    kernels: Literal["captured", "aten"] = "captured"
+    qkv: bool = False
+    gate_up: bool = False
+    add_norm: bool = False
+    norm_pairs: bool = False
+    rotary: bool = False
+    rotary_append: bool = False
+    activation: bool = False
+    all_reduce_norm: bool = False
+
+    @property
+    def merges(self) -> bool:
+        """Whether any kernels are merged."""
+        return any((
+            self.qkv, self.gate_up, self.add_norm, self.norm_pairs, self.rotary, self.rotary_append, self.activation,
+        ))  # fmt: skip
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kernels == "aten" and (self.merges or self.all_reduce_norm):
+            raise ValueError("found kernels 'aten' with merged kernels; expected 'captured' where kernels are merged")
+        if self.all_reduce_norm and not self.add_norm:
+            raise ValueError("found all_reduce_norm without add_norm, which it extends to the all-reduce")
+        return self
+
+
+class LibrariesSpec(Spec):
+    """The libraries that compute kernels, each a list in order of preference; the first that a GPU part has is used.
+
+    Attributes:
+        linear: FC kernels with inputs of 16 bits.
+        linear_8bit: FC kernels with inputs of 8 bits.
+        linear_4bit: FC kernels with weights of 4 bits.
+        attention: attention.
+        elementwise: streaming kernels.
+        all_reduce: all-reduces over a link.
+    """
+
+    linear: list[Name] = Field(default_factory=list)
+    linear_8bit: list[Name] = Field(default_factory=list)
+    linear_4bit: list[Name] = Field(default_factory=list)
+    attention: list[Name] = Field(default_factory=list)
+    elementwise: list[Name] = Field(default_factory=list)
+    all_reduce: list[Name] = Field(default_factory=list)
+
+
+class GraphsSpec(Spec):
+    """The steps that are captured in CUDA graphs.
+
+    Attributes:
+        captured: ``all``: no step launches kernels one by one, at no cost of the host; ``sizes``: steps of up to the largest
+            size; ``none``: every step launches each kernel from the host.
+        sizes: captured numbers of token-rows, ascending; a step is padded to the next one.
+        rows_per_request: largest captured number of rows per request of a full batch; None for no such limit.
+        mixed: steps with prompts: ``whole``, in one graph; ``pieces``, in graphs between attention kernels, which the host
+            launches; ``none``, every kernel launched by the host.
+    """
+
+    captured: Literal["all", "sizes", "none"] = "all"
+    sizes: list[Count] = Field(default_factory=list)
+    rows_per_request: Count | None = None
+    mixed: Literal["whole", "pieces", "none"] = "whole"
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if (self.captured == "sizes") != bool(self.sizes):
+            raise ValueError("'sizes' lists the captured numbers of rows, and is given with 'captured: sizes' only")
+        if any(low >= high for low, high in zip(self.sizes, self.sizes[1:], strict=False)):
+            raise ValueError("found sizes that do not ascend, expected each larger than the one before")
+        return self
+
+
+class Scheduling(StrEnum):
+    """When the host prepares a step: after the one before has ended, or while it runs."""
+
+    SYNCHRONOUS = "synchronous"
+    ASYNCHRONOUS = "asynchronous"
+
+
+class HostSpec(Spec):
+    """Time of the host per step.
+
+    Attributes:
+        scheduling: ``synchronous``: the host's time is in series with the devices'; ``asynchronous``: the host prepares the next
+            step while one runs, so that a step takes the longer of both, and a request that arrives joins one step later.
+        step_s: time per step.
+        request_s: time per request in a step.
+        prompt_token_s: time per prompt token in a step.
+        launch_s: time per kernel, or per graph, that the host launches in a step that no whole graph holds.
+    """
+
+    scheduling: Scheduling = Scheduling.SYNCHRONOUS
+    step_s: NonNegative = 0.0
+    request_s: NonNegative = 0.0
+    prompt_token_s: NonNegative = 0.0
+    launch_s: NonNegative = 0.0
+
+
+class SamplingSpec(Spec):
+    """Kernels after the LM head, which run on the rows whose logits were computed.
+
+    Attributes:
+        kernels: number of kernels.
+        passes: readings of the logits, all kernels together, in 32-bit elements.
+    """
+
+    kernels: Annotated[int, Field(ge=0)] = 0
+    passes: NonNegative = 0.0
+
+
+class CachesSpec(Spec):
+    """Defaults of the section ``kv``; a field that is None keeps papisim's default.
+
+    Attributes:
+        page_tokens: tokens per page.
+        utilisation_ratio: usable share of the devices' memory, weights included.
+        reserve: pages that admission allocates.
+    """
+
+    page_tokens: Count | None = None
+    utilisation_ratio: Fraction | None = None
+    reserve: Literal["prompt", "whole"] | None = None
+
+
+class EngineSpec(Spec):
+    """An engine profile.
+
+    Attributes:
+        name: name of the profile: a shipped name, or that of its file.
+        description: the engine, its version, and the setting.
+        fusion: the kernels that are merged.
+        libraries: the libraries that compute them.
+        graphs: the steps that CUDA graphs hold.
+        host: time of the host.
+        sampling: kernels after the LM head.
+        scheduler: the batching policy and its options, where the user names none; empty for papisim's default.
+        kv: defaults of the management of KV caches.
+    """
+
+    name: Name
+    description: str
+    fusion: FusionSpec = FusionSpec()
+    libraries: LibrariesSpec = LibrariesSpec()
+    graphs: GraphsSpec = GraphsSpec()
+    host: HostSpec = HostSpec()
+    sampling: SamplingSpec = SamplingSpec()
+    scheduler: dict[str, object] = Field(default_factory=dict)
+    kv: CachesSpec = CachesSpec()
+
+    @property
+    def adds_nothing(self) -> bool:
+        """Whether steps are those of the captured kernels, without a host."""
+        changes = self.fusion, self.graphs, self.host, self.sampling
+        return changes == (FusionSpec(), GraphsSpec(), HostSpec(), SamplingSpec())
+
+
+#: the profile ``none``, for callers that name no engine
+CAPTURED: Final = EngineSpec(name=NONE, description="no engine")
+
+
+@dataclass(frozen=True)
+class EngineFile:
+    """An engine profile, read and checked, with the origins of its numbers and notes on its file."""
+
+    spec: EngineSpec
+    sources: tuple[Source, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load_engine(name_or_path: str, overrides: Sequence[Override] = ()) -> EngineFile:
+    """Read an engine profile.
+
+    Args:
+        name_or_path: a shipped name or a file.
+        overrides: assignments such as ``engine.host.step_s=2 ms``.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong, with places.
+    """
+    found = catalog.find(Shelf.ENGINE, name_or_path)
+    document, sources, errors = load_sourced(found.path, SCHEMA)
+    if errors:
+        raise one_or_all(errors)
+    document.data["name"] = found.name
+    document = override_section("engine", document, overrides)
+    changed = {each.path[1:]: each.text for each in map(as_assignment, overrides)}
+    spec = parse(EngineSpec, document)
+    return EngineFile(spec, tuple(without_overridden(sources, changed)), (found.note,) if found.note else ())
+
+
+#: fields of a part that name the library in use, by the engine's list; a part may lack some
+_USED: Final = {
+    "linear": ("linear", "use"),
+    "linear_8bit": ("linear", "use_8bit"),
+    "linear_4bit": ("linear", "use_4bit"),
+    "attention": ("attention", "use"),
+    "elementwise": ("elementwise", "use"),
+    "all_reduce": ("collective", "use"),
+}
+
+
+def with_libraries(system: System, spec: EngineSpec, overrides: Iterable[Override]) -> System:
+    """Return a machine whose parts use the engine's libraries, with a note for each list of which a part has none.
+
+    Libraries that the user has chosen stay.
+
+    Args:
+        system: the machine.
+        spec: the engine.
+        overrides: assignments that were applied to the machine.
+    """
+    chosen = {each.path[1:] for each in map(as_assignment, overrides) if each.path[0] in ("devices", "links")}
+    parts, notes = dict(system.parts), list[str]()
+    for name, part in system.parts.items():
+        own = {path[2:] for path in chosen if path[:2] == (name, "part")}
+        parts[name], told = part_with_libraries(name, part, spec, own)
+        notes += told
+    return replace(system, parts=parts, notes=(*system.notes, *notes))
+
+
+def part_with_libraries(
+    name: str, part: KindOptions, spec: EngineSpec, chosen: Iterable[tuple[str | int, ...]] = ()
+) -> tuple[KindOptions, list[str]]:
+    """Return a part that uses the engine's libraries, and a note for each list of which the part has none.
+
+    Args:
+        name: name of the part, for notes.
+        part: numbers of a device or link.
+        spec: the engine.
+        chosen: fields of the part that the user has chosen.
+    """
+    notes, kept = list[str](), set(chosen)
+    for kind, (section, use) in _USED.items():
+        kernels, wanted = getattr(part, section, None), getattr(spec.libraries, kind)
+        libraries = getattr(kernels, "libraries", None)
+        is_chosen = {(section,), (section, use)} & kept
+        if not isinstance(kernels, Spec) or libraries is None or not hasattr(kernels, use) or not wanted or is_chosen:
+            continue
+        library = next((each for each in wanted if each in libraries), None)
+        if library is None:
+            used = getattr(kernels, use) or "its default"
+            notes.append(
+                f"{name} has no {section} library of the engine {spec.name} ({', '.join(wanted)}); it uses {used}"
+            )
+        elif library != getattr(kernels, use):
+            part = part.model_copy(update={section: kernels.model_copy(update={use: library})})
+    return part, notes
