@@ -10,7 +10,10 @@ import gzip
 import io
 import json
 import math
+import os
 import re
+import select
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +24,7 @@ from papisim.errors import InputError, printable
 
 #: a file may unpack to this many times its size; DEFLATE reaches 1,032 on constant bytes, real traces stay below 40
 _MOST_RATIO = 150
+_WRITER_S = 5  # a program that writes into a pipe opens it within this
 _FREE_BYTES = 1 << 24  # small files are unpacked whatever their ratio
 _GZIP_MAGIC = b"\x1f\x8b"
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
@@ -50,6 +54,31 @@ def refusing(file: Path | str, expected: str = "file") -> Iterator[None]:
         raise InputError(f"may not be read ({reason})", file=str(file)) from None
 
 
+def open_file(path: Path) -> io.BufferedReader:
+    """Open a file for reading, or a pipe once something writes into it.
+
+    Raises:
+        InputError: a pipe that no program opened for writing.
+        OSError: the file cannot be opened; :func:`refusing` tells it.
+    """
+    if not stat.S_ISFIFO(path.stat().st_mode):
+        return path.open("rb")
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not select.select([handle], [], [], _WRITER_S)[0] and not _has_writer(handle):
+        os.close(handle)
+        raise InputError(f"is a pipe into which nothing was written for {_WRITER_S} s", file=str(path))
+    os.set_blocking(handle, True)
+    return os.fdopen(handle, "rb")
+
+
+def _has_writer(handle: int) -> bool:
+    """Tell whether a pipe without content is open for writing."""
+    try:
+        return bool(os.read(handle, 1))
+    except BlockingIOError:
+        return True
+
+
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
     """Open a file, plain or gzipped.
@@ -58,7 +87,7 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
         InputError: while reading: the file unpacks to more than 150 times its size.
         OSError, EOFError, zlib.error: the file cannot be read; :func:`refusing` tells it.
     """
-    with path.open("rb") as raw:
+    with open_file(path) as raw:
         if raw.peek(2)[:2] == _GZIP_MAGIC:
             yield cast(BinaryIO, io.BufferedReader(_Unpacked(raw, path)))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from papisim import units
+from papisim import foreign, units
 from papisim.api.kernel_sizes import OPERATIONS, SIZES, STEP, kernel_of
 from papisim.api.kernels import priced
 from papisim.cli._command import Command
@@ -154,7 +155,7 @@ def _price_table(pool: DevicePool, path: Path) -> None:
 
 def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(foreign.open_file(path), newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             rows = [(reader.line_num, row) for row in reader]
             columns = reader.fieldnames or []

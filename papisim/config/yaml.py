@@ -20,6 +20,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import yaml
 
+from papisim import foreign
 from papisim.errors import InputError, did_you_mean, printable
 
 Path_ = tuple[str | int, ...]
@@ -186,7 +187,7 @@ def load_yaml(path: Path | str) -> Document:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with foreign.open_file(path) as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise InputError(f"has more than {_MOST_BYTES >> 20} MiB, expected a configuration", file=str(path))

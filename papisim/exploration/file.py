@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from papisim import catalog
+from papisim import catalog, foreign
 from papisim.config.base import parse
 from papisim.config.experiment import RunOptions
 from papisim.config.sections import load_section
@@ -149,7 +149,7 @@ def load_sweep(path: Path | str) -> SweepFile:
         InputError, InputErrors: everything that is wrong with it, with places.
     """
     document = load_yaml(path)
-    return _sweep_of(document, Path(path).read_text(encoding="utf-8"), Path(path).absolute().parent)
+    return _sweep_of(document, foreign.read_text(Path(path)), Path(path).absolute().parent)
 
 
 def read_sweep(text: str, file: str, home: Path) -> SweepFile:

@@ -20,6 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
+from papisim import foreign
 from papisim.errors import InputError, did_you_mean
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -139,7 +140,8 @@ def _from_name(name: str) -> ModuleType:
 
 def _from_file(path: str) -> ModuleType:
     try:
-        text = Path(path).read_bytes()
+        with foreign.open_file(Path(path)) as file:
+            text = file.read()
     except OSError as error:
         raise InputError(f"may not be read ({error.strerror})", file=path) from None
     return _from_bytes(str(Path(path).resolve()), hashlib.sha256(text).hexdigest())

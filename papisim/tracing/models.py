@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from papisim import foreign
 from papisim.catalog import Shelf, data_folder
 from papisim.errors import InputError, MissingExtra, did_you_mean
 
@@ -107,7 +108,8 @@ def shipped_configs() -> dict[str, Path]:
 
 def _from_file(name: str, path: Path) -> ModelSource:
     try:
-        return ModelSource(name, path.read_bytes(), str(path))
+        with foreign.open_file(path) as file:
+            return ModelSource(name, file.read(), str(path))
     except OSError as error:
         raise InputError(f"may not be read ({error.strerror})", file=str(path)) from None
 

@@ -3,13 +3,18 @@
 import gzip
 import json
 import math
+import os
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from papisim import foreign
+from papisim.cli.price import _read_table
+from papisim.config.yaml import load_yaml
 from papisim.errors import InputError
+from papisim.kinds.outside import load
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -92,3 +97,32 @@ def test_an_archive_with_wrong_bytes_inside_is_one_message(tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"t.gz: (may not be read|is not UTF-8)"):
         foreign.read_text(path)
+
+
+def test_a_pipe_is_read_once_something_writes_into_it_and_refused_if_nothing_does(tmp_path, monkeypatch):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("words",))
+    writer.start()
+    assert foreign.read_text(pipe) == "words"
+    writer.join()
+    monkeypatch.setattr(foreign, "_WRITER_S", 0)
+    with pytest.raises(InputError, match="a pipe into which nothing was written"):
+        foreign.read_text(pipe)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        load_yaml,
+        foreign.read_text,
+        lambda path: load(f"{path}:Name"),
+        _read_table,
+    ],
+)
+def test_no_reader_waits_for_ever_for_a_pipe(tmp_path, monkeypatch, read):
+    pipe = tmp_path / "pipe.py"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(foreign, "_WRITER_S", 0)
+    with pytest.raises(InputError, match="a pipe into which nothing was written"):
+        read(pipe)

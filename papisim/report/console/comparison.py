@@ -47,7 +47,7 @@ def print_comparison(rows: list[Json], first: Json) -> None:
         page.print(f"ratios are of unequal work; requests served: {served}", style="yellow", soft_wrap=True)
     if any(row["outside_fit_time_ratio"] for row in rows):
         shares = ", ".join(f"{row['machine']} {percent(row['outside_fit_time_ratio'])}" for row in rows)
-        page.print(f"time priced outside the fits of the devices: {shares}", style="yellow", soft_wrap=True)
+        page.print(f"time priced outside the fits of the devices: {shares}", style="yellow")
     for row in rows:
         if row["tuning_note"] is not None:
             page.print(f"{row['machine']}: {row['tuning_note']}", style="bold yellow")

@@ -8,20 +8,51 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Column, Table
 from rich.text import Text
 
 from papisim.errors import printable
 
 #: columns without a terminal, as in a pipe or a file
 _PIPE_WIDTH = 120
+#: columns on each side of a cell, and more columns than any text has
+_PADDING, _WIDE = 1, 10_000
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class PlainConsole(Console):
     """A console that prints text as it is: brackets are no markup, and control characters are written as escapes.
 
-    Styles are given by arguments or by :class:`rich.text.Text`, never inside a text: names and descriptions come from files.
+    Styles are given by arguments or by :class:`rich.text.Text`, never inside a text: names and descriptions come from files. A table
+    that is wider than the console even with its texts wrapped is printed row by row, one line for each column.
     """
+
+    def print(self, *objects: object, **options: Any) -> None:
+        """Print as rich does, with no cell cut short."""
+        super().print(*(self._fitting(each) if isinstance(each, Table) else each for each in objects), **options)
+
+    def _fitting(self, table: Table) -> Table:
+        """Return a table, or its rows below one another where it does not fit."""
+        for column in table.columns:
+            column.overflow = "fold"
+        least = sum(self._least(column) + 2 * _PADDING for column in table.columns)
+        if least <= self.width or not table.show_header:
+            return table
+        below = Table(title=table.title, title_justify="left", box=None, show_header=False, pad_edge=False)
+        below.add_column(style="dim", overflow="fold")
+        below.add_column(overflow="fold")
+        headers = [column.header for column in table.columns]
+        for cells in zip(*(column.cells for column in table.columns), strict=True):
+            for header, cell in zip(headers, cells, strict=True):
+                below.add_row(header, cell)
+            below.add_row("", "")
+        return below
+
+    def _least(self, column: Column) -> int:
+        """Return the width of the longest word of a column."""
+        texts = (column.header, *column.cells)
+        return max(Measurement.get(self, self.options.update(width=_WIDE), text).minimum for text in texts)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a text as rich prints it."""

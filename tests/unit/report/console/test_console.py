@@ -49,3 +49,26 @@ def test_a_console_is_as_wide_as_columns_says(monkeypatch):
     assert console().width == 40
     monkeypatch.delenv("COLUMNS")
     assert console().width == 120
+
+
+WIDE = ("machine", "a very_long_heading", "another_long_heading")
+
+
+@pytest.mark.parametrize("width", ["40", "44", "200"])
+def test_no_cell_of_a_table_is_cut_short(capsys, monkeypatch, width):
+    """What does not fit side by side stands one below the other."""
+    monkeypatch.setenv("COLUMNS", width)
+    table = Table(*WIDE, title="Machines", box=None)
+    table.add_row("papi", "1,234.5 tokens/s", "12")
+    table.add_row("gpu_only", "3 tokens/s", "—")
+    console().print(table)
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    for word in (*WIDE[1].split(), WIDE[2], "gpu_only", "1,234.5", "—", "Machines"):
+        assert word in printed
+    lines = [line.split() for line in printed.splitlines() if line.strip()]
+    assert max(map(len, printed.splitlines())) <= int(width)
+    if width == "200":
+        assert lines[2:] == [["papi", "1,234.5", "tokens/s", "12"], ["gpu_only", "3", "tokens/s", "—"]]
+    else:
+        assert lines[1:4] == [["machine", "papi"], [*WIDE[1].split(), "1,234.5", "tokens/s"], [WIDE[2], "12"]]
