@@ -67,6 +67,7 @@ def test_our_statistics_are_those_of_the_published_summary(turns, data):
                 assert accepted[j] / tried[j] == pytest.approx(float(row[f"c{j + 1}"]), abs=6e-5)
 
 
+@pytest.mark.slow
 def test_a_process_fitted_to_half_of_the_turns_reproduces_the_other_half(fit):
     found = fit("--holdout", "0.5", "--max-steps", "eagle2_chain6_llama3_8b=150")
     assert len(found) == 7

@@ -105,6 +105,7 @@ def test_a_reproduced_figure_is_that_of_the_command(capsys):
         papisim.reproduce("eq5")
 
 
+@pytest.mark.slow
 @pytest.mark.capture
 def test_a_captured_model_is_a_trace_that_runs(tmp_path):
     pytest.importorskip("torch", reason="needs the [capture] extra")

@@ -35,6 +35,7 @@ def test_a_cover_has_every_part_in_every_combination_of_what_touches_it(system):
     assert len(chosen) < 64 < axes.n_interpretations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_runs_assembled_from_parts_equal_simulated_ones(lab, system):
     """Forty token-rows shrink below α and, in some interpretations, start above it."""

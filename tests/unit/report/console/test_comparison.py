@@ -10,16 +10,16 @@ ROW = {
 
 
 def test_a_machine_has_rates_times_and_ratios(capsys):
-    print_comparison([ROW], {"trace": "llama7b", "workload": "w", "n_requests": 4})
+    print_comparison([ROW], {"trace": "llama7b", "workload": "w", "n_requests": 4, "engine": "none"})
     head, _, row, foot = (line.strip() for line in capsys.readouterr().out.splitlines())
-    assert head == "llama7b · w · 4 requests"
+    assert head == "llama7b · w · 4 requests · engine none"
     assert row.split() == ["papi", "1,234.6", "1.50×", "—", "2", "ms", "1.5", "s", "—", "250", "mJ", "2.00×"]
     assert foot == "ratios to papi; above 1 is better"
 
 
 def test_a_comparison_fits_a_narrow_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    print_comparison([ROW], {"trace": "llama7b", "workload": "w", "n_requests": 4})
+    print_comparison([ROW], {"trace": "llama7b", "workload": "w", "n_requests": 4, "engine": "none"})
     printed = capsys.readouterr().out
     assert "tokens/s      1,234.6" in printed
     assert max(map(len, printed.splitlines())) <= 40
