@@ -214,6 +214,8 @@ class Alpha(Schema):
     """name and version of this schema"""
     system: str
     """name of the machine"""
+    engine: str
+    """name of the engine profile"""
     alpha: float
     """threshold for all models"""
     models: dict[str, ModelAlpha]

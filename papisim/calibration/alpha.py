@@ -18,6 +18,7 @@ from papisim.arrays import Floats, Ints
 from papisim.calibration.cache import remembered, sha256_of
 from papisim.catalog import data_folder
 from papisim.config.base import KindOptions
+from papisim.config.engine import CAPTURED, EngineSpec
 from papisim.config.experiment import Experiment
 from papisim.config.quantisation import QuantisationSpec
 from papisim.config.system import System
@@ -103,39 +104,41 @@ class AlphaFit:
     models: dict[str, ModelAlpha]
 
 
-def profile(system: System, trace: KernelTrace, max_rows: int, *, seed: int = 0) -> Profile:
+def profile(
+    system: System, trace: KernelTrace, max_rows: int, *, seed: int = 0, engine: EngineSpec = CAPTURED
+) -> Profile:
     """Price a model's FC kernels at every level up to ``max_rows`` token-rows on both sides.
 
     In a pipeline the policy decides for a microbatch, so the sides are those of one stage. The system's placement must be ``papi``, which
     names the sides.
     """
     rows = np.arange(1, max_rows + 1)
-    return Profile(trace.name, *_times(system, trace, rows, seed))
+    return Profile(trace.name, *_times(system, trace, rows, seed, engine))
 
 
-def _times(system: System, trace: KernelTrace, rows: Ints, seed: int) -> tuple[Floats, Floats]:
+def _times(system: System, trace: KernelTrace, rows: Ints, seed: int, engine: EngineSpec) -> tuple[Floats, Floats]:
     """Return seconds of FC on the processing units and on FC-PIM, shape (levels,) each."""
     machine = build_machine(system)
 
     def times(device: str) -> Floats:
         pinned = Pinned(PinnedOptions(kind="pinned", device=device))
-        planner = StepPlanner(trace, machine, pinned, seed=seed)
+        planner = StepPlanner(trace, machine, pinned, seed=seed, engine=engine)
         return np.array([planner.fc_time_s(decode_shape(int(level), int(level))) for level in rows])
 
     return times(system.placement.processing_unit), times(system.placement.pim)
 
 
-def wide_profile(system: System, trace: KernelTrace) -> Profile:
+def wide_profile(system: System, trace: KernelTrace, engine: EngineSpec = CAPTURED) -> Profile:
     """Return the profile of a model up to :data:`ROWS` token-rows, and further while FC-PIM stays the faster side.
 
     A mixture of experts may cross far beyond the rows of a dense model, as each expert sees a fraction of them. Each doubling has
     as many levels as the one before.
     """
-    found = profile(system, trace, ROWS)
+    found = profile(system, trace, ROWS, engine=engine)
     while best_alpha(found) == found.levels[-1] < _MOST_ROWS:
         last = int(found.levels[-1])
         rows = np.arange(last, 2 * last, 2 * last // ROWS) + 2 * last // ROWS
-        units, pim = _times(system, trace, rows, 0)
+        units, pim = _times(system, trace, rows, 0, engine)
         found = Profile(
             trace.name,
             np.concatenate([found.processing_unit_s, units]),
@@ -174,17 +177,21 @@ def stamp(subject: str, alpha: float) -> str:
     return hashlib.sha256(f"[{subject}, {float(alpha)!r}]".encode()).hexdigest()[:16]
 
 
-def subject_of(system: System, trace: KernelTrace, quantisation: QuantisationSpec) -> str:
+def subject_of(
+    system: System, trace: KernelTrace, quantisation: QuantisationSpec, engine: EngineSpec = CAPTURED
+) -> str:
     """Return everything that α depends on, as JSON.
 
     These are the parts of both sides with their files and code, their counts and the stages that they are distributed over, the
-    tensor-parallel ranks, the model's structure, and the widths of weights and activations. Links are not among them: both sides
+    tensor-parallel ranks, the model's structure, the widths of weights and activations, and the products and rows that an engine
+    merges and pads. Links are not among them: both sides
     pass the same sums over them.
 
     Args:
         system: a machine whose placement is ``papi``.
         trace: the model as it was captured.
         quantisation: the formats it is stored in.
+        engine: the engine.
     """
     roles, sides = system.spec.roles, (system.placement.processing_unit, system.placement.pim)
     subject = {
@@ -194,7 +201,8 @@ def subject_of(system: System, trace: KernelTrace, quantisation: QuantisationSpe
         "model": trace.structure_sha256,
         "quantisation": quantisation.model_dump(exclude=_NOT_FC, exclude_defaults=True),
     }
-    return json.dumps(subject, sort_keys=True)
+    launched = engine.model_dump(mode="json", include={"fusion", "graphs"}, exclude_defaults=True)
+    return json.dumps(subject | ({"engine": launched} if launched else {}), sort_keys=True)
 
 
 def _side(system: System, name: str) -> dict[str, object]:
@@ -224,7 +232,11 @@ def _content(file: object) -> object:
 
 
 def calibrated(
-    system: System, trace: KernelTrace, quantisation: QuantisationSpec, subject: str | None = None
+    system: System,
+    trace: KernelTrace,
+    quantisation: QuantisationSpec,
+    engine: EngineSpec = CAPTURED,
+    subject: str | None = None,
 ) -> Profile:
     """Return the profile of a machine and a model that α is found from, from the cache if it is there.
 
@@ -232,32 +244,33 @@ def calibrated(
         system: a machine whose placement is ``papi``.
         trace: the model as it was captured.
         quantisation: the formats it is stored in.
+        engine: the engine.
         subject: :func:`subject_of` these, if it is known.
     """
     stored = trace.stored_as(build_formats(quantisation))
 
     def columns() -> list[list[float]]:
-        found = wide_profile(system, stored)
+        found = wide_profile(system, stored, engine)
         return [found.levels.tolist(), found.processing_unit_s.tolist(), found.pim_s.tolist()]
 
-    rows, units, pim = remembered(["alpha", subject or subject_of(system, trace, quantisation)], columns)
+    rows, units, pim = remembered(["alpha", subject or subject_of(system, trace, quantisation, engine)], columns)
     return Profile(trace.name, np.array(units), np.array(pim), np.array(rows, dtype=np.int64))
 
 
 def tune(experiment: Experiment) -> Experiment:
     """Return an experiment whose placement has the α of its machine and model, or the one that is given."""
     system, given = experiment.system, experiment.system.placement
-    trace, quantisation = read_trace(experiment.trace.path), experiment.quantisation
+    trace, quantisation, engine = read_trace(experiment.trace.path), experiment.quantisation, experiment.engine
     if given.alpha == "auto":
-        subject = subject_of(system, trace, quantisation)
+        subject = subject_of(system, trace, quantisation, engine)
         own = next(
             (each.alpha for each in given.calibrated.values() if each.stamp == stamp(subject, each.alpha)), None
         )
         origin: Origin = "calibrated on the fly" if own is None else "calibrated for this machine"
-        alpha = float(best_alpha(calibrated(system, trace, quantisation, subject))) if own is None else own
+        alpha = float(best_alpha(calibrated(system, trace, quantisation, engine, subject))) if own is None else own
         tuning = Tuning("placement.alpha", alpha, origin, alpha, 0.0, _WORK)
     else:
-        found = calibrated(system, trace, quantisation)
+        found = calibrated(system, trace, quantisation, engine)
         alpha, best = float(given.alpha), float(best_alpha(found))
         tuning = Tuning("placement.alpha", alpha, "given", best, found.loss(alpha, best), _WORK)
     options: KindOptions = given.model_copy(update={"alpha": alpha, "calibrated": {}})
@@ -268,7 +281,13 @@ def tune(experiment: Experiment) -> Experiment:
 _WORK = "FC, averaged over RLP·TLP,"
 
 
-def write_system(document: Mapping[str, object], system: System, traces: Sequence[KernelTrace], command: str) -> str:
+def write_system(
+    document: Mapping[str, object],
+    system: System,
+    traces: Sequence[KernelTrace],
+    command: str,
+    engine: EngineSpec = CAPTURED,
+) -> str:
     """Return the file of a machine with the α of each model and its stamp, and ``alpha: auto``; models are stored as captured.
 
     Args:
@@ -276,6 +295,7 @@ def write_system(document: Mapping[str, object], system: System, traces: Sequenc
         system: the machine that they describe.
         traces: the models.
         command: how the α were found, for the file's ``sources``.
+        engine: the engine that the α are for.
 
     Raises:
         InputError: the file is another name of a system, or its placement is not ``papi``.
@@ -286,8 +306,8 @@ def write_system(document: Mapping[str, object], system: System, traces: Sequenc
     as_captured = QuantisationSpec()
     found: dict[str, dict[str, object]] = {}
     for trace in traces:
-        alpha = best_alpha(calibrated(system, trace, as_captured))
-        found[trace.name] = {"alpha": alpha, "stamp": stamp(subject_of(system, trace, as_captured), alpha)}
+        alpha = best_alpha(calibrated(system, trace, as_captured, engine))
+        found[trace.name] = {"alpha": alpha, "stamp": stamp(subject_of(system, trace, as_captured, engine), alpha)}
     sources = {path: Inline(origin) for path, origin in sources.items() if path != "placement.alpha"}
     return dump({
         **document,

@@ -28,7 +28,7 @@ from papisim.engine.speculation import Speculator, tree_of
 from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import Elementwise, FcRole, KernelClass, Linear
 from papisim.ops.trace import read_trace
-from papisim.plan.build import build_formats, build_placement, build_planner
+from papisim.plan.build import build_formats, planner_of
 from papisim.plan.machine import build_machine
 from papisim.plan.phase import Category, seconds
 from papisim.policies.speculation import sssd, synergy
@@ -123,8 +123,8 @@ def speculator_of(experiment: Experiment) -> Speculator:
     """Build an experiment's machine, model, draft source, acceptance process and policy, without a server."""
     trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
     machine = build_machine(experiment.system)
-    planner = build_planner(trace, machine, build_placement(experiment), seed=experiment.seed)
-    return build_speculator(experiment, DraftContext(machine, trace, planner, experiment.seed))
+    planner = planner_of(experiment, trace, machine)
+    return build_speculator(experiment, DraftContext(machine, trace, planner, experiment.seed, experiment.engine))
 
 
 def profile(
@@ -221,7 +221,7 @@ def synergy_profile(experiment: Experiment) -> Profile:
 
 
 #: sections that a profile depends on; profiles of the experiments of a sweep that differ in others are shared
-_PROFILED = ("system", "drafting", "acceptance", "verification", "quantisation", "seed")
+_PROFILED = ("system", "drafting", "acceptance", "verification", "quantisation", "engine", "seed")
 _profiles: BoundedDict[str, Profile] = BoundedDict(32)
 
 

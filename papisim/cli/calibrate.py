@@ -26,8 +26,9 @@ from papisim.cli._options import (
     show_notes,
     trace_option,
 )
+from papisim.config.engine import NONE, load_equipped
 from papisim.config.experiment import load_experiment, options_of
-from papisim.config.system import load_part, load_system
+from papisim.config.system import load_part
 from papisim.config.yaml import load_yaml
 from papisim.errors import InputError
 from papisim.ops.trace import read_trace
@@ -51,6 +52,7 @@ def command() -> None:
 @command.command(name="alpha")
 @click.option("--hw", default="papi", show_default=True, metavar="NAME|FILE", help="Machine whose placement is papi.")
 @click.option("--trace", "traces", multiple=True, metavar="NAME|DIR|FILE", help="Models.  [default: all shipped]")
+@run_option("engine")
 @click.option("--max-rows", type=PositiveInt(), default=ROWS, show_default=True, help="Largest RLP·TLP to try.")
 @overrides_option
 @seed_option
@@ -71,6 +73,7 @@ def alpha(
     out: Path | None,
     force: bool,
     output: str,
+    **options: str,
 ) -> None:
     """Find the threshold α on RLP·TLP that follows the faster side of the machine best.
 
@@ -90,21 +93,23 @@ def alpha(
         check_file(out, force=force)
         if overrides:
             raise click.UsageError("--out writes the file in --hw as it is; change the fields there, not by --set")
-    system = load_system(hw, overrides)
-    show_notes(system.notes, quiet=False)
+    system, chosen = load_equipped(hw, options["engine"], overrides)
+    show_notes((*system.notes, *chosen.notes), quiet=False)
     if system.placement.kind != "papi":
         raise InputError(f"{system.name} places FC by '{system.placement.kind}'; α belongs to placement kind 'papi'")
     names = traces or tuple(catalog.shipped(Shelf.TRACE))
     models = [read_trace(catalog.find(Shelf.TRACE, name).path) for name in names]
-    profiles = [profile(system, model, max_rows, seed=seed) for model in models]
+    profiles = [profile(system, model, max_rows, seed=seed, engine=chosen.spec) for model in models]
     result = fit(profiles, together=traces or PAPER_MODELS)
     if output == "json":
-        print_json({"schema": "papisim/alpha/1", "system": system.name, **asdict(result)})
+        print_json({"schema": "papisim/alpha/1", "system": system.name, "engine": chosen.spec.name, **asdict(result)})
     else:
+        console().print(f"{system.name} · engine {chosen.spec.name}")
         _print(result, system.placement)
     if out is not None:
         document = load_yaml(catalog.find(Shelf.SYSTEM, hw).path).data
-        write_file(out, write_system(document, system, models, "papisim calibrate alpha"), force=force)
+        asked = "papisim calibrate alpha" + ("" if chosen.spec.name == NONE else f" --engine {chosen.spec.name}")
+        write_file(out, write_system(document, system, models, asked, chosen.spec), force=force)
         click.echo(f"papisim: wrote {out}", err=True)
 
 
@@ -199,6 +204,7 @@ def _in_file(shipped: PapiOptions, model: str) -> str:
 @command.command(name="speculation")
 @run_option("hw")
 @trace_option
+@run_option("engine")
 @run_option("draft")
 @run_option("acceptance")
 @click.option(

@@ -19,7 +19,7 @@ from papisim.catalog import Shelf
 from papisim.config.base import Count, Fraction, KindOptions, Name, NonNegative, Spec, parse
 from papisim.config.sections import override_section
 from papisim.config.sources import Source, load_sourced, without_overridden
-from papisim.config.system import System
+from papisim.config.system import System, load_system
 from papisim.config.yaml import Override, as_assignment
 from papisim.errors import one_or_all
 
@@ -97,14 +97,14 @@ class GraphsSpec(Spec):
         captured: ``all``: no step launches kernels one by one, at no cost of the host; ``sizes``: steps of up to the largest
             size; ``none``: every step launches each kernel from the host.
         sizes: captured numbers of token-rows, ascending; a step is padded to the next one.
-        rows_per_request: largest captured number of rows per request of a full batch; None for no such limit.
+        batches: largest captured number of rows over those of a full batch; None for no such limit.
         mixed: steps with prompts: ``whole``, in one graph; ``pieces``, in graphs between attention kernels, which the host
             launches; ``none``, every kernel launched by the host.
     """
 
     captured: Literal["all", "sizes", "none"] = "all"
     sizes: list[Count] = Field(default_factory=list)
-    rows_per_request: Count | None = None
+    batches: Count | None = None
     mixed: Literal["whole", "pieces", "none"] = "whole"
 
     @model_validator(mode="after")
@@ -232,6 +232,23 @@ def load_engine(name_or_path: str, overrides: Sequence[Override] = ()) -> Engine
     changed = {each.path[1:]: each.text for each in map(as_assignment, overrides)}
     spec = parse(EngineSpec, document)
     return EngineFile(spec, tuple(without_overridden(sources, changed)), (found.note,) if found.note else ())
+
+
+def load_equipped(hw: str, engine: str, overrides: Sequence[Override]) -> tuple[System, EngineFile]:
+    """Read a machine and an engine profile; the machine's parts use the engine's libraries.
+
+    Args:
+        hw: the machine: a shipped name or a file.
+        engine: the profile: likewise.
+        overrides: assignments to both, those to the profile beginning with ``engine``.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong with one of them, with places.
+    """
+    of_engine = [each for each in overrides if as_assignment(each).path[0] == "engine"]
+    of_machine = [each for each in overrides if each not in of_engine]
+    file = load_engine(engine, of_engine)
+    return with_libraries(load_system(hw, of_machine), file.spec, of_machine), file
 
 
 #: fields of a part that name the library in use, by the engine's list; a part may lack some

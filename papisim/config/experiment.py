@@ -203,10 +203,12 @@ class Experiment:
         return getattr(self.workload, "n_requests", None)
 
     @property
-    def most_requests(self) -> int | None:
-        """Requests of a full batch, as far as the batching policy's options tell."""
-        found = getattr(self.batching, "max_batch", None) or getattr(self.batching, "batch_size", None)
-        return found if isinstance(found, int) else None
+    def most_rows(self) -> int | None:
+        """Token-rows of a full batch with the longest drafts, as far as the policies' options tell."""
+        requests = getattr(self.batching, "max_batch", None) or getattr(self.batching, "batch_size", None)
+        return (
+            requests * (1 + (getattr(self.speculation, "longest", None) or 0)) if isinstance(requests, int) else None
+        )
 
     @property
     def sections(self) -> dict[str, Spec]:

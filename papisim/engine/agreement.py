@@ -11,13 +11,14 @@ from papisim.workloads.base import WorkloadOptions
 
 
 def check_agreement(experiment: Experiment, trace: KernelTrace) -> None:
-    """Refuse a policy whose signals the acceptance process does not have, exit layers of another model, and an endless warm-up.
+    """Refuse what contradicts itself: signals that no process has, exit layers of another model, endless warm-ups, hosts twice.
 
     Raises:
-        InputError: the policy would decide by nothing, the table of exit layers is of a model with another depth, or no request
+        InputError: the host's time or sampling is given twice; the policy would decide by nothing, the table of exit layers is of a model with another depth, or no request
             would be measured.
     """
     _check_warmup(experiment)
+    _check_host(experiment)
     policy, process = experiment.speculation, experiment.acceptance
     assert isinstance(policy, SpeculationOptions)
     assert isinstance(process, AcceptanceOptions)
@@ -43,6 +44,22 @@ def _check_warmup(experiment: Experiment) -> None:
         raise InputError(
             f"found {workload.warmup_requests} of {n_requests} requests, expected fewer: none would be measured",
             field="workload.warmup_requests",
+        )
+
+
+def _check_host(experiment: Experiment) -> None:
+    engine, verification = experiment.engine, experiment.verification
+    if verification.bookkeeping_s and engine.host.step_s:
+        raise InputError(
+            f"found {verification.bookkeeping_s:g} s beside engine.host.step_s {engine.host.step_s:g} s of {engine.name}, which "
+            "holds it; expected one of them to be 0",
+            field="verification.bookkeeping_s",
+        )
+    if verification.sampling_row_s and engine.sampling.kernels:
+        raise InputError(
+            f"found {verification.sampling_row_s:g} s beside the {engine.sampling.kernels} sampling kernels of the engine "
+            f"{engine.name}; expected one of them to be 0",
+            field="verification.sampling_row_s",
         )
 
 

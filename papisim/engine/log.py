@@ -6,6 +6,7 @@ import numpy as np
 
 from papisim.arrays import Floats
 from papisim.engine.probe import Probe
+from papisim.plan.phase import Category
 from papisim.record.ledger import DraftCount, Ledger
 from papisim.record.segment import Segment
 from papisim.record.steps import StepKind
@@ -73,6 +74,10 @@ class StepLog:
             for phase in segment.plan.phases:
                 self._probe.phase(self.server, start_s, row, phase)
                 start_s += phase.total_s
+                if (
+                    phase.category is Category.HOST
+                ):  # the devices begin before the host, whose work they hide, has ended
+                    start_s -= row.overlapped_s
             self._probe.step(self.server, row)
 
 

@@ -58,27 +58,28 @@ class WaitingView(Sequence[WaitingRequest]):
 
     Args:
         queue: the requests, in the order of admission.
+        count: how many of the first are seen; all, if None.
     """
 
-    __slots__ = ("_queue",)
+    __slots__ = ("_count", "_queue")
 
-    def __init__(self, queue: deque[Request]) -> None:
-        self._queue = queue
+    def __init__(self, queue: deque[Request], count: int | None = None) -> None:
+        self._queue, self._count = queue, count
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) if self._count is None else self._count
 
     @overload
     def __getitem__(self, index: int) -> WaitingRequest: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[WaitingRequest]: ...
     def __getitem__(self, index: int | slice) -> WaitingRequest | Sequence[WaitingRequest]:
-        if isinstance(index, slice):
+        if isinstance(index, slice) or self._count is not None:
             return tuple(self)[index]
         return _seen(self._queue[index])
 
     def __iter__(self) -> Iterator[WaitingRequest]:
-        return map(_seen, self._queue)
+        return map(_seen, islice(self._queue, self._count))
 
 
 def _seen(request: Request) -> WaitingRequest:

@@ -35,12 +35,13 @@ _ALLOCATIONS = 50_000
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: the experiment, the model, the machine, and the ledger of what happened."""
+    """A finished run: the experiment, the model, the machine, the ledger of what happened, and notes on the engine's kernels."""
 
     experiment: Experiment
     trace: KernelTrace
     machine: Machine
     ledger: Ledger
+    notes: tuple[str, ...] = ()
 
 
 def simulate(
@@ -91,7 +92,7 @@ def simulate(
         env.run()
     if ledger.unfinished:
         raise PapisimError(f"{ledger.unfinished} requests were never finished: the batching policy stopped admitting")
-    return Run(experiment, trace, machine, ledger)
+    return Run(experiment, trace, machine, ledger, planner.notes)
 
 
 @contextmanager

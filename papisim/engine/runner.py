@@ -52,6 +52,9 @@ class StepRunner:
         may_come: tells whether requests may still arrive.
         may_time_out: whether requests may be given up.
         hand_over: takes requests with complete prompts to where they decode; they decode here, if None.
+
+    Attributes:
+        last_began_s: start of the last step, of several iterations at once that of the last one.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class StepRunner:
     ) -> None:
         self._clock, self._log, self._queues = clock, log, queues
         self._planner, self._iterations, self._host = planner, iterations, host
+        self.last_began_s = -math.inf
         self._fold, self._may_come, self._hand_over = fold, may_come, hand_over
         self._may_time_out = may_time_out
 
@@ -103,16 +107,22 @@ class StepRunner:
         """Let a device stand still; the step that uses it takes longer."""
         self._clock.stall(stall, process)
 
-    def step(self, chunks: list[Chunk], *, decode: bool) -> Timed[list[Request]]:
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether the host prepares a step while the one before it runs."""
+        return self._host.looks_ahead
+
+    def step(self, chunks: list[Chunk], *, decode: bool, is_alone: bool) -> Timed[list[Request]]:
         """Compute parts of prompts, decode, or do both; returns the requests that are complete.
 
-        A step that only decodes may be many iterations.
+        A step that only decodes may be many iterations, unless it must be one alone.
         """
         fold = self._fold and not self._log.wants_layers(self._clock.now_s)
         stretch = self._iterations.stretch
         if (
             not decode
             or chunks
+            or is_alone
             or self._queues.moves
             or self._log.is_warming_up  # a stretch would run into what is measured
             or (stretch is not None and not stretch.fits(self._queues.batch))
@@ -127,6 +137,7 @@ class StepRunner:
             return []  # every request was preempted
         plan = self._plan(iteration, chunks, fold=fold)
         elapsed = yield from self._clock.run(plan)
+        self.last_began_s = plan.start_s
         decoded = _Settled() if iteration is None else self._settle(plan, iteration, chunks)
         prompted = self._complete(chunks)
         yielded = StepYield(decoded.tokens + prompted.tokens, prompted.tokens, decoded.drafted, decoded.accepted)
@@ -230,7 +241,7 @@ class StepRunner:
         n = queues.pages.iterations(batch, tlp, stretch.iterations(batch, may_be_truncated=may_be_truncated))
         plan = self._plan_stretch(stretch, n, fold=fold)
         elapsed = yield from self._clock.run(plan, may_be_truncated=may_be_truncated)
-        done = elapsed.n_steps
+        done, self.last_began_s = elapsed.n_steps, self._clock.now_s - float(elapsed.times_s[-1])
         stretch.ran(done, n)
         queues.pages.grow(batch, done * tlp)
         log.note_gaps(batch.deliver(self._clock.now_s) - (elapsed.time_s - float(elapsed.times_s[0])))

@@ -23,9 +23,16 @@ event: the first complete request, the exhaustion of the KV cache, or an arrival
 waits in front. All iterations up to the first two are one step here; an arrival truncates it at the first end of an iteration
 at or after it. It is exact: iterations between events differ in the lengths of the caches alone, and attention is priced for
 each. With ``fast_forward`` off, iterations are single steps, which is the oracle for tests.
+
+An engine whose host prepares a step while the one before runs (:attr:`papisim.engine.host.Host.looks_ahead`) decides by what it
+knew when that one began: a request that has arrived since joins one step later, and the place of one that has just completed is
+still taken. Where nothing is left to do but for that, the host has nothing to prepare ahead, and decides by what it knows now.
 """
 
 from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
 
 import simpy
 
@@ -35,9 +42,16 @@ from papisim.engine.process import Process
 from papisim.engine.queues import ServerQueues, WaitingView
 from papisim.engine.request import Request, RequestState
 from papisim.engine.runner import StepRunner
-from papisim.policies.batching.base import BatchingPolicy, BatchingView
+from papisim.policies.batching.base import BatchingPolicy, BatchingView, StepPlan
 from papisim.policies.routing.base import ReplicaView
 from papisim.record.requests import RequestOutcome
+
+
+class _Lag(NamedTuple):
+    """What the host does not know yet of the step that runs: requests that have arrived, and places that have become free."""
+
+    arrived: int = 0
+    freed: int = 0
 
 
 class Server:
@@ -74,6 +88,8 @@ class Server:
         self._queues, self._batching, self._runner = queues, batching, runner
         self._arrivals, self._resources, self._timeout_s = arrivals, resources, timeout_s
         self._given_up: list[Request] = []
+        self._arrived_s: deque[float] = deque()
+        self._freed = 0
         self._wakeup: simpy.Event | None = None
         self.down: str | None = None
         self._process = env.process(self._serve())
@@ -86,6 +102,8 @@ class Server:
             return
         may_join = self._queues.may_be_joined
         self._queues.enqueue(request)
+        if self._runner.looks_ahead:
+            self._arrived_s.append(self._env.now)
         self._refuse()
         self.notify()
         if may_join:
@@ -154,16 +172,34 @@ class Server:
             self._cancel()
             runner.reserve_pages()
             self._refuse()
-            plan = self._batching.plan(self._view())
+            lag = self._lag()
+            plan = self._plan(lag)
             if plan.admit:
                 queues.admit(plan.admit, self._env.now)
             chunks = queues.chunks(plan.prefill)
             decode = plan.decode and len(queues.batch) > 0
             if chunks or decode:
-                for request in (yield from runner.step(chunks, decode=decode)):
+                is_alone = lag.arrived > 0 or (lag.freed > 0 and len(queues.waiting) > 0)
+                complete = yield from runner.step(chunks, decode=decode, is_alone=is_alone)
+                self._freed = len(complete)
+                for request in complete:
                     self._end_complete(request)
             elif not plan.admit:  # requests whose caches were moved back decode after the next decision
                 yield from self._sleep(plan.wake_s)
+
+    def _lag(self) -> _Lag:
+        """Return the events that the host did not know of when it prepared the step that begins now."""
+        if not self._runner.looks_ahead:
+            return _Lag()
+        while self._arrived_s and self._arrived_s[0] <= self._runner.last_began_s:
+            self._arrived_s.popleft()
+        freed = self._freed if self._batching.joins_running else 0
+        return _Lag(min(len(self._arrived_s), len(self._queues.waiting)), freed)
+
+    def _plan(self, lag: _Lag) -> StepPlan:
+        plan = self._batching.plan(self._view(lag))
+        is_idle = not (plan.admit or any(plan.prefill) or (plan.decode and len(self._queues.batch)))
+        return self._batching.plan(self._view(_Lag())) if is_idle and any(lag) else plan
 
     def _end_complete(self, request: Request) -> None:
         if request in self._given_up:
@@ -194,6 +230,7 @@ class Server:
         self._arrivals.end(request, outcome, reason)
 
     def _sleep(self, wake_s: float | None) -> Process:
+        self._freed = 0
         wakeup = self._wakeup = self._env.event()
         if wake_s is None:
             yield wakeup
@@ -201,15 +238,15 @@ class Server:
             yield wakeup | self._env.timeout(max(0.0, wake_s - self._env.now))
             self._wakeup = None
 
-    def _view(self) -> BatchingView:
+    def _view(self, lag: _Lag) -> BatchingView:
         queues = self._queues
         return BatchingView(
             now_s=self._env.now,
-            waiting=WaitingView(queues.waiting),
+            waiting=WaitingView(queues.waiting, len(queues.waiting) - lag.arrived),
             prefilling=tuple(request.prompt_left for request in queues.prefilling),
-            running=len(queues.batch),
+            running=len(queues.batch) + lag.freed,
             decode_rows=self._runner.decode_rows,
-            more_to_come=self._arrivals.open,
+            more_to_come=self._arrivals.open or lag.arrived > 0,
             fitting=queues.fitting,
             iteration_s=self._runner.iteration_s,
         )

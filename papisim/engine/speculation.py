@@ -108,11 +108,7 @@ class Speculator:
 
     def price_s(self, drafts: Sequence[Draft], cached: Ints, prompts: Prompts | None = None) -> float:
         """Return the seconds of an iteration with given drafts."""
-        rows = self._rows(drafts)
-        time_s = seconds(self._phases(drafts, cached, rows, prompts))
-        if self.host is None or self.host.is_free:
-            return time_s
-        return time_s + self.host.added_s(StepSize(len(rows), int(rows.sum())), time_s)
+        return seconds(self._with_host(self._phases(drafts, cached, self._rows(drafts), prompts), len(drafts)))
 
     def phases(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
         """Return the phases of an iteration with given drafts; no draft is judged and no policy learns.
@@ -121,7 +117,14 @@ class Speculator:
             drafts: drafts of each request.
             cached: tokens in each request's cache, shape (RLP,).
         """
-        return self._phases(drafts, cached, self._rows(drafts), None)
+        return self._with_host(self._phases(drafts, cached, self._rows(drafts), None), len(drafts))
+
+    def _with_host(self, phases: list[Phase], requests: int) -> list[Phase]:
+        """Return phases and the time by which the engine's host lengthens them."""
+        if self.host is None or self.host.is_free:
+            return phases
+        added_s = self.host.added_s(StepSize(requests, requests), seconds(phases))
+        return [*phases, Phase(HOST, Category.HOST, added_s, Energy())]
 
     def settle(self, batch: Batch, drafts: Sequence[Draft]) -> tuple[Ints, list[Round]]:
         """Verify the drafts of an iteration, and let the policy learn from them.

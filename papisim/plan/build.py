@@ -37,7 +37,7 @@ def build_planner(
     *,
     seed: int,
     engine: EngineSpec = CAPTURED,
-    most_requests: int | None = None,
+    most_rows: int | None = None,
 ) -> Planner:
     """Build the planner of a model's steps on a machine, in a pipeline if the machine has one.
 
@@ -47,10 +47,10 @@ def build_planner(
         placement: the placement of FC kernels of decoding steps.
         seed: seed of the experts' router.
         engine: the engine.
-        most_requests: requests of a full batch; None if unknown.
+        most_rows: token-rows of a full batch, drafts included; None if unknown.
     """
     pipeline = machine.roles.pipeline
-    planner = StepPlanner(trace, machine, placement, seed=seed, engine=engine, most_requests=most_requests)
+    planner = StepPlanner(trace, machine, placement, seed=seed, engine=engine, most_rows=most_rows)
     if pipeline is not None and pipeline.stages > trace.model.n_layers:
         raise InputError(
             f"found {pipeline.stages}, expected at most the {trace.model.n_layers} layers of {trace.name}",
@@ -67,5 +67,5 @@ def planner_of(experiment: Experiment, trace: KernelTrace, machine: Machine) -> 
         build_placement(experiment),
         seed=experiment.seed,
         engine=experiment.engine,
-        most_requests=experiment.most_requests,
+        most_rows=experiment.most_rows,
     )

@@ -16,13 +16,13 @@ class Graphs:
 
     Args:
         spec: the engine's graphs.
-        most_requests: requests of a full batch, which may limit the sizes; None if unknown.
+        most_rows: token-rows of a full batch, which may limit the sizes; None if unknown.
     """
 
-    def __init__(self, spec: GraphsSpec, most_requests: int | None = None) -> None:
+    def __init__(self, spec: GraphsSpec, most_rows: int | None = None) -> None:
         self._spec, sizes = spec, spec.sizes
-        if spec.rows_per_request is not None and most_requests is not None:
-            sizes = [size for size in sizes if size <= spec.rows_per_request * most_requests] or sizes[:1]
+        if spec.batches is not None and most_rows is not None:
+            sizes = [size for size in sizes if size <= spec.batches * most_rows] or sizes[:1]
         self._sizes = sizes
 
     @property

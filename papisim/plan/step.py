@@ -56,7 +56,7 @@ class StepPlanner(Planner):
         placement: the placement of FC kernels of decoding steps.
         seed: seed of the experts' router.
         engine: the engine, which merges kernels, captures steps, and samples.
-        most_requests: requests of a full batch; None if unknown.
+        most_rows: token-rows of a full batch, drafts included; None if unknown.
 
     Attributes:
         graphs: the steps that the engine has captured.
@@ -71,11 +71,11 @@ class StepPlanner(Planner):
         *,
         seed: int,
         engine: EngineSpec = CAPTURED,
-        most_requests: int | None = None,
+        most_rows: int | None = None,
     ) -> None:
         self._trace, self.notes = fuse(trace, engine.fusion)
         self._machine, self._placement = machine, placement
-        self.graphs = Graphs(engine.graphs, most_requests)
+        self.graphs = Graphs(engine.graphs, most_rows)
         self._kernels = ModelKernels(self._trace)
         self._sections = SectionPlanner(self._kernels, machine, self.place, seed, engine)
         self._candidates = tuple(machine.roles.fc)

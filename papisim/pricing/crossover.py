@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from papisim.engine.run import Run
 from papisim.ops.lower import decode_lengths, decode_shape
-from papisim.plan.build import build_placement, build_planner
+from papisim.plan.build import planner_of
 from papisim.plan.memory import plan_memory
 from papisim.plan.phase import Category, seconds
 from papisim.plan.planner import Planner
@@ -45,7 +45,7 @@ def _mean_cache(run: Run) -> int:
 
 def _steps(label: str, run: Run, kv_tokens: int) -> Iterator[dict[str, object]]:
     experiment, memory = run.experiment, plan_memory(run.machine, run.trace)
-    planner = build_planner(run.trace, run.machine, build_placement(experiment), seed=experiment.seed)
+    planner = planner_of(experiment, run.trace, run.machine)
     for batch in BATCHES:
         for tlp in TLPS:
             fits = batch * memory.held.of_request(kv_tokens + tlp) <= memory.room_bytes(batch)

@@ -38,6 +38,7 @@ def summarise(run: Run) -> Figures:
         {
             "papisim_version": __version__,
             **_setting(experiment),
+            "engine_notes": list(run.notes),
             "parallel": parallel_plan(run.machine, run.trace)._asdict(),
             **_progress(run.ledger),
             **_outside_fit(run.ledger),
@@ -86,9 +87,13 @@ def tuning_notes(summary: Figures) -> list[str]:
 
 
 def run_notes(summary: Figures) -> list[str]:
-    """Return the remarks on a run's figures: the warnings on tuned values, and that users are in lock step."""
-    users = summary.get("users")
-    return [*tuning_notes(summary), *([_LOCK_STEP] if users is not None and users["lock_step"] else [])]
+    """Return the remarks on a run's figures: kernels left apart, warnings on tuned values, and that users are in lock step."""
+    users, apart = summary.get("users"), summary.get("engine_notes", [])
+    return [
+        *(f"{summary['engine']}: {note}" for note in apart),
+        *tuning_notes(summary),
+        *([_LOCK_STEP] if users is not None and users["lock_step"] else []),
+    ]
 
 
 def _users(users: Users) -> dict[str, object]:

@@ -249,6 +249,8 @@ class RunSummary(Schema):
     """name of the workload"""
     engine: str
     """name of the engine profile; ``none`` is the captured kernels without a host"""
+    engine_notes: list[str]
+    """kernels that the engine merges where this model's cannot be, and why"""
     placement: Section
     """placement policy and its options"""
     speculation: Section

@@ -13,7 +13,9 @@ from papisim.results.folder import Json
 def print_comparison(rows: list[Json], first: Json) -> None:
     """Print a comparison on stdout."""
     page = console()
-    page.print(f"{first['trace']} · {first['workload']} · {first['n_requests']} requests · engine {first['engine']}")
+    page.print(
+        f"{first['trace']} · {first['workload']} · {first['n_requests']} requests · engine {first.get('engine', 'none')}"
+    )
     table = Table(
         "machine",
         "tokens/s",

@@ -56,3 +56,11 @@ def test_positions_beyond_a_log_are_counted_as_extrapolated(run, tmp_path):
     }
     assert (ratios[1], ratios[3]) == (None, 0.0)
     assert ratios[5] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("field", ["bookkeeping_s", "sampling_row_s"])
+def test_the_work_of_a_host_and_of_sampling_is_counted_once(run, field):
+    with pytest.raises(InputError, match=f"verification.{field}.*vllm"):
+        run(engine="vllm", overrides=[f"verification.{field}=1 ms"])
+    without = ["engine.host.step_s=0", "engine.sampling.kernels=0"]
+    assert run(engine="vllm", overrides=[f"verification.{field}=1 ms", *without]).ledger.requests

@@ -10,9 +10,9 @@ from papisim.plan.graphs import Graphs
 SIZES = [1, 2, 4, 8, 16]
 
 
-def graphs(mixed: str = "pieces", most_requests: int | None = None, rows_per_request: int | None = None) -> Graphs:
-    spec = GraphsSpec(captured="sizes", sizes=SIZES, mixed=mixed, rows_per_request=rows_per_request)
-    return Graphs(spec, most_requests)
+def graphs(mixed: str = "pieces", most_rows: int | None = None, batches: int | None = None) -> Graphs:
+    spec = GraphsSpec(captured="sizes", sizes=SIZES, mixed=mixed, batches=batches)
+    return Graphs(spec, most_rows)
 
 
 @pytest.mark.parametrize(("rows", "padded"), [(1, 1), (3, 4), (4, 4), (9, 16), (16, 16), (17, 17), (5000, 5000)])
@@ -21,9 +21,9 @@ def test_rows_are_padded_to_the_next_captured_size_and_not_beyond_the_largest(ro
 
 
 def test_a_full_batch_limits_the_sizes():
-    assert graphs(most_requests=4, rows_per_request=2).padded(9) == 9
-    assert graphs(most_requests=8, rows_per_request=2).padded(9) == 16
-    assert graphs(most_requests=4).padded(9) == 16
+    assert graphs(most_rows=4, batches=2).padded(9) == 9
+    assert graphs(most_rows=8, batches=2).padded(9) == 16
+    assert graphs(most_rows=4).padded(9) == 16
 
 
 @pytest.mark.parametrize(("mixed", "launches"), [("whole", 0), ("pieces", 3 * 10 + 1), ("none", 100)])

@@ -20,7 +20,7 @@ def time(steps: pd.DataFrame) -> Chart | None:
     """Draw seconds by category, prefill and decoding separately; None where no step ran."""
     if steps.empty:
         return None
-    columns = [f"{category}_s" for category in CATEGORIES if steps[f"{category}_s"].sum() > 0]
+    columns = [f"{category}_s" for category in CATEGORIES if steps.get(f"{category}_s", pd.Series()).sum() > 0]
     table = steps.groupby("kind", sort=False)[columns].sum()
     names = [column.removesuffix("_s") for column in columns]
     table.columns = names

@@ -28,7 +28,7 @@ def page(results: Results) -> Page:
     colours = colours_of(resources)
     page = Page(
         f"{summary['trace']} on {summary['system']}",
-        f"{manifest['experiment']['system']['description']}. {summary['n_requests']:,} requests of {summary['workload']}, engine {summary['engine']}.",
+        f"{manifest['experiment']['system']['description']}. {summary['n_requests']:,} requests of {summary['workload']}, engine {summary.get('engine', 'none')}.",
         manifest["written"],
     )
     page.section("Overview", "; ".join(run_notes(summary))).tiles.extend(_tiles(summary))
