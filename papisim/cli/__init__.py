@@ -119,4 +119,11 @@ def _run(arguments: Sequence[str] | None) -> int:
             status = papisim.main(arguments, standalone_mode=False)
     except STOPPING as error:
         return stopped_by(error)
+    except Exception as error:
+        from papisim.kinds.outside import fault_in  # noqa: PLC0415 - start-up time
+
+        fault = fault_in(error)
+        if fault is None:
+            raise
+        return stopped_by(fault)
     return status if isinstance(status, int) else 0

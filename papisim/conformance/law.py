@@ -27,6 +27,7 @@ from papisim.config.yaml import Document
 from papisim.errors import InputError, PapisimError
 from papisim.kinds.families import AnyFamily, family_of
 from papisim.kinds.family import Family, Kind, OptionsT, ThingT
+from papisim.kinds.outside import fault_in
 
 
 class Broken(AssertionError):
@@ -158,6 +159,9 @@ def verdict(law: Law, subject: AnySubject) -> str | None:
     except PapisimError as error:
         return f"{type(error).__name__}: {error}"
     except Exception as error:  # whatever code of others raises
+        fault = fault_in(error)
+        if fault is not None:
+            return str(fault)
         last = traceback.extract_tb(error.__traceback__)[-1]
         return f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
     return None

@@ -19,6 +19,7 @@ from papisim.exploration.expression import Excess, Expression, Function, Unknown
 from papisim.exploration.file import Constraint, SweepFile
 from papisim.exploration.resolve import Point, Resolver
 from papisim.exploration.space import Values, as_cell, cells
+from papisim.kinds import outside
 from papisim.plan.machine import Machine, build_machine
 from papisim.results.metrics import summarise
 from papisim.results.seal import file_sha256, sha256_of
@@ -137,6 +138,11 @@ class Evaluator:
             _refuse(row, error)
         except PapisimError as error:
             row.status, row.reason = FAILED, str(error)
+        except Exception as error:
+            fault = outside.fault_in(error)
+            if fault is None:
+                raise
+            row.status, row.reason = FAILED, str(fault)
         return row
 
     def experiment(self, point: Point) -> Experiment:

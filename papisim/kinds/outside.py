@@ -43,6 +43,10 @@ class Code:
     distribution: str | None = None
 
 
+#: files of code from outside that were imported
+_IMPORTED: set[str] = set()
+
+
 def is_reference(text: str) -> bool:
     """Return whether a text has the form of a reference to code outside, rather than that of a kind's name."""
     home, colon, name = _split(text)
@@ -88,6 +92,28 @@ def load(reference: str) -> object:
     home, colon, name = _split(reference)
     module = _from_file(home) if home.endswith(".py") else _from_name(home)
     return _inside(module, name) if colon else module
+
+
+def fault_in(error: BaseException) -> InputError | None:
+    """Return an error that names the file, line and function of imported code that raised, or that called what raised.
+
+    Returns:
+        None where no code from outside had a part in the error.
+    """
+    seen: BaseException | None = error
+    places: list[tuple[str, int, str]] = []
+    while seen is not None:
+        frames = traceback.walk_tb(seen.__traceback__)
+        places += [
+            (f.f_code.co_filename, line, f.f_code.co_qualname)
+            for f, line in frames
+            if f.f_code.co_filename in _IMPORTED
+        ]
+        seen = seen.__cause__ or seen.__context__
+    if not places:
+        return None
+    file, line, function = places[-1]
+    return InputError(f"{function} raised {type(error).__name__}: {error}", file=file, line=line)
 
 
 def entry_points_of(group: str) -> dict[str, EntryPoint]:
@@ -170,7 +196,9 @@ def _from_bytes(path: str, sha256: str) -> ModuleType:
 
 def _importing(run: Callable[[], ModuleType], path: str) -> ModuleType:
     try:
-        return run()
+        module = run()
+        _IMPORTED.add(path)
+        return module
     except SyntaxError as error:
         raise InputError(f"is no Python: {error.msg}", file=error.filename, line=error.lineno) from None
     except InputError:

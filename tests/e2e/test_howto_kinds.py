@@ -241,3 +241,44 @@ def test_entry_points_are_listed_and_run(folder, capsys, monkeypatch):
     code, out, err = papisim_says(capsys, monkeypatch, *run, "--set", "speculation.max_length=4", "--format", "json")
     assert code == 0, err
     assert json.loads(out)["speculation"] == {"kind": "halving", "max_length": 4}
+
+
+@pytest.fixture
+def faulty(folder):
+    """A placement policy that asks a table for a device that is not in it."""
+    text = FILES["narrow.py"].replace("return options.narrow if view.rows", 'return {}["nowhere"] if view.rows')
+    text = text.replace("narrow: str", 'narrow: str = "fc_pim"').replace("wide: str", 'wide: str = "gpu"')
+    (folder / "faulty.py").write_text(text, encoding="utf-8")
+    line = 1 + text[: text.index('{}["nowhere"]')].count("\n")
+    return f"{folder / 'faulty.py'}:{line}: Narrow.place raised KeyError: 'nowhere'"
+
+
+def test_what_code_from_outside_raises_is_one_message_with_file_line_and_class(faulty, capsys, monkeypatch):
+    asked = ("run", "--hw", "papi", "--trace", "llama7b", "--batch", "1", "--placement", "faulty.py:Narrow")
+    status, out, said = papisim_says(capsys, monkeypatch, *asked)
+    assert (status, out) == (2, "")
+    assert said == f"papisim: error: {faulty}\n"
+
+
+def test_a_law_that_code_from_outside_breaks_says_where(faulty, capsys, monkeypatch):
+    status, out, _ = papisim_says(capsys, monkeypatch, "check", "faulty.py:Narrow")
+    assert status == 1
+    assert f"found: {faulty}" in out
+
+
+def test_a_point_whose_code_from_outside_raises_has_failed_and_the_sweep_goes_on(faulty, capsys, monkeypatch):
+    space = {"placement": ["pinned:gpu", "faulty.py:Narrow"]}
+    base = {"hw": "papi", "trace": "llama7b", "batch": 1, "requests": 1}
+    sweep = {"schema": "papisim/sweep/1", "description": "A policy with a fault.", "base": base, "space": space}
+    Path("s.yaml").write_text(json.dumps(sweep), encoding="utf-8")
+    _, out, said = papisim_says(capsys, monkeypatch, "sweep", "s.yaml", "--format", "json", "--workers", "1")
+    rows = json.loads(out)["rows"]
+    assert [row["status"] for row in rows] == ["ok", "failed"], said
+    assert rows[1]["reason"] == faulty
+
+
+def test_a_fault_of_papisim_keeps_its_traceback(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["papisim", "list"])
+    monkeypatch.setattr("papisim.cli.list.catalog.shipped", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
