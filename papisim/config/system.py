@@ -397,7 +397,8 @@ def _complete_ranks(document: Document) -> None:
 
 
 def _is_rank(document: Document, device: str) -> bool:
-    part = Document(document.get(("devices", device, "part")), document.file)
+    path = ("devices", device, "part")
+    part = Document(document.get(path), document.mark((*path, "kind")).file)  # a kind is a path relative to its file
     return bool(getattr(part_class(part), "is_rank", False))
 
 
