@@ -12,15 +12,16 @@ from papisim import catalog
 from papisim.api.inputs import Overrides
 from papisim.api.kernel_sizes import SIZES, STEP, kernel_of, point_of
 from papisim.catalog import Shelf
+from papisim.config.engine import NONE, EngineSpec, load_equipped_part
 from papisim.config.experiment import read_assignments
-from papisim.config.system import load_part
 from papisim.devices.base import DevicePool
 from papisim.errors import InputError
 from papisim.ops.trace import read_trace
+from papisim.plan.unfused import UnfusedPool
 from papisim.pricing.kernel import pool_of
 from papisim.pricing.kernel import price as price_kernel
 from papisim.pricing.schema import KernelPrice, StepPrice
-from papisim.pricing.step import UnfusedPool, price_step
+from papisim.pricing.step import price_step
 from papisim.results.schema import Figures
 
 #: what ``papisim price --format json`` prints
@@ -49,6 +50,7 @@ def price(
     rlp: int | None = None,
     trace: str | None = None,
     library: str | None = None,
+    engine: str | None = None,
     count: int = 1,
     set: Overrides = (),
 ) -> Figures:
@@ -75,6 +77,7 @@ def price(
         rlp: step: requests.
         trace: step: kernel trace: a shipped name or a path.
         library: kernel library of a GPU, in place of the one that its part uses.
+        engine: engine profile, whose libraries and, for a step, kernels and host are used; if None, ``eager`` for a step.
         count: devices that share the kernel.
         set: fields of the device to change.
 
@@ -86,11 +89,19 @@ def price(
     """
     given = locals()
     sizes = {name: given[name] for name in (*sorted(SIZES), "rlp") if name in given}
-    pool = pool_of(load_part(hw, read_assignments(set)), count)
-    return priced(pool if library is None else pool.with_library(library), op, sizes, trace)
+    equipped = load_equipped_part(hw, engine or default_engine(op), read_assignments(set))
+    pool = pool_of(equipped.device, count)
+    return priced(pool if library is None else pool.with_library(library), op, sizes, trace, equipped.engine)
 
 
-def priced(pool: DevicePool, op: str, sizes: Mapping[str, int | None], trace: str | None) -> Figures:
+def default_engine(op: str | None) -> str:
+    """Return the engine of an operation for which none is named: a step is that of eager torch, a kernel is its part's own."""
+    return "eager" if op == STEP else NONE
+
+
+def priced(
+    pool: DevicePool, op: str, sizes: Mapping[str, int | None], trace: str | None, engine: EngineSpec
+) -> Figures:
     """Price one kernel or decode iteration on devices.
 
     Args:
@@ -98,27 +109,30 @@ def priced(pool: DevicePool, op: str, sizes: Mapping[str, int | None], trace: st
         op: the operation.
         sizes: of the operation; None where not given.
         trace: of a decode iteration, the kernel trace.
+        engine: of a decode iteration, the engine.
 
     Raises:
         InputError: a size is missing or belongs to another operation; a step without a trace, or on devices that are no GPUs.
     """
     if op == STEP:
-        return _step(pool, trace, sizes)
+        return _step(pool, trace, sizes, engine)
     given = {name: size for name, size in sizes.items() if size is not None}
     what = {"device": pool.name, "count": pool.count, "op": op}
     kernel = kernel_of(op, sizes, pool.count)
     return KernelPrice.model_validate({**what, **given, **price_kernel(pool, kernel)}).as_json()
 
 
-def _step(pool: DevicePool, trace: str | None, sizes: Mapping[str, int | None]) -> Figures:
-    if not isinstance(pool, UnfusedPool):
-        raise InputError(f"'{STEP}' is for GPUs; simulate other machines with papisim run", field="op")
+def _step(pool: DevicePool, trace: str | None, sizes: Mapping[str, int | None], engine: EngineSpec) -> Figures:
+    if engine.fusion.kernels == "aten" and not isinstance(pool, UnfusedPool):
+        raise InputError(f"'{STEP}' of the engine {engine.name} is for GPUs; choose another --engine", field="op")
     if not trace:
         raise InputError("is missing: op step takes a trace", field="trace")
-    step = price_step(pool, read_trace(catalog.find(Shelf.TRACE, trace).path), point_of(sizes))
+    step = price_step(pool, read_trace(catalog.find(Shelf.TRACE, trace).path), point_of(sizes), engine)
     return StepPrice.model_validate({
-        "device": pool.name, "count": pool.count, "trace": trace, "time_s": step.time_s, "energy_j": step.energy_j,
-        "n_kernels": step.n_kernels, "energy_model": pool.part.energy_model, "outside_fit": list(step.outside),
+        "device": pool.name, "count": pool.count, "trace": trace, "engine": engine.name, "time_s": step.time_s,
+        "devices_s": step.devices_s, "host_s": step.host_s, "energy_j": step.energy_j,
+        "n_kernels": step.n_kernels, "energy_model": getattr(pool.part, "energy_model", "per_access"),
+        "outside_fit": list(step.outside), "engine_notes": list(step.notes),
         "classes": [asdict(each) for each in step.classes],
     }).as_json()  # fmt: skip
 

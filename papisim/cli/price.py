@@ -13,10 +13,10 @@ import click
 
 from papisim import foreign, units
 from papisim.api.kernel_sizes import OPERATIONS, SIZES, STEP, kernel_of
-from papisim.api.kernels import priced
+from papisim.api.kernels import default_engine, priced
 from papisim.cli._command import Command
-from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option, show_notes
-from papisim.config.system import load_part
+from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option, run_option, show_notes
+from papisim.config.engine import EngineSpec, load_equipped_part
 from papisim.devices.base import DevicePool
 from papisim.errors import InputError, did_you_mean
 from papisim.ops.kernel import Kernel
@@ -55,6 +55,7 @@ def _size(name: str, text: str) -> Callable[[F], F]:
 @_size("rlp", "Step: requests.")
 @click.option("--trace", metavar="NAME|DIR|FILE", help="Step: kernel trace, a shipped name or a path.")
 @click.option("--library", metavar="NAME", help="Kernel library of a GPU, if not the one that its part uses.")
+@run_option("engine", default=None, show_default=False, help="Engine profile; 'eager' for a step, if not named.")
 @click.option("--count", type=PositiveInt(), default=1, show_default=True, help="Devices that share the kernel.")
 @click.option(
     "--batch", "table", type=click.Path(path_type=Path), metavar="FILE.csv", help="Price a table of kernels."
@@ -67,7 +68,7 @@ def _size(name: str, text: str) -> Callable[[F], F]:
 @quiet_option
 def command(
     *, device: str, op: str | None, count: int, table: Path | None, commands: Path | None, trace: str | None,
-    library: str | None, overrides: tuple[str, ...], output: str, quiet: bool, **sizes: int | None,
+    library: str | None, engine: str | None, overrides: tuple[str, ...], output: str, quiet: bool, **sizes: int | None,
 ) -> None:  # fmt: skip
     """Print what one kernel costs on one device: time, what binds it, energy by part, power, traffic.
 
@@ -80,19 +81,20 @@ def command(
       papisim price --hw attn_pim --op attention --heads-per-stack 16 --kv 2048 --tlp 4
       papisim price --hw h200 --op step --trace llama7b --rlp 16 --tlp 2 --kv 512
     """
-    found = load_part(device, overrides)
-    show_notes(found.notes, quiet=quiet)
-    pool = pool_of(found, count)
+    is_step = op == STEP or table is not None
+    equipped = load_equipped_part(device, engine or default_engine(STEP if is_step else op), overrides)
+    show_notes(equipped.device.notes, quiet=quiet)
+    pool = pool_of(equipped.device, count)
     if library is not None:
         pool = pool.with_library(library)
     if table is not None:
         _refuse_with_table(op, commands, sizes | {"trace": trace})
-        _price_table(pool, table)
+        _price_table(pool, table, equipped.engine)
     elif op is None:
         raise click.UsageError("give --op with its sizes, or --batch FILE.csv")
     else:
         with _naming_options():
-            figures = priced(pool, op, sizes, trace)
+            figures = priced(pool, op, sizes, trace, equipped.engine)
         if commands is not None:
             _write_commands(pool, kernel_of(op, sizes, count), commands, quiet=quiet)
         (_print_step if op == STEP else _print)(figures, output)
@@ -112,9 +114,9 @@ def _print_step(step: Figures, output: str) -> None:
     if output == "json":
         print_json(step)
         return
-    click.echo(f"decode iteration of {step['trace']} on {step['count']} × {step['device']}")
+    click.echo(f"decode iteration of {step['trace']} on {step['count']} × {step['device']}, engine {step['engine']}")
     for name, value in step.items():
-        if name not in ("schema", "device", "count", "trace", "classes") and value != []:
+        if name not in ("schema", "device", "count", "trace", "engine", "classes") and value != []:
             click.echo(f"  {name:<22} {_shown(name, value)}")
     for row in step["classes"]:
         shown = f"{row['n_kernels']:>6,} kernels  {units.format(row['time_s'], 's'):>12}"
@@ -143,10 +145,10 @@ def _write_commands(pool: DevicePool, kernel: Kernel, path: Path, *, quiet: bool
         )
 
 
-def _price_table(pool: DevicePool, path: Path) -> None:
+def _price_table(pool: DevicePool, path: Path, engine: EngineSpec) -> None:
     """Price each row of a CSV file and write the file back to stdout with the results added."""
     rows = _read_table(path)
-    added = [_priced_row(pool, row, str(path), line) for line, row in rows]
+    added = [_priced_row(pool, row, str(path), line, engine) for line, row in rows]
     columns = list(dict.fromkeys([*rows[0][1], "time_s", "cycles", "energy_j"]))
     writer = csv.DictWriter(sys.stdout, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
@@ -172,7 +174,7 @@ def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     return rows
 
 
-def _priced_row(pool: DevicePool, row: dict[str, str], file: str, line: int) -> dict[str, object]:
+def _priced_row(pool: DevicePool, row: dict[str, str], file: str, line: int, engine: EngineSpec) -> dict[str, object]:
     try:
         op = (row["op"] or "").strip()
         if op not in _OPERATIONS:
@@ -181,7 +183,7 @@ def _priced_row(pool: DevicePool, row: dict[str, str], file: str, line: int) -> 
         pool = pool.with_library(library) if library else pool
         names = OPERATIONS[STEP] if op == STEP else SIZES
         sizes = {name: _whole(name, row[name]) for name in names if (row.get(name) or "").strip()}
-        found = priced(pool, op, sizes, row.get("trace"))
+        found = priced(pool, op, sizes, row.get("trace"), engine)
     except InputError as error:
         raise InputError(error.message, file=file, line=line, field=error.place.field) from None
     return {**row, "time_s": found["time_s"], "cycles": found.get("cycles"), "energy_j": found["energy_j"]}

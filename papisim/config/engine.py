@@ -19,7 +19,7 @@ from papisim.catalog import Shelf
 from papisim.config.base import Count, Fraction, KindOptions, Name, NonNegative, Spec, parse
 from papisim.config.sections import override_section
 from papisim.config.sources import Source, load_sourced, without_overridden
-from papisim.config.system import System, load_system
+from papisim.config.system import Device, System, load_part, load_system
 from papisim.config.yaml import Override, as_assignment
 from papisim.errors import one_or_all
 
@@ -249,6 +249,33 @@ def load_equipped(hw: str, engine: str, overrides: Sequence[Override]) -> tuple[
     of_machine = [each for each in overrides if each not in of_engine]
     file = load_engine(engine, of_engine)
     return with_libraries(load_system(hw, of_machine), file.spec, of_machine), file
+
+
+@dataclass(frozen=True)
+class EquippedPart:
+    """A device part that uses an engine's libraries."""
+
+    device: Device
+    engine: EngineSpec
+
+
+def load_equipped_part(hw: str, engine: str, overrides: Sequence[Override]) -> EquippedPart:
+    """Read a device part and an engine profile; the part uses the engine's libraries.
+
+    Args:
+        hw: the part: a shipped name or a file.
+        engine: the profile: likewise.
+        overrides: assignments to both, those to the profile beginning with ``engine``.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong with one of them, with places.
+    """
+    of_engine = [each for each in overrides if as_assignment(each).path[0] == "engine"]
+    of_part = [each for each in overrides if each not in of_engine]
+    file, device = load_engine(engine, of_engine), load_part(hw, of_part)
+    chosen = [as_assignment(each).path for each in of_part]
+    part, notes = part_with_libraries(device.name, device.part, file.spec, chosen)
+    return EquippedPart(replace(device, part=part, notes=(*device.notes, *file.notes, *notes)), file.spec)
 
 
 #: fields of a part that name the library in use, by the engine's list; a part may lack some

@@ -284,6 +284,11 @@ class DevicePool(ABC):
         """
         return cost.energy
 
+    def launches(self, kernel: Kernel) -> int:
+        """Return the kernels that run for one kernel of a model; by default, one."""
+        del kernel
+        return 1
+
     def with_library(self, name: str) -> Self:
         """Return the pool with another kernel library.
 

@@ -149,8 +149,14 @@ class StepPrice(Schema):
     """devices that share the iteration"""
     trace: str
     """name of the model, or the file it was read from"""
+    engine: str
+    """name of the engine profile"""
     time_s: float
+    """duration: time of the devices, and of the host as far as they do not hide it"""
+    devices_s: float
     """time of all kernels and of the gaps between them"""
+    host_s: float
+    """time of the engine's host"""
     energy_j: float
     """energy of all kernels and idle power over the iteration"""
     n_kernels: int
@@ -159,5 +165,7 @@ class StepPrice(Schema):
     """``fitted`` to a meter of the board, or ``per_access``"""
     outside_fit: list[str]
     """kernels outside the range of the fit, which are priced by physics alone"""
+    engine_notes: list[str]
+    """kernels that the engine merges where this model's cannot be, and why"""
     classes: list[ClassPrice]
     """kernels by class, longest first"""

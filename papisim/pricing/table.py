@@ -14,6 +14,7 @@ import pandas as pd
 from papisim import catalog
 from papisim.arrays import Floats
 from papisim.catalog import Shelf
+from papisim.config.engine import load_engine
 from papisim.devices.gpu import Pool
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
@@ -109,4 +110,5 @@ def step_prices(part: Part, rows: pd.DataFrame) -> list[StepPrice]:
     pool = Pool(part.description, part, 1)
     traces = {name: read_trace(catalog.find(Shelf.TRACE, str(name)).path) for name in rows.model.unique()}
     points = zip(rows.model, rows.rlp, rows.tlp, rows.kv, strict=True)
-    return [price_step(pool, traces[model], Point(rlp=r, tlp=t, kv=k)) for model, r, t, k in points]
+    eager = load_engine("eager").spec  # as they were measured
+    return [price_step(pool, traces[model], Point(rlp=r, tlp=t, kv=k), eager) for model, r, t, k in points]

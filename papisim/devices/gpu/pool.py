@@ -41,6 +41,8 @@ _SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY, KernelClass.ST
 
 #: token-rows of a weight that are priced at once, and the most that are; prompts are longer and seldom equal
 _ROWS, _MOST_ROWS = 32, 4096
+#: share of its time by which splitting must make a kernel faster; the minimum over tiles is a soft one
+_WORTH_SPLITTING = 0.02
 #: tilings, and blocks of token-rows of a weight, that are kept
 _WEIGHTS_KEPT, _BLOCKS_KEPT = 1_000, 10_000
 
@@ -237,6 +239,31 @@ class Pool(DevicePool):
             "attention": part.attention.model_copy(update={"use": attention or part.attention.use}),
         }
         return type(self)(self.name, part.model_copy(update=used), self.count)
+
+    def launches(self, kernel: Kernel) -> int:
+        """Return the kernels that run for one kernel of a model: one more adds up partial results where splitting is faster."""
+        if not isinstance(kernel, Linear | Attention):
+            return 1
+        split, whole = self._splitting
+        return 1 + (whole.price(kernel).time_s > split.price(kernel).time_s * (1 + _WORTH_SPLITTING))
+
+    @cached_property
+    def _splitting(self) -> tuple[Self, Self]:
+        """The GPUs by physics alone, and the same with libraries that never split inputs or caches."""
+        part = self.part.model_copy(update={"mode": "model"})
+        linear, attention = (
+            kernels.model_copy(
+                update={
+                    "libraries": {
+                        name: library.model_copy(update={"splits": never})
+                        for name, library in kernels.libraries.items()
+                    }
+                }
+            )
+            for kernels, never in ((part.linear, [1]), (part.attention, Packing.NEVER))
+        )
+        whole = part.model_copy(update={"linear": linear, "attention": attention})
+        return type(self)(self.name, part, self.count), type(self)(self.name, whole, self.count)
 
     def measured(self, kernel: Kernel) -> bool:
         """Return whether a kernel's time is taken from a measured table."""
