@@ -1,0 +1,1 @@
+"""Measurements of serving engines: their logs, the parts of their steps, and profiles fitted to them."""
