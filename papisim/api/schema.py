@@ -16,7 +16,7 @@ from papisim.diagnosis.schema import ExplanationRecord
 from papisim.errors import InputError, did_you_mean
 from papisim.pricing.schema import KernelPrice, StepPrice
 from papisim.results.schema import FRAMES, ComparisonSummary, RunSummary, Schema
-from papisim.validation.schema import ServingValidation, Validation
+from papisim.validation.schema import EngineCalibration, EngineValidation, Replay, ServingValidation, Validation
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -275,6 +275,9 @@ DOCUMENTS: dict[str, type[Schema]] = {
     "speculation-profile": SpeculationProfile,
     "validation": Validation,
     "serving-validation": ServingValidation,
+    "engine-validation": EngineValidation,
+    "engine-calibration": EngineCalibration,
+    "replay": Replay,
 }
 
 #: rows of frames by the name of the frame

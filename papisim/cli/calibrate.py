@@ -36,6 +36,7 @@ from papisim.policies.placement.papi import Options as PapiOptions
 from papisim.policies.speculation.base import Draft
 from papisim.report.console.console import console
 from papisim.results.store import check_file, write_file
+from papisim.validation.served import Simulator
 
 if TYPE_CHECKING:
     from papisim.calibration.gpu.calibrate import Calibration
@@ -165,6 +166,43 @@ def gpu(
         document = load_yaml(catalog.find(Shelf.DEVICE, device).path).data
         out.write_text(write_part(document, found, write_corrections(out, found)), encoding="utf-8")
         click.echo(f"papisim: wrote {out}", err=True)
+
+
+@command.command(name="engine")
+@click.argument("log", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--profile",
+    default="vllm",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Engine profile that the fit starts from.",
+)
+@click.option("--hw", metavar="NAME|FILE", help="Machine.  [default: one GPU of the kind measured]")
+@click.option(
+    "--trace", metavar="NAME|DIR|FILE", help="Kernel trace.  [default: the name of the engine before _sync, _async]"
+)
+@click.option("--gpu", metavar="NAME", help="The only GPU of the logs to use, where they are of several.")
+@overrides_option
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the fitted profile.")
+@click.option("--force", is_flag=True, help="Replace the file in --out.")
+@format_option("table", "json")
+def engine(
+    *, log: Path, profile: str, hw: str | None, trace: str | None, gpu: str | None, overrides: tuple[str, ...],
+    out: Path | None, force: bool, output: str,
+) -> None:  # fmt: skip
+    """Fit an engine profile to the logs of scripts/measure-engine and print what the fit explains.
+
+    The host's times per step, request, prompt token and launch are fitted to steady synchronous steps. The busy time of kernels over
+    what the libraries predict is a factor per part; it is printed, and belongs to the GPU's libraries (papisim calibrate gpu), not to
+    the profile. Errors are given before the fit, after it, and for compositions that were left out.
+
+    \b
+    Example:
+      papisim calibrate engine logs --gpu h100 --out my_vllm.yaml
+    """
+    from papisim.cli._engine_fit import Output, calibrate_engine  # noqa: PLC0415 - pandas
+
+    calibrate_engine(log, gpu, Simulator(hw, trace, profile, overrides), Output(output, out, force))
 
 
 def _print_fits(found: Sequence[Calibration]) -> None:

@@ -1,4 +1,4 @@
-"""``papisim validate``: how accurate are the device models?"""
+"""``papisim validate``: how accurate are the device models, and simulations of engines?"""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from papisim import catalog
 from papisim.calibration.gpu.tables import read_tables
 from papisim.catalog import Shelf
 from papisim.cli._command import Command
+from papisim.cli._engine_logs import engine_options, logs_of
 from papisim.cli._options import format_option, print_json
 from papisim.cli._serving import serving_of, serving_options
 from papisim.config.system import load_part, load_system
@@ -46,10 +47,11 @@ _GOLDEN = "**/ramulator_hbm3pim_attention*.csv"
     help="Draw predicted against measured, by family and regime: .png, .pdf or .svg.",
 )
 @serving_options
-@click.option("--force", is_flag=True, help="Replace the file of --figure and the results in --out.")
+@engine_options
+@click.option("--force", is_flag=True, help="Replace the files of --figure and --cells and the results in --out.")
 @format_option("table", "json")
 def command(
-    data: Path | None, figure: Path | None, output: str, *, fetched: bool, force: bool, **serving: object
+    data: Path | None, figure: Path | None, output: str, *, fetched: bool, force: bool, **others: object
 ) -> None:
     """Compare the device models with published figures, measured tables and, given --data, cycle-level golden counts.
 
@@ -60,6 +62,10 @@ def command(
     The released mapping must meet every golden count; the physical mapping, which does not copy the released generator's
     schedule, is shown beside it. The exit status is 1 if a promise is not met.
 
+    With --engine, the steps of an engine's logs are priced with the requests that they had: the busy time of kernels by part (FC,
+    attention, small kernels) before totals; its services are simulated with the same arrivals and lengths. A total that is closer
+    than its parts is marked, since errors cancel in it.
+
     A power meter that has not settled, as in aiconfigurator's tables of short kernels, still shows the kernels before: joules are
     compared over all rows and over those with a settled meter, each beside the difference between two nearly equal kernels.
 
@@ -68,9 +74,14 @@ def command(
       papisim validate --figure scatter.png
       papisim validate --fetch
       papisim validate --serving end_to_end.csv --rows 8 --out results/serving
+      papisim validate --engine logs --profile vllm
     """
     _check(figure, force=force)
-    asked = serving_of(serving)
+    logs = logs_of(others, {"--data": data, "--fetch": fetched, "--figure": figure})
+    if logs is not None:
+        logs.validate(output, force=force)
+        return
+    asked = serving_of(others)
     if asked is not None:
         _draw(asked.validate(output, force=force), figure)
         return

@@ -159,3 +159,261 @@ class ServingValidation(Schema):
     """errors by group"""
     not_simulated: list[Refusal]
     """rows that were not simulated"""
+
+
+ENGINE_VALIDATION_SCHEMA: Final = "papisim/engine-validation/1"
+
+
+class EngineErrors(Schema):
+    """Errors of predicted times of one part of steps."""
+
+    mape: float
+    """mean absolute relative error over the compositions of the block"""
+    bias: float
+    """mean relative error; negative is too fast"""
+    measured_s: float
+    """mean measured time per step"""
+
+
+class EngineParts(Schema):
+    """Errors of the busy time of GPU kernels, by part, over profiled steps of one kind."""
+
+    gpu: str
+    """GPU that was measured"""
+    engine: str
+    """engine and its mode, as the log calls them"""
+    block: str
+    """kind of the steps: ``decode``, ``prompts_1024`` (at most 1,024 prompt tokens), ``prompts_beyond``, ``mixed``, ``drafts``"""
+    n: int
+    """number of compositions"""
+    fc: EngineErrors | None
+    """matrix products"""
+    attention: EngineErrors | None
+    """attention"""
+    small: EngineErrors | None
+    """all further kernels of a GPU"""
+    communication: EngineErrors | None
+    """messages between GPUs"""
+    busy: EngineErrors
+    """all of these"""
+    cancelled_ratio: float
+    """share of the busy time by which errors of parts cancel in the total"""
+    cancelling: bool
+    """whether the total is closer than its parts: one is off by more of the busy time than the total"""
+
+
+class EngineSteps(Schema):
+    """Errors of the wall time of steps of one kind."""
+
+    gpu: str
+    """GPU that was measured"""
+    engine: str
+    """engine and its mode, as the log calls them"""
+    block: str
+    """kind of the steps, as in the errors by part"""
+    n: int
+    """number of compositions"""
+    host: EngineErrors | None
+    """time in which the host does not wait for the GPU; null where scheduling is asynchronous, whose log does not tell it"""
+    total: EngineErrors
+    """time of a step, or of all steps of a prompt"""
+
+
+class AddedByDrafts(Schema):
+    """Time that long drafts add to a step with short ones."""
+
+    gpu: str
+    """GPU that was measured"""
+    cell: str
+    """composition: requests and cached tokens of each"""
+    from_drafts: int
+    """drafted tokens per request of the shorter step"""
+    to_drafts: int
+    """drafted tokens per request of the longer step"""
+    of: Literal["waiting", "wall"]
+    """the time that is compared: that of waiting for the GPU, or wall time where steps are not logged"""
+    measured_s: float
+    """measured difference"""
+    predicted_s: float
+    """predicted difference"""
+    error: float | None
+    """relative error of the difference; null where the measured one is not positive"""
+
+
+class ServiceSteps(Schema):
+    """Wall time of the steps of a service, each priced with the composition that the log has."""
+
+    gpu: str
+    """GPU that was measured"""
+    engine: str
+    """engine and its mode, as the log calls them"""
+    service: str
+    """name of the service"""
+    block: str
+    """kind of the steps, as in the errors by part; ``all`` for every step"""
+    n: int
+    """number of steps"""
+    measured_s: float
+    """measured time of all steps"""
+    predicted_s: float
+    """predicted time of all steps"""
+    error: float
+    """relative error of their sum"""
+    mape: float | None
+    """mean absolute relative error of steps; null where scheduling is asynchronous, whose log shifts steps by one"""
+
+
+class ServedFigure(Schema):
+    """A statistic of the latencies of served requests."""
+
+    metric: str
+    """``ttft``, ``tpot``, ``e2e``, or ``itl``, the gaps between a request's emissions"""
+    statistic: str
+    """``mean``, or ``p`` and a percentage"""
+    measured_s: float
+    """measured value"""
+    predicted_s: float
+    """simulated value"""
+    error: float
+    """simulated over measured, less 1"""
+
+
+class EngineService(Schema):
+    """A service, simulated with the same arrivals and lengths."""
+
+    gpu: str
+    """GPU that was measured"""
+    engine: str
+    """engine and its mode, as the log calls them"""
+    service: str
+    """name of the service"""
+    requests: int
+    """requests that were served"""
+    chunk_tokens: int | None
+    """most token-rows per step, as the log tells it; null where it does not"""
+    max_batch: int | None
+    """most requests at once, as the log tells it; null where it never bound"""
+    figures: list[ServedFigure]
+    """latencies"""
+
+
+class EngineValidation(Schema):
+    """An engine's logs beside the simulator, ``papisim validate --engine DIR --format json``."""
+
+    schema_: Literal["papisim/engine-validation/1"] = Field(default=ENGINE_VALIDATION_SCHEMA, alias="schema")
+    """name and version of this schema"""
+    machine: str | None
+    """machine of the simulator; null for one GPU of each kind measured"""
+    trace: str | None
+    """model of the simulator; null for those that the engines' names begin with"""
+    profile: str
+    """engine profile of the simulator"""
+    parts: list[EngineParts]
+    """busy time of kernels by part"""
+    steps: list[EngineSteps]
+    """wall time of steps"""
+    drafts: list[AddedByDrafts]
+    """time that drafts add"""
+    service_steps: list[ServiceSteps]
+    """wall time of the steps of services"""
+    services: list[EngineService]
+    """latencies of services"""
+    notes: list[str]
+    """what could not be compared, and remarks on the machine"""
+
+
+REPLAY_SCHEMA: Final = "papisim/replay/1"
+
+
+class Throughput(Schema):
+    """Emitted tokens per second."""
+
+    measured_tokens_per_s: float
+    """measured value"""
+    predicted_tokens_per_s: float
+    """simulated value"""
+    error: float
+    """simulated over measured, less 1"""
+
+
+class ReplayedResult(Schema):
+    """One benchmark of a client, beside a simulation of the same requests."""
+
+    form: str
+    """form of the file: ``vllm``, ``sglang``, ``aiperf`` or ``aiperf records``"""
+    model: str
+    """model as the client calls it; empty if it does not say"""
+    machine: str
+    """machine of the simulation"""
+    trace: str
+    """model of the simulation"""
+    engine: str
+    """engine profile of the simulation"""
+    workload: str
+    """kind of the simulated workload"""
+    requests: int
+    """requests"""
+    latencies: list[ServedFigure]
+    """latencies"""
+    throughput: Throughput | None
+    """emitted tokens per second; null if the file does not tell"""
+    notes: list[str]
+    """what the file leaves open, and remarks on the machine"""
+
+
+class Replay(Schema):
+    """Benchmarks of a client beside simulations, ``papisim replay --format json``."""
+
+    schema_: Literal["papisim/replay/1"] = Field(default=REPLAY_SCHEMA, alias="schema")
+    """name and version of this schema"""
+    results: list[ReplayedResult]
+    """the benchmarks of the file"""
+
+
+ENGINE_CALIBRATION_SCHEMA: Final = "papisim/engine-calibration/1"
+
+
+class Explained(Schema):
+    """What a fit explains."""
+
+    n: int
+    """number of compositions of steps"""
+    r2_ratio: float
+    """explained share of the variance of times"""
+    mape_before: float
+    """mean absolute relative error before the fit"""
+    mape_after: float
+    """mean absolute relative error of the fit"""
+    mape_left_out: float
+    """mean absolute relative error of each composition by a fit to the others"""
+
+
+class FittedHost(Explained):
+    """Times of the host, fitted to synchronous steps."""
+
+    before: dict[str, float]
+    """seconds by term of the profile"""
+    after: dict[str, float]
+    """fitted seconds by term"""
+
+
+class FittedKernels(Explained):
+    """Time of the kernels of a part over that of its library."""
+
+    part: str
+    """``fc``, ``attention``, ``small`` or ``communication``"""
+    factor: float
+    """measured over predicted time"""
+
+
+class EngineCalibration(Schema):
+    """An engine profile fitted to logs, ``papisim calibrate engine --format json``."""
+
+    schema_: Literal["papisim/engine-calibration/1"] = Field(default=ENGINE_CALIBRATION_SCHEMA, alias="schema")
+    """name and version of this schema"""
+    profile: str
+    """engine profile that the fit starts from"""
+    host: FittedHost
+    """times of the host"""
+    kernels: list[FittedKernels]
+    """parts whose kernels were profiled in several compositions"""

@@ -31,7 +31,9 @@ TOP = HERE.parents[1]
 RELATIVE = 1e-9
 #: below it a figure is nothing: seconds and joules of a run are many orders above
 NOTHING = 1e-13
-INPUTS = ("sweep.yaml", "optimise.yaml", "kernels.csv")
+INPUTS = ("sweep.yaml", "optimise.yaml", "kernels.csv", "result.json")
+#: logs of an engine, in a folder
+LOGS = "logs"
 HAS_JSON = (
     "run",
     "compare",
@@ -44,9 +46,10 @@ HAS_JSON = (
     "calibrate",
     "list",
     "fit",
+    "replay",
     "workload",
 )
-IS_QUIET = ("run", "compare", "price", "explain", "sweep", "optimise", "reproduce", "fit", "workload")
+IS_QUIET = ("run", "compare", "price", "explain", "sweep", "optimise", "reproduce", "fit", "replay", "workload")
 Entry = dict[str, Any]
 
 
@@ -75,6 +78,7 @@ def write_inputs(folder: Path) -> None:
     """Write the files that command lines name into the folder where they run."""
     for name in INPUTS:
         shutil.copy(HERE / name, folder)
+    shutil.copytree(HERE / LOGS, folder / LOGS)
     draw = random.Random(0)
     turns = []
     for number in range(40):

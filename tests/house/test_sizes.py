@@ -15,7 +15,7 @@ ANY_LINES = 150
 #: they carry the options of a run or of a command, one argument each
 OPTION_CARRIERS = {
     "runs.run", "runs.compare", "runs.explain", "fit.acceptance", "capture.command", "price.command",
-    "reproduce.command", "optimise.optimise", "spaces.optimise", "kernels.price",
+    "reproduce.command", "optimise.optimise", "validate.command", "replay.command", "calibrate.engine", "spaces.optimise", "kernels.price",
 }  # fmt: skip
 
 

@@ -1,0 +1,222 @@
+"""An engine profile fitted to an engine's logs: the host's times, and how long its kernels take beside those of the libraries.
+
+Host
+    In a synchronous engine the time in which the host does not wait for the GPU is linear in the terms of a profile: so much per step,
+    per request, per prompt token and per launch outside graphs. Each composition of the log counts once, with the median of its
+    steps, and residuals are relative. Terms are not negative.
+
+Kernels
+    Of each part, the factor between measured busy times and those of the libraries, by least squares of relative residuals.
+
+Every composition is also predicted by a fit to all others.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from papisim.arrays import Floats
+from papisim.calibration.engine.log import EngineLog, StepTimes, composition_of
+from papisim.config.engine import Scheduling
+from papisim.config.experiment import Experiment
+from papisim.config.yaml import Inline, dump
+from papisim.errors import InputError
+from papisim.pricing.engine_step import Composition, Part, StepPricer
+
+#: terms of the host, fields of a profile's section ``host``
+TERMS: Final = ("step_s", "request_s", "prompt_token_s", "launch_s")
+
+#: an experiment with fields changed
+Variant = Callable[[Mapping[str, object]], Experiment]
+
+
+class Explained(NamedTuple):
+    """What a fit explains.
+
+    Attributes:
+        n: compositions.
+        r2_ratio: explained share of the variance of times.
+        mape_before: mean absolute relative error of the profile as it was.
+        mape_after: of the fitted one.
+        mape_left_out: of each composition by a fit to the others.
+    """
+
+    n: int
+    r2_ratio: float
+    mape_before: float
+    mape_after: float
+    mape_left_out: float
+
+
+@dataclass(frozen=True)
+class HostFit:
+    """Times of the host.
+
+    Attributes:
+        before: the profile's values by term.
+        after: the fitted values; terms that no composition of the log has keep their values.
+        explained: what the fit explains.
+    """
+
+    before: dict[str, float]
+    after: dict[str, float]
+    explained: Explained
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Times of the host by composition.
+
+    Attributes:
+        features: times of each term in each composition if the term were one second, shape (n, terms).
+        times_s: measured times, shape (n,).
+    """
+
+    features: Floats
+    times_s: Floats
+
+
+def synchronous(log: EngineLog) -> list[tuple[str, str]]:
+    """Return the GPUs and engines of a log whose host is fitted: synchronous ones; what drafting takes is no term."""
+    return [of for of in log.engines if log.mode(of[1]) == (Scheduling.SYNCHRONOUS, 0)]
+
+
+def fit_host(log: EngineLog, variant: Variant) -> HostFit:
+    """Fit the host's times to the synchronous engines of a log.
+
+    Args:
+        log: the log.
+        variant: makes the experiment whose steps are those of the log, with fields changed.
+
+    Raises:
+        InputError: no engine is synchronous, or there are fewer compositions than terms.
+    """
+    compositions = _host_times(log)
+    if len(compositions) <= len(TERMS):
+        raise InputError(
+            f"has {len(compositions)} compositions of steady synchronous steps, expected more than {len(TERMS)}",
+            file=str(log.folder),
+        )
+    observed = Observed(_features(list(compositions), variant), np.array(list(compositions.values())))
+    start = variant({}).engine.host
+    before = {term: getattr(start, term) for term in TERMS}
+    known = observed.features.any(axis=0)
+    point = np.array([before[term] for term in TERMS])
+    fitted = np.where(known, _fit(observed), point)
+    after = dict(zip(TERMS, fitted.tolist(), strict=True))
+    return HostFit(before, after, _explained(observed, point, fitted))
+
+
+def _host_times(log: EngineLog) -> dict[Composition, float]:
+    """Return the median time of the host in each composition of steady steps; decoding counts with its first lengths."""
+    used = set(synchronous(log))
+    groups = defaultdict[tuple[str, ...], list[StepTimes]](list)
+    for step in log.steps:
+        if step.of in used and step.is_steady:
+            chunk = str(step.prompt_tokens) if step.prompts else ""
+            groups[*step.of, step.block, step.cell, str(step.n_decode), chunk].append(step)
+    return {composition_of(steps[0]): median(step.host_s for step in steps) for steps in groups.values()}
+
+
+def _features(compositions: Sequence[Composition], variant: Variant) -> Floats:
+    """Return the host's time in each composition if one term were a second and all others none, shape (n, terms)."""
+    nothing = {f"engine.host.{term}": 0.0 for term in TERMS} | {
+        "engine.host.scheduling": Scheduling.SYNCHRONOUS.value
+    }
+    columns = []
+    for term in TERMS:
+        pricer = StepPricer(variant(nothing | {f"engine.host.{term}": 1.0}))
+        columns.append([pricer.price(each).by_part[Part.HOST] for each in compositions])
+    return np.array(columns, dtype=np.float64).T
+
+
+def _fit(observed: Observed) -> Floats:
+    """Return the terms of least squared relative residuals, none negative: negative ones are set to 0, the others fitted again."""
+    scaled = observed.features / observed.times_s[:, None]
+    free: NDArray[np.bool_] = np.any(scaled != 0, axis=0)
+    while True:
+        found = np.zeros(scaled.shape[1])
+        found[free] = np.linalg.lstsq(scaled[:, free], np.ones(len(scaled)), rcond=None)[0]
+        if (found >= 0).all():
+            return found
+        free &= found > 0
+
+
+def _explained(observed: Observed, before: Floats, after: Floats) -> Explained:
+    times_s = observed.times_s
+    left_out = np.empty(len(times_s))
+    for index in range(len(times_s)):
+        others = np.arange(len(times_s)) != index
+        point = _fit(Observed(observed.features[others], times_s[others]))
+        left_out[index] = observed.features[index] @ point
+    predicted = observed.features @ after
+    unexplained = float(((times_s - predicted) ** 2).sum() / ((times_s - times_s.mean()) ** 2).sum())
+    return Explained(
+        len(times_s),
+        1 - unexplained,
+        _mape(observed.features @ before, times_s),
+        _mape(predicted, times_s),
+        _mape(left_out, times_s),
+    )
+
+
+def _mape(predicted: Floats, measured: Floats) -> float:
+    return float(np.abs(predicted / measured - 1).mean())
+
+
+class KernelFit(NamedTuple):
+    """The time of a part's kernels beside that of the library.
+
+    Attributes:
+        part: the part.
+        factor: measured over predicted time.
+        explained: what the factor explains.
+    """
+
+    part: Part
+    factor: float
+    explained: Explained
+
+
+def fit_kernels(part: Part, predicted_s: Floats, measured_s: Floats) -> KernelFit:
+    """Fit the factor between busy times and those that libraries predict.
+
+    Args:
+        part: the part.
+        predicted_s: predicted times, one per composition.
+        measured_s: measured ones.
+    """
+    observed = Observed(predicted_s[:, None], measured_s)
+    factor = _fit(observed)
+    return KernelFit(part, float(factor[0]), _explained(observed, np.ones(1), factor))
+
+
+def write_profile(document: Mapping[str, object], fit: HostFit, log: EngineLog) -> str:
+    """Return the file of a profile with the fitted times of the host and their origin.
+
+    Args:
+        document: the fields of the profile's file.
+        fit: the fit.
+        log: the log that it was fitted to.
+    """
+    host, sources = document.get("host"), document.get("sources")
+    explained, engines = fit.explained, ", ".join(" ".join(of).strip() for of in synchronous(log))
+    origin = Inline(
+        calibrated=f"papisim calibrate engine {log.folder.name}: {engines}; {explained.n} compositions, mean error "
+        f"{explained.mape_after:.1%}, left out {explained.mape_left_out:.1%}"
+    )
+    fitted = {f"host.{term}": origin for term in TERMS}
+    known = sources if isinstance(sources, dict) else {}
+    kept = {path: Inline(each) for path, each in known.items() if path not in fitted}
+    return dump({
+        **document,
+        "host": {**(host if isinstance(host, dict) else {}), **fit.after},
+        "sources": {**kept, **fitted},
+    })  # fmt: skip
