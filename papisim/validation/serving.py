@@ -103,6 +103,18 @@ class ServingRow:
         return self.concurrency * self.output_tokens / (ttft_s + tpot_s * (self.output_tokens - 1))
 
 
+class Budget(Spec):
+    """Token budget of a step as a launch script computes it: ``tokens + per_user × users + per_prompt_token × nominal prompt``."""
+
+    tokens: Count
+    per_user: float = 0.0
+    per_prompt_token: float = 0.0
+
+    def of(self, row: ServingRow) -> int:
+        """Return the budget of a row."""
+        return round(self.tokens + self.per_user * row.concurrency + self.per_prompt_token * row.isl)
+
+
 class ServingTable(Spec):
     """How rows become experiments; ``papisim/validation/serving.yaml``.
 
@@ -112,6 +124,7 @@ class ServingTable(Spec):
         traces: trace by model.
         quantisation: fields to set by the bits of a weight.
         engines: engine profile by the name of the engine.
+        step_tokens: by suite and engine, the rows of a step where the suite's launch script limits them by a rule; prompts are whole then.
         batching: batching policy without an engine profile.
         requests_per_user: requests of each user in a run.
         short_of_kv_ratio: share of the room for KV caches from which rows are kept apart.
@@ -123,6 +136,7 @@ class ServingTable(Spec):
     traces: dict[Name, Name]
     quantisation: dict[int, dict[str, int]]
     engines: dict[Name, Name]
+    step_tokens: dict[Name, dict[Name, Budget]]
     batching: dict[str, object]
     requests_per_user: Count
     short_of_kv_ratio: Fraction
@@ -273,7 +287,7 @@ def point_of(row: ServingRow, *, with_engine: bool) -> Point:
         "quantisation.kv_bits": row.kv_bits or 16,
     }
     if with_engine:
-        return values | {"engine": table.engines[row.backend]}
+        return values | {"engine": table.engines[row.backend], "batching": _launched(row, table)}
     return values | {"batching": {**table.batching, "max_batch": row.concurrency}}
 
 
@@ -292,6 +306,14 @@ def _check_expressible(row: ServingRow, table: ServingTable) -> None:
             raise Inexpressible(f"{name} {ranks}")
     if row.reentered:
         raise Inexpressible("the same measurement entered again")
+
+
+def _launched(row: ServingRow, table: ServingTable) -> dict[str, object] | None:
+    """Return the batching policy that the suite's launch script asks the engine for; None where it asks for none."""
+    budget = table.step_tokens.get(row.suite, {}).get(row.backend)
+    if budget is None:
+        return None
+    return {"kind": "continuous", "max_batch": row.concurrency, "step_tokens": budget.of(row)}
 
 
 def _client(row: ServingRow, table: ServingTable) -> dict[str, object]:

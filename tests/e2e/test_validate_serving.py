@@ -93,6 +93,15 @@ def test_a_field_of_all_rows_may_be_changed(table: Path):
     assert next(each for each in found["errors"] if each["engine"] == "vllm")["tpot"]["bias"] > 0.1
 
 
+def test_rows_run_with_the_profiles_of_their_engines_unless_told_otherwise(table: Path):
+    """Two engines schedule and launch differently, so that the same client sees different times."""
+    found = json.loads(call("--serving", table, "--workers", 1, "--format", "json").stdout)
+    assert found["engines"]
+    by_engine = {each["engine"]: each["tpot"]["bias"] for each in found["errors"] if each["tp"] == 2}
+    assert abs(by_engine["vllm"]) > 0.02, "merged kernels, graphs and a host change the time of steps"
+    assert by_engine["sglang"] != pytest.approx((1 + by_engine["vllm"]) / 1.25 - 1, rel=1e-6)
+
+
 def test_options_of_serving_rates_mean_nothing_without_them(tmp_path: Path):
     assert "--rows has a meaning with --serving alone" in call("--rows", 3, status=2).output
     assert "--set has a meaning with --serving alone" in call("--set", "seed=3", status=2).output

@@ -87,6 +87,16 @@ def test_chunks_fill_the_budget_that_decoding_leaves(serve: Serve):
     assert [step.rows for step in whole.ledger.steps if step.kind == "mixed"] == [2001]
 
 
+def test_whole_prompts_join_within_the_rows_of_a_step_and_a_longer_one_without_others(serve: Serve):
+    """Of four prompts that come while one request decodes, two and two fit beside it; one of 900 rows runs in a step of its own."""
+    traffic = [(0.0, 10, 300), *((0.1, 200, 20) for _ in range(4)), (0.4, 900, 5), (0.4, 100, 5)]
+    run = serve(traffic, batching="continuous", overrides=["batching.step_tokens=500"])
+    mixed = [step for step in run.ledger.steps if step.kind == "mixed"]
+    assert [step.prompt_tokens for step in mixed] == [400, 400, 900, 100]
+    assert [step.rows - step.prompt_tokens for step in mixed][:2] == [1, 3]
+    check_conserved(run, traffic)
+
+
 def test_chunked_prefill_spares_those_who_decode_a_long_stall(serve: Serve):
     requests = [(0.0, 10, 300), (0.1, 8000, 5)]
 

@@ -88,6 +88,17 @@ def test_a_row_becomes_the_closed_loop_of_its_client():
     assert max(row.output_tokens for row in rows) <= 40
 
 
+def test_the_budget_of_a_launch_script_follows_from_its_rule_and_other_rows_have_the_engines_own_scheduler():
+    launched = replace(ROW, suite="nvidia_gap", backend="trtllm", isl=2048, concurrency=64)
+    assert point_of(launched, with_engine=True)["batching"] == {
+        "kind": "continuous",
+        "max_batch": 64,
+        "step_tokens": 1500 + 64 + 2048,
+    }
+    assert point_of(ROW, with_engine=True)["batching"] is None
+    assert point_of(ROW, with_engine=True)["engine"] == "vllm"
+
+
 def test_every_row_says_all_fields_that_any_row_sets_so_that_no_setting_leaks_from_one_to_the_next():
     points = [point_of(replace(ROW, weight_bits=bits), with_engine=False) for bits in serving_table().quantisation]
     assert len({tuple(point) for point in points}) == 1
