@@ -148,6 +148,35 @@ def printable(text: str) -> str:
     return "".join(letter if _is_plain(letter) else letter.encode("unicode_escape").decode() for letter in text)
 
 
+#: what spreadsheets take for the beginning of a formula
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def as_cell(value: object) -> object:
+    """Return a cell of CSV that no spreadsheet takes for a formula: such text gets an apostrophe before it, numbers stay.
+
+    Names, labels and messages come from files and options of others. :func:`from_cell` takes the apostrophe away.
+    """
+    if not isinstance(value, str) or not value.lstrip("'").startswith(_FORMULA) or _is_number(value):
+        return value
+    return f"'{value}"
+
+
+def from_cell(value: object) -> object:
+    """Return the value that :func:`as_cell` made a cell from."""
+    if isinstance(value, str) and value.startswith("'") and value.lstrip("'").startswith(_FORMULA):
+        return value[1:]
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_plain(letter: str) -> bool:
     return letter in "\n\t\u200d" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 

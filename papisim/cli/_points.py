@@ -15,6 +15,7 @@ import click
 
 from papisim.cli._options import print_json
 from papisim.exploration.frame import is_missing, points_json
+from papisim.results.csv_files import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +124,7 @@ def show_points(
 ) -> None:
     """Print a frame: all rows as CSV or JSON, or the first rows as a table."""
     if output == "csv":
-        frame.to_csv(sys.stdout, index=False)
+        write_csv(frame, sys.stdout)
     elif output == "json":
         print_json(points_json(schema, frame))
     else:

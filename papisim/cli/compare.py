@@ -20,6 +20,7 @@ from papisim.cli._options import (
 )
 from papisim.config.experiment import Experiment, load_experiment, options_of
 from papisim.engine.run import Run, simulate
+from papisim.errors import as_cell
 from papisim.pricing.frames import comparison_frames
 from papisim.report.console.comparison import print_comparison
 from papisim.results.comparison import Comparison, distinct, label_of, split_placement
@@ -93,7 +94,7 @@ def _print(comparison: Comparison, output: str) -> None:
     elif output == "csv":
         writer = csv.DictWriter(sys.stdout, fieldnames=list(comparison.rows[0]))
         writer.writeheader()
-        writer.writerows(comparison.rows)
+        writer.writerows({name: as_cell(value) for name, value in row.items()} for row in comparison.rows)
     else:
         print_comparison(comparison.rows, comparison.summaries[0])
 

@@ -18,7 +18,7 @@ from papisim.cli._command import Command
 from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option, run_option, show_notes
 from papisim.config.engine import EngineSpec, load_equipped_part
 from papisim.devices.base import DevicePool
-from papisim.errors import InputError, did_you_mean
+from papisim.errors import InputError, as_cell, did_you_mean
 from papisim.ops.kernel import Kernel
 from papisim.pricing.kernel import pool_of
 from papisim.results.schema import Figures
@@ -152,7 +152,7 @@ def _price_table(pool: DevicePool, path: Path, engine: EngineSpec) -> None:
     columns = list(dict.fromkeys([*rows[0][1], "time_s", "cycles", "energy_j"]))
     writer = csv.DictWriter(sys.stdout, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(added)
+    writer.writerows({name: as_cell(value) for name, value in row.items()} for row in added)
 
 
 def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -84,8 +84,10 @@ class KvSpec(Spec):
 
     @model_validator(mode="after")
     def _link_to_swap_over(self) -> Self:
-        if (self.on_exhaustion == "swap") != (self.swap_link is not None):
-            raise ValueError("'swap_link' names the link for 'on_exhaustion: swap', and is given with it only")
+        if self.on_exhaustion == "swap" and self.swap_link is None:
+            raise ValueError("'swap_link' is missing: the link over which 'on_exhaustion: swap' moves caches")
+        if self.on_exhaustion != "swap" and self.swap_link is not None:
+            raise ValueError("'swap_link' is for 'on_exhaustion: swap' only")
         return self
 
 

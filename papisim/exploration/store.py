@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from papisim.errors import InputError, MissingExtra, PapisimError
 from papisim.exploration.evaluate import Remembered, Row
+from papisim.results.csv_files import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +186,7 @@ def write_frame(
         with _replacing(stem.with_suffix(".jsonl")) as fresh:
             fresh.write_text("".join(json.dumps({"row": row, "figures": list(figures)}) + "\n" for row in rows))
         with _replacing(stem.with_suffix(".csv")) as fresh:
-            frame_of(rows, columns).to_csv(fresh, index=False)
+            write_csv(frame_of(rows, columns), fresh)
     return frame_of(rows, columns)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from papisim.errors import InputError, MissingExtra
+from papisim.results.csv_files import read_csv
 from papisim.results.seal import MANIFEST, check_file, check_manifest
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Results:
         path, parquet = self.folder / f"{name}.csv", self.folder / f"{name}.parquet"
         check_file(self.manifest, parquet if parquet.is_file() else path)
         try:
-            return pd.read_parquet(parquet) if parquet.is_file() else pd.read_csv(path)
+            return pd.read_parquet(parquet) if parquet.is_file() else read_csv(path)
         except ImportError:
             raise MissingExtra(f"reading {parquet}", "pyarrow", "sweep") from None
         except FileNotFoundError:

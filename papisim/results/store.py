@@ -18,6 +18,7 @@ from papisim import __version__
 from papisim.config.experiment import Experiment
 from papisim.engine.run import Run
 from papisim.errors import InputError
+from papisim.results.csv_files import write_csv
 from papisim.results.metrics import summarise
 from papisim.results.seal import MANIFEST, MANIFEST_SCHEMA, file_sha256, sealed, sha256_of
 
@@ -144,7 +145,7 @@ def write_folder(
         raise InputError(f"--out {folder} cannot be made: {error.strerror}") from None
     try:
         for name, frame in frames.items():
-            frame.to_csv(fresh / f"{name}.csv", index=False)
+            write_csv(frame, fresh / f"{name}.csv")
         if summary is not None:
             _write_json(fresh / "summary.json", summary)
         _write_json(fresh / MANIFEST, sealed(manifest, fresh))

@@ -73,7 +73,7 @@ def _places(reading: Reading, layout: CsvLayout, names: list[str]) -> list[_Cell
             raise reading.error(f"where: no column '{name}'; {did_you_mean(name, names)}", line=1)
     wanted: list[tuple[str, Callable[[str], float]]] = [(layout.input_tokens, count), (layout.output_tokens, count)]
     if layout.arrival is not None and (layout.needs_arrival or layout.arrival in names):
-        wanted.append((layout.arrival, clock(reading.options.time_unit or layout.time_unit)))
+        wanted.append((layout.arrival, clock(reading.time_unit(layout.time_unit))))
     elif reading.options.time_unit is not None:
         raise reading.error(NO_ARRIVALS, field="time_unit")
     for name, _ in wanted:

@@ -125,7 +125,7 @@ def read_fields(
     """
     if arrival is None and reading.options.time_unit is not None:
         raise reading.error(NO_ARRIVALS, field="time_unit")
-    time = clock(reading.options.time_unit or unit)
+    time = clock(reading.time_unit(unit))
     fields = lengths if arrival is None else (*lengths, arrival)
     for line, record in records:
         missing = next((field for field in fields if field not in record), None)

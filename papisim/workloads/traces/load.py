@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from papisim.errors import InputError
 from papisim.workloads.formats.base import FORMAT, Format
 from papisim.workloads.traces.reading import Reading
-from papisim.workloads.traces.spec import SOME_FORMATS_TAKE, TraceFile
+from papisim.workloads.traces.spec import SOME_FORMATS_TAKE, TimeUnit, TraceFile
 from papisim.workloads.traces.text import TextFile
+
+#: units of which a format that counts in them has whole numbers, in a second
+_WHOLE_PER_S: dict[TimeUnit, float] = {"ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,21 @@ def _fill(reading: Reading, name: str, format_: Format) -> RequestTable:
     elif zeros:
         notes.append(f"{zeros:,} requests without input or output tokens count as one token long")
     reading.check(len(inputs))
+    notes += _odd_unit(reading.assumed_unit, arrivals)
     columns = (np.array(arrivals) if arrivals else None, np.array(inputs), np.array(outputs))
     return RequestTable(name, *columns, dict(reading.dropped), tuple(notes))
+
+
+def _odd_unit(assumed: TimeUnit | None, arrivals_s: array[float]) -> list[str]:
+    """Return a note where arrivals are fractions of a unit that the format has whole numbers of."""
+    if assumed not in _WHOLE_PER_S or not arrivals_s:
+        return []
+    units = np.array(arrivals_s) * _WHOLE_PER_S[assumed]
+    if not np.any(np.abs(units - np.round(units)) > np.maximum(1e-3, 1e-9 * np.abs(units))):
+        return []
+    return [
+        f"arrivals are taken as {assumed}, of which this format has whole numbers, and some are fractions; time_unit says another unit"
+    ]
 
 
 def _in_order(table: RequestTable) -> RequestTable:

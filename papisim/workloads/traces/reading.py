@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from papisim import foreign
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
-from papisim.workloads.traces.spec import TraceFile
+from papisim.workloads.traces.spec import TimeUnit, TraceFile
 from papisim.workloads.traces.text import TextFile
 
 FigureT = TypeVar("FigureT")
@@ -27,14 +27,23 @@ class Reading:
         text: the file.
         options: what the user says of it.
         dropped: how many requests were left out, by reason.
+        assumed_unit: unit of the arrivals by the format's word alone; None where the user says it.
     """
 
     def __init__(self, options: TraceFile) -> None:
         self.text, self.options = TextFile(options.path), options
         self.dropped: Counter[str] = Counter()
+        self.assumed_unit: TimeUnit | None = None
         self._errors: list[InputError] = []
         self._seen: dict[str, set[str]] = {field: set() for field in options.where}
         self._wanted = {field: str(value) for field, value in options.where.items()}
+
+    def time_unit(self, of_format: TimeUnit) -> TimeUnit:
+        """Return the unit of arrivals: the user's, else the format's."""
+        if self.options.time_unit is not None:
+            return self.options.time_unit
+        self.assumed_unit = of_format
+        return of_format
 
     def error(self, message: str, *, line: int | None = None, field: str | None = None) -> InputError:
         """Make an error about the file."""

@@ -174,8 +174,8 @@ def test_a_link_to_swap_over_must_be_in_the_system_and_be_used():
     assert load(hw="papi", set=["kv={on_exhaustion: swap, swap_link: pcie}"]).kv.swap_link == "pcie"
     for kv, said in (
         ("{on_exhaustion: swap, swap_link: pcy}", "no link 'pcy' in papi; known: nvlink, pcie"),
-        ("{on_exhaustion: swap}", "'swap_link' names the link for"),
-        ("{swap_link: pcie}", "'swap_link' names the link for"),
+        ("{on_exhaustion: swap}", "'swap_link' is missing: the link over which"),
+        ("{swap_link: pcie}", "'swap_link' is for 'on_exhaustion: swap' only"),
     ):
         with pytest.raises(InputError, match=said):
             load(hw="papi", set=[f"kv={kv}"])

@@ -32,11 +32,12 @@ def test_a_new_folder_however_deep_is_free(tmp_path: Path):
 
 def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path):
     class Broken:
-        def to_csv(self, path: Path, *, index: bool) -> None:
+        def __str__(self) -> str:
             raise OSError("no space left")
 
+    frames = {"good": pd.DataFrame({"a": [1]}), "bad": pd.DataFrame({"a": [Broken()]})}
     with pytest.raises(OSError, match="no space"):
-        write_folder(tmp_path / "r", manifest_head("run"), {"good": pd.DataFrame({"a": [1]}), "bad": Broken()})  # type: ignore[dict-item]
+        write_folder(tmp_path / "r", manifest_head("run"), frames)
     assert list(tmp_path.iterdir()) == []
 
 

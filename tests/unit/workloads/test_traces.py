@@ -108,6 +108,14 @@ def test_every_format_with_arrivals_takes_another_unit(load, unit, last_s):
     assert load(results, time_unit=unit or "ms").arrival_s.tolist() == pytest.approx([0, last_s])
 
 
+def test_fractions_of_a_unit_that_a_format_counts_in_are_told(load):
+    """Mooncake counts whole milliseconds; a file with 0.4 holds seconds, more likely."""
+    (note,) = load(MOONCAKE.replace("400", "0.4")).notes
+    assert note.startswith("arrivals are taken as ms")
+    assert load(MOONCAKE).notes == load(MOONCAKE.replace("400", "400.0")).notes == ()
+    assert load(MOONCAKE.replace("400", "0.4"), time_unit="s").notes == ()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
