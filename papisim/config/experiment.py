@@ -26,6 +26,7 @@ from papisim.config.base import (
     shown,
 )
 from papisim.config.engine import EngineFile, EngineSpec, load_engine, with_libraries
+from papisim.config.experts import ExpertsSpec
 from papisim.config.kinds import outside_code, parse_options
 from papisim.config.options import Choice, Named, Option, present_names
 from papisim.config.quantisation import QuantisationSpec
@@ -165,6 +166,7 @@ class Experiment:
         slo: latency targets.
         overlap: overlap of the phases of a step.
         engine: the engine profile.
+        experts: choices of the router of a mixture of experts.
         seed: the one seed of all random streams.
         fold: price identical layers once and multiply; off, every layer is simulated by itself.
         fast_forward: run steady iterations at once; off, each is simulated by itself.
@@ -190,6 +192,7 @@ class Experiment:
     slo: SloSpec
     overlap: OverlapSpec
     engine: EngineSpec
+    experts: ExpertsSpec
     seed: int
     fold: bool
     fast_forward: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from papisim.acceptance.base import AcceptanceOptions
 from papisim.config.experiment import Experiment
+from papisim.config.experts import BALANCED, ExpertsSpec
 from papisim.errors import InputError
 from papisim.ops.trace import KernelTrace
 from papisim.policies.speculation.base import SpeculationOptions
@@ -11,14 +12,15 @@ from papisim.workloads.base import WorkloadOptions
 
 
 def check_agreement(experiment: Experiment, trace: KernelTrace) -> None:
-    """Refuse what contradicts itself: signals that no process has, exit layers of another model, endless warm-ups, hosts twice.
+    """Refuse what contradicts itself: signals that no process has, facts of another model, endless warm-ups, hosts twice.
 
     Raises:
-        InputError: the host's time or sampling is given twice; the policy would decide by nothing, the table of exit layers is of a model with another depth, or no request
-            would be measured.
+        InputError: the host's time or sampling is given twice; the policy would decide by nothing; the table of exit layers is of a
+            model with another depth, the popularity of one with other experts; or no request would be measured.
     """
     _check_warmup(experiment)
     _check_host(experiment)
+    _check_experts(experiment.experts, trace)
     policy, process = experiment.speculation, experiment.acceptance
     assert isinstance(policy, SpeculationOptions)
     assert isinstance(process, AcceptanceOptions)
@@ -34,6 +36,17 @@ def check_agreement(experiment: Experiment, trace: KernelTrace) -> None:
         raise InputError(
             f"found a table of exit layers of a model with {depth} layers, expected {trace.model.n_layers}, those of {trace.name}",
             field="acceptance",
+        )
+
+
+def _check_experts(experts: ExpertsSpec, trace: KernelTrace) -> None:
+    n_experts = trace.model.n_experts
+    if experts != BALANCED and not n_experts:
+        raise InputError(f"found choices of a router, but {trace.name} has no experts", field="experts")
+    if experts.popularity is not None and len(experts.popularity) != n_experts:
+        raise InputError(
+            f"found {len(experts.popularity)} numbers, expected one for each of the {n_experts} experts of {trace.name}",
+            field="experts.popularity",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from papisim.config.engine import CAPTURED, EngineSpec
 from papisim.config.experiment import Experiment
+from papisim.config.experts import BALANCED, ExpertsSpec
 from papisim.config.quantisation import AS_TRACED_BITS, QuantisationSpec
 from papisim.errors import InputError
 from papisim.ops.formats import Formats, Packed
@@ -38,6 +39,7 @@ def build_planner(
     seed: int,
     engine: EngineSpec = CAPTURED,
     most_rows: int | None = None,
+    experts: ExpertsSpec = BALANCED,
 ) -> Planner:
     """Build the planner of a model's steps on a machine, in a pipeline if the machine has one.
 
@@ -48,9 +50,10 @@ def build_planner(
         seed: seed of the experts' router.
         engine: the engine.
         most_rows: token-rows of a full batch, drafts included; None if unknown.
+        experts: choices of the router of a mixture of experts.
     """
     pipeline = machine.roles.pipeline
-    planner = StepPlanner(trace, machine, placement, seed=seed, engine=engine, most_rows=most_rows)
+    planner = StepPlanner(trace, machine, placement, seed=seed, engine=engine, most_rows=most_rows, experts=experts)
     if pipeline is not None and pipeline.stages > trace.model.n_layers:
         raise InputError(
             f"found {pipeline.stages}, expected at most the {trace.model.n_layers} layers of {trace.name}",
@@ -68,4 +71,5 @@ def planner_of(experiment: Experiment, trace: KernelTrace, machine: Machine) -> 
         seed=experiment.seed,
         engine=experiment.engine,
         most_rows=experiment.most_rows,
+        experts=experiment.experts,
     )

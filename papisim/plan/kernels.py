@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, NewType, TypeVar
 
 from papisim.config.engine import EngineSpec
 from papisim.ops.cost import Energy
-from papisim.ops.experts import tokens_per_expert
+from papisim.ops.experts import Routed, Routing, tokens_per_expert
 from papisim.ops.fusion import with_append
 from papisim.ops.kernel import ROW_PARALLEL, Elementwise, FcRole, Group, Kernel, KernelClass, Linear
 from papisim.ops.lower import lower, lower_append
@@ -133,14 +133,14 @@ class SectionPlanner:
         model: the model's kernels.
         machine: the hardware.
         place: the placement of experts, whose rows differ between layers.
-        seed: seed of the experts' router.
+        routing: how tokens choose experts.
         engine: how the engine launches kernels.
     """
 
     model: ModelKernels
     machine: Machine
     place: Place
-    seed: int
+    routing: Routing
     engine: EngineSpec
 
     @cached_property
@@ -375,9 +375,13 @@ class _Body:
         if not kernels:
             return
         model = self.planner.model.trace.model
+        requests = self.key.drafting or self.key.rows
         loads = Counter(
             _groups(
-                tokens_per_expert(self.planner.seed, layer, self.key.rows, model.n_experts, model.n_experts_per_token)
+                tokens_per_expert(
+                    self.planner.routing,
+                    Routed(layer, self.key.rows, requests, model.n_experts, model.n_experts_per_token),
+                )
             )
             for layer in layers
         )

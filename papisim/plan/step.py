@@ -22,8 +22,10 @@ from dataclasses import replace
 
 from papisim.bounded import BoundedDict
 from papisim.config.engine import CAPTURED, EngineSpec
+from papisim.config.experts import BALANCED, ExpertsSpec
 from papisim.devices.base import AttentionRun
 from papisim.ops.cost import Energy
+from papisim.ops.experts import Routing
 from papisim.ops.fusion import fuse
 from papisim.ops.kernel import Attention, Linear
 from papisim.ops.lower import KvLengths, StepShape, cached_bytes, expansion, lower_attention
@@ -57,6 +59,7 @@ class StepPlanner(Planner):
         seed: seed of the experts' router.
         engine: the engine, which merges kernels, captures steps, and samples.
         most_rows: token-rows of a full batch, drafts included; None if unknown.
+        experts: choices of the router of a mixture of experts.
 
     Attributes:
         graphs: the steps that the engine has captured.
@@ -72,12 +75,15 @@ class StepPlanner(Planner):
         seed: int,
         engine: EngineSpec = CAPTURED,
         most_rows: int | None = None,
+        experts: ExpertsSpec = BALANCED,
     ) -> None:
         self._trace, self.notes = fuse(trace, engine.fusion)
         self._machine, self._placement = machine, placement
         self.graphs = Graphs(engine.graphs, most_rows)
         self._kernels = ModelKernels(self._trace)
-        self._sections = SectionPlanner(self._kernels, machine, self.place, seed, engine)
+        self._repeats = bool(experts.repeat_ratio)
+        routing = Routing(seed, experts.zipf_exponent, experts.popularity, experts.repeat_ratio)
+        self._sections = SectionPlanner(self._kernels, machine, self.place, routing, engine)
         self._candidates = tuple(machine.roles.fc)
         self._layouts = BoundedDict[tuple[StepShape, bool], StepLayout](PARTS_KEPT)
         self._parts = BoundedDict[BodyKey | HeadKey | StepKey, StepPart](PARTS_KEPT)
@@ -121,6 +127,7 @@ class StepPlanner(Planner):
             devices=self._devices(kernels.body_fc, shape, shape.rows),
             expert_rlp=shape.rlp if by_policy else None,
             requests=shape.rlp if kernels.has_states else 0,
+            drafting=shape.rlp if self._repeats and not shape.prompt_rows else None,
         )
         if not has_head:
             return StepKey(body, None)

@@ -66,7 +66,7 @@ class Widths(NamedTuple):
         if kernel.weights is None and kernel.input_bits is None:
             return cls.alike(kernel.element_bytes)
         inputs = kernel.element_bytes if kernel.input_bits is None else kernel.input_bits / 8
-        return cls(kernel.element_bytes, inputs, kernel.weight_bytes / (kernel.k * kernel.n))
+        return cls(kernel.element_bytes, inputs, kernel.weight_bytes / (kernel.k * kernel.n * kernel.n_weights))
 
     def moved_bytes(self, weights: Number, inputs: Number, outputs: Number) -> Number:
         """Return the bytes of numbers of weights, inputs and outputs."""

@@ -219,4 +219,4 @@ def test_a_new_mixture_of_experts_gets_an_alpha_of_its_own(tmp_path):
     (tmp_path / "new.yaml").write_text(dump(document))
     found = tuning(trace=str(tmp_path / "new.yaml"))
     assert found.origin == "calibrated on the fly"
-    assert 1.5 * 229 < found.value < 2.5 * 229
+    assert 1.5 * 195 < found.value < 2.5 * 195

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from papisim.config.system import load_part
 from papisim.devices.gpu import Pool as Gpus
 from papisim.devices.pim import Pool as Stacks
+from papisim.ops.formats import Packed
 from papisim.ops.kernel import FcRole, Group, Linear
 
 GROUPS = st.dictionaries(st.integers(1, 70), st.integers(1, 5), min_size=1, max_size=4)
@@ -64,6 +65,15 @@ def test_the_experts_of_two_layers_of_qwen3_30b_are_bound_by_memory():
     bound_s = sum(kernel.weight_bytes for kernel in layers) / gpu.bandwidth_bytes_per_s
     assert bound_s == pytest.approx(0.72e-3, rel=0.01)
     assert bound_s < sum(gpu.price(kernel).time_s for kernel in layers) < 1.4 * bound_s
+
+
+def test_packed_weights_of_many_products_are_read_faster_and_of_one_product_are_the_kernel():
+    gpu = Gpus("gpu", load_part("h100", ["mode=model"]).part, 1)
+    plain = grouped({1: 40, 2: 10})
+    packed = replace(plain, weights=Packed(4, 128, 16))
+    assert gpu.price(packed).time_s < 0.5 * gpu.price(plain).time_s
+    one = replace(grouped({48: 1}), weights=Packed(4, 128, 16))
+    assert gpu.price(one) == gpu.price(replace(one, groups=()))
 
 
 def test_pim_and_gpus_differ_on_experts_as_their_memories_do():

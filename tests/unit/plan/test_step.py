@@ -7,7 +7,7 @@ from papisim.errors import InputError
 from papisim.ops.kernel import Elementwise, Group, KernelClass, Linear
 from papisim.ops.lower import StepShape, decode_lengths, decode_shape, prefill_lengths, prefill_shape
 from papisim.ops.trace import KernelTrace, read_trace
-from papisim.plan.build import build_placement
+from papisim.plan.build import build_placement, planner_of
 from papisim.plan.machine import build_machine
 from papisim.plan.phase import Category, Phase
 from papisim.plan.step import StepPlanner
@@ -162,3 +162,19 @@ def test_the_experts_of_a_layer_are_one_kernel_per_projection():
 def test_one_token_wakes_two_experts_of_one_row_each():
     phases = decode("gpu_only", rlp=1, trace="mixtral-8x7b")
     assert {w.item.groups for p in phases for w in p.work if is_grouped(w.item)} == {(Group(1, 2),)}
+
+
+def test_skew_and_drafts_that_repeat_read_fewer_experts():
+    """Mixtral with four requests of four rows: balanced rows wake nearly all eight experts."""
+
+    def weights(*choices: str) -> float:
+        experiment = load_experiment(RunOptions(hw="gpu_only", trace="mixtral-8x7b", set=list(choices)))
+        plan = planner_of(experiment, read_trace(experiment.trace.path), build_machine(experiment.system))
+        phases = plan.decode(decode_shape(4, 16), decode_lengths(4, 4, 400, 100), fold=False)
+        return sum(w.item.weight_bytes for p in phases for w in p.work if is_grouped(w.item))
+
+    balanced = weights()
+    assert weights("experts.zipf_exponent=2") < 0.9 * balanced
+    assert weights("experts.repeat_ratio=1") < 0.9 * balanced
+    assert weights("experts.repeat_ratio=0") == balanced
+    assert weights("experts.popularity=[1,1,0,0,0,0,0,0]") == pytest.approx(balanced / 4, rel=0.1)
