@@ -93,10 +93,11 @@ def command(files: tuple[str, ...], *, strict: bool) -> None:
 
 
 def _tell_stale(path: str) -> int:
-    """Print each number of a part whose citation is of another value; returns how many there are."""
-    if Path(path).is_dir() or load_yaml(path).data.get("schema") != DEVICE_SCHEMA:
+    """Print each number of a file whose citation is of another value; returns how many there are."""
+    schema = None if Path(path).is_dir() else str(load_yaml(path).data.get("schema"))
+    if schema is None or "sources" not in load_yaml(path).data:
         return 0
-    found = list(stale_citations(path, DEVICE_SCHEMA))
+    found = list(stale_citations(path, schema))
     for each in found:
         click.echo(f"papisim: warning: {each}", err=True)
     return len(found)

@@ -1,4 +1,4 @@
-"""Citations that were written for another number: a copied part whose number was changed and whose source was not."""
+"""Citations that were written for another number: a copied file whose number was changed and whose source was not."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from pathlib import Path
 from papisim import catalog, units
 from papisim.catalog import Shelf
 from papisim.config.sources import load_sourced
-from papisim.config.yaml import parse_path
+from papisim.config.yaml import load_yaml, parse_path
 from papisim.errors import InputError
 
-#: a number's place in a file of a part, and its source and the place in it
+#: a number's place in a file, and its source and the place in it
 _Cited = tuple[str, str, str]
+#: kinds of files whose numbers have sources
+_WITH_SOURCES = (
+    Shelf.DEVICE, Shelf.SYSTEM, Shelf.REQUESTS, Shelf.ACCEPTANCE, Shelf.BATCHING, Shelf.SPECULATION, Shelf.DRAFTING, Shelf.ENGINE,
+)  # fmt: skip
 
 
 def stale_citations(path: str, schema: str) -> Iterator[str]:
-    """Yield each number that has the citation of a shipped part and another value, in words.
+    """Yield each number that has the citation of a shipped file and another value, in words.
 
     Args:
-        path: the file of a part.
-        schema: schema of files of parts.
+        path: the file of a part, a system, a workload, a policy, a process or an engine profile.
+        schema: its schema.
     """
-    shipped = catalog.shipped(Shelf.DEVICE)
+    shipped = dict(_shipped(schema))
     if Path(path).resolve() in {each.resolve() for each in shipped.values()}:
         return
     theirs: dict[_Cited, list[tuple[str, object]]] = {}
@@ -35,6 +39,14 @@ def stale_citations(path: str, schema: str) -> Iterator[str]:
             place, origin, note = cited
             name, other = known[0]
             yield f"{path}: {place}: found {value} with the citation that {name} has for {other} ({origin}: {note})"
+
+
+def _shipped(schema: str) -> Iterator[tuple[str, Path]]:
+    """Yield the shipped files of a schema, by name."""
+    for shelf in _WITH_SOURCES:
+        for name, file in catalog.shipped(shelf).items():
+            if load_yaml(file).data.get("schema") == schema:
+                yield name, file
 
 
 def _cited(path: Path, schema: str) -> Iterator[tuple[_Cited, object]]:

@@ -1,16 +1,19 @@
 """A citation stands for the value that it was written for."""
 
+from functools import reduce
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.cli import papisim
-from papisim.config.citations import stale_citations
+from papisim.config.citations import _WITH_SOURCES, _cited, stale_citations
 from papisim.config.experiment import load_experiment, options_of
 from papisim.config.system import DEVICE_SCHEMA
+from papisim.config.yaml import load_yaml, parse_path
 from papisim.errors import CheckFailed
 
 FIXED = "{kind: closed_batch, n_requests: 2, lengths: {kind: fixed, input_tokens: 8, output_tokens: 2}}"
@@ -35,6 +38,30 @@ def test_another_citation_or_another_way_to_write_the_value_is_right(edited, tmp
     assert not list(stale_citations(str(tmp_path / "own.yaml"), DEVICE_SCHEMA))
     (tmp_path / "same.yaml").write_text(text.replace("fpus: 2", "fpus: 4.0"))
     assert not list(stale_citations(str(tmp_path / "same.yaml"), DEVICE_SCHEMA))
+
+
+@pytest.mark.parametrize("shelf", _WITH_SOURCES, ids=lambda shelf: shelf.noun)
+def test_a_changed_number_of_any_kind_of_file_is_told(shelf, tmp_path):
+    """The first number with a citation of the first shipped file that has one is written down doubled."""
+    for file in catalog.shipped(shelf).values():
+        document = yaml.safe_load(file.read_text())
+        cited = [place for (place, *_), value in _cited(file, document["schema"]) if isinstance(value, (int, float))]
+        for place in cited:
+            *path, last = [int(part) if str(part).isdecimal() else part for part in parse_path(place)]
+            within = reduce(lambda node, part: node[part], path, document)
+            if within[last]:
+                within[last] *= 2
+                (tmp_path / "mine.yaml").write_text(yaml.safe_dump(document, allow_unicode=True))
+                told = list(stale_citations(str(tmp_path / "mine.yaml"), document["schema"]))
+                assert any(f": {place}: found {within[last]} with the citation" in each for each in told), told
+                return
+    pytest.skip(f"no shipped {shelf.noun} has a plain number with a citation")
+
+
+def test_no_shipped_file_has_a_citation_of_another_value():
+    for shelf in _WITH_SOURCES:
+        for file in catalog.shipped(shelf).values():
+            assert not list(stale_citations(str(file), str(load_yaml(file).data["schema"])))
 
 
 def test_check_warns_and_fails_if_strict(edited):
