@@ -25,10 +25,12 @@ from papisim.validation.schema import (
     EngineService,
     EngineSteps,
     EngineValidation,
+    EngineWatts,
     ServedFigure,
     ServiceSteps,
 )
 from papisim.validation.served import METRICS, Simulator
+from papisim.validation.watts import watts
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -137,6 +139,7 @@ def _validation(comparison: Comparison) -> EngineValidation:
         drafts=list(comparison.drafts()),
         service_steps=list(comparison.service_steps()),
         services=list(comparison.services()),
+        watts=list(watts(comparison)),
         notes=list(comparison.notes),
     )
 
@@ -153,7 +156,7 @@ def _print(found: EngineValidation) -> None:
     page = console()
     for table in (
         _parts_table(found.parts), _steps_table(found.steps), _drafts_table(found.drafts),
-        _service_steps_table(found.service_steps), _services_table(found.services),
+        _service_steps_table(found.service_steps), _services_table(found.services), _watts_table(found.watts),
     ):  # fmt: skip
         if table.row_count:
             page.print(table)
@@ -228,6 +231,17 @@ def _services_table(rows: Sequence[EngineService]) -> Table:
             figures = {each.statistic: each for each in row.figures if each.metric == metric}
             cells = (_figure(figures.get(name)) for name in ("mean", "p50", "p99"))
             table.add_row(row.gpu, row.engine, row.service, str(row.requests), metric.upper(), *cells)
+    return table
+
+
+def _watts_table(rows: Sequence[EngineWatts]) -> Table:
+    title = "Power as the board's meter shows it after steps: mean of the last second"
+    table = Table(
+        "GPU", "engine", "steps", "readings", "mean", "mean |error|", "bias", box=None, pad_edge=False, title=title
+    )
+    for row in rows:
+        errors = f"{row.mape:.1%}", f"{row.bias:+.1%}"
+        table.add_row(row.gpu, row.engine, row.block, str(row.n), f"{row.measured_w:.0f} W", *errors)
     return table
 
 

@@ -20,6 +20,7 @@ from papisim.plan.layout import StepLayout
 from papisim.plan.machine import build_machine
 from papisim.plan.phase import Message, Phase, Work
 from papisim.plan.planner import StepWork
+from papisim.plan.sums import Sums
 
 
 class Part(StrEnum):
@@ -69,11 +70,13 @@ class StepTime(NamedTuple):
         time_s: seconds from its start to the start of the next.
         by_part: seconds of each part; those of the host may pass while the devices work.
         launches: kernels and messages that the devices execute.
+        energy_j: joules of the devices' work, above idle power.
     """
 
     time_s: float
     by_part: dict[Part, float]
     launches: int
+    energy_j: float
 
     @property
     def devices_s(self) -> float:
@@ -90,6 +93,9 @@ class StepPricer:
     Args:
         experiment: the experiment.
 
+    Attributes:
+        static_w: idle power of the machine.
+
     Raises:
         InputError, InputErrors: the trace cannot be read, or the machine cannot run it.
     """
@@ -100,6 +106,7 @@ class StepPricer:
         self._planner = planner_of(experiment, trace, machine)
         self._host = build_host(experiment, self._planner, machine)
         self._known: dict[Composition, StepTime] = {}
+        self.static_w = machine.static_w
 
     def price(self, step: Composition) -> StepTime:
         """Return the time of a step."""
@@ -115,7 +122,7 @@ class StepPricer:
         host = self._host.phases(size, work.layout, work.phases)
         host_s = sum(phase.total_s for phase in host)
         time_s = devices_s + host_s - self._host.hidden_s(size, host, devices_s)
-        return StepTime(time_s, devices | {Part.HOST: host_s}, launches)
+        return StepTime(time_s, devices | {Part.HOST: host_s}, launches, _energy_j(work))
 
     def _work(self, step: Composition) -> StepWork:
         prompts = Prompts(chunk_lengths(step.prompts), len(step.prompts)) if step.prompts else None
@@ -137,6 +144,13 @@ def _lengths(step: Composition) -> KvLengths:
     longest = -(-kv_tokens // step.n_decode)
     pairs = step.decode_rows * kv_tokens // step.n_decode
     return KvLengths(step.n_decode, step.decode_rows, kv_tokens, longest, pairs)
+
+
+def _energy_j(work: StepWork) -> float:
+    sums = Sums(work.phases)
+    for part in work.layout.parts:
+        sums.add_scaled(part.sums)
+    return sums.energy.total_j
 
 
 def _phases(work: StepWork) -> list[Phase]:

@@ -297,6 +297,25 @@ class EngineService(Schema):
     """latencies"""
 
 
+class EngineWatts(Schema):
+    """Errors of power as the board's meter showed it after steady steps: the mean of the last second, earlier steps included."""
+
+    gpu: str
+    """GPU that was measured"""
+    engine: str
+    """engine and its mode, as the log calls them"""
+    block: str
+    """what the steps were run for: ``decode``, ``prefill``, ``mixed``, ``spec``"""
+    n: int
+    """number of readings"""
+    mape: float
+    """mean absolute relative error of the energy of the last second"""
+    bias: float
+    """mean relative error; negative is too little"""
+    measured_w: float
+    """mean reading"""
+
+
 class EngineValidation(Schema):
     """An engine's logs beside the simulator, ``papisim validate --engine DIR --format json``."""
 
@@ -318,6 +337,8 @@ class EngineValidation(Schema):
     """wall time of the steps of services"""
     services: list[EngineService]
     """latencies of services"""
+    watts: list[EngineWatts]
+    """power after steady steps"""
     notes: list[str]
     """what could not be compared, and remarks on the machine"""
 

@@ -67,6 +67,7 @@ class CellRow(Record):
         k: drafted tokens per request.
         n: steps, or prompts.
         median_ms: median of the steps, or of the sums over the steps of a prompt.
+        power_w: power that the board's meter showed after the last step; None where it was not read.
     """
 
     block: str
@@ -76,6 +77,7 @@ class CellRow(Record):
     k: int = Field(ge=0)
     n: int = Field(ge=1)
     median_ms: float = Field(gt=0)
+    power_w: float | None = Field(default=None, gt=0)
 
 
 class StepTimes(Record):
@@ -96,6 +98,7 @@ class StepTimes(Record):
         sched_tokens: all token-rows.
         running: requests admitted.
         waiting: requests that wait.
+        t0_s: start, by the clock of the engine's process; None where the log does not tell.
     """
 
     block: str
@@ -112,6 +115,7 @@ class StepTimes(Record):
     sched_tokens: int = Field(ge=0)
     running: int = Field(default=0, ge=0)
     waiting: int = Field(default=0, ge=0)
+    t0_s: float | None = None
 
     @property
     def prompts(self) -> tuple[tuple[int, int], ...]:
