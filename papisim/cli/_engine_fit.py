@@ -61,7 +61,7 @@ def calibrate_engine(folder: Path, gpu: str | None, simulator: Simulator, output
         _print(simulator.engine, host, kernels)
     if output.out is not None:
         document = load_yaml(catalog.find(Shelf.ENGINE, simulator.engine).path).data
-        write_file(output.out, write_profile(document, host, log), force=output.force)
+        write_file(output.out, write_profile(document, host, kernels, log), force=output.force)
         click.echo(f"papisim: wrote {output.out}", err=True)
 
 
@@ -101,7 +101,10 @@ def _document(profile: str, host: HostFit, kernels: list[KernelFit]) -> EngineCa
     return EngineCalibration(
         profile=profile,
         host=FittedHost(before=host.before, after=host.after, **host.explained._asdict()),
-        kernels=[FittedKernels(part=fit.part.value, factor=fit.factor, **fit.explained._asdict()) for fit in kernels],
+        kernels=[
+            FittedKernels(part=fit.part.value, factor=fit.factor, helps=fit.helps, **fit.explained._asdict())
+            for fit in kernels
+        ],
     )
 
 
@@ -114,7 +117,8 @@ def _print(profile: str, host: HostFit, kernels: list[KernelFit]) -> None:
     table = Table("fit", "compositions", "R²", "mean |error| before", "after", "left out", box=None)
     table.add_row("host", *_shown(host.explained))
     for fit in kernels:
-        table.add_row(f"{fit.part.value} × {fit.factor:.3f}", *_shown(fit.explained))
+        kept = "" if fit.helps else " (kept at 1)"
+        table.add_row(f"{fit.part.value} × {fit.factor:.3f}{kept}", *_shown(fit.explained))
     page.print(table)
 
 

@@ -154,19 +154,30 @@ def _as_csv(rows: Iterable[Compared]) -> str:
 
 def _print(found: EngineValidation) -> None:
     page = console()
-    for table in (
-        _parts_table(found.parts), _steps_table(found.steps), _drafts_table(found.drafts),
-        _service_steps_table(found.service_steps), _services_table(found.services), _watts_table(found.watts),
-    ):  # fmt: skip
+    tables = {
+        "Busy time of kernels by part: mean |error| (bias), %": _parts_table(found.parts),
+        "Wall time of steps: mean |error| (bias), %": _steps_table(found.steps),
+        "Time added by longer drafts": _drafts_table(found.drafts),
+        "Steps of services, each with the requests that it had": _service_steps_table(found.service_steps),
+        "Services, simulated with the same arrivals: measured, and error of papisim": _services_table(found.services),
+        "Power as the board's meter shows it after steps: mean of the last second": _watts_table(found.watts),
+    }
+    for title, table in tables.items():
         if table.row_count:
+            page.print(title, style="bold")
             page.print(table)
+            page.print()
     for row in found.parts:
         if row.cancelling:
             page.print(
-                f"{row.gpu} {row.engine}, {row.block}: the total is right by cancelling errors, "
+                f"! {row.gpu} {row.engine}, {row.block}: the total is right by cancelling errors, "
                 f"{row.cancelled_ratio:.1%} of the busy time",
                 style="yellow",
             )
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False)
 
 
 def _shown(errors: EngineErrors | None) -> str:
@@ -175,7 +186,7 @@ def _shown(errors: EngineErrors | None) -> str:
 
 def _parts_table(rows: Sequence[EngineParts]) -> Table:
     columns = ("GPU", "engine", "steps", "n", "FC", "attention", "small", "messages", "kernels", "cancelled")
-    table = Table(*columns, box=None, pad_edge=False, title="Busy time of kernels by part: mean |error| (bias), %")
+    table = _table(*columns)
     for row in rows:
         parts = (row.fc, row.attention, row.small, row.communication, row.busy)
         cancelled = f"{100 * row.cancelled_ratio:.1f}{' !' if row.cancelling else ''}"
@@ -184,26 +195,14 @@ def _parts_table(rows: Sequence[EngineParts]) -> Table:
 
 
 def _steps_table(rows: Sequence[EngineSteps]) -> Table:
-    table = Table(
-        "GPU",
-        "engine",
-        "steps",
-        "n",
-        "host",
-        "total",
-        box=None,
-        pad_edge=False,
-        title="Wall time of steps: mean |error| (bias), %",
-    )
+    table = _table("GPU", "engine", "steps", "n", "host", "total")
     for row in rows:
         table.add_row(row.gpu, row.engine, row.block, str(row.n), _shown(row.host), _shown(row.total))
     return table
 
 
 def _drafts_table(rows: Sequence[AddedByDrafts]) -> Table:
-    table = Table(
-        "GPU", "steps", "drafts", "time", "measured", "papisim", "error", title="Time added by longer drafts"
-    )
+    table = _table("GPU", "steps", "drafts", "time", "measured", "papisim", "error")
     for row in rows:
         times = units.format(row.measured_s, "s", 3), units.format(row.predicted_s, "s", 3)
         error = _NONE if row.error is None else f"{row.error:+.1%}"
@@ -213,7 +212,7 @@ def _drafts_table(rows: Sequence[AddedByDrafts]) -> Table:
 
 def _service_steps_table(rows: Sequence[ServiceSteps]) -> Table:
     columns = ("GPU", "engine", "service", "steps", "n", "measured", "papisim", "error", "mean |error|")
-    table = Table(*columns, box=None, pad_edge=False, title="Steps of services, each with the requests that it had")
+    table = _table(*columns)
     for row in rows:
         mape = _NONE if row.mape is None else f"{row.mape:.1%}"
         times = f"{row.measured_s:.3f} s", f"{row.predicted_s:.3f} s"
@@ -223,9 +222,7 @@ def _service_steps_table(rows: Sequence[ServiceSteps]) -> Table:
 
 def _services_table(rows: Sequence[EngineService]) -> Table:
     columns = ("GPU", "engine", "service", "requests", "metric", "mean", "p50", "p99")
-    table = Table(
-        *columns, box=None, pad_edge=False, title="Services, simulated with the same arrivals: measured → papisim"
-    )
+    table = _table(*columns)
     for row in rows:
         for metric in METRICS:
             figures = {each.statistic: each for each in row.figures if each.metric == metric}
@@ -235,10 +232,7 @@ def _services_table(rows: Sequence[EngineService]) -> Table:
 
 
 def _watts_table(rows: Sequence[EngineWatts]) -> Table:
-    title = "Power as the board's meter shows it after steps: mean of the last second"
-    table = Table(
-        "GPU", "engine", "steps", "readings", "mean", "mean |error|", "bias", box=None, pad_edge=False, title=title
-    )
+    table = _table("GPU", "engine", "steps", "readings", "mean", "mean |error|", "bias")
     for row in rows:
         errors = f"{row.mape:.1%}", f"{row.bias:+.1%}"
         table.add_row(row.gpu, row.engine, row.block, str(row.n), f"{row.measured_w:.0f} W", *errors)
@@ -246,7 +240,4 @@ def _watts_table(rows: Sequence[EngineWatts]) -> Table:
 
 
 def _figure(figure: ServedFigure | None) -> str:
-    if figure is None:
-        return _NONE
-    times = f"{units.format(figure.measured_s, 's', 3)} → {units.format(figure.predicted_s, 's', 3)}"
-    return f"{times} ({figure.error:+.1%})"
+    return _NONE if figure is None else f"{units.format(figure.measured_s, 's', 3)}, {figure.error:+.1%}"

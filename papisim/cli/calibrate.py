@@ -192,9 +192,9 @@ def engine(
 ) -> None:  # fmt: skip
     """Fit an engine profile to the logs of scripts/measure-engine and print what the fit explains.
 
-    The host's times per step, request, prompt token and launch are fitted to steady synchronous steps. The busy time of kernels over
-    what the libraries predict is a factor per part; it is printed, and belongs to the GPU's libraries (papisim calibrate gpu), not to
-    the profile. Errors are given before the fit, after it, and for compositions that were left out.
+    The host's times per step, request, prompt token and launch are fitted to steady synchronous steps; for each part of the kernels,
+    the factor between busy times and those of the libraries. Errors are given before the fit, after it, and for compositions that
+    were left out. The profile in --out has the factors that bring the latter closer.
 
     \b
     Example:

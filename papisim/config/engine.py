@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from papisim import catalog
 from papisim.catalog import Shelf
-from papisim.config.base import Count, Fraction, KindOptions, Name, NonNegative, Spec, parse
+from papisim.config.base import Count, Fraction, KindOptions, Name, NonNegative, Positive, Spec, parse
 from papisim.config.sections import override_section
 from papisim.config.sources import Source, load_sourced, without_overridden
 from papisim.config.system import Device, System, load_part, load_system
@@ -154,6 +154,22 @@ class SamplingSpec(Spec):
     passes: NonNegative = 0.0
 
 
+class KernelTimesSpec(Spec):
+    """Time of an engine's kernels over that of the libraries that compute them, where a log of the engine shows another one.
+
+    Attributes:
+        fc_ratio: FC kernels.
+        attention_ratio: attention.
+        small_ratio: all further kernels.
+        communication_ratio: messages between devices.
+    """
+
+    fc_ratio: Positive = 1.0
+    attention_ratio: Positive = 1.0
+    small_ratio: Positive = 1.0
+    communication_ratio: Positive = 1.0
+
+
 class CachesSpec(Spec):
     """Defaults of the section ``kv``; a field that is None keeps papisim's default.
 
@@ -179,6 +195,7 @@ class EngineSpec(Spec):
         graphs: the steps that CUDA graphs hold.
         host: time of the host.
         sampling: kernels after the LM head.
+        kernels: time of kernels over that of their libraries.
         scheduler: the batching policy and its options, where the user names none; empty for papisim's default.
         kv: defaults of the management of KV caches.
     """
@@ -190,14 +207,23 @@ class EngineSpec(Spec):
     graphs: GraphsSpec = GraphsSpec()
     host: HostSpec = HostSpec()
     sampling: SamplingSpec = SamplingSpec()
+    kernels: KernelTimesSpec = KernelTimesSpec()
     scheduler: dict[str, object] = Field(default_factory=dict)
     kv: CachesSpec = CachesSpec()
 
     @property
     def adds_nothing(self) -> bool:
         """Whether steps are those of the captured kernels, without a host."""
-        changes = self.fusion, self.graphs, self.host, self.sampling
-        return changes == (FusionSpec(), GraphsSpec(), HostSpec(), SamplingSpec())
+        changes = self.fusion, self.graphs, self.host, self.sampling, self.kernels
+        return changes == (FusionSpec(), GraphsSpec(), HostSpec(), SamplingSpec(), KernelTimesSpec())
+
+    @model_validator(mode="after")
+    def _paced_kernels_are_merged_ones(self) -> Self:
+        if self.fusion.kernels == "aten" and self.kernels != KernelTimesSpec():
+            raise ValueError(
+                "found 'kernels' with fusion.kernels 'aten', whose single operations have no library to be compared with"
+            )
+        return self
 
 
 #: the profile ``none``, for callers that name no engine

@@ -52,6 +52,7 @@ def build_planner(
         most_rows: token-rows of a full batch, drafts included; None if unknown.
         experts: choices of the router of a mixture of experts.
     """
+    machine = machine.paced(engine.kernels)
     pipeline = machine.roles.pipeline
     planner = StepPlanner(trace, machine, placement, seed=seed, engine=engine, most_rows=most_rows, experts=experts)
     if pipeline is not None and pipeline.stages > trace.model.n_layers:

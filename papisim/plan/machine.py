@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from papisim.bounded import BoundedDict
+from papisim.config.engine import KernelTimesSpec
 from papisim.config.system import Roles, System
-from papisim.devices.base import DEVICE, DevicePool
+from papisim.devices.base import DEVICE, AttentionRun, DevicePool
 from papisim.devices.link import Links
 from papisim.ops.cost import Cost
-from papisim.ops.kernel import Kernel
+from papisim.ops.kernel import Attention, Kernel, Linear
 from papisim.plan.phase import Category, Message, Phase, Work
 
 #: the host's processor, a resource of every machine; it runs what no device is worth starting for
@@ -28,15 +29,40 @@ class Machine:
         pools: devices by their name in the system; in a pipeline, those of one stage.
         links: links by their name in the system; in a pipeline, those of one stage.
         roles: the role of each device and link.
+        times: time of an engine's kernels over that of their libraries.
     """
 
     name: str
     pools: dict[str, DevicePool]
     links: dict[str, Links]
     roles: Roles
+    times: KernelTimesSpec = field(default_factory=KernelTimesSpec)
     _prices: BoundedDict[tuple[str, Kernel], tuple[Cost, str | None]] = field(
         default_factory=lambda: BoundedDict(_PRICES_KEPT), repr=False
     )
+
+    def paced(self, times: KernelTimesSpec) -> Machine:
+        """Return the machine with an engine's times of kernels; the energy of a kernel stays, static energy aside."""
+        if times == self.times:
+            return self
+        return replace(self, times=times, _prices=BoundedDict(_PRICES_KEPT))
+
+    def _paced(self, kernel: Kernel, cost: Cost) -> Cost:
+        ratio = self._ratio(kernel)
+        return cost if ratio == 1 else replace(cost, time_s=cost.time_s * ratio)
+
+    def _ratio(self, kernel: Kernel) -> float:
+        match kernel:
+            case Linear():
+                return self.times.fc_ratio
+            case Attention():
+                return self.times.attention_ratio
+        return self.times.small_ratio
+
+    def paced_run(self, run: AttentionRun) -> AttentionRun:
+        """Return the costs of attention over many caches with an engine's times of kernels."""
+        ratio = self.times.attention_ratio
+        return run if ratio == 1 else replace(run, time_s=run.time_s * ratio)
 
     def price(self, device: str, kernel: Kernel) -> Cost:
         """Return the cost of a kernel on a device."""
@@ -49,7 +75,7 @@ class Machine:
         priced = self._prices.get(key)
         if priced is None:
             pool = self.pools[device]
-            priced = self._prices[key] = pool.price(kernel), pool.outside(kernel)
+            priced = self._prices[key] = self._paced(kernel, pool.price(kernel)), pool.outside(kernel)
         return priced
 
     def compute(self, device: str, category: Category, kernel: Kernel, *, repeats: int = 1) -> Phase:
@@ -59,7 +85,9 @@ class Machine:
     def compute_once(self, device: str, category: Category, kernel: Kernel, *, repeats: int = 1) -> Phase:
         """Return the phase in which a device computes a kernel at a price that is not worth remembering."""
         pool = self.pools[device]
-        return self._phase((pool.price(kernel), pool.outside(kernel)), device, category, kernel, repeats)
+        return self._phase(
+            (self._paced(kernel, pool.price(kernel)), pool.outside(kernel)), device, category, kernel, repeats
+        )
 
     def _phase(
         self, priced: tuple[Cost, str | None], device: str, category: Category, kernel: Kernel, repeats: int
@@ -79,8 +107,9 @@ class Machine:
         return self._message(parallel.link, Message(payload_bytes, parallel.ranks), cost)
 
     def _message(self, link: str, message: Message, cost: Cost) -> Phase:
-        work = Work(message, self.links[link].count, cost.time_s, cost.bound)
-        return Phase(link, Category.COMMUNICATION, cost.time_s, cost.energy, work=(work,))
+        time_s = cost.time_s * self.times.communication_ratio
+        work = Work(message, self.links[link].count, time_s, cost.bound)
+        return Phase(link, Category.COMMUNICATION, time_s, cost.energy, work=(work,))
 
     @property
     def stages(self) -> int:

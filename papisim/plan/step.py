@@ -78,7 +78,7 @@ class StepPlanner(Planner):
         experts: ExpertsSpec = BALANCED,
     ) -> None:
         self._trace, self.notes = fuse(trace, engine.fusion)
-        self._machine, self._placement = machine, placement
+        self._machine, self._placement = (machine := machine.paced(engine.kernels)), placement
         self.graphs = Graphs(engine.graphs, most_rows)
         self._kernels = ModelKernels(self._trace)
         self._repeats = bool(experts.repeat_ratio)
@@ -184,5 +184,10 @@ class StepPlanner(Planner):
                 run, outside = pool.price_growing(kernel, n), pool.outside_growing(kernel, n)
             if outside:
                 run = replace(run, outside=outside)
-            runs.append((Phase(device, Category.ATTENTION, 0.0, Energy(), kernel.flop, slot.repeats), run))
+            runs.append(
+                (
+                    Phase(device, Category.ATTENTION, 0.0, Energy(), kernel.flop, slot.repeats),
+                    self._machine.paced_run(run),
+                )
+            )
         return runs

@@ -425,6 +425,8 @@ class FittedKernels(Explained):
     """``fc``, ``attention``, ``small`` or ``communication``"""
     factor: float
     """measured over predicted time"""
+    helps: bool
+    """whether the factor brings compositions that were left out closer; the written profile has it only then"""
 
 
 class EngineCalibration(Schema):

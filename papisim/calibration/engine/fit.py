@@ -184,6 +184,11 @@ class KernelFit(NamedTuple):
     factor: float
     explained: Explained
 
+    @property
+    def helps(self) -> bool:
+        """Whether compositions that the fit has not seen come closer by the factor."""
+        return self.explained.mape_left_out < self.explained.mape_before
+
 
 def fit_kernels(part: Part, predicted_s: Floats, measured_s: Floats) -> KernelFit:
     """Fit the factor between busy times and those that libraries predict.
@@ -198,25 +203,40 @@ def fit_kernels(part: Part, predicted_s: Floats, measured_s: Floats) -> KernelFi
     return KernelFit(part, float(factor[0]), _explained(observed, np.ones(1), factor))
 
 
-def write_profile(document: Mapping[str, object], fit: HostFit, log: EngineLog) -> str:
-    """Return the file of a profile with the fitted times of the host and their origin.
+def write_profile(document: Mapping[str, object], fit: HostFit, kernels: Sequence[KernelFit], log: EngineLog) -> str:
+    """Return the file of a profile with the fitted times of the host, factors of kernels that help, and their origin.
 
     Args:
         document: the fields of the profile's file.
-        fit: the fit.
+        fit: the fit of the host.
+        kernels: factors over the times of the profile, by part.
         log: the log that it was fitted to.
     """
-    host, sources = document.get("host"), document.get("sources")
-    explained, engines = fit.explained, ", ".join(" ".join(of).strip() for of in synchronous(log))
-    origin = Inline(
-        calibrated=f"papisim calibrate engine {log.folder.name}: {engines}; {explained.n} compositions, mean error "
-        f"{explained.mape_after:.1%}, left out {explained.mape_left_out:.1%}"
-    )
-    fitted = {f"host.{term}": origin for term in TERMS}
-    known = sources if isinstance(sources, dict) else {}
-    kept = {path: Inline(each) for path, each in known.items() if path not in fitted}
+    host, paced, sources = (_section(document, name) for name in ("host", "kernels", "sources"))
+    engines = ", ".join(" ".join(of).strip() for of in log.engines)
+    origin = f"papisim calibrate engine {log.folder.name}: {engines}"
+    found = {f"host.{term}": _origin(origin, fit.explained) for term in TERMS}
+    for kernel in kernels:
+        if kernel.helps:
+            field = f"{kernel.part.value}_ratio"
+            before = paced.get(field, 1.0)
+            assert isinstance(before, int | float)
+            paced[field] = before * kernel.factor
+            found[f"kernels.{field}"] = _origin(origin, kernel.explained)
+    kept = {path: Inline(each) for path, each in sources.items() if path not in found and isinstance(each, dict)}
     return dump({
         **document,
-        "host": {**(host if isinstance(host, dict) else {}), **fit.after},
-        "sources": {**kept, **fitted},
+        "host": {**host, **fit.after},
+        **({"kernels": paced} if paced else {}),
+        "sources": {**kept, **found},
     })  # fmt: skip
+
+
+def _section(document: Mapping[str, object], name: str) -> dict[str, object]:
+    section = document.get(name)
+    return dict(section) if isinstance(section, dict) else {}
+
+
+def _origin(text: str, explained: Explained) -> Inline:
+    errors = f"mean error {explained.mape_after:.1%}, left out {explained.mape_left_out:.1%}"
+    return Inline(calibrated=f"{text}; {explained.n} compositions, {errors}")

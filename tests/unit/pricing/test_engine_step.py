@@ -3,6 +3,7 @@
 import pytest
 
 from papisim.config.experiment import RunOptions, load_experiment
+from papisim.errors import InputError
 from papisim.pricing.engine_step import OF_DEVICES, Composition, Part, StepPricer, by_part
 
 SYNCHRONOUS = ("engine.host.scheduling=synchronous",)
@@ -87,3 +88,33 @@ def test_nothing_takes_no_time_of_devices():
     assert by_part([]) == ({}, 0)
     assert pricer(engine="none").price(Composition()).devices_s == 0
     assert Part.HOST not in OF_DEVICES
+
+
+@pytest.mark.parametrize("part", [Part.FC, Part.ATTENTION, Part.SMALL])
+def test_factors_of_a_profile_lengthen_their_part_alone(part):
+    step = STEPS["mixed"]
+    plain, slow = pricer().price(step), pricer(f"engine.kernels={{{part.value}_ratio: 1.5}}").price(step)
+    assert slow.by_part[part] == pytest.approx(1.5 * plain.by_part[part], rel=1e-9)
+    assert {each: slow.by_part[each] for each in OF_DEVICES if each in plain.by_part and each is not part} == {
+        each: plain.by_part[each] for each in OF_DEVICES if each in plain.by_part and each is not part
+    }
+
+
+def test_factors_lengthen_stretches_and_single_iterations_alike(serve):
+    """Energy above idle is that of the same kernels; with all parts 1.5 times as long, so is the run."""
+    free = tuple(f"engine.host.{term}_s=0" for term in ("step", "request", "prompt_token", "launch"))
+    factors = ("engine.kernels={fc_ratio: 1.5, attention_ratio: 1.5, small_ratio: 1.5}",)
+    runs = {
+        (name, fast): serve([(0.0, 300, 40)], engine="vllm", hw="h100_single", set=(*free, *given), fast_forward=fast)
+        for name, given in (("plain", ()), ("slow", factors)) for fast in (True, False)
+    }  # fmt: skip
+    spans = {key: run.ledger.makespan_s for key, run in runs.items()}
+    assert spans["slow", True] == pytest.approx(1.5 * spans["plain", True], rel=1e-9)
+    assert spans["slow", False] == pytest.approx(spans["slow", True], rel=1e-9)
+    dynamic = {key: sum(run.ledger.energy_by_resource["gpu"]) for key, run in runs.items()}
+    assert dynamic["slow", True] == pytest.approx(dynamic["plain", True], rel=1e-9)
+
+
+def test_eager_kernels_have_no_factors():
+    with pytest.raises(InputError, match="no library to be compared with"):
+        pricer("engine.kernels={fc_ratio: 1.5}", engine="eager")

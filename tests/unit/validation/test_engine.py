@@ -2,13 +2,13 @@
 
 import csv
 
+import numpy as np
 import pytest
 
-from papisim.calibration.engine.fit import TERMS, fit_host, write_profile
+from papisim.calibration.engine.fit import TERMS, fit_host, fit_kernels, write_profile
 from papisim.calibration.engine.log import read_log
 from papisim.catalog import Shelf, find
 from papisim.config.engine import load_engine
-from papisim.config.experiment import RunOptions, load_experiment
 from papisim.config.yaml import load_yaml
 from papisim.engine.run import simulate
 from papisim.errors import InputError
@@ -200,16 +200,28 @@ def test_the_fit_of_the_host_finds_the_times_that_made_the_log(log_of):
     assert fit.explained.r2_ratio == pytest.approx(1)
 
 
-def test_a_fitted_profile_is_a_profile(log_of, tmp_path):
-    log = log_of()
-    fit = fit_host(log, lambda fields: Simulator(None, None, "vllm").experiment("h100", "llama7b", fields))
+def test_a_fitted_profile_removes_errors_of_parts_and_keeps_what_is_right(log_of, tmp_path):
+    """The engine's FC takes 1.25 times as long as its library's; its attention is as fast on average, and no factor helps it."""
+    log = log_of(fc=1.25)
+    start = Simulator(None, None, "vllm")
+    fit = fit_host(log, lambda fields: start.experiment("h100", "llama7b", fields))
+    cells = [row for row in Comparison(log, start).profiled if row.part == Part.FC]
+    predicted, measured = (np.array([getattr(row, name) for row in cells]) for name in ("predicted_s", "measured_s"))
+    fc = fit_kernels(Part.FC, predicted, measured)
+    assert fc.factor == pytest.approx(1.25, rel=1e-5)
+    assert fc.helps
+    noise = np.where(np.arange(len(predicted)) % 2, 0.9, 1 / 0.9)
+    attention = fit_kernels(Part.ATTENTION, predicted, predicted * noise)
+    assert not attention.helps
     file = tmp_path / "mine.yaml"
-    shipped = load_experiment(RunOptions(hw="h100_single", trace="llama7b", engine="vllm")).engine
-    file.write_text(write_profile(load_yaml(find(Shelf.ENGINE, "vllm").path).data, fit, log))
+    file.write_text(write_profile(load_yaml(find(Shelf.ENGINE, "vllm").path).data, fit, [fc, attention], log))
     read = load_engine(str(file))
     assert {term: getattr(read.spec.host, term) for term in TERMS} == pytest.approx(fit.after)
-    assert read.spec.fusion == shipped.fusion
+    assert (read.spec.kernels.fc_ratio, read.spec.kernels.attention_ratio) == (pytest.approx(1.25, rel=1e-5), 1.0)
+    assert read.spec.fusion == load_engine("vllm").spec.fusion
     assert any("papisim calibrate engine" in str(source) for source in read.sources)
+    fitted = Comparison(log, Simulator(None, None, str(file)))
+    assert max(row.fc.mape for row in fitted.parts()) < 1e-4
 
 
 def test_too_few_compositions_are_no_fit(tmp_path):
