@@ -37,7 +37,7 @@ from papisim.policies.placement.pinned import Placement as Pinned
 #: token-rows that are priced one by one; beyond these, up to the last, as many again for each doubling
 ROWS, _MOST_ROWS = 256, 8192
 #: fields of quantisation that FC kernels do not depend on
-_NOT_FC = {"kv_bits"}
+_NOT_FC = {"kv_bits", "kv_group", "kv_scale_bits"}
 #: fields of parts that no cost depends on
 _NO_COST = {"description", "measured_on"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 from papisim.arrays import IntOrArray
@@ -36,6 +37,21 @@ class Packed:
         return -(-length // self.group) * self.scale_bits / (self.rows * length * self.bits)
 
 
+class WeightRole(StrEnum):
+    """Weights of a decoder layer that may be stored in a format of their own."""
+
+    ATTENTION = "attention"
+    FEED_FORWARD = "feed_forward"
+    EXPERTS = "experts"
+
+
+class WeightFormat(NamedTuple):
+    """Storage of FC weights, and the width of their inputs on tensor cores; None is as the trace has them."""
+
+    weights: Packed | None = None
+    input_bits: int | None = None
+
+
 class Formats(NamedTuple):
     """Storage of a model's weights, caches and FC inputs; None is as the trace has them.
 
@@ -43,11 +59,20 @@ class Formats(NamedTuple):
         weights: the matrices of the decoder layers. Embeddings, the LM head, routers and norms stay as they are.
         kv: keys and values; a token's head is a vector.
         input_bits: inputs of FC kernels on tensor cores.
+        roles: weights whose format differs from that of the others.
     """
 
     weights: Packed | None = None
     kv: Packed | None = None
     input_bits: int | None = None
+    roles: tuple[tuple[WeightRole, WeightFormat], ...] = ()
+
+    def of(self, role: WeightRole) -> WeightFormat | None:
+        """Return the format of the weights of a role; None where nothing is said of them."""
+        found = dict(self.roles).get(role)
+        if found is None and (self.weights is not None or self.input_bits is not None):
+            return WeightFormat(self.weights, self.input_bits)
+        return found
 
 
 AS_TRACED = Formats()

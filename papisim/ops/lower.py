@@ -11,9 +11,20 @@ import numpy as np
 from papisim.arrays import Ints
 from papisim.errors import NotModelled
 from papisim.ops.dims import EXPERT_ROWS, Dim
-from papisim.ops.formats import Packed
+from papisim.ops.formats import WeightFormat, WeightRole
 from papisim.ops.held import HeldBytes, Keeping
-from papisim.ops.kernel import PACKABLE, Attention, Elementwise, FcRole, Group, Kernel, KernelClass, KvAppend, Linear
+from papisim.ops.kernel import (
+    FEED_FORWARD,
+    PACKABLE,
+    Attention,
+    Elementwise,
+    FcRole,
+    Group,
+    Kernel,
+    KernelClass,
+    KvAppend,
+    Linear,
+)
 from papisim.ops.reach import Reach
 from papisim.ops.trace import Block, KernelTrace
 from papisim.ops.trace_kernels import AttentionShape, TraceKernel
@@ -307,19 +318,26 @@ def _of_states(dim: Dim, rows: int, requests: int) -> int:
     return states + tokens - one
 
 
-def stored_weights(kernel: TraceKernel, trace: KernelTrace) -> tuple[Packed | None, int | None]:
+def stored_weights(kernel: TraceKernel, trace: KernelTrace) -> WeightFormat:
     """Storage of the weights of an FC kernel, and the bits of its inputs; None is as traced.
 
     Formats that the user asked for win over those in which the model was published.
     """
     published = trace.model.packed
     if kernel.role not in PACKABLE:
-        return None, None
-    if trace.formats.weights is not None or trace.formats.input_bits is not None:
-        return trace.formats.weights, trace.formats.input_bits
+        return WeightFormat()
+    asked = trace.formats.of(_weight_role(kernel))
+    if asked is not None:
+        return asked
     if published is None or not published.packs(kernel.name):
-        return None, None
-    return published.format, published.input_bits
+        return WeightFormat()
+    return WeightFormat(published.format, published.input_bits)
+
+
+def _weight_role(kernel: TraceKernel) -> WeightRole:
+    if kernel.per_expert:
+        return WeightRole.EXPERTS
+    return WeightRole.FEED_FORWARD if kernel.role in FEED_FORWARD else WeightRole.ATTENTION
 
 
 def lower_append(block: Block, trace: KernelTrace, rows: int) -> KvAppend | None:

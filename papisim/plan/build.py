@@ -5,9 +5,9 @@ from __future__ import annotations
 from papisim.config.engine import CAPTURED, EngineSpec
 from papisim.config.experiment import Experiment
 from papisim.config.experts import BALANCED, ExpertsSpec
-from papisim.config.quantisation import AS_TRACED_BITS, QuantisationSpec
+from papisim.config.quantisation import AS_TRACED_BITS, QuantisationSpec, WeightSpec
 from papisim.errors import InputError
-from papisim.ops.formats import Formats, Packed
+from papisim.ops.formats import Formats, Packed, WeightFormat, WeightRole
 from papisim.ops.trace import KernelTrace
 from papisim.plan.machine import Machine
 from papisim.plan.pipeline import PipelinePlanner
@@ -18,12 +18,24 @@ from papisim.policies.placement.base import PLACEMENT, PlacementPolicy
 
 def build_formats(quantisation: QuantisationSpec) -> Formats:
     """Return the formats in which an experiment stores its model."""
+    of_kv = quantisation.kv_group, quantisation.kv_scale_bits
+    group, scale_bits = (
+        common if own is None else own
+        for own, common in zip(of_kv, (quantisation.group, quantisation.scale_bits), strict=True)
+    )
+    kv = None if quantisation.kv_bits == AS_TRACED_BITS else Packed(quantisation.kv_bits, group, scale_bits)
+    roles = ((role, getattr(quantisation, role.value)) for role in WeightRole)
+    named = tuple((role, _weight_format(spec)) for role, spec in roles if spec is not None)
+    weights, input_bits = _weight_format(quantisation)
+    return Formats(weights, kv, input_bits, named)
 
-    def packed(bits: int) -> Packed | None:
-        return None if bits == AS_TRACED_BITS else Packed(bits, quantisation.group, quantisation.scale_bits)
 
-    input_bits = None if quantisation.activation_bits == AS_TRACED_BITS else quantisation.activation_bits
-    return Formats(packed(quantisation.weight_bits), packed(quantisation.kv_bits), input_bits)
+def _weight_format(spec: QuantisationSpec | WeightSpec) -> WeightFormat:
+    packed = Packed(spec.weight_bits, spec.group, spec.scale_bits, spec.scale_rows)
+    return WeightFormat(
+        None if spec.weight_bits == AS_TRACED_BITS else packed,
+        None if spec.activation_bits == AS_TRACED_BITS else spec.activation_bits,
+    )
 
 
 def build_placement(experiment: Experiment) -> PlacementPolicy:

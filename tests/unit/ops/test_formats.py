@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.ops.formats import AS_TRACED, Formats, Packed
-from papisim.ops.kernel import PACKABLE, Attention, FcRole, KernelClass, KvAppend, Linear
+from papisim.ops.kernel import PACKABLE, Attention, FcRole, Group, KernelClass, KvAppend, Linear
 from papisim.ops.lower import (
     decode_lengths,
     kv_bytes_per_token,
@@ -81,7 +81,7 @@ def test_a_trace_stored_as_it_was_captured_lowers_to_the_same_kernels(trace):
             lengths = decode_lengths(4, 2, 400, 100)
             assert lower_attention(kernel, trace, lengths) == lower_attention(other, again, lengths)
         elif kernel.kernel_class is not KernelClass.KV_APPEND:
-            assert lower(kernel, trace, 8, 3) == lower(other, again, 8, 3)
+            assert lower(kernel, trace, 8, (Group(3, 1),)) == lower(other, again, 8, (Group(3, 1),))
     layer = trace.layer(0)
     assert lower_append(layer, trace, 8) == lower_append(layer, again, 8)
     assert (weight_bytes(again), kv_bytes_per_token(again)) == (weight_bytes(trace), kv_bytes_per_token(trace))
@@ -100,7 +100,7 @@ def test_only_the_matrices_of_the_decoder_layers_are_packed(trace):
     assert 0.2 < in_layers / trace.model.n_parameters < 1
     for kernel, _ in packed.kernels():
         if kernel.fc is not None:
-            lowered = lower(kernel, packed, 2, 1)
+            lowered = lower(kernel, packed, 2, (Group(1, 1),))
             assert (lowered.weights == FP8) == (kernel.role not in (FcRole.LM_HEAD, FcRole.ROUTER))
 
 

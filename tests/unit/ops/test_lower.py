@@ -9,7 +9,7 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.errors import NotModelled
 from papisim.ops.formats import Formats, Packed
-from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
+from papisim.ops.kernel import Attention, Elementwise, FcRole, Group, KernelClass, KvAppend, Linear
 from papisim.ops.lower import (
     KvLengths,
     Prompts,
@@ -168,8 +168,8 @@ def test_fc_kernels_have_a_row_per_token():
 
 def test_experts_have_the_rows_that_the_router_sends_them():
     expert = next(kernel for kernel, _ in MIXTRAL.kernels() if kernel.per_expert and kernel.fc)
-    assert lower(expert, MIXTRAL, rows=8, expert_rows=3).m == 3
-    assert lower(kernel_of(MIXTRAL, role=FcRole.ROUTER), MIXTRAL, rows=8, expert_rows=3) == Linear(
+    assert lower(expert, MIXTRAL, rows=8, experts=(Group(3, 1),)).m == 3
+    assert lower(kernel_of(MIXTRAL, role=FcRole.ROUTER), MIXTRAL, rows=8, experts=(Group(3, 1),)) == Linear(
         FcRole.ROUTER, 8, 4096, 8
     )
 
