@@ -24,6 +24,7 @@ from papisim.errors import as_cell
 from papisim.pricing.frames import comparison_frames
 from papisim.report.console.comparison import print_comparison
 from papisim.results.comparison import Comparison, distinct, label_of, split_placement
+from papisim.results.metrics import extrapolation_notes
 from papisim.results.store import check_free
 
 
@@ -76,6 +77,8 @@ def command(
         check_free(out, force=force)
     runs = tuple(_run(label, each, quiet) for label, each in zip(labels, experiments, strict=True))
     comparison = Comparison(distinct(labels), runs)
+    labelled = zip(comparison.labels, comparison.summaries, strict=True)
+    show_notes((f"{label}: {note}" for label, each in labelled for note in extrapolation_notes(each)), quiet=quiet)
     if out is not None:
         comparison.write(comparison_frames(comparison), out, force=force)
         if not quiet:

@@ -21,7 +21,7 @@ from papisim.engine.run import simulate
 from papisim.pricing.frames import run_frames
 from papisim.report.console.run import print_run
 from papisim.report.timeline import parse_window, timeline
-from papisim.results.metrics import summarise
+from papisim.results.metrics import extrapolation_notes, summarise
 from papisim.results.store import check_free, write_run
 
 
@@ -82,6 +82,7 @@ def command(
     for written in (timeline_file, out):
         if written is not None and not quiet:
             click.echo(f"papisim: wrote {written}", err=True)
+    show_notes(extrapolation_notes(summarise(run)), quiet=quiet)
     if output == "json":
         print_json(summarise(run))
     else:

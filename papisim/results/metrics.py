@@ -104,6 +104,15 @@ def _users(users: Users) -> dict[str, object]:
     }
 
 
+def extrapolation_notes(summary: Figures) -> list[str]:
+    """Return a note on a run's figures where drafts went beyond the positions that acceptance was observed at."""
+    beyond = summary["speculation_yield"]["extrapolated_ratio"]
+    if not beyond:
+        return []
+    positions = f"{100 * beyond:.1f} % of the drafted positions lie beyond those at which acceptance was observed"
+    return [f"{positions} ({summary['acceptance']}): it is extrapolated there"]
+
+
 def _progress(ledger: Ledger) -> dict[str, object]:
     """Return counts of requests, tokens and steps, and where the time of steps went."""
     return {

@@ -1,6 +1,7 @@
 """``reproduce speculation``, ``calibrate speculation`` and ``compare --speculation`` as a user calls them."""
 
 import json
+import re
 import time
 
 import pytest
@@ -92,3 +93,16 @@ def test_compare_without_policies_names_machines_alone():
         call("compare", "--hw", "papi", "--trace", "llama7b", "--batch", "1", "--format", "json", "--quiet").stdout
     )
     assert [row["machine"] for row in reply["comparison"]] == ["papi"]
+
+
+DRAFTED = "--hw papi --trace llama3-8b --batch 4 --acceptance eagle2_chain6_llama3_8b --draft eagle_head"
+
+
+@pytest.mark.parametrize("name", ["run", "compare"])
+def test_positions_beyond_those_observed_are_told_on_stderr(name):
+    """The process was fitted to drafts of six tokens."""
+    beyond, within = (call(name, *f"{DRAFTED} --tlp {tlp} --format json".split()) for tlp in (12, 7))
+    label = "" if name == "run" else "papi: "
+    assert re.search(rf"note: {label}\d+\.\d % of the drafted positions lie beyond", beyond.stderr)
+    assert "drafted positions" not in within.stderr
+    assert json.loads(beyond.stdout), "stdout is JSON alone"
