@@ -15,6 +15,7 @@ from rich.table import Table
 from papisim import units
 from papisim.calibration.engine.log import read_log
 from papisim.cli._options import print_json, show_notes
+from papisim.errors import as_cell
 from papisim.report.console.console import console
 from papisim.results.store import check_file, write_file
 from papisim.validation.engine import Compared, Comparison
@@ -148,7 +149,9 @@ def _as_csv(rows: Iterable[Compared]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((*Compared._fields, "error"))
-    writer.writerows((*row, row.predicted_s / row.measured_s - 1 if row.measured_s else "") for row in rows)
+    for row in rows:
+        error = row.predicted_s / row.measured_s - 1 if row.measured_s else ""
+        writer.writerow([as_cell(value) for value in (*row, error)])
     return text.getvalue()
 
 

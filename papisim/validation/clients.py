@@ -41,6 +41,8 @@ EXPECTED: Final = (
 _METRICS: Final = {"ttft": "ttft", "tpot": "tpot", "itl": "itl", "e2el": "e2e", "e2e_latency": "e2e"}
 _BLOCKS: Final = {"time_to_first_token": "ttft", "inter_token_latency": "tpot", "request_latency": "e2e"}
 _STATISTIC = re.compile(r"(mean|median|p\d+)_(ttft|tpot|itl|e2el|e2e_latency)_ms")
+#: no time, length or count is larger
+_MOST: Final = 1e21
 _MS_PER: Final = {"ms": 1.0, "s": 1e3, "sec": 1e3, "us": 1e-3, "ns": 1e-6}
 
 
@@ -214,19 +216,23 @@ class _Fields:
             return default
         if value == "inf":
             return math.inf
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(name, f"found {value!r}, expected a number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST:
+            raise self.error(name, f"found {value!r}, expected a number of at least 0")
         return float(value)
 
-    def numbers(self, name: str) -> Floats:
-        """Return a list of numbers.
+    def numbers(self, name: str, n: int | None = None) -> Floats:
+        """Return a list of numbers, ``n`` of them if given.
 
         Raises:
             InputError: it is no such list.
         """
         value = self.document.get(name)
-        if not isinstance(value, list) or not all(isinstance(each, int | float) for each in value):
-            raise self.error(name, "expected a list of numbers, one per request")
+        if not isinstance(value, list) or not all(
+            isinstance(each, int | float) and 0 <= each < _MOST for each in value
+        ):
+            raise self.error(name, "expected a list of numbers of at least 0, one per request")
+        if n is not None and len(value) != n:
+            raise self.error(name, f"found {len(value)} numbers, expected {n} as in 'input_lens'")
         return np.array(value, dtype=np.float64)
 
     def inner(self, name: str) -> _Fields:
@@ -307,18 +313,19 @@ def _summarised(
     else:
         lengths, notes = described(fields)
         client = Client(int(fields.number("completed")), lengths, _pace(fields))
-    measured, throughput = _statistics(fields), fields.number("output_throughput")
+    measured, throughput = _statistics(fields), fields.number("output_throughput") or None
     return BenchmarkResult(form, fields.text("model_id"), client, measured, throughput, notes)
 
 
 def _detailed(fields: _Fields) -> tuple[Client, tuple[str, ...]]:
-    pairs = np.stack([fields.numbers("input_lens"), fields.numbers("output_lens")], axis=1).astype(np.int64)
+    inputs = fields.numbers("input_lens")
+    pairs = np.stack([inputs, fields.numbers("output_lens", len(inputs))], axis=1).astype(np.int64)
     served = (pairs > 0).all(axis=1)
     if not served.any():
         raise fields.error("output_lens", "no request was served")
     starts = None
     if "start_times" in fields.document:
-        times = fields.numbers("start_times")[served]
+        times = fields.numbers("start_times", len(pairs))[served]
         starts = tuple((times - times.min()).tolist())
     failed = int((~served).sum())
     notes = (f"{failed} requests failed and are left out",) if failed else ()
@@ -352,7 +359,8 @@ def _aiperf_records(path: Path, documents: Sequence[tuple[int, Object]]) -> Benc
         "arrivals are those of the records; --concurrency replays a client that waited for answers instead",
     )
     notes += (f"{left_out} requests failed or belong to the warm-up, and are left out",) if left_out else ()
-    throughput = float(outputs.sum() / (ends.max() - starts[0]))
+    span_s = float(ends.max() - starts[0])
+    throughput = float(outputs.sum()) / span_s if span_s else None
     return BenchmarkResult("aiperf records", "", client, measured, throughput, notes)
 
 

@@ -23,6 +23,7 @@ from papisim.calibration.errors import errors_of
 from papisim.config.engine import Scheduling
 from papisim.engine.run import simulate
 from papisim.pricing.engine_step import OF_DEVICES, Composition, Part, StepPricer, StepTime
+from papisim.record.requests import RequestOutcome
 from papisim.validation.schema import (
     AddedByDrafts,
     EngineErrors,
@@ -297,7 +298,7 @@ class Comparison:
         """Simulate each service with its arrivals and lengths, and yield its latencies beside the measured ones."""
         groups = defaultdict[tuple[str, str, str], list[tuple[float, float, float, int, int]]](list)
         for row in self.log.requests:
-            if row.end_s >= 0 and row.tokens_out:
+            if row.tokens_out and 0 <= row.first_token_s <= row.end_s:
                 groups[*row.of, row.block].append(
                     (row.arrival_s, row.first_token_s, row.end_s, row.tokens_in, row.tokens_out)
                 )
@@ -311,6 +312,11 @@ class Comparison:
         settings |= {f"batching.{name}": value for name, value in limits._asdict().items() if value is not None}
         asked = zip(arrival.tolist(), tokens_in.astype(int).tolist(), tokens_out.astype(int).tolist(), strict=True)
         simulated = simulate(self.simulator.experiment(gpu, self.log.model(engine), settings, listed(list(asked))))
+        lost = len(requests) - simulated.ledger.outcomes[RequestOutcome.SERVED]
+        if lost:
+            self.notes[
+                f"{gpu} {engine}, {service}: {lost} requests were not served by the simulation, and are missing in its latencies"
+            ] = None
         measured = statistics_of(latencies_between(arrival, first, end, tokens_out))
         return EngineService(
             gpu=gpu,

@@ -23,9 +23,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, TextIO, TypeVar
+from typing import Final, NamedTuple, Self, TextIO, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from papisim.config.engine import Scheduling
 from papisim.errors import InputError, did_you_mean
@@ -39,13 +39,17 @@ _WARM = "warm"
 _PROFILED = ":prof"
 _MODE = re.compile(r"_(?P<scheduling>async|sync)(_|$)")
 _DRAFTS = re.compile(r"_ngram(?P<drafts>\d+)(_|$)")
-_PROMPT_PART = re.compile(r"(\d+)@(\d+)")
+#: a prompt in a step: tokens computed, and cached
+_PROMPT: Final = r"([1-9]\d{0,8})@(\d{1,9})"
+_PROMPT_PART = re.compile(_PROMPT)
+#: largest whole number that is read: more tokens than any cache holds
+_MOST: Final = 10**12
 
 
 class Record(BaseModel):
     """A row of a log; columns without a field are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
     gpu: str = ""
     engine: str
@@ -72,9 +76,9 @@ class CellRow(Record):
 
     block: str
     cell: str
-    batch: int = Field(ge=0)
-    ctx: int = Field(ge=0)
-    k: int = Field(ge=0)
+    batch: int = Field(ge=0, le=_MOST)
+    ctx: int = Field(ge=0, le=_MOST)
+    k: int = Field(ge=0, le=_MOST)
     n: int = Field(ge=1)
     median_ms: float = Field(gt=0)
     power_w: float | None = Field(default=None, gt=0)
@@ -108,14 +112,20 @@ class StepTimes(Record):
     t_execute_s: float = Field(ge=0)
     t_sample_s: float = Field(ge=0)
     t_update_s: float = Field(ge=0)
-    n_decode: int = Field(ge=0)
-    decode_tokens: int = Field(ge=0)
-    decode_ctx_sum: int = Field(ge=0)
-    prefill_list: str = Field(pattern=r"^(\d+@\d+(;\d+@\d+)*)?$")
-    sched_tokens: int = Field(ge=0)
+    n_decode: int = Field(ge=0, le=_MOST)
+    decode_tokens: int = Field(ge=0, le=_MOST)
+    decode_ctx_sum: int = Field(ge=0, le=_MOST)
+    prefill_list: str = Field(pattern=rf"^({_PROMPT}(;{_PROMPT})*)?$")
+    sched_tokens: int = Field(ge=0, le=_MOST)
     running: int = Field(default=0, ge=0)
     waiting: int = Field(default=0, ge=0)
     t0_s: float | None = None
+
+    @model_validator(mode="after")
+    def _rows_of_each_request(self) -> Self:
+        if self.decode_tokens < self.n_decode or (self.decode_tokens and not self.n_decode):
+            raise ValueError(f"found {self.decode_tokens} token-rows of {self.n_decode} requests that decode")
+        return self
 
     @property
     def prompts(self) -> tuple[tuple[int, int], ...]:
@@ -164,8 +174,8 @@ class ServedRow(Record):
     arrival_s: float = Field(ge=0)
     first_token_s: float
     end_s: float
-    tokens_in: int = Field(ge=1)
-    tokens_out: int = Field(ge=0)
+    tokens_in: int = Field(ge=1, le=_MOST)
+    tokens_out: int = Field(ge=0, le=_MOST)
 
 
 class KernelRow(Record):
@@ -366,8 +376,9 @@ def _record(record: type[RecordT], row: dict[str, str | None], path: Path, line:
         return record.model_validate(row)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
-        message = f"found {row.get(name)!r}: {first['msg'].lower()}"
+        name = str(first["loc"][0]) if first["loc"] else None
+        message = first["msg"].removeprefix("Value error, ")
+        message = message if name is None else f"found {row.get(name)!r}: {message.lower()}"
         raise InputError(message, file=str(path), line=line, field=name) from None
 
 

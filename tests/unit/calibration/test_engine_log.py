@@ -83,6 +83,9 @@ def test_logs_of_one_gpu(folder):
         (",0.005,", ",-1,", "steps.csv:3: dt_s: found '-1'"),
         (",130,", ",many,", "steps.csv:3: decode_ctx_sum: found 'many'"),
         ("64@0;64@0", "64at0", "steps.csv:2: prefill_list: found '64at0'"),
+        ("64@0;64@0", "64@0;0@9", "steps.csv:2: prefill_list: found"),
+        (",0.005,", ",inf,", "steps.csv:3: dt_s: found 'inf'"),
+        (",2,2,130,", ",2,1,130,", "steps.csv:3: found 1 token-rows of 2 requests that decode"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(folder, old, new, said):
