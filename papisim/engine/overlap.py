@@ -149,7 +149,7 @@ class Overlap:
             case Linear(role=FcRole.PROJECTION) as kernel:
                 part: Kernel = replace(kernel, k=kernel.k // pieces)
             case Linear() as kernel:
-                part = replace(kernel, n=kernel.n // pieces)
+                part = replace(kernel, n=kernel.n // pieces, heads=None)
             case Attention() as kernel:
                 part = replace(kernel, n_heads=kernel.n_heads // pieces, n_kv_heads=kernel.n_kv_heads // pieces)
             case KvAppend() as kernel:

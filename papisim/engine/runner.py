@@ -172,10 +172,11 @@ class StepRunner:
         queues.moves.clear()
         kind = _kind(iteration, prompts)
         prompt_tokens = 0 if prompts is None else prompts.lengths.query_tokens
-        size = StepSize(decoding + len(chunks), rows + prompt_tokens, prompt_tokens, _draft_steps(iteration))
-        host = self._host.phases(size, work.layout, work.phases)
-        overlapped_s += self._host.hidden_s(size, host, work.time_s - overlapped_s)
-        work = StepWork(work.layout, [*host, *work.phases])
+        if not self._host.is_free:
+            size = StepSize(decoding + len(chunks), rows + prompt_tokens, prompt_tokens, _draft_steps(iteration))
+            host = self._host.phases(size, work.layout, work.phases)
+            overlapped_s += self._host.hidden_s(size, host, work.time_s - overlapped_s)
+            work = StepWork(work.layout, [*host, *work.phases])
         return PlannedStep(
             kind=kind,
             server=self._log.server,

@@ -23,10 +23,7 @@ from papisim.ops.dims import Dim, whole
 from papisim.ops.kernel import Elementwise, FcRole, KernelClass, KvAppend
 from papisim.ops.tensors import Parameter, Tensor, bytes_of
 from papisim.ops.trace import Block, KernelTrace
-from papisim.ops.trace_kernels import FcShape, TraceKernel
-
-#: joins the names of the parts of a merged kernel
-_JOINT = "+"
+from papisim.ops.trace_kernels import JOINT, FcShape, TraceKernel
 
 
 class Fused(NamedTuple):
@@ -103,7 +100,7 @@ def _merge_products(
         by_module.setdefault(_module(group[0]), []).append(group)
     for module, apart in by_module.items():
         if len(apart) > 1:
-            names = ", ".join(_JOINT.join(_short(kernel) for kernel in group) for group in apart)
+            names = ", ".join(JOINT.join(_short(kernel) for kernel in group) for group in apart)
             notes[f"left apart in {module or trace.name}, as their inputs or formats differ: {names}"] = None
     merged = {id(group[0]): _product(group) for group in groups.values() if len(group) > 1}
     gone = {id(kernel) for group in groups.values() for kernel in group[1:]}
@@ -371,7 +368,7 @@ def _short(kernel: TraceKernel) -> str:
 
 
 def _joined(parts: Sequence[TraceKernel]) -> str:
-    return _JOINT.join([parts[0].name, *(_short(part) for part in parts[1:])])
+    return JOINT.join([parts[0].name, *(_short(part) for part in parts[1:])])
 
 
 def activation_bytes(trace: KernelTrace) -> Dim:

@@ -78,6 +78,8 @@ class Linear:
         weights: storage format of the weights, if it differs; the weights of an output are a vector.
         input_bits: bits of an input on tensor cores, if they differ.
         groups: the products, fewest rows first; empty for one product of ``m`` rows.
+        heads: query heads and KV heads of a product that computes Q, K and V, which ranks share by heads; None where columns
+            are shared evenly.
     """
 
     role: FcRole
@@ -88,6 +90,7 @@ class Linear:
     weights: Packed | None = None
     input_bits: int | None = None
     groups: tuple[Group, ...] = ()
+    heads: tuple[int, int] | None = None
 
     @property
     def products(self) -> tuple[Group, ...]:

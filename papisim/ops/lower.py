@@ -295,7 +295,8 @@ def lower(
         groups = experts if kernel.per_expert else (Group(m, kernel.fc.groups),)
         formats = stored_weights(kernel, trace)
         if sum(group.products for group in groups) <= 1:
-            return Linear(kernel.role, m, kernel.fc.k, kernel.fc.n, element_bytes, *formats)
+            heads = _merged_heads(kernel, trace)
+            return Linear(kernel.role, m, kernel.fc.k, kernel.fc.n, element_bytes, *formats, heads=heads)
         return Linear(kernel.role, m * kernel.fc.groups, kernel.fc.k, kernel.fc.n, element_bytes, *formats, groups)
     if kernel.state_bytes is not None:
         flop, reads, writes = (
@@ -305,6 +306,14 @@ def lower(
     return Elementwise(
         kernel.kernel_class, kernel.flop.at(point), kernel.read_bytes.at(point), kernel.write_bytes.at(point)
     )
+
+
+def _merged_heads(kernel: TraceKernel, trace: KernelTrace) -> tuple[int, int] | None:
+    """Return the query and KV heads of the merged product of Q, K and V; None of any other kernel."""
+    heads = trace.model.n_heads, trace.model.n_kv_heads
+    is_merged = kernel.role is FcRole.QKV and kernel.is_merged and kernel.fc is not None
+    is_whole = is_merged and kernel.fc is not None and kernel.fc.n == (heads[0] + 2 * heads[1]) * trace.model.head_dim
+    return heads if is_whole else None
 
 
 def _of_states(dim: Dim, rows: int, requests: int) -> int:

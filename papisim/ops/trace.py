@@ -37,7 +37,7 @@ from papisim.ops.dims import RLP, TLP, symbol, whole
 from papisim.ops.formats import AS_TRACED, Formats, Packed
 from papisim.ops.kernel import KernelClass
 from papisim.ops.tensors import ELEMENT_BYTES, TraceSpec
-from papisim.ops.trace_kernels import AttentionShape, TraceKernel
+from papisim.ops.trace_kernels import JOINT, AttentionShape, TraceKernel
 
 SCHEMA: Final = "papisim/kernel-trace/1"
 
@@ -140,7 +140,7 @@ class PackedWeights(TraceSpec):
 
         A merged kernel is named after its parts, which are packed alike.
         """
-        kernel = kernel.partition("+")[0]
+        kernel = kernel.partition(JOINT)[0]
         return not any(kernel == name or kernel.startswith(f"{name}.") for name in self.kept)
 
 

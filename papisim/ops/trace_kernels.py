@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,9 @@ from papisim.ops.dims import EXPERT_ROWS, KV, Dim, total, whole
 from papisim.ops.kernel import FcRole, KernelClass
 from papisim.ops.reach import Reach, Sees
 from papisim.ops.tensors import DimField, ParameterField, TensorField, TraceSpec, bytes_of
+
+#: joins the names of the parts of a merged kernel
+JOINT: Final = "+"
 
 
 class AtenKernel(TraceSpec):
@@ -191,6 +194,11 @@ class TraceKernel(TraceSpec):
     elementwise_flop: DimField = whole(0)
     aten: tuple[AtenKernel, ...] = ()
     replaces: tuple[str, ...] = ()
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether the kernel is several captured ones that an engine launches as one; its name joins theirs."""
+        return JOINT in self.name
 
     @cached_property
     def weight_bytes(self) -> Dim:

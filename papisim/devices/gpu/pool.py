@@ -287,6 +287,12 @@ class Pool(DevicePool):
             return _some_of(kernel, self.count)
         if kernel.role in ROW_PARALLEL:
             return replace(kernel, k=math.ceil(kernel.k / self.count))
+        if (
+            kernel.heads is not None
+        ):  # the fullest rank, with copies of KV heads where there are fewer of them than ranks
+            (n_heads, n_kv_heads), fullest = kernel.heads, head_shares(*kernel.heads, self.count)[0]
+            width = kernel.n // (n_heads + 2 * n_kv_heads)
+            return replace(kernel, n=(fullest.n_heads + 2 * fullest.n_kv_heads) * width)
         # ranks pad their columns so that rows of the weight start aligned
         step = max(1, self.part.linear.used.aligned_bytes // kernel.element_bytes)
         return replace(kernel, n=math.ceil(kernel.n / self.count / step) * step)

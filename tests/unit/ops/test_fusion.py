@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.engine import FusionSpec
+from papisim.config.system import load_part
 from papisim.ops.dims import Dim, parse_dim, whole
 from papisim.ops.fusion import activation_bytes, fuse, with_append
 from papisim.ops.kernel import FcRole, KernelClass
-from papisim.ops.lower import lower_append, weight_bytes
+from papisim.ops.lower import lower, lower_append, weight_bytes
 from papisim.ops.trace import KernelTrace, PackedWeights, read_trace
+from papisim.pricing.kernel import pool_of
 
 ALL = FusionSpec(qkv=True, gate_up=True, add_norm=True, norm_pairs=True, rotary=True, activation=True)
 TRACES = sorted(catalog.shipped(Shelf.TRACE))
@@ -142,3 +146,15 @@ def test_rotating_and_writing_in_one_kernel_spares_the_rotated_keys():
 def test_nothing_is_merged_that_a_profile_does_not_name():
     model = trace("llama7b")
     assert fuse(model, FusionSpec()).trace is model
+
+
+@pytest.mark.parametrize(("ranks", "columns"), [(1, 32 + 16), (8, 4 + 2), (16, 2 + 2), (6, 8 + 4)])
+def test_ranks_share_the_merged_product_by_heads_with_copies_of_those_of_the_cache(ranks, columns):
+    """Of 32 query heads in groups of four, the fullest of six ranks has two groups; sixteen ranks hold two copies of each."""
+    model = fuse(trace("llama3-8b"), ALL).trace
+    merged = next(kernel for kernel, _ in model.kernels() if kernel.role is FcRole.QKV)
+    kernel = lower(merged, model, 3)
+    alone, shared = (pool_of(load_part("h100"), count) for count in (1, ranks))
+    part = replace(kernel, n=columns * 128, heads=None)
+    assert shared.price(kernel).time_s == alone.price(part).time_s
+    assert shared.computed_flop(kernel) == ranks * part.flop
