@@ -55,7 +55,9 @@ class Spec(BaseModel):
                 raise ValueError(f"found '{value}', expected {_expected(cls, info.field_name)}")
             value = float(value) if _annotation(cls, info.field_name) is float else value
         if unit is None or value is None or isinstance(value, (dict, list)):
-            _check_size(value)
+            # a mapping that a class of its own reads is checked there, number by number
+            if not isinstance(value, dict) or typing.get_origin(_annotation(cls, info.field_name)) is dict:
+                _check_size(value)
             return value
         try:
             value = units.parse(value, unit)
