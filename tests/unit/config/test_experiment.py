@@ -97,6 +97,7 @@ def test_the_resolved_experiment_is_plain_and_tells_seed_and_fold_apart():
         "slo",
         "overlap",
         "engine",
+        "experts",
     }
     assert {"system", "trace", "seed", "fold", "fast_forward", "metrics"} | sections == set(first)
     assert load(seed=2).resolved() != first != load(seed=1, fold=False).resolved()

@@ -103,7 +103,7 @@ def test_fields_to_change_are_assignments_whatever_they_are_written_in():
 def test_the_sections_of_an_experiment_are_its_fields_that_are_specifications():
     names = list(section_types())
     assert names[:5] == ["workload", "batching", "speculation", "acceptance", "drafting"]
-    assert {"kv", "slo", "routing", "overlap", "verification", "quantisation", "engine"} == set(names[5:])
+    assert {"kv", "slo", "routing", "overlap", "verification", "quantisation", "engine", "experts"} == set(names[5:])
 
 
 @pytest.mark.parametrize(
