@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.json_schema import JsonSchemaValue
 
 from papisim import units
+from papisim.api.input_schema import FILES, file_schema
 from papisim.diagnosis.schema import ExplanationRecord
 from papisim.errors import InputError, did_you_mean
 from papisim.pricing.schema import KernelPrice, StepPrice
@@ -285,20 +286,20 @@ ROWS = {f"frame-{name}": row for name, row in FRAMES.items()}
 
 
 def names() -> list[str]:
-    """Return the names of all schemas: those of documents, then those of rows of frames."""
-    return [*DOCUMENTS, *ROWS]
+    """Return the names of all schemas: those of documents, of rows of frames, and of files that users write."""
+    return [*DOCUMENTS, *ROWS, *FILES]
 
 
 def json_schema(name: str) -> JsonSchemaValue:
-    """Return the JSON Schema of a document, or of a row of a frame; ``unit`` is the unit of a number (SI).
+    """Return the JSON Schema of a document, of a row of a frame, or of a file that users write; ``unit`` is the unit of a number (SI).
 
     Raises:
         InputError: there is none of that name.
     """
     model = {**DOCUMENTS, **ROWS}.get(name)
-    if model is None:
+    if model is None and name not in FILES:
         raise InputError(f"no schema '{name}'; {did_you_mean(name, names())}")
-    schema = model.model_json_schema(mode="serialization", by_alias=True)
+    schema = file_schema(name) if model is None else model.model_json_schema(mode="serialization", by_alias=True)
     for part in (schema, *schema.get("$defs", {}).values()):
         for field, value in part.get("properties", {}).items():
             value.pop("title", None)
@@ -328,6 +329,10 @@ def page() -> Iterator[str]:
     yield "The frame `runs` has one row: the run summary, flattened, with nested keys as `outer.inner`.\n"
     for name in ROWS:
         yield from _section(name)
+    yield "\n## Files\n"
+    yield "What users write, as YAML; numbers with a unit may be texts such as `1.2 ms`.\n"
+    for name in FILES:
+        yield from _section(name)
 
 
 def _section(name: str) -> Iterator[str]:
@@ -354,6 +359,8 @@ def _plain(text: str) -> str:
 def _type(value: JsonSchemaValue) -> str:
     """Return the type of a key in words."""
     match value:
+        case {"type": [kind, "string"]}:
+            return f"{kind} or text"
         case {"anyOf": alternatives}:
             return " or ".join(map(_type, alternatives))
         case {"$ref": reference}:

@@ -38,7 +38,7 @@ class FusionSpec(Spec):
         gate_up: one product computes gate and up.
         add_norm: adding the residual and the norm that follows are one kernel.
         norm_pairs: norms of Q and of K are one kernel.
-        rotary: rotary embeddings of Q and K are one kernel, and sines and cosines are read from a table.
+        rotary: rotary embeddings of Q and K are one kernel.
         rotary_append: the rotary embedding also writes K and V into the cache, where both run on the same device.
         activation: the activation and its product with up are one kernel.
         all_reduce_norm: the all-reduce also adds the residual and normalises, where both run on the same device.
