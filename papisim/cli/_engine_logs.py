@@ -224,13 +224,14 @@ def _service_steps_table(rows: Sequence[ServiceSteps]) -> Table:
 
 
 def _services_table(rows: Sequence[EngineService]) -> Table:
-    columns = ("GPU", "engine", "service", "requests", "metric", "mean", "p50", "p99")
+    columns = ("GPU", "engine", "service", "requests", "metric", "mean", "p50", "p99", "per request")
     table = _table(*columns)
     for row in rows:
         for metric in METRICS:
             figures = {each.statistic: each for each in row.figures if each.metric == metric}
             cells = (_figure(figures.get(name)) for name in ("mean", "p50", "p99"))
-            table.add_row(row.gpu, row.engine, row.service, str(row.requests), metric.upper(), *cells)
+            each = f"{row.request_mape[metric]:.1%}" if metric in row.request_mape else _NONE
+            table.add_row(row.gpu, row.engine, row.service, str(row.requests), metric.upper(), *cells, each)
     return table
 
 

@@ -16,14 +16,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from papisim.arrays import Floats
-from papisim.calibration.engine.log import SERVED, CellRow, EngineLog, KernelRow, StepTimes, composition_of
+from papisim.calibration.engine.log import SERVED, CellRow, EngineLog, KernelRow, ServedRow, StepTimes, composition_of
 from papisim.calibration.engine.parts import BusyTime, busy_time
 from papisim.calibration.errors import errors_of
 from papisim.config.engine import Scheduling
 from papisim.engine.run import simulate
 from papisim.pricing.engine_step import OF_DEVICES, Composition, Part, StepPricer, StepTime
-from papisim.record.requests import RequestOutcome
+from papisim.record.requests import RequestOutcome, RequestRecord
 from papisim.validation.schema import (
     AddedByDrafts,
     EngineErrors,
@@ -32,7 +31,7 @@ from papisim.validation.schema import (
     EngineSteps,
     ServiceSteps,
 )
-from papisim.validation.served import Simulator, figures_of, latencies_between, listed, statistics_of
+from papisim.validation.served import METRICS, Simulator, figures_of, latencies_between, listed, statistics_of
 
 #: prompt tokens of a step up to which its block is ``prompts_1024``
 _SHORT_PROMPT: Final = 1024
@@ -60,11 +59,12 @@ class Compared(NamedTuple):
     Attributes:
         gpu: the GPU.
         engine: the engine and its mode.
-        block: kind of the steps.
-        cell: composition of the steps.
-        part: part of the steps: those of :class:`papisim.pricing.engine_step.Part`, ``busy`` for all kernels, or ``total``.
-        measured_s: measured time of a step.
-        predicted_s: predicted time of a step.
+        block: kind of the steps; of requests, the service.
+        cell: composition of the steps; of requests, the number in the order of arrival.
+        part: part of the steps: those of :class:`papisim.pricing.engine_step.Part`, ``busy`` for all kernels, or ``total``; of
+            requests, the metric.
+        measured_s: measured time.
+        predicted_s: predicted time.
     """
 
     gpu: str
@@ -194,8 +194,8 @@ class Comparison:
 
     @cached_property
     def rows(self) -> list[Compared]:
-        """Everything that is compared step by step."""
-        return [*self.profiled, *self.cells]
+        """Everything that is compared step by step, and request by request."""
+        return [*self.profiled, *self.cells, *self.requests]
 
     def parts(self) -> Iterator[EngineParts]:
         """Yield the errors of busy times by part, of each GPU, engine and block."""
@@ -296,29 +296,38 @@ class Comparison:
 
     def services(self) -> Iterator[EngineService]:
         """Simulate each service with its arrivals and lengths, and yield its latencies beside the measured ones."""
-        groups = defaultdict[tuple[str, str, str], list[tuple[float, float, float, int, int]]](list)
+        yield from (service for service, _ in self._served)
+
+    @property
+    def requests(self) -> list[Compared]:
+        """Latencies of each request of each service."""
+        return [row for _, rows in self._served for row in rows]
+
+    @cached_property
+    def _served(self) -> list[tuple[EngineService, list[Compared]]]:
+        groups = defaultdict[tuple[str, str, str], list[ServedRow]](list)
         for row in self.log.requests:
             if row.tokens_out and 0 <= row.first_token_s <= row.end_s:
-                groups[*row.of, row.block].append(
-                    (row.arrival_s, row.first_token_s, row.end_s, row.tokens_in, row.tokens_out)
-                )
-        for (gpu, engine, service), requests in groups.items():
-            yield self._service(gpu, engine, service, np.array(requests, dtype=np.float64))
+                groups[*row.of, row.block].append(row)
+        return [self._service(*place, sorted(rows, key=_asked)) for place, rows in groups.items()]
 
-    def _service(self, gpu: str, engine: str, service: str, requests: Floats) -> EngineService:
-        arrival, first, end, tokens_in, tokens_out = requests.T
+    def _service(
+        self, gpu: str, engine: str, service: str, requests: Sequence[ServedRow]
+    ) -> tuple[EngineService, list[Compared]]:
         settings = _settings(self.log.mode(engine).scheduling)
         limits = self.log.limits((gpu, engine), service)
         settings |= {f"batching.{name}": value for name, value in limits._asdict().items() if value is not None}
-        asked = zip(arrival.tolist(), tokens_in.astype(int).tolist(), tokens_out.astype(int).tolist(), strict=True)
-        simulated = simulate(self.simulator.experiment(gpu, self.log.model(engine), settings, listed(list(asked))))
+        workload = listed([_asked(row) for row in requests])
+        simulated = simulate(self.simulator.experiment(gpu, self.log.model(engine), settings, workload))
         lost = len(requests) - simulated.ledger.outcomes[RequestOutcome.SERVED]
         if lost:
             self.notes[
                 f"{gpu} {engine}, {service}: {lost} requests were not served by the simulation, and are missing in its latencies"
             ] = None
-        measured = statistics_of(latencies_between(arrival, first, end, tokens_out))
-        return EngineService(
+        times = np.array([(row.arrival_s, row.first_token_s, row.end_s, row.tokens_out) for row in requests])
+        measured = statistics_of(latencies_between(*times.T))
+        rows = [Compared(gpu, engine, service, *row) for row in _request_rows(requests, simulated.ledger.requests)]
+        found = EngineService(
             gpu=gpu,
             engine=engine,
             service=service,
@@ -326,7 +335,27 @@ class Comparison:
             chunk_tokens=limits.chunk_tokens,
             max_batch=limits.max_batch,
             figures=list(figures_of(measured, simulated.ledger.latencies)),
+            request_mape={metric: errors.mape for metric in METRICS if (errors := _errors(rows, metric)) is not None},
         )
+        return found, rows
+
+
+def _asked(row: ServedRow) -> tuple[float, int, int]:
+    return row.arrival_s, row.tokens_in, row.tokens_out
+
+
+def _request_rows(
+    requests: Sequence[ServedRow], simulated: Iterable[RequestRecord]
+) -> Iterator[tuple[str, str, float, float]]:
+    """Yield the number, the metric, and the measured and the simulated latency of each request that was served by both."""
+    for record in simulated:
+        if record.outcome is not RequestOutcome.SERVED:
+            continue
+        row = requests[record.request_id]
+        measured = latencies_between(*np.array([[row.arrival_s, row.first_token_s, row.end_s, row.tokens_out]]).T)
+        for metric, values in measured.items():
+            if len(values):
+                yield str(record.request_id), metric, float(values[0]), record.latencies_s[metric]
 
 
 def _settings(scheduling: Scheduling) -> dict[str, object]:

@@ -295,6 +295,8 @@ class EngineService(Schema):
     """most requests at once, as the log tells it; null where it never bound"""
     figures: list[ServedFigure]
     """latencies"""
+    request_mape: dict[str, float]
+    """mean absolute relative error over requests, each beside its own simulation, by metric"""
 
 
 class EngineWatts(Schema):

@@ -187,6 +187,10 @@ def test_a_service_is_simulated_with_the_arrivals_and_limits_of_the_log(tmp_path
         (metric, name) for metric in ("ttft", "tpot", "e2e") for name in ("mean", "p50", "p99")
     }
     assert max(abs(each.error) for each in found.figures) < 1e-9
+    assert found.request_mape == pytest.approx({"ttft": 0, "tpot": 0, "e2e": 0}, abs=1e-9)
+    assert [(row.cell, row.measured_s) for row in comparison.requests if row.part == "e2e"] == [
+        (str(each.request_id), pytest.approx(each.finish_s - each.arrival_s)) for each in run.ledger.requests
+    ]
     assert [each.block for each in comparison.service_steps()] == ["decode", "all"]
 
 
