@@ -70,7 +70,8 @@ class _Clock:
 
     def __init__(self, timing: Timing) -> None:
         self._timing, self._burst = timing, timing.burst
-        self._swept, self._banks, self._activate = NO_SWEEP, 0, 0
+        # by identity: the sweeps of a program outlive the clock, and the same one comes again and again
+        self._swept: dict[int, tuple[int, int]] = {id(NO_SWEEP): (0, 0)}
         self.now, self.last_activate = 0, -1
         self.slowest: ChannelPhase | None = None
         self._slowest_cycles = -1
@@ -82,14 +83,15 @@ class _Clock:
                 self._repeat(item, weight)
                 continue
             sweep, (out, operands, softmax, back, turnaround) = item
-            if sweep is not self._swept:
-                self._swept = sweep
-                banks, activate = sweep_cycles(self._timing, sweep)
-                self._banks, self._activate = int(banks), int(activate)
+            known = self._swept.get(id(sweep))
+            if known is None:
+                drained, last = sweep_cycles(self._timing, sweep)
+                known = self._swept[id(sweep)] = int(drained), int(last)
+            banks, activate = known
             path = int((out + operands + back) * self._burst + softmax + turnaround)
-            if self._banks:
-                self.last_activate = self.now + self._activate
-            cycles = max(self._banks, path)
+            if banks:
+                self.last_activate = self.now + activate
+            cycles = max(banks, path)
             self.now += cycles
             if cycles * weight > self._slowest_cycles:
                 self._slowest_cycles, self.slowest = cycles * weight, item

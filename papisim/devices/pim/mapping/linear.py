@@ -131,6 +131,7 @@ class _Passes:
 
     def __init__(self, geometry: Geometry, cut: Block, columns: Columns) -> None:
         self._geometry, self._cut, self._columns = geometry, cut, columns
+        self._sweeps: dict[tuple[int, int], Sweep] = {}
 
     def _column_in(self, rows: int) -> int:
         return rows * self._geometry.banks * self._columns.inputs
@@ -140,7 +141,10 @@ class _Passes:
 
     def _sweep(self, columns: int, rows: int) -> Sweep:
         """Return the sweep over columns of weights for token-rows."""
-        return self._geometry.sweep(columns, rows, self._columns)
+        found = self._sweeps.get((columns, rows))
+        if found is None:
+            found = self._sweeps[columns, rows] = self._geometry.sweep(columns, rows, self._columns)
+        return found
 
     def _pass(self, rows: int, leaving: int, arriving: int) -> tuple[ChannelPhase, ChannelPhase]:
         """Return one pass; the last input column, which starts a row of its own, hides the first of the next pass."""
