@@ -198,7 +198,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def did_you_mean(word: str, known: Iterable[str], *, listing: int = 12) -> str:
     """Return the tail of a message on an unknown name: the nearest one, else the choices there are."""
-    names = sorted(known)
+    names = sorted(set(known))
     match = nearest(word, names)
     if match:
         return f"did you mean '{match}'?"

@@ -432,6 +432,8 @@ def _choose_placement(document: Document, option: str) -> None:
     kind, _, device = option.partition(":")
     if outside.is_reference(option) and not family("placement").has_own(kind):
         kind, device = option, ""
+    if kind in (document.data.get("devices") or {}) and not family("placement").has_own(kind):
+        raise InputError(f"--placement {option}: names a device, expected a policy; did you mean 'pinned:{kind}'?")
     shipped = document.data.get("placement")
     if isinstance(shipped, dict) and shipped.get("kind") == kind and not device:
         return

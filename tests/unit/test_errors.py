@@ -71,6 +71,7 @@ def test_a_misspelt_name_finds_its_neighbour_and_a_strange_one_finds_none():
     assert nearest("zzz", ["papi", "gpu_only"]) is None
     assert did_you_mean("paip", ["papi", "gpu_only"]) == "did you mean 'papi'?"
     assert did_you_mean("zzz", ["papi", "gpu_only"]) == "known: gpu_only, papi"
+    assert did_you_mean("zzz", ["papi", "gpu_only", "papi"]) == "known: gpu_only, papi"
     assert did_you_mean("zzz", []) == "none is known here"
 
 

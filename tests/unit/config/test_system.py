@@ -185,6 +185,7 @@ def test_the_placement_option_keeps_the_files_options_of_the_same_kind():
         ("papi", "pinned:attn_pim", "placement.device: 'attn_pim' runs no FC kernels in this system"),
         ("papi", "pinned", "field 'device' is missing"),
         ("papi", "cheapest:gpu", "device: unknown field"),
+        ("papi", "gpu", "--placement gpu: names a device, expected a policy; did you mean 'pinned:gpu'?"),
         ("papi", "papy", "placement.kind: unknown placement policy 'papy'; did you mean 'papi'?"),
         ("gpu_only", "papi", "field 'processing_unit' is missing"),
     ],
