@@ -188,7 +188,7 @@ class Pool(DevicePool):
                 return "grouped products"
             case Linear() | Attention() if _is_packed(kernel):
                 return "packed weights, inputs or caches"
-            case Linear():
+            case Linear() if self.part.linear.used.measured_as:
                 return self.part.linear.used.outside(self._shard_linear(kernel))
             case Attention():
                 library = self.part.attention.used
