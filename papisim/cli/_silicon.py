@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from papisim import foreign
 from papisim.cli._options import print_json
 from papisim.errors import InputError
 from papisim.ops.trace import Point
@@ -42,10 +43,10 @@ class WholeNumbers(click.ParamType):  # type: ignore[type-arg,unused-ignore] # g
         """Read the list."""
         if isinstance(value, tuple):
             return value
-        parts = str(value).split(",")
-        if not all(part.strip().isdecimal() and int(part) for part in parts):
+        try:
+            return tuple(dict.fromkeys(foreign.whole(part.strip(), 1) for part in str(value).split(",")))
+        except ValueError:
             self.fail(f"found {value!r}, expected whole numbers of at least 1 such as 1,4,16", param, ctx)
-        return tuple(dict.fromkeys(int(part) for part in parts))
 
 
 @dataclass(frozen=True)

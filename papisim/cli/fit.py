@@ -10,6 +10,7 @@ from typing import get_args
 import click
 from rich.table import Table
 
+from papisim import foreign
 from papisim.acceptance.fitting.holdout import Split
 from papisim.acceptance.fitting.statistics import Statistics
 from papisim.api.logs import MIN_STEPS, FittedProcesses, Group, HeldOut, check_fit, fit_groups, groups_of
@@ -122,9 +123,11 @@ def _limits(options: tuple[str, ...]) -> dict[str, int]:
     limits: dict[str, int] = {}
     for option in options:
         source, _, number = option.rpartition("=")
-        if not number.isascii() or not number.isdigit() or int(number) == 0:
-            raise InputError(f"found '{option}', expected a number of steps, or SOURCE=N", file="--max-steps")
-        limits[source] = int(number)
+        try:
+            limits[source] = foreign.whole(number, 1)
+        except ValueError:
+            message = f"found '{option}', expected a number of steps, or SOURCE=N"
+            raise InputError(message, file="--max-steps") from None
     return limits
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from papisim import __version__, units
+from papisim import __version__, foreign, units
 from papisim.config.experiment import Experiment
 from papisim.errors import InputError
 from papisim.plan.phase import Phase, Work
@@ -74,12 +74,14 @@ def parse_window(text: str) -> Window:
         raise InputError(f"found '{text}', {_EXPECTED}", field="--timeline-window")
     try:
         window = (
-            Window(int(first), int(end), in_time=False)
+            Window(foreign.whole(first), foreign.whole(end), in_time=False)
             if first.isdecimal() and end.isdecimal()
             else Window(units.parse(first, "s"), units.parse(end, "s"), in_time=True)
         )
     except InputError as error:
         raise InputError(f"{error.message}; {_EXPECTED}", field="--timeline-window") from None
+    except ValueError as error:
+        raise InputError(f"found '{text}', {error}; {_EXPECTED}", field="--timeline-window") from None
     if not 0 <= window.first < window.end:
         raise InputError(f"found '{text}', which holds nothing; {_EXPECTED}", field="--timeline-window")
     return window

@@ -95,6 +95,8 @@ def test_what_is_damaged_was_good(kind, tmp_path, monkeypatch):
         monkeypatch.setattr(fuzz_inputs, name, lambda rng, good: good)
     monkeypatch.setattr(fuzz_inputs, "HOSTILE", (1,))
     monkeypatch.setattr(fuzz_inputs, "CELLS", (1,))
-    verdicts = [judge(case_of(kind, number), tmp_path) for number in range(12)]
+    verdicts = []
+    while len(verdicts) < 60 and not (len(verdicts) >= 12 and any(each.status == 0 for each in verdicts)):
+        verdicts.append(judge(case_of(kind, len(verdicts)), tmp_path))
     assert not [verdict.fault for verdict in verdicts if verdict.fault]
     assert any(verdict.status == 0 for verdict in verdicts), verdicts[0].output

@@ -62,3 +62,18 @@ def test_fields_of_any_file(assignment):
 def test_a_section_that_is_no_mapping(section, value):
     done = CliRunner().invoke(papisim, [*RUN, "--set", f"{section}={value}"])
     assert isinstance(done.exception, (PapisimError, SystemExit)) or done.exit_code == 0, done.exception
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0", "-1", "١"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "fit acceptance none.jsonl --max-steps N",
+        "capture llama-68m --device cuda --rlp N",
+        "run --hw papi --trace llama7b --batch 1 --timeline t.json --timeline-window N..N",
+    ],
+)
+def test_whole_numbers_inside_options_are_bounded_too(call, number):
+    reply = CliRunner().invoke(papisim, [word.replace("N", number) for word in call.split()])
+    assert isinstance(reply.exception, (SystemExit, PapisimError)), reply.exception
+    assert reply.exit_code != 0
