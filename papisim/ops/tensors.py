@@ -16,7 +16,7 @@ from papisim.ops.dims import SYMBOLS, Dim, parse_dim, product, total, whole
 #: torch's name of an element type → bytes of an element
 ELEMENT_BYTES: Final = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1,
-    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
+    "complex64": 8, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
 }  # fmt: skip
 
 _TENSOR = re.compile(r"([a-z0-9_]+)\[([^\[\]]*)\]")

@@ -20,12 +20,11 @@ from typing import Final
 
 from papisim.errors import NotModelled
 from papisim.ops.dims import whole
-from papisim.ops.kernel import Attention, FcRole, KernelClass
+from papisim.ops.kernel import FcRole, KernelClass
 from papisim.ops.tensors import Parameter, Tensor
-from papisim.ops.trace_kernels import AtenKernel, AttentionShape, FcShape, TraceKernel
+from papisim.ops.trace_kernels import AtenKernel, FcShape, TraceKernel
 from papisim.tracing.aten import MATMUL
-from papisim.tracing.decode import ATTENTION, KV_APPEND
-from papisim.tracing.record import Access, Call, Recording
+from papisim.tracing.record import ATTENTION, KV_APPEND, STATE, Access, Call, Recording
 
 #: operators that determine the class of a group, most specific first
 _EVIDENCE: Final[tuple[tuple[KernelClass, frozenset[str]], ...]] = (
@@ -37,9 +36,11 @@ _EVIDENCE: Final[tuple[tuple[KernelClass, frozenset[str]], ...]] = (
         "silu", "silu_", "gelu", "relu", "relu_", "sigmoid", "sigmoid_", "tanh", "mish", "elu", "leaky_relu", "hardswish",
     })),
 )  # fmt: skip
-_SCOPE_CLASS: Final = {ATTENTION: KernelClass.ATTENTION, KV_APPEND: KernelClass.KV_APPEND}
+_SCOPE_CLASS: Final = {ATTENTION: KernelClass.ATTENTION, KV_APPEND: KernelClass.KV_APPEND, STATE: KernelClass.STATE}
+#: kernels that mix a token with those before it
+_MIXES: Final = frozenset({KernelClass.ATTENTION, KernelClass.KV_APPEND, KernelClass.STATE})
 #: kernels that a search for the source or the use of an activation does not look beyond
-_OPAQUE: Final = frozenset({KernelClass.FC, KernelClass.ATTENTION, KernelClass.KV_APPEND, KernelClass.RESIDUAL})
+_OPAQUE: Final = frozenset({KernelClass.FC, *_MIXES, KernelClass.RESIDUAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,16 +214,36 @@ def _role_of(group: _Group, final_storages: frozenset[int]) -> FcRole:
     behind, ahead = _reach(group, lambda g: g.sources), _reach(group, lambda g: g.users)
     if any("topk" in other.operators for other in ahead):
         return FcRole.ROUTER
-    classes_behind, classes_ahead = ({g.kernel_class for g in found} for found in (behind, ahead))
-    if classes_ahead & {KernelClass.ATTENTION, KernelClass.KV_APPEND}:
+    role = _role_by_mixing(group, behind, ahead) or _role_by_activation(behind, ahead)
+    if role is None and any(_is_fc(g) and _role_of(g, final_storages) is FcRole.QKV for g in ahead):
+        role = FcRole.QKV  # the first of a product of low rank
+    if role is None:
+        raise NotModelled(f"the role of the FC kernel {group.module} in its layer does not follow from its dataflow")
+    return role
+
+
+def _role_by_mixing(group: _Group, behind: set[_Group], ahead: set[_Group]) -> FcRole | None:
+    # a product per head is column-parallel like those of Q, K and V, on whichever side of attention it is
+    if _is_per_head(group) or any(other.kernel_class in _MIXES for other in ahead):
         return FcRole.QKV
-    if KernelClass.ATTENTION in classes_behind or group.layer is None:
-        return FcRole.PROJECTION
-    if KernelClass.ACTIVATION in classes_behind:
+    mixed = any(other.kernel_class in _MIXES or _is_per_head(other) for other in behind)
+    return FcRole.PROJECTION if mixed or group.layer is None else None
+
+
+def _role_by_activation(behind: set[_Group], ahead: set[_Group]) -> FcRole | None:
+    if any(other.kernel_class is KernelClass.ACTIVATION for other in behind):
         return FcRole.FEED_FORWARD_DOWN
-    if KernelClass.ACTIVATION in classes_ahead:
+    if any(other.kernel_class is KernelClass.ACTIVATION for other in ahead):
         return FcRole.FEED_FORWARD_UP
-    raise NotModelled(f"the role of the FC kernel {group.module} in its layer does not follow from its dataflow")
+    return None
+
+
+def _is_fc(group: _Group) -> bool:
+    return group.kernel_class is KernelClass.FC
+
+
+def _is_per_head(group: _Group) -> bool:
+    return _is_fc(group) and _fc_shape(group.calls[0]).groups > 1
 
 
 def _reach(group: _Group, step: Callable[[_Group], Iterable[_Group]]) -> set[_Group]:
@@ -248,14 +269,15 @@ def _placed(group: _Group, final_storages: frozenset[int], layout: Layout) -> Pl
         kernel_class=group.kernel_class,
         role=group.role,
         fc=_fc_shape(first) if group.kernel_class is KernelClass.FC else None,
-        attention=_attention_shape(first) if group.kernel_class is KernelClass.ATTENTION else None,
+        attention=first.facts.attention,
+        state_bytes=first.facts.state_bytes,
         per_expert=first.expert is not None,
         weights=tuple(_parameters(group, layout, in_full=True)),
         tables=tuple(_parameters(group, layout, in_full=False)),
         reads=tuple(access.tensor for access in _external_reads(group)),
         writes=tuple(access.tensor for access in _external_writes(group, final_storages)),
         matmul_flop=whole(sum(call.matmul_flop for call in group.calls)),
-        elementwise_flop=whole(sum(_elementwise_flop(call) for call in group.calls)),
+        elementwise_flop=whole(sum(call.elementwise_flop for call in group.calls)),
         aten=tuple(_aten(call) for call in group.calls if not call.scope),
         replaces=first.replaces,
     )
@@ -291,24 +313,18 @@ def _bytes_unless(touched: list[Tensor], operands: tuple[Tensor, ...]) -> object
     return whole(sum(tensor.n_bytes.constant for tensor in touched))
 
 
-def _elementwise_flop(call: Call) -> int:
-    if call.scope != ATTENTION:
-        return call.elementwise_flop
-    query, key = (_sizes(tensor) for tensor in call.inputs[:2])
-    return Attention.SOFTMAX_FLOP * prod(query[:3]) * key[2]
-
-
 def _sizes(tensor: Tensor) -> tuple[int, ...]:
     return tuple(dim.constant for dim in tensor.shape)
 
 
 def _name(group: _Group, layout: Layout) -> str:
-    path = layout.relative(group.module)
+    path, label = layout.relative(group.module), group.calls[0].facts.label
     if group.kernel_class is KernelClass.FC:
-        return _parameter_name(_fc_weight(group.calls[0]), group.module, layout).removesuffix(".weight")
+        name = _parameter_name(_fc_weight(group.calls[0]), group.module, layout).removesuffix(".weight")
+        return f"{name}.{label}" if label else name
     if path and group.kernel_class in (KernelClass.NORMALISATION, KernelClass.EMBEDDING):
         return path
-    return ".".join(filter(None, (path, group.kernel_class.value)))
+    return ".".join(filter(None, (path, label or group.kernel_class.value)))
 
 
 def _fc_shape(call: Call) -> FcShape:
@@ -316,17 +332,8 @@ def _fc_shape(call: Call) -> FcShape:
     left, right = (_sizes(call.inputs[index]) for index in position)
     weight_is_right = call.reads[position[1]].parameter != ()
     batch, k = prod(left[:-2]), left[-1]
-    if batch != 1:
-        raise NotModelled(f"{call.module} multiplies a batch of {batch} weights in one kernel")
     m, n = (left[-2], right[-1]) if weight_is_right else (right[-1], left[-2])
-    return FcShape(m=whole(m), k=k, n=n)
-
-
-def _attention_shape(call: Call) -> AttentionShape:
-    query, key, value = (_sizes(tensor) for tensor in call.inputs)
-    if key[3] != value[3] or query[3] != key[3]:
-        raise NotModelled(f"{call.module} has heads of {query[3]} for Q, {key[3]} for K and {value[3]} for V")
-    return AttentionShape(n_heads=query[1], n_kv_heads=key[1], head_dim=key[3])
+    return FcShape(m=whole(m), k=k, n=n, groups=batch)
 
 
 def _weight(call: Call) -> Access | None:
@@ -374,7 +381,9 @@ def _external_reads(group: _Group) -> list[Access]:
 
 
 def _external_writes(group: _Group, final_storages: frozenset[int]) -> list[Access]:
-    """Return the writes of a group that another kernel, or the caller, reads."""
+    """Return the writes of a group that another kernel, the caller or the next iteration reads."""
+    if group.kernel_class is KernelClass.STATE:
+        return list(group.calls[0].writes)
     needed = final_storages | {
         access.storage for user in group.users for call in user.calls for access in call.reads
     }  # fmt: skip

@@ -1,35 +1,30 @@
 """Run one decode iteration of a model on meta tensors and record it.
 
-Two things that torch does here are artefacts of running it off-GPU or of transformers' default cache, and must not
-enter a trace. Both are recorded as one fused kernel whose traffic is that of the operands handed over:
-
-- **KV append.** ``DynamicCache`` concatenates the whole cache with the new tokens in every step, so it would move
-  every cached byte. A serving engine writes the new tokens' K and V into their slots: that is what is recorded.
-- **Attention.** Without a fused kernel torch repeats K and V for each query head, casts them up and stores the scores.
-  Recorded are reads of Q and of K and V at the heads of the cache, and a write of the context. Its matrix FLOPs are
-  those of the matrix products torch really dispatched; softmax counts 5 FLOP for each score.
+Attention, appends to caches, states and mixtures of experts run as serving engines launch them, not as transformers computes
+them without a GPU: :mod:`papisim.tracing.attention`, :mod:`papisim.tracing.caches`, :mod:`papisim.tracing.states`,
+:mod:`papisim.tracing.experts`. Layers that are known to equal others may be left out of a recording.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
 from papisim.errors import NotModelled, PapisimError
 from papisim.ops.trace import Point
-from papisim.tracing.record import Recorder, Recording, RecordingMode
+from papisim.tracing.attention import IMPLEMENTATION, implementation_for, recorded_attention
+from papisim.tracing.caches import RecordedCache, check_layer, probe_of
+from papisim.tracing.experts import looped_experts
+from papisim.tracing.record import Foreign, Recorder, Recording, RecordingMode
+from papisim.tracing.routing import Routing
+from papisim.tracing.states import recorded_states
 
-ATTENTION = "attention"
-KV_APPEND = "kv_append"
-_IMPLEMENTATION = "sdpa"
 #: fields that every configuration must have
 _FACTS = ("num_hidden_layers", "hidden_size", "vocab_size")
 
@@ -42,16 +37,18 @@ class Experts:
     n_per_token: int
 
 
-def experts_of(config: Any) -> Experts:
+def experts_of(config: Foreign) -> Experts:
     """Read the number of experts from a configuration, under any of the names in use."""
     names = ("num_local_experts", "num_experts", "n_routed_experts")
-    n_experts: Any = next((value for name in names if (value := getattr(config, name, None))), 0)
-    n_per_token: Any = getattr(config, "num_experts_per_tok", None) or getattr(config, "top_k", 0)
+    n_experts: Foreign = next((value for name in names if (value := getattr(config, name, None))), 0)
+    n_per_token: Foreign = getattr(config, "num_experts_per_tok", None) or getattr(config, "top_k", 0)
     return Experts(int(n_experts), int(n_per_token)) if n_experts else Experts(0, 0)
 
 
-def build(config: Any, name: str, dtype: str) -> Any:
+def build(config: Foreign, name: str, dtype: str) -> Foreign:
     """Make the model on the meta device: modules and shapes, no weights.
+
+    Of a model of several modalities the language model is made.
 
     Args:
         config: transformers' configuration object.
@@ -62,139 +59,196 @@ def build(config: Any, name: str, dtype: str) -> Any:
         NotModelled: transformers has no decoder of this architecture, or it cannot be built.
     """
     transformers_logging.set_verbosity_error()
-    if type(config) not in AutoModelForCausalLM._model_mapping:
-        raise NotModelled(f"{name}: transformers has no causal decoder of the architecture '{config.model_type}'")
-    missing = [fact for fact in _FACTS if not isinstance(getattr(config, fact, None), int)]
-    if missing:
-        raise NotModelled(f"{name}: the configuration of '{config.model_type}' has no {' and no '.join(missing)}")
-    config._experts_implementation = "eager"
-    with _explained(name, "cannot be built on the meta device"), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=getattr(torch, dtype), attn_implementation=_IMPLEMENTATION
+    text = config.get_text_config(decoder=True)
+    model_class = _class_of(text) or _class_of(config)
+    missing = [fact for fact in _FACTS if not isinstance(getattr(text, fact, None), int)]
+    if model_class is None or text.is_encoder_decoder:
+        raise NotModelled(
+            f"{name}: transformers has no causal decoder of the architecture '{config.model_type}'; encoders and "
+            "encoder-decoders have no decode iteration of the kind that a trace states"
         )
-    return model.eval()
+    if missing:
+        raise NotModelled(f"{name}: the configuration of '{text.model_type}' has no {' and no '.join(missing)}")
+    chosen = text if _class_of(text) is model_class else config
+    text._experts_implementation = config._experts_implementation = "eager"
+    with _explained(name, "cannot be built on the meta device"), torch.device("meta"):
+        model = model_class._from_config(
+            chosen, dtype=getattr(torch, dtype), attn_implementation=implementation_for(model_class)
+        )
+    return (model if chosen is text else _LanguageModel(model)).eval()
 
 
-def record_decode(model: Any, point: Point, seed: int, name: str) -> Recording:
-    """Record one decode iteration at a point.
-
-    The cache holds ``KV`` tokens of each of ``RLP`` requests; ``TLP`` new tokens of each are decoded. The causal mask is
-    handed over ready-made, so that the kernels are the same for one new token and for several.
-
-    Raises:
-        NotModelled: the model does something that a trace cannot express; the message names it.
-    """
-    experts = experts_of(model.config)
-    recorder = Recorder(model, experts.n_experts, experts.n_per_token, (seed, point.rlp, point.tlp, point.kv))
-    with torch.no_grad(), _explained(name, f"does not run a decode iteration on meta tensors at {point}"):
-        cache = _filled_cache(model, point, recorder)
-        inputs = _inputs(model, point)
-        with recorder.modules_of(model), _recorded_attention(recorder), RecordingMode(recorder):
-            logits = model(**inputs, past_key_values=cache, use_cache=True).logits
-    recorder.recording.outputs = recorder.storages(logits)
-    _check_scopes(recorder.recording, model, name)
-    return recorder.recording
+def _class_of(config: Foreign) -> Foreign:
+    """Return the class of the decoder of a configuration; None where there is none."""
+    for auto in (AutoModelForCausalLM, AutoModelForImageTextToText):
+        if type(config) in auto._model_mapping:
+            found = auto._model_mapping[type(config)]
+            return found[0] if isinstance(found, tuple) else found
+    return None
 
 
-def _inputs(model: Any, point: Point) -> dict[str, Any]:
-    tokens = torch.empty(point.rlp, point.tlp, dtype=torch.int64, device="meta")
-    mask = torch.empty(point.rlp, 1, point.tlp, point.kv + point.tlp, dtype=torch.bool, device="meta")
-    inputs = {"input_ids": tokens, "attention_mask": mask}
-    if "position_ids" in inspect.signature(model.forward).parameters:
-        inputs["position_ids"] = torch.empty_like(tokens)
-    return inputs
+class _LanguageModel(torch.nn.Module):  # type: ignore[misc] # untyped where torch is not installed
+    """The language model of a model of several modalities, with its LM head."""
 
+    def __init__(self, whole: Foreign) -> None:
+        super().__init__()
+        self.model, self.lm_head = whole.get_decoder(), whole.get_output_embeddings()
+        self.config = self.model.config
 
-class _RecordedCache(DynamicCache):  # type: ignore[misc] # Any where transformers is not installed
-    """A cache whose update is one fused KV append."""
-
-    recorder: Recorder | None = None
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> Any:
-        """Append K and V of the new tokens; record what a serving engine would move."""
-        if self.recorder is None:
-            return super().update(key_states, value_states, layer_idx, *args, **kwargs)
-        writes: list[torch.Tensor] = []
-        with self.recorder.scope(KV_APPEND, [key_states, value_states], writes):
-            keys, values = super().update(key_states, value_states, layer_idx, *args, **kwargs)
-            writes += [(keys, key_states), (values, value_states)]
-        return keys, values
-
-
-def _filled_cache(model: Any, point: Point, recorder: Recorder) -> Any:
-    """Return a cache with ``KV`` tokens in every layer, of the shapes that a one-token run shows."""
-    probe = DynamicCache(config=model.config)
-    tokens = torch.zeros(1, 1, dtype=torch.int64, device="meta")
-    with _unrecorded_routing(recorder):
-        model(input_ids=tokens, past_key_values=probe, use_cache=True)
-    cache = _RecordedCache(config=model.config)
-    for index, layer in enumerate(probe.layers):
-        if getattr(layer, "is_sliding", False):
-            raise NotModelled(
-                f"layer {index} keeps a sliding window of the cache: it attends to min(KV, window) tokens, which is no "
-                'polynomial in KV; set "sliding_window": null in its config.json to capture it with full attention'
-            )
-        if not getattr(layer, "is_initialized", False) or not hasattr(layer, "keys"):
-            raise NotModelled(f"layer {index} keeps no K and V in the cache ({type(layer).__name__})")
-        keys, values = (_of_tokens(tensor, point) for tensor in (layer.keys, layer.values))
-        cache.update(keys, values, index)
-    cache.recorder = recorder
-    return cache
-
-
-def _of_tokens(tensor: torch.Tensor, point: Point) -> Any:
-    _, heads, _, head_dim = tensor.shape
-    return torch.empty(point.rlp, heads, point.kv, head_dim, dtype=tensor.dtype, device="meta")
-
-
-@contextmanager
-def _unrecorded_routing(recorder: Recorder) -> Iterator[None]:
-    """Route the probe's token too, and forget what it dispatched."""
-    with RecordingMode(recorder):
-        yield
-    recorder.forget()
-
-
-@contextmanager
-def _recorded_attention(recorder: Recorder) -> Iterator[None]:
-    """Make the attention that every model of transformers calls one fused kernel."""
-    original = ALL_ATTENTION_FUNCTIONS[_IMPLEMENTATION]
-    ALL_ATTENTION_FUNCTIONS[_IMPLEMENTATION] = _fused(original, recorder)
-    try:
-        yield
-    finally:
-        del ALL_ATTENTION_FUNCTIONS[_IMPLEMENTATION]
-
-
-def _fused(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
-    def attention(
-        module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> Any:
-        writes: list[torch.Tensor] = []
-        with recorder.scope(ATTENTION, [query, key, value], writes):
-            output = original(module, query, key, value, *args, **kwargs)
-            writes.append((output[0], output[0]))
+    def forward(
+        self, input_ids: torch.Tensor, position_ids: torch.Tensor, past_key_values: Foreign, use_cache: bool
+    ) -> Foreign:
+        output = self.model(
+            input_ids=input_ids, position_ids=position_ids, past_key_values=past_key_values, use_cache=use_cache
+        )
+        output.logits = self.lm_head(output.last_hidden_state)
         return output
 
-    return attention
+    def get_output_embeddings(self) -> Foreign:
+        return self.lm_head
+
+    def get_input_embeddings(self) -> Foreign:
+        return self.model.get_input_embeddings()
 
 
-def _check_scopes(recording: Recording, model: Any, name: str) -> None:
-    """Refuse models whose attention or cache update went past what is recorded as one kernel."""
+def layers_path(model: Foreign, name: str) -> str:
+    """Return the path of the list that holds the decoder layers.
+
+    Raises:
+        NotModelled: there is none.
+    """
     n_layers = model.config.num_hidden_layers
-    for scope in (ATTENTION, KV_APPEND):
-        found = sum(call.scope == scope for call in recording.calls)
-        if found != n_layers:
-            raise NotModelled(
-                f"{name}: {found} {scope} kernels were seen in {n_layers} layers; this model does not go through "
-                "transformers' attention interface and cache in every layer"
+    paths: list[str] = [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == n_layers
+    ]
+    if not paths:
+        raise NotModelled(f"{name}: no list of {n_layers} layers was found in the model")
+    return min(paths, key=len)
+
+
+class Decoder:
+    """A model whose decode iterations are recorded.
+
+    Args:
+        model: the model, on the meta device.
+        name: its name, for messages.
+
+    Raises:
+        NotModelled: it does something that a trace cannot express; found by a run of one token.
+    """
+
+    def __init__(self, model: Foreign, name: str) -> None:
+        self.model, self.name = model, name
+        _check_mechanisms(model.config, name)
+        self.layers = model.get_submodule(layers_path(model, name))
+        self.experts = experts_of(model.config)
+        self._probe = probe_of(model.config)
+        self._returns_tuple: list[bool] = []
+        recorder = self._recorder(
+            Point(rlp=1, tlp=1, kv=1), Routing(self.experts.n_experts, self.experts.n_per_token)
+        )
+        with torch.no_grad(), _explained(name, "does not run on meta tensors"), self._as_returned():
+            self._run(recorder, self._probe, None, Point(rlp=1, tlp=1, kv=1))
+        for index, layer in enumerate(self._probe.layers):
+            check_layer(index, layer)
+
+    def record(self, point: Point, routing: Routing, only: Collection[int] | None = None) -> Recording:
+        """Record one decode iteration at a point.
+
+        The cache holds ``KV`` tokens of each of ``RLP`` requests; ``TLP`` new tokens of each are decoded.
+
+        Args:
+            point: the point.
+            routing: the experts that tokens are sent to.
+            only: the layers that run; all when None.
+
+        Raises:
+            NotModelled: the model does something that a trace cannot express; the message names it.
+        """
+        recorder = self._recorder(point, routing)
+        skipped = [] if only is None else [i for i in range(len(self.layers)) if i not in only]
+        with torch.no_grad(), _explained(self.name, f"does not run a decode iteration on meta tensors at {point}"):
+            cache = RecordedCache(self._probe, self.model.config, point, recorder)
+            with self._passed_over(skipped):
+                logits = self._run(recorder, cache, cache, point)
+        recorder.recording.outputs = recorder.storages(logits)
+        return recorder.recording
+
+    def _recorder(self, point: Point, routing: Routing) -> Recorder:
+        return Recorder(self.model, routing, (point.rlp, point.tlp, point.kv))
+
+    def _run(self, recorder: Recorder, cache: Foreign, recorded: RecordedCache | None, point: Point) -> torch.Tensor:
+        with ExitStack() as stack:
+            stack.enter_context(looped_experts(self.model))
+            stack.enter_context(recorded_attention(self.model, recorder, recorded))
+            stack.enter_context(recorded_states(self.model, recorder, recorded))
+            stack.enter_context(recorder.modules_of(self.model))
+            stack.enter_context(RecordingMode(recorder))
+            if recorded is None:
+                stack.enter_context(recorder.unrecorded())
+            inputs = _inputs(self.model, point, cache)
+            recorder.forget()
+            logits: torch.Tensor = self.model(**inputs, use_cache=True).logits
+        return logits
+
+    @contextmanager
+    def _as_returned(self) -> Iterator[None]:
+        """Remember which layers return a tuple."""
+        handles = [
+            layer.register_forward_hook(
+                lambda *arguments: self._returns_tuple.append(isinstance(arguments[-1], tuple))
             )
-    appended = {access.storage for call in recording.calls if call.scope == KV_APPEND for access in call.writes}
-    for call in recording.calls:
-        if call.scope == ATTENTION and not {access.storage for access in call.reads[1:]} <= appended:
-            raise NotModelled(f"{name}: {call.module} attends to something other than the cached K and V")
+            for layer in self.layers
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def _passed_over(self, layers: Collection[int]) -> Iterator[None]:
+        """Make layers hand on their input."""
+        for index in layers:
+            self.layers[index].forward = _handing_on(self._returns_tuple[index])
+        try:
+            yield
+        finally:
+            for index in layers:
+                del self.layers[index].forward
+
+
+def _check_mechanisms(config: Foreign, name: str) -> None:
+    """Refuse what is known not to be modelled, by its field of the configuration, before anything runs."""
+    if getattr(config, "index_topk", None):
+        raise NotModelled(
+            f"{name}: selects cached tokens with an indexer (sparse attention, index_topk), whose kernels are not captured yet; "
+            'with "model_type": "deepseek_v3" a deepseek_v32 is captured with attention to all tokens'
+        )
+
+
+def _handing_on(returns_tuple: bool) -> Foreign:
+    def forward(hidden_states: torch.Tensor, *_: Foreign, **__: Foreign) -> Foreign:
+        return (hidden_states, None, None) if returns_tuple else hidden_states
+
+    return forward
+
+
+def _inputs(model: Foreign, point: Point, cache: Foreign) -> dict[str, Foreign]:
+    tokens = torch.zeros(point.rlp, point.tlp, dtype=torch.int64, device="meta")
+    takes = inspect.signature(model.forward).parameters
+    positions = {"position_ids": torch.empty_like(tokens)} if "position_ids" in takes else {}
+    inputs = {
+        "input_ids": tokens,
+        "cache_params" if "cache_params" in takes else "past_key_values": cache,
+    } | positions
+    if model.config._attn_implementation != IMPLEMENTATION:
+        # masks of models that make one for torch's attention: handed over ready-made, which launches nothing
+        shape = (point.rlp, 1, point.tlp, point.kv + point.tlp)
+        inputs["attention_mask"] = torch.empty(shape, dtype=torch.bool, device="meta")
+    return inputs
 
 
 @contextmanager

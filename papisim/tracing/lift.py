@@ -8,7 +8,7 @@ there must equal the captured one exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations, groupby, product
@@ -18,12 +18,11 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from papisim.errors import CheckFailed, NotModelled
-from papisim.ops.dims import EXPERT_ROWS, KV, RLP, TLP, Dim, monomial_dim, total, whole
-from papisim.ops.kernel import Attention
+from papisim.ops.dims import EXPERT_ROWS, KV, RLP, TLP, Dim, monomial_dim, symbol, total, whole
 from papisim.ops.kernel import KernelClass as Class
 from papisim.ops.tensors import Parameter, Tensor
 from papisim.ops.trace import Block, Point
-from papisim.ops.trace_kernels import TraceKernel
+from papisim.ops.trace_kernels import AtenKernel, TraceKernel
 from papisim.tracing.classify import PlacedKernel
 
 #: distinct primes, so that no product or sum of two of them is another dimension by chance
@@ -34,6 +33,8 @@ CHECKS: Final = (
     Point(rlp=37, tlp=1, kv=4099),
     Point(rlp=23, tlp=5, kv=131_101),
 )
+#: one token, sent to one expert each: layers with equal kernels here are of one kind
+SURVEY: Final = Point(rlp=1, tlp=1, kv=67)
 _SYMBOLS: Final = (RLP, TLP, KV)
 #: the monomials of a multilinear polynomial: 1, RLP, TLP, KV and their products
 _MONOMIALS: Final = tuple(subset for size in range(4) for subset in combinations(_SYMBOLS, size))
@@ -94,11 +95,11 @@ def _coefficient(monomial: tuple[str, ...], values: tuple[int, ...]) -> Fraction
 @lru_cache(maxsize=64)
 def _weight(monomial: tuple[str, ...], point: Point) -> Fraction:
     factors = []
-    for symbol in _SYMBOLS:
-        here = point.symbols[symbol]
-        (other,) = {p.symbols[symbol] for p in GRID} - {here}
+    for name in _SYMBOLS:
+        here = point.symbols[name]
+        (other,) = {p.symbols[name] for p in GRID} - {here}
         # (symbol − other) / (here − other), of which the monomial takes either the symbol or the constant
-        factors.append(Fraction(1 if symbol in monomial else -other, here - other))
+        factors.append(Fraction(1 if name in monomial else -other, here - other))
     return prod(factors, start=Fraction(1))
 
 
@@ -156,16 +157,23 @@ def lift_kernel(kernels: Sequence[TraceKernel], rows: Sequence[int | None]) -> T
     if kernels[0].kernel_class is not Class.ATTENTION:
         lifted: TraceKernel = _lift_model(kernels, rows)
         return lifted
-    # attention's work has TLP·TLP in it; it follows from the shapes, and is checked like everything else
+    # attention's work has TLP·TLP in it; it follows from the heads, and is checked like everything else
     bare = [kernel.model_copy(update={"matmul_flop": whole(0), "elementwise_flop": whole(0)}) for kernel in kernels]
-    return _with_attention_flop(_lift_model(bare, rows))
+    return _with_attention_flop(_lift_model(bare, rows), kernels[0].elementwise_flop.constant)
 
 
-def _with_attention_flop(kernel: TraceKernel) -> TraceKernel:
-    query, key = kernel.reads[:2]
-    requests, heads, new_tokens, head_dim = query.shape
-    scores = requests * heads * new_tokens * key.shape[2]
-    work = {"matmul_flop": scores * head_dim * whole(4), "elementwise_flop": scores * whole(Attention.SOFTMAX_FLOP)}
+def _with_attention_flop(kernel: TraceKernel, elementwise_flop: int) -> TraceKernel:
+    """Give an attention kernel its work: products per score, softmax per score, and what sinks add per query."""
+    shape = kernel.attention
+    assert shape is not None, "only called on attention kernels"
+    queries = symbol(RLP) * symbol(TLP) * whole(shape.n_heads)
+    scores = queries * (symbol(KV) + symbol(TLP))
+    at = GRID[0].symbols
+    per_score, rest = divmod(elementwise_flop, scores.at(at))
+    work = {
+        "matmul_flop": scores * whole(2 * (shape.head_dim + shape.value_width)),
+        "elementwise_flop": scores * whole(per_score) + queries * whole(rest // queries.at(at)),
+    }
     return kernel.model_copy(update=work)
 
 
@@ -216,6 +224,9 @@ def _evaluated(value: Any, symbols: Mapping[str, int]) -> Any:
         return Tensor(value.dtype, _evaluated(value.shape, symbols))
     if isinstance(value, Parameter):
         return Parameter(value.name, _evaluated(value.tensor, symbols))
+    if isinstance(value, AtenKernel):
+        # whether bytes are those of whole operands depends on the point: an expanded dimension may be 1
+        value = value.model_copy(update={"reads_bytes": value.read_bytes, "writes_bytes": value.write_bytes})
     if isinstance(value, BaseModel):
         fields = {name: _evaluated(getattr(value, name), symbols) for name in type(value).model_fields}
         return type(value).model_construct(**fields)
@@ -227,13 +238,12 @@ def _evaluated(value: Any, symbols: Mapping[str, int]) -> Any:
 def verify(lifted: Sequence[PlacedKernel], capture: Capture, point: Point) -> None:
     """Check that lifted kernels equal those captured at a point: operators, shapes, types, FLOPs, bytes.
 
-    Experts that got no rows at the point did not run and are left out.
+    Experts of a layer are one and the same lifted kernel, of which as many ran as got rows.
 
     Raises:
         CheckFailed: lifted and captured kernels differ; the message names the first kernel that differs.
     """
-    ran = {(kernel.layer, kernel.expert) for kernel in capture}
-    expected = [kernel for kernel in lifted if kernel.expert is None or (kernel.layer, kernel.expert) in ran]
+    expected = list(_as_routed(lifted, capture))
     if len(expected) != len(capture):
         raise CheckFailed(f"at {point} {len(capture)} kernels were captured, the lifted trace has {len(expected)}")
     equal: dict[tuple[int, int, int | None], bool] = {}
@@ -246,6 +256,24 @@ def verify(lifted: Sequence[PlacedKernel], capture: Capture, point: Point) -> No
                 f"at {point} the lifted kernel {symbolic.kernel.name} of layer {symbolic.layer} is not the captured "
                 f"{captured.kernel.name} of layer {captured.layer}: {_difference(symbolic, captured, point)}"
             )
+
+
+def _as_routed(lifted: Sequence[PlacedKernel], capture: Capture) -> Iterator[PlacedKernel]:
+    """Yield the lifted kernels, those of experts once for each expert that ran in a capture."""
+    ran: dict[tuple[int | None, int], list[int | None]] = {}
+    for place, loop in _loops(capture):
+        ran[place] = list(dict.fromkeys(kernel.expert for kernel in loop))
+    for place, kernels in _loops(lifted):
+        of_one = [kernel for kernel in kernels if kernel.expert == kernels[0].expert]
+        for expert in ran.get(place, ()) if kernels[0].expert is not None else (None,):
+            yield from (PlacedKernel(kernel.layer, expert, None, kernel.kernel) for kernel in of_one)
+
+
+def _loops(kernels: Iterable[PlacedKernel]) -> Iterator[tuple[tuple[int | None, int], list[PlacedKernel]]]:
+    """Yield the kernels in runs, within and outside the loops over experts, each with its layer and number there."""
+    for layer, in_layer in groupby(kernels, key=lambda kernel: kernel.layer):
+        runs = groupby(in_layer, key=lambda kernel: kernel.expert is not None)
+        yield from (((layer, index), list(run)) for index, (_, run) in enumerate(runs))
 
 
 def _symbols(captured: PlacedKernel, point: Point) -> dict[str, int]:
@@ -262,35 +290,76 @@ def _difference(symbolic: PlacedKernel, captured: PlacedKernel, point: Point) ->
     return "; ".join(f"{name} {ours[name]} ≠ {theirs[name]}" for name in ours if ours[name] != theirs[name])[:600]
 
 
-# ---- folding
+# ---- layers
+
+
+def kinds(capture: Capture, n_layers: int) -> list[int]:
+    """Return the first layer that each layer equals, kernel by kernel; experts of one row each may differ in number alone.
+
+    Raises:
+        NotModelled: a layer launches nothing.
+    """
+    first: dict[tuple[TraceKernel, ...], int] = {}
+    of_layer: dict[int | None, int] = {}
+    for layer, run in groupby(capture, key=lambda kernel: kernel.layer):
+        if layer is not None:
+            of_layer[layer] = first.setdefault(tuple(kernel.kernel for kernel in run), layer)
+    idle = [layer for layer in range(n_layers) if layer not in of_layer]
+    if idle:
+        raise NotModelled(f"layer {idle[0]} launches no kernels, or another one's in between")
+    return [of_layer[layer] for layer in range(n_layers)]
+
+
+def spread(lifted: Sequence[PlacedKernel], equals: Sequence[int]) -> list[PlacedKernel]:
+    """Return the kernels of all layers from those of the layers that they equal."""
+    of_layer: dict[int | None, list[PlacedKernel]] = {}
+    outside: tuple[list[PlacedKernel], list[PlacedKernel]] = ([], [])
+    for kernel in lifted:
+        if kernel.layer is None:
+            outside[bool(of_layer)].append(kernel)
+        else:
+            of_layer.setdefault(kernel.layer, []).append(kernel)
+    layers = (
+        PlacedKernel(layer, kernel.expert, None, kernel.kernel)
+        for layer, first in enumerate(equals)
+        for kernel in of_layer[first]
+    )
+    return [*outside[0], *layers, *outside[1]]
 
 
 def fold(lifted: Sequence[PlacedKernel]) -> tuple[Block, ...]:
-    """Fold equal experts into one, and equal consecutive layers into one block; blocks stay in launch order.
+    """Fold equal experts into one, and equal layers into one block; blocks stay in the order of their first layers.
 
     Raises:
         NotModelled: experts of one layer differ.
     """
-    parts = [(layer, _fold_experts(list(kernels))) for layer, kernels in groupby(lifted, key=lambda k: k.layer)]
-    blocks: list[Block] = []
-    seen_layers = False
-    for (in_layers, kernels), run in groupby(parts, key=lambda part: (part[0] is not None, part[1])):
-        layers = [layer for layer, _ in run if layer is not None]
-        seen_layers = seen_layers or in_layers
-        name = "layer" if in_layers else "after_layers" if seen_layers else "before_layers"
-        blocks.append(Block(name=_numbered(name, blocks), layers=_range(layers), kernels=kernels))
-    return tuple(blocks)
+    blocks: list[tuple[str, list[int], tuple[TraceKernel, ...]]] = []
+    known: dict[tuple[TraceKernel, ...], list[int]] = {}
+    for layer, run in groupby(lifted, key=lambda kernel: kernel.layer):
+        kernels = _fold_experts(list(run))
+        if layer is None:
+            blocks.append(("after_layers" if known else "before_layers", [], kernels))
+        elif kernels in known:
+            known[kernels].append(layer)
+        else:
+            known[kernels] = [layer]
+            blocks.append(("layer", known[kernels], kernels))
+    names = [name for name, _, _ in blocks]
+    return tuple(
+        Block(name=_numbered(name, names[:index]), layers=_ranges(layers), kernels=kernels)
+        for index, (name, layers, kernels) in enumerate(blocks)
+    )
 
 
-def _range(layers: list[int]) -> str | None:
-    if not layers:
-        return None
-    return f"{layers[0]}-{layers[-1]}" if len(layers) > 1 else str(layers[0])
+def _ranges(layers: Sequence[int]) -> str | None:
+    """Write layers in ascending order as ranges: ``0-4,6``."""
+    runs = groupby(enumerate(layers), key=lambda indexed: indexed[1] - indexed[0])
+    parts = [[layer for _, layer in run] for _, run in runs]
+    return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts) or None
 
 
-def _numbered(name: str, blocks: Sequence[Block]) -> str:
-    n_before = sum(block.name.rstrip("_0123456789") == name for block in blocks)
-    return f"{name}_{n_before + 1}" if n_before else name
+def _numbered(name: str, before: Sequence[str]) -> str:
+    return f"{name}_{before.count(name) + 1}" if name in before else name
 
 
 def _fold_experts(kernels: list[PlacedKernel]) -> tuple[TraceKernel, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,14 @@ class ModelSource:
         """SHA-256 of the configuration, in hexadecimal."""
         return hashlib.sha256(self.config_json).hexdigest()
 
-    def config(self) -> Any:
+    def config(self, note: Callable[[str], None] = lambda _: None) -> Any:
         """Return transformers' configuration object.
 
         Only classes that transformers itself carries are used; ``auto_map`` entries, which would load code from
-        elsewhere, are refused.
+        elsewhere, are left out.
+
+        Args:
+            note: told what was left out.
 
         Raises:
             InputError: not a JSON object, no known ``model_type``, or fields that its class refuses.
@@ -45,11 +49,18 @@ class ModelSource:
         model_type = fields.pop("model_type", None)
         # read by papisim.tracing.published; transformers would look for kernels
         fields.pop("quantization_config", None)
+        asks_for_code = fields.pop("auto_map", None) is not None
         known = _config_classes()
         if model_type not in known:
             hint = did_you_mean(str(model_type), known)
+            if asks_for_code:
+                hint = f"its auto_map asks for code of its own, which is not run; {hint}"
             raise InputError(f"found {model_type!r}, expected an architecture that transformers carries; {hint}",
                              file=self.file, field="model_type")  # fmt: skip
+        if asks_for_code:
+            note(
+                f"{self.file} asks for code of its own (auto_map); transformers' own {model_type} is captured instead"
+            )
         try:
             return known[model_type](**fields)
         except Exception as error:  # any error of a configuration class comes from the file
@@ -61,7 +72,7 @@ class ModelSource:
         """Fields of the configuration.
 
         Raises:
-            InputError: not a JSON object, or one that asks for code of its own.
+            InputError: not a JSON object.
         """
         try:
             fields = json.loads(self.config_json)
@@ -69,9 +80,6 @@ class ModelSource:
             raise InputError(f"is not JSON: {error}", file=self.file) from None
         if not isinstance(fields, dict):
             raise InputError("expected a JSON object with the fields of a model configuration", file=self.file)
-        if "auto_map" in fields:
-            raise InputError("asks for code of its own; only architectures that transformers carries are captured",
-                             file=self.file, field="auto_map")  # fmt: skip
         return fields
 
 

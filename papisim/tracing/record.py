@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, cast
 
 import torch
 from torch._ops import OpOverload
@@ -19,8 +19,34 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from papisim.ops.dims import whole
 from papisim.ops.tensors import Tensor
+from papisim.ops.trace_kernels import AttentionShape
 from papisim.tracing import aten
-from papisim.tracing.routing import draw_experts
+from papisim.tracing.routing import Routing
+
+#: objects of transformers, whose classes have no types here
+Foreign = Any
+
+#: what is recorded as one fused kernel
+ATTENTION: Final = "attention"
+KV_APPEND: Final = "kv_append"
+STATE: Final = "state"
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """Facts about a fused kernel that do not follow from the operators inside.
+
+    Attributes:
+        label: name of the kernel within its module; the kind of scope by default.
+        elementwise_flop: FLOPs besides those of matrix products.
+        attention: heads and cache of an attention kernel.
+        state_bytes: bytes of the state of one request; state kernels only.
+    """
+
+    label: str | None = None
+    elementwise_flop: int = 0
+    attention: AttentionShape | None = None
+    state_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +92,7 @@ class Call:
     matmul_flop: int = 0
     elementwise_flop: int = 0
     scope: str | None = None
+    facts: Fused = Fused()
     replaces: tuple[str, ...] = ()
     expert: int | None = None
     expert_rows: int | None = None
@@ -94,24 +121,28 @@ class Recorder:
 
     Args:
         model: the module that will run, on the meta device.
-        n_experts: experts of a layer; 0 for a dense model.
-        n_experts_per_token: experts of each token.
-        seed: seed of the router, a sequence of whole numbers.
+        routing: experts of a layer and of a token.
+        seed: seed of the recording, a sequence of whole numbers.
     """
 
-    def __init__(self, model: torch.nn.Module, n_experts: int, n_experts_per_token: int, seed: Sequence[int]) -> None:
+    def __init__(self, model: torch.nn.Module, routing: Routing, seed: Sequence[int]) -> None:
         self.recording = Recording()
-        self._n_experts, self._n_per_token, self._seed = n_experts, n_experts_per_token, seed
+        self._routing, self._seed = routing, seed
+        self._n_experts, self._n_per_token = routing.n_experts, routing.n_per_token
         self._n_routed = 0
         self._modules: list[str] = [""]
         self._scope: list[tuple[str, int]] | None = None
+        self._muted = False
+        self._label: str | None = None
         self._segment: _Segment | None = None
         self._same: dict[int, int] = {}
         self._alive: list[torch.Tensor] = []
         self._parameters: dict[int, tuple[str, ...]] = {}
+        self._dtypes: dict[int, torch.dtype] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
             key = storage_of(parameter)
             self._parameters[key] = (*self._parameters.get(key, ()), name)
+            self._dtypes[key] = parameter.dtype
 
     # ---- modules and scopes
 
@@ -133,14 +164,26 @@ class Recorder:
         if self._segment is not None and self._segment.module == left:
             self._segment = None
 
+    @property
+    def module(self) -> str:
+        """Path of the innermost module that is running."""
+        return self._modules[-1]
+
     @contextmanager
-    def scope(self, name: str, reads: Sequence[torch.Tensor], writes: list[torch.Tensor]) -> Iterator[None]:
+    def scope(
+        self,
+        name: str,
+        reads: Sequence[torch.Tensor],
+        writes: list[tuple[torch.Tensor, torch.Tensor]],
+        facts: Fused | None = None,
+    ) -> Iterator[None]:
         """Record everything dispatched inside as one fused kernel.
 
         Args:
-            name: name of the fused kernel.
+            name: kind of fused kernel.
             reads: the tensors that it reads.
             writes: filled by the body with (tensor whose storage is written, tensor whose elements are written).
+            facts: what else is known about it.
         """
         inner: list[tuple[str, int]] = []
         self._scope = inner
@@ -151,6 +194,7 @@ class Recorder:
         read_accesses = tuple(self._access(tensor) for tensor in reads)
         write_accesses = tuple(self._access(target, touched=tuple(new.shape)) for target, new in writes)
         self._alive += [*reads, *(target for target, _ in writes)]
+        facts = facts or Fused()
         self.recording.calls.append(
             Call(
                 op=name,
@@ -160,10 +204,36 @@ class Recorder:
                 reads=read_accesses,
                 writes=write_accesses,
                 matmul_flop=sum(flop for _, flop in inner),
+                elementwise_flop=facts.elementwise_flop,
                 scope=name,
+                facts=facts,
                 replaces=tuple(sorted({op for op, _ in inner})),
             )
         )
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """Run operators that no engine launches; views stay known."""
+        before, self._muted = self._muted, True
+        try:
+            yield
+        finally:
+            self._muted = before
+
+    @contextmanager
+    def labelled(self, label: str) -> Iterator[None]:
+        """Give the kernels dispatched inside a name of their own within their module."""
+        self._label = label
+        try:
+            yield
+        finally:
+            self._label = None
+
+    def alias(self, tensor: torch.Tensor, source: torch.Tensor) -> None:
+        """Declare a tensor to be the elements of another one, in whatever order an engine's kernels address them."""
+        self._alive += [tensor, source]
+        if storage_of(tensor) != storage_of(source):
+            self._same[storage_of(tensor)] = self._storage(source)
 
     def forget(self) -> None:
         """Drop all calls recorded so far."""
@@ -180,7 +250,7 @@ class Recorder:
         result = self._routed(func, inputs, result)
         outputs = _tensors(result)
         self._alive += [*inputs, *outputs]
-        if aten.is_kernel(func):
+        if aten.is_kernel(func) and not self._is_of_one_parameter(inputs):
             self._record(func, args, inputs, outputs)
         else:
             self._follow_view(func, args, inputs, outputs)
@@ -189,6 +259,8 @@ class Recorder:
     def _record(
         self, func: OpOverload, args: Sequence[object], inputs: list[torch.Tensor], outputs: list[torch.Tensor]
     ) -> None:
+        if self._muted:
+            return
         if self._scope is not None:
             self._scope.append((str(func), aten.matmul_flop(func, args)))
             return
@@ -206,10 +278,18 @@ class Recorder:
                 writes=self._writes(func, inputs, outputs),
                 matmul_flop=aten.matmul_flop(func, args),
                 elementwise_flop=aten.elementwise_flop(func, inputs, outputs),
+                facts=Fused(self._label),
             )
         )
+        if aten.operator_name(func) == "nonzero" and self._n_experts and inputs[0].dim() == 1:
+            self._make_room_for_all(self.recording.calls[-1])
         if self._segment is not None and self._segment.expert is not None:
             self._mark(self.recording.calls[-1:], self._segment)
+
+    def _make_room_for_all(self, call: Call) -> None:
+        """Let the list of experts that got rows have a row for each: their number is the draw's, not the model's."""
+        listed = Tensor(call.outputs[0].dtype, (whole(self._n_experts), whole(1)))
+        call.outputs, call.writes = (listed,), tuple(replace(access, tensor=listed) for access in call.writes)
 
     def _reads(self, func: OpOverload, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> tuple[Access, ...]:
         name = aten.operator_name(func)
@@ -239,7 +319,7 @@ class Recorder:
         storage = self._storage(tensor)
         shape = aten.touched_shape(tensor) if touched is None else touched
         return Access(
-            tensor=_typed(tensor, shape),
+            tensor=_typed(self._dtypes.get(storage, tensor.dtype), shape),
             storage=storage,
             span=_span(tensor),
             parameter=self._parameters.get(storage, ()),
@@ -258,6 +338,11 @@ class Recorder:
         return frozenset(self._storage(tensor) for tensor in tensors)
 
     # ---- views and experts
+
+    def _is_of_one_parameter(self, inputs: list[torch.Tensor]) -> bool:
+        """Whether an operator depends on one parameter alone: engines run it once, when the weights are loaded."""
+        storages = {self._storage(tensor) for tensor in inputs}
+        return len(storages) == 1 and storages <= self._parameters.keys() and self._scope is None and not self._muted
 
     def _follow_view(
         self, func: OpOverload, args: Sequence[object], inputs: list[torch.Tensor], outputs: list[torch.Tensor]
@@ -297,7 +382,7 @@ class Recorder:
         if inputs[0].shape[-1] != self._n_experts or indices.shape[-1] != self._n_per_token:
             return result
         n_tokens = indices.numel() // self._n_per_token
-        drawn = draw_experts(n_tokens, self._n_experts, self._n_per_token, (*self._seed, self._n_routed))
+        drawn = self._routing.draw(n_tokens, (*self._seed, self._n_routed))
         self._n_routed += 1
         return values, drawn.reshape(indices.shape)
 
@@ -335,12 +420,12 @@ def _is_host_work(inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> bo
     return all(not tensor.is_meta and tensor.dim() == 0 for tensor in tensors)
 
 
-def _typed(tensor: torch.Tensor, shape: Sequence[int]) -> Tensor:
-    return Tensor(str(tensor.dtype).removeprefix("torch."), tuple(whole(int(size)) for size in shape))
+def _typed(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    return Tensor(str(dtype).removeprefix("torch."), tuple(whole(int(size)) for size in shape))
 
 
 def _tensor(tensor: torch.Tensor) -> Tensor:
-    return _typed(tensor, tensor.shape)
+    return _typed(tensor.dtype, tensor.shape)
 
 
 def _span(tensor: torch.Tensor) -> tuple[int, int]:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
 import transformers
 
-from papisim.errors import InputError, NotModelled
+from papisim.errors import InputError
+from papisim.ops.kernel import FcRole
 from papisim.ops.trace import KernelTrace, ModelFacts, Point, Provenance
 from papisim.ops.trace_kernels import TraceKernel
 from papisim.tracing.classify import Layout, PlacedKernel, classify
-from papisim.tracing.decode import build, experts_of, record_decode
-from papisim.tracing.lift import CHECKS, GRID, fold, lift, verify
+from papisim.tracing.decode import Decoder, build, layers_path
+from papisim.tracing.lift import CHECKS, GRID, SURVEY, fold, kinds, lift, spread, verify
 from papisim.tracing.models import ModelSource
 from papisim.tracing.published import DEFAULT_DTYPE, dtype_of, packed_weights
+from papisim.tracing.routing import Routing
 
 #: seed of the routers drawn while capturing; the trace does not depend on it
 SEED: Final = 0
@@ -38,59 +41,60 @@ def capture(source: ModelSource, command: str, progress: Progress = lambda _: No
         NotModelled: the model cannot be expressed as a trace.
         CheckFailed: the lifted kernels are not the captured ones at a further point.
     """
-    config = source.config()
+    config = source.config(progress)
     dtype = dtype_of(source.fields, source.file)
     if dtype is None:
         dtype = DEFAULT_DTYPE
         progress(f"{source.file} names no torch_dtype: weights and caches are captured in {dtype}")
+    packed = packed_weights(source.fields, config.get_text_config(decoder=True).num_hidden_layers, source.file)
     progress(f"building {source.name} on the meta device")
-    model = build(config, source.name, dtype)
-    layout = Layout(_layers_path(model, source.name))
-
-    def captured(point: Point) -> list[PlacedKernel]:
-        progress(f"capturing at {point}")
-        return classify(record_decode(model, point, SEED, source.name), layout)
-
-    lifted = lift([captured(point) for point in GRID])
-    for point in CHECKS:
-        verify(lifted, captured(point), point)
-    blocks = fold(lifted)
-    packed = packed_weights(source.fields, config.num_hidden_layers, source.file)
-    facts = _facts(model, [kernel.kernel for kernel in lifted], dtype).model_copy(update={"packed": packed})
-    trace = KernelTrace(name=source.name, provenance=_provenance(source, command), model=facts, blocks=blocks)
+    decoder = Decoder(build(config, source.name, dtype), source.name)
+    lifted = _lifted(decoder, progress)
+    facts = _facts(decoder, [kernel.kernel for kernel in lifted], dtype).model_copy(update={"packed": packed})
+    trace = KernelTrace(name=source.name, provenance=_provenance(source, command), model=facts, blocks=fold(lifted))
     provenance = trace.provenance.model_copy(update={"structure_sha256": trace.structure_sha256})
     return trace.model_copy(update={"provenance": provenance})
 
 
-def _layers_path(model: Any, name: str) -> str:
-    """Return the path of the list that holds the decoder layers."""
-    n_layers = model.config.num_hidden_layers
-    paths: list[str] = [
-        path
-        for path, module in model.named_modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == n_layers
-    ]
-    if not paths:
-        raise NotModelled(f"{name}: no list of {n_layers} layers was found in the model")
-    return min(paths, key=len)
+def _lifted(decoder: Decoder, progress: Progress) -> list[PlacedKernel]:
+    """Capture and lift the kernels of all layers.
+
+    One iteration of one token shows which layers are equal. The first of each are captured at the grid, with some of the
+    experts. Verified are, at one point, all layers, and at the others the first of each kind with all experts.
+    """
+    layout, experts = Layout(layers_path(decoder.model, decoder.name)), decoder.experts
+    every = Routing(experts.n_experts, experts.n_per_token, seed=SEED)
+    some = replace(every, n_used=2 * experts.n_per_token)
+
+    def captured(point: Point, routing: Routing, only: Collection[int] | None) -> list[PlacedKernel]:
+        progress(f"capturing at {point}" + (", all layers" if only is None else ""))
+        return classify(decoder.record(point, routing, only), layout)
+
+    equals = kinds(captured(SURVEY, some, None), len(decoder.layers))
+    firsts = frozenset(equals)
+    of_kinds = lift([captured(point, some, firsts) for point in GRID])
+    lifted = spread(of_kinds, equals)
+    for point in CHECKS:
+        if point.tlp == 1:
+            verify(lifted, captured(point, some, None), point)
+        else:
+            verify(of_kinds, captured(point, every, firsts), point)
+    return lifted
 
 
-def _facts(model: Any, kernels: list[TraceKernel], dtype: str) -> ModelFacts:
-    config, experts = model.config, experts_of(model.config)
-    heads = {kernel.attention for kernel in kernels if kernel.attention}
-    if len(heads) != 1:
-        raise NotModelled(f"layers with different attention heads: {sorted(map(str, heads))}")
-    (shape,) = heads
+def _facts(decoder: Decoder, kernels: list[TraceKernel], dtype: str) -> ModelFacts:
+    model, config, experts = decoder.model, decoder.model.config, decoder.experts
+    shape = next((kernel.attention for kernel in kernels if kernel.attention), None)
     output, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     return ModelFacts(
         model_type=config.model_type,
         n_layers=config.num_hidden_layers,
         hidden_size=config.hidden_size,
-        n_heads=shape.n_heads,
-        n_kv_heads=shape.n_kv_heads,
-        head_dim=shape.head_dim,
+        n_heads=shape.n_heads if shape else 0,
+        n_kv_heads=shape.n_kv_heads if shape else 0,
+        head_dim=shape.head_dim if shape else 0,
         vocab_size=config.vocab_size,
-        intermediate_size=_intermediate_size(config),
+        intermediate_size=_intermediate_size(config, kernels),
         dtype=dtype,
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
         tied_embeddings=output is not None and output.weight is embedding.weight,
@@ -107,8 +111,10 @@ def _has_learned_positions(model: Any) -> bool:
     return any("position" in name or name.endswith("wpe") for name in tables)
 
 
-def _intermediate_size(config: Any) -> int:
-    """Read the width of the feed-forward network, under any of the names in use."""
+def _intermediate_size(config: Any, kernels: list[TraceKernel]) -> int:
+    """Read the width of the feed-forward network, under any of the names in use; 0 of a model without one."""
+    if all(kernel.role is not FcRole.FEED_FORWARD_UP for kernel in kernels):
+        return 0
     names = ("moe_intermediate_size", "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
     return int(next((value for name in names if (value := getattr(config, name, None))), 4 * config.hidden_size))
 

@@ -44,6 +44,11 @@ HELD_BY = {
     # a function of the API does what the command of its name does
     "api/*.py": "unit/api/test_commands.py",
     "tracing/aten.py": "unit/tracing/test_capture.py",
+    # mechanisms of families of models
+    "tracing/attention.py": "unit/tracing/test_families.py",
+    "tracing/caches.py": "unit/tracing/test_families.py",
+    "tracing/experts.py": "unit/tracing/test_families.py",
+    "tracing/states.py": "unit/tracing/test_families.py",
     # aliases of types
     "arrays.py": "house/test_house.py",
     "children.py": "e2e/test_faults.py",

@@ -19,8 +19,9 @@ from papisim.cli.capture import command
 from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import KernelClass
 from papisim.ops.trace import KernelTrace, Point, read_trace
-from papisim.tracing.decode import build, record_decode
+from papisim.tracing.decode import Decoder, build
 from papisim.tracing.models import resolve
+from papisim.tracing.routing import Routing
 from papisim.tracing.run import capture
 from papisim.tracing.write import trace_text, write_trace
 
@@ -122,27 +123,16 @@ def test_experts_are_folded_into_one_with_rows_of_its_own(config_file: ConfigFil
 
 def test_every_row_that_a_router_sends_reaches_an_expert(config_file: ConfigFile) -> None:
     source = resolve(str(config_file("mixtral")))
-    recording = record_decode(
-        build(source.config(), source.name, "float16"), Point(rlp=5, tlp=3, kv=7), 0, source.name
-    )
+    decoder = Decoder(build(source.config(), source.name, "float16"), source.name)
+    recording = decoder.record(Point(rlp=5, tlp=3, kv=7), Routing(4, 2))
     rows = {(c.module.split(".")[2], c.expert): c.expert_rows for c in recording.calls if c.expert is not None}
     for layer in ("0", "1"):
         assert sum(n for (where, _), n in rows.items() if where == layer and n) == 5 * 3 * 2
 
 
-def test_a_sliding_window_is_refused_with_its_reason(config_file: ConfigFile) -> None:
-    with pytest.raises(NotModelled, match="layer 0 keeps a sliding window"):
-        captured(config_file("mixtral", sliding_window=4096))
-
-
 def test_a_model_that_is_no_decoder_is_refused(config_file: ConfigFile) -> None:
     with pytest.raises(NotModelled, match="no causal decoder"):
         captured(config_file("llama", model_type="vit"))
-
-
-def test_a_model_without_the_facts_that_a_trace_states_is_refused() -> None:
-    with pytest.raises(NotModelled, match="mamba"):
-        capture(resolve("mamba"), "papisim capture mamba")
 
 
 def test_attention_that_bypasses_the_common_interface_is_refused() -> None:
@@ -196,7 +186,7 @@ def test_the_command_refuses_to_overwrite_before_it_works(config_file: ConfigFil
 
 
 def test_nothing_is_written_when_a_capture_is_refused(config_file: ConfigFile, tmp_path: Path) -> None:
-    result = run(str(config_file("mixtral", sliding_window=64)), "--out", str(tmp_path / "out"))
+    result = run(str(config_file("llama", model_type="vit")), "--out", str(tmp_path / "out"))
     assert isinstance(result.exception, NotModelled)
     assert not (tmp_path / "out").exists()
 

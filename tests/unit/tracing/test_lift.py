@@ -13,7 +13,18 @@ from papisim.ops.tensors import Tensor
 from papisim.ops.trace import Point
 from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 from papisim.tracing.classify import PlacedKernel
-from papisim.tracing.lift import CHECKS, GRID, NotPolynomialError, fold, lift, lift_kernel, lift_value, verify
+from papisim.tracing.lift import (
+    CHECKS,
+    GRID,
+    NotPolynomialError,
+    fold,
+    kinds,
+    lift,
+    lift_kernel,
+    lift_value,
+    spread,
+    verify,
+)
 
 pytestmark = pytest.mark.capture
 DENSE = [None] * len(GRID)
@@ -65,13 +76,13 @@ def test_equal_layers_become_one_block() -> None:
     assert str(block.kernels[0].reads[0]) == "float16[KV, 64]"
 
 
-def test_different_layers_become_blocks_in_order() -> None:
+def test_layers_become_one_block_per_kind_in_the_order_of_their_first() -> None:
     wide, narrow = kernel(8), kernel(4)
     run = [PlacedKernel(i, None, None, k) for i, k in enumerate([wide, wide, narrow, wide])]
     before, after = PlacedKernel(None, None, None, kernel(1)), PlacedKernel(None, None, None, kernel(2))
     blocks = fold(lift([[before, *run, after]] * len(GRID)))
     assert [(block.name, block.layers) for block in blocks] == [
-        ("before_layers", None), ("layer", "0-1"), ("layer_2", "2"), ("layer_3", "3"), ("after_layers", None),
+        ("before_layers", None), ("layer", "0-1,3"), ("layer_2", "2"), ("after_layers", None),
     ]  # fmt: skip
 
 
@@ -153,20 +164,24 @@ def test_half_of_an_experts_rows_is_no_whole_dimension() -> None:
 
 
 def test_attention_multiplies_scores_and_context_over_every_pair() -> None:
-    """``2·d`` FLOP per pair and head for Q·Kᵀ, as many for the context, and five for the softmax."""
+    """``2·d`` FLOP per pair and head for Q·Kᵀ, the same for the context, and what softmax takes per score and per query."""
     runs = []
     for point in GRID:
         query = Tensor("float16", tuple(map(whole, (point.rlp, 4, point.tlp, 16))))
         cached = Tensor("float16", tuple(map(whole, (point.rlp, 2, point.kv + point.tlp, 16))))
         heads = AttentionShape(n_heads=4, n_kv_heads=2, head_dim=16)
         runs.append(
-            TraceKernel(name="a", kernel_class=KernelClass.ATTENTION, attention=heads, reads=(query, cached, cached))
-        )
+            TraceKernel(
+                name="a", kernel_class=KernelClass.ATTENTION, attention=heads, reads=(query, cached, cached),
+                elementwise_flop=whole(point.rlp * 4 * point.tlp * ((point.kv + point.tlp) * 5 + 3)),
+            )
+        )  # fmt: skip
     lifted = lift_kernel(runs, DENSE)
     rlp, tlp, kv = 3, 5, 100
     pairs = rlp * 4 * tlp * (kv + tlp)
     symbols = {"RLP": rlp, "TLP": tlp, "KV": kv}
-    assert (lifted.matmul_flop.at(symbols), lifted.elementwise_flop.at(symbols)) == (pairs * 4 * 16, pairs * 5)
+    assert lifted.matmul_flop.at(symbols) == pairs * 4 * 16
+    assert lifted.elementwise_flop.at(symbols) == pairs * 5 + rlp * 4 * tlp * 3
 
 
 def test_experts_without_rows_at_a_point_are_left_out_and_those_with_rows_compared() -> None:
@@ -182,3 +197,24 @@ def test_equal_kernels_in_another_layer_fail_verification() -> None:
     swapped = [PlacedKernel(layer, None, None, kernel(8)) for layer in (1, 0)]
     with pytest.raises(CheckFailed, match="of layer 0 is not the captured k of layer 1"):
         verify(lifted, swapped, CHECKS[0])
+
+
+def test_layers_are_of_the_kind_of_the_first_with_their_kernels() -> None:
+    wide, narrow = kernel(8), kernel(4)
+    run = [PlacedKernel(i, None, None, k) for i, k in enumerate([wide, narrow, wide, narrow])]
+    before = PlacedKernel(None, None, None, kernel(1))
+    equals = kinds([before, *run], 4)
+    assert equals == [0, 1, 0, 1]
+    assert spread([before, *run[:2], before], equals) == [before, *run, before]
+
+
+def test_a_layer_that_launches_nothing_is_refused() -> None:
+    with pytest.raises(NotModelled, match="layer 1 launches no kernels"):
+        kinds([PlacedKernel(0, None, None, kernel(8)), PlacedKernel(2, None, None, kernel(8))], 3)
+
+
+def test_every_expert_that_ran_is_compared_with_the_one_that_was_lifted() -> None:
+    lifted = [PlacedKernel(0, 0, None, kernel(8, per_expert=True))]
+    verify(lifted, [PlacedKernel(0, expert, 2, kernel(8, per_expert=True)) for expert in range(5)], CHECKS[0])
+    with pytest.raises(CheckFailed, match="is not the captured"):
+        verify(lifted, [PlacedKernel(0, e, 2, kernel(8 + (e == 4), per_expert=True)) for e in range(5)], CHECKS[0])

@@ -79,9 +79,18 @@ class TestWithTransformers:
         with pytest.raises(InputError, match=r"model_type: found 'lama'.*did you mean 'llama'"):
             resolve(str(config_file("llama", model_type="lama"))).config()
 
-    def test_a_config_that_asks_for_code_of_its_own_is_refused(self, config_file: ConfigFile) -> None:
-        path = config_file("llama", auto_map={"AutoModelForCausalLM": "evil.Model"})
-        with pytest.raises(InputError, match="auto_map: asks for code of its own"):
+    def test_code_of_a_models_own_is_left_out_where_transformers_carries_its_architecture(
+        self, config_file: ConfigFile
+    ) -> None:
+        path, notes = config_file("llama", auto_map={"AutoModelForCausalLM": "evil.Model"}), []
+        assert resolve(str(path)).config(notes.append).model_type == "llama"
+        assert len(notes) == 1
+        assert "auto_map" in notes[0]
+        assert not hasattr(resolve(str(path)).config(), "auto_map")
+
+    def test_a_model_that_needs_code_of_its_own_is_refused(self, config_file: ConfigFile) -> None:
+        path = config_file("llama", model_type="own", auto_map={"AutoModelForCausalLM": "evil.Model"})
+        with pytest.raises(InputError, match=r"model_type: found 'own'.*auto_map asks for code of its own"):
             resolve(str(path)).config()
 
     def test_fields_that_the_configuration_class_refuses_are_bad_input(self, config_file: ConfigFile) -> None:

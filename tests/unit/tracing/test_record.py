@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from papisim.errors import NotModelled
 from papisim.tracing.record import Call, Recorder, RecordingMode
+from papisim.tracing.routing import Routing
 
 pytestmark = pytest.mark.capture
 
@@ -21,7 +22,7 @@ def half(*shape: int) -> Any:
 
 
 def recorded(function: Callable[..., Any], *operands: Any) -> list[Call]:
-    recorder = Recorder(torch.nn.Identity(), 0, 0, (0,))
+    recorder = Recorder(torch.nn.Identity(), Routing(), (0,))
     with torch.no_grad(), RecordingMode(recorder):
         function(*operands)
     return recorder.recording.calls
@@ -118,7 +119,7 @@ def test_single_numbers_on_the_host_are_no_kernels() -> None:
 
 
 def test_a_scope_is_one_kernel_with_the_traffic_it_states() -> None:
-    recorder = Recorder(torch.nn.Identity(), 0, 0, (0,))
+    recorder = Recorder(torch.nn.Identity(), Routing(), (0,))
     query, key = half(3, 5), half(5, 7)
     with torch.no_grad(), RecordingMode(recorder):
         writes: list[Any] = []
@@ -134,3 +135,26 @@ def test_a_scope_is_one_kernel_with_the_traffic_it_states() -> None:
 def test_a_product_without_a_rule_is_refused_rather_than_miscounted() -> None:
     with pytest.raises(NotModelled, match=r"convolution.*has no FLOP rule"):
         recorded(functional.conv1d, half(1, 2, 9), half(3, 2, 3))
+
+
+def test_what_is_computed_from_one_parameter_alone_is_no_kernel_and_reads_it_as_stored() -> None:
+    module = torch.nn.Linear(5, 7, bias=False, dtype=torch.float16, device="meta")
+    recorder, rows = Recorder(module, Routing(), (0,)), half(3, 5)
+    with torch.no_grad(), RecordingMode(recorder):
+        functional.linear(rows.float(), module.weight.float())
+    cast, product = recorder.recording.calls
+    assert cast.op.startswith("aten._to_copy")
+    assert product.reads[1].parameter == ("weight",)
+    assert product.reads[1].tensor.n_bytes.constant == 7 * 5 * 2
+
+
+def test_what_no_engine_launches_leaves_its_views_known() -> None:
+    recorder = Recorder(torch.nn.Identity(), Routing(), (0,))
+    query = half(2, 4, 3, 5)
+    with torch.no_grad(), RecordingMode(recorder):
+        with recorder.unrecorded():
+            moved = query.transpose(0, 1).reshape(4, 6, 5)
+            recorder.alias(moved, query)
+        torch.relu(moved)
+    (call,) = recorder.recording.calls
+    assert recorder.storages(query) == {call.reads[0].storage}

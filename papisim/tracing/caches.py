@@ -1,0 +1,139 @@
+"""The memory of the past that a recorded iteration reads: caches filled with tokens, and states of constant size.
+
+What torch moves here is an artefact of transformers' caches and must not enter a trace. A ``DynamicCache`` concatenates the
+whole cache with the new tokens in every step; a serving engine writes the new tokens' K and V into their slots. That is what
+is recorded, as one fused kernel. Caches of windows and chunks are filled like all others, so that dimensions stay polynomials
+in KV; the layer's :class:`~papisim.ops.trace_kernels.CacheSpec` says which of the tokens a query sees.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import Cache
+
+from papisim.errors import NotModelled
+from papisim.ops.trace import Point
+from papisim.ops.trace_kernels import CacheSpec
+from papisim.tracing.record import KV_APPEND, Foreign, Recorder
+
+#: transformers' name of a layer whose queries see their own chunk
+_CHUNKED = "chunked_attention"
+
+
+class RecordedCache(Cache):  # type: ignore[misc] # untyped where transformers is not installed
+    """Caches and states of ``RLP`` requests with ``KV`` tokens each.
+
+    Args:
+        probe: the cache after a run of one token, which shows the shapes.
+        config: the configuration of the decoder.
+        point: requests and cached tokens.
+        recorder: told of every append.
+
+    Raises:
+        NotModelled: a layer remembers the past in a way that a trace cannot express.
+    """
+
+    def __init__(self, probe: Foreign, config: Foreign, point: Point, recorder: Recorder) -> None:
+        super().__init__(layers=list(probe.layers))
+        self.point, self._recorder = point, recorder
+        types = getattr(config, "layer_types", None) or [""] * len(probe.layers)
+        self._specs = [_seen(layer, kind) for layer, kind in zip(probe.layers, types, strict=False)]
+        self._owners: dict[int, int] = {}
+        #: input of a convolution with its history, by its storage → the new tokens of it and the state
+        self.histories: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.asked = 0
+
+    # ---- keys and values
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Foreign, **__: Foreign
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append K and V of the new tokens; record what a serving engine would move."""
+        layer = self.layers[layer_idx]
+        writes: list[tuple[torch.Tensor, torch.Tensor]] = []
+        with self._recorder.unrecorded():
+            cached = [self._of_tokens(tensor) for tensor in (layer.keys, layer.values)]
+        with self._recorder.scope(KV_APPEND, [key_states, value_states], writes):
+            keys, values = (torch.cat(pair, dim=-2) for pair in zip(cached, (key_states, value_states), strict=True))
+            writes += [(keys, key_states), (values, value_states)]
+        self._owners |= dict.fromkeys(self._recorder.storages(keys, values), layer_idx)
+        return keys, values
+
+    def owner(self, storages: frozenset[int]) -> int | None:
+        """Return the layer whose cache lives in a storage; None where it is no cache."""
+        return next((self._owners[storage] for storage in storages if storage in self._owners), None)
+
+    def spec(self, owner: int, reader: int) -> CacheSpec:
+        """State the part that a layer reads of a layer's cache."""
+        return self._specs[owner].model_copy(update={"of_layer": None if owner == reader else owner})
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return the cached tokens of each request."""
+        return self.point.kv
+
+    def _of_tokens(self, tensor: torch.Tensor) -> torch.Tensor:
+        _, heads, _, head_dim = tensor.shape
+        return tensor.new_empty(self.point.rlp, heads, self.point.kv, head_dim)
+
+    # ---- states
+
+    def is_recording_past(self, layer_idx: int) -> bool:
+        """Tell a layer to take the way of several tokens, whose kernels are the same for one."""
+        return True
+
+    def get_conv_state(self, layer_idx: int, state_idx: int = 0) -> Foreign:
+        """Return the state of a convolution."""
+        return self.layers[layer_idx].conv_states[state_idx]
+
+    def get_recurrent_state(self, layer_idx: int, state_idx: int = 0) -> None:
+        """Return no state, so that the layer takes the way of several tokens; remember which layer asked."""
+        self.asked = layer_idx
+
+    def recurrent_state(self) -> torch.Tensor:
+        """Return the state of the layer that asked last, of all requests."""
+        return self._of_requests(self.layers[self.asked].recurrent_states[0])
+
+    def update_conv_state(
+        self, conv_states: torch.Tensor, layer_idx: int, *_: Foreign, **__: Foreign
+    ) -> torch.Tensor:
+        """Return the new inputs of a convolution with those before them; nothing is recorded until it runs."""
+        state = self._of_requests(self.layers[layer_idx].conv_states[0])
+        with self._recorder.unrecorded():
+            joined = torch.cat([state, conv_states], dim=-1)
+        (storage,) = self._recorder.storages(joined)
+        self.histories[storage] = (conv_states, state[..., 1:])
+        return joined
+
+    def update_recurrent_state(
+        self, recurrent_states: torch.Tensor, layer_idx: int, *_: Foreign, **__: Foreign
+    ) -> Foreign:
+        """Do nothing: the kernel that computed the state has written it."""
+        return recurrent_states
+
+    def _of_requests(self, state: torch.Tensor) -> torch.Tensor:
+        with self._recorder.unrecorded():
+            return state.new_empty(self.point.rlp, *state.shape[1:])
+
+
+def probe_of(config: Foreign) -> Foreign:
+    """Return an empty cache as transformers makes one for a configuration."""
+    return DynamicCache(config=config)
+
+
+def _seen(layer: Foreign, kind: str) -> CacheSpec:
+    window = getattr(layer, "sliding_window", None) if getattr(layer, "is_sliding", False) else None
+    if window is None:
+        return CacheSpec()
+    return CacheSpec(sees="chunk" if kind == _CHUNKED else "window", tokens=int(window))
+
+
+def check_layer(index: int, layer: Foreign) -> None:
+    """Refuse a layer whose memory of the past a trace cannot express.
+
+    Raises:
+        NotModelled: the message names the layer and the class of its cache.
+    """
+    keeps_states = hasattr(layer, "recurrent_states")
+    if not keeps_states and getattr(layer, "is_initialized", False) and getattr(layer, "keys", None) is None:
+        raise NotModelled(f"layer {index} keeps neither K and V nor states in the cache ({type(layer).__name__})")
