@@ -11,7 +11,7 @@ from papisim.cli._command import Command
 from papisim.cli._options import format_option, print_json
 from papisim.config.yaml import load_yaml
 from papisim.kinds.families import families
-from papisim.ops.trace import read_trace
+from papisim.ops.trace import KernelTrace, read_trace
 from papisim.report.console.console import console
 
 _SHELVES = {
@@ -67,11 +67,19 @@ def _describe(data: dict[str, str]) -> str:
     return f"another name for {data['alias_of']}" if "alias_of" in data else data["description"]
 
 
+def _memory_of(trace: KernelTrace) -> str:
+    """Name the kinds of caches and states of a model, where they are not all full caches."""
+    kinds = {shape.kind: None for block in trace.blocks for shape in block.attention}
+    kinds |= {"states": None} if any(block.state_bytes for block in trace.blocks) else {}
+    return "" if set(kinds) <= {"full"} else f" ({'; '.join(kinds)})"
+
+
 def _describe_trace(name: str) -> str:
-    model = read_trace(catalog.find(Shelf.TRACE, name).path).model
+    trace = read_trace(catalog.find(Shelf.TRACE, name).path)
+    model, kinds = trace.model, _memory_of(trace)
     experts = f", {model.n_experts} experts, {model.n_experts_per_token} a token" if model.n_experts else ""
     groups = f" ({model.n_kv_heads} of K and V)" if model.n_kv_heads != model.n_heads else ""
     return (
         f"{model.n_parameters / 1e9:.1f} G parameters, {model.n_layers} layers, hidden {model.hidden_size}, "
-        f"{model.n_heads} heads{groups}{experts}, {model.dtype}"
+        f"{f'{model.n_heads} heads{groups}' if model.n_heads else 'no attention'}{kinds}{experts}, {model.dtype}"
     )
