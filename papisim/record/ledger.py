@@ -49,7 +49,7 @@ class Ledger:
         n_servers: equal machines.
         keeps_rows: whether segments and requests are kept; if not, memory does not grow with the run.
         slo: targets that a request may meet.
-        users: who ask again when they have been answered: their number and arrivals; None of other workloads.
+        users: the users of a closed loop, with the arrivals of their requests; None of other workloads.
         warmup_requests: the first requests to arrive, which are not measured.
         segments: segments in the order they ran.
         totals: sums by kind of step.

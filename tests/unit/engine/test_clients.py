@@ -97,7 +97,7 @@ def test_a_request_that_is_given_up_is_no_goodput_and_its_user_asks_again(go: Go
     assert figures["e2e_p99_s"] <= limit_s * (1 + 1e-9)
 
 
-def test_a_time_out_that_nobody_reaches_changes_nothing(go: Go):
+def test_a_time_out_that_no_request_reaches_changes_nothing(go: Go):
     assert ends(go(listed(TRAFFIC, timeout_s=1e6))) == ends(go(listed(TRAFFIC)))
 
 
