@@ -29,6 +29,8 @@ V = TypeVar("V")
 
 OK, INFEASIBLE, FAILED = "ok", "infeasible", "failed"
 
+#: lists of events, of which a frame has the number, also where it is 0
+_COUNTED = frozenset({"switches", "outside_fit"})
 #: figures of a run that describe its inputs: they are equal at all points, and the manifest has them
 _LEFT_OUT = frozenset({"schema", "papers", "assumptions", "overrides", "papisim_version"})
 
@@ -261,7 +263,7 @@ def flat(summary: Mapping[str, object], prefix: str = "") -> dict[str, object]:
             continue
         if isinstance(value, dict):
             figures |= flat(value, f"{name}.")
-        elif isinstance(value, list) and (key == "switches" or any(isinstance(item, dict) for item in value)):
+        elif isinstance(value, list) and (key in _COUNTED or any(isinstance(item, dict) for item in value)):
             figures[name] = len(value)
         else:
             figures[name] = as_cell(value)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from papisim.exploration.evaluate import flat
 from papisim.results.comparison import Comparison
 from papisim.results.metrics import summarise
 
@@ -77,3 +78,9 @@ def test_a_comparison_has_the_share_of_each_run(run):
     runs = tuple(run(hw="a100_single", batch=4, set=[LENGTHS, *changes]) for changes in ([], [OTHER_BOARD]))
     rows = Comparison(("measured", "made up"), runs).rows
     assert [row["outside_fit_time_ratio"] for row in rows] == pytest.approx([0.0, 1.0])
+
+
+def test_a_frame_of_a_sweep_has_the_number_of_reasons_also_where_there_are_none(run):
+    none, some = (flat(outside(run, *changes)) for changes in ([], [NARROW]))
+    assert (none["outside_fit"], none["outside_fit_time_ratio"]) == (0, 0.0)
+    assert some["outside_fit"] == 2
