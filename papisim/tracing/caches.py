@@ -128,12 +128,19 @@ def _seen(layer: Foreign, kind: str) -> CacheSpec:
     return CacheSpec(sees="chunk" if kind == _CHUNKED else "window", tokens=int(window))
 
 
-def check_layer(index: int, layer: Foreign) -> None:
+def check_layer(index: int, layer: Foreign, config: Foreign) -> None:
     """Refuse a layer whose memory of the past a trace cannot express.
 
     Raises:
-        NotModelled: the message names the layer and the class of its cache.
+        NotModelled: the message names the layer and what it caches.
     """
+    keys = getattr(layer, "keys", None)
+    heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_kv_heads", None)
+    if keys is not None and heads and keys.shape[1] > heads:
+        raise NotModelled(
+            f"layer {index} repeats K and V before it caches them: {keys.shape[1]} heads, where the configuration has {heads}; "
+            "serving engines cache those, which transformers' class does not do"
+        )
     keeps_states = hasattr(layer, "recurrent_states")
     if not keeps_states and getattr(layer, "is_initialized", False) and getattr(layer, "keys", None) is None:
         raise NotModelled(f"layer {index} keeps neither K and V nor states in the cache ({type(layer).__name__})")

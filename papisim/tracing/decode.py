@@ -141,7 +141,7 @@ class Decoder:
 
     def __init__(self, model: Foreign, name: str) -> None:
         self.model, self.name = model, name
-        _check_mechanisms(model.config, name)
+        _check_mechanisms(model, name)
         self.layers = model.get_submodule(layers_path(model, name))
         self.experts = experts_of(model.config)
         self._probe = probe_of(model.config)
@@ -152,7 +152,7 @@ class Decoder:
         with torch.no_grad(), _explained(name, "does not run on meta tensors"), self._as_returned():
             self._run(recorder, self._probe, None, Point(rlp=1, tlp=1, kv=1))
         for index, layer in enumerate(self._probe.layers):
-            check_layer(index, layer)
+            check_layer(index, layer, model.config)
 
     def record(self, point: Point, routing: Routing, only: Collection[int] | None = None) -> Recording:
         """Record one decode iteration at a point.
@@ -220,12 +220,17 @@ class Decoder:
                 del self.layers[index].forward
 
 
-def _check_mechanisms(config: Foreign, name: str) -> None:
-    """Refuse what is known not to be modelled, by its field of the configuration, before anything runs."""
-    if getattr(config, "index_topk", None):
+def _check_mechanisms(model: Foreign, name: str) -> None:
+    """Refuse what is known not to be modelled before anything runs."""
+    if getattr(model.config, "index_topk", None):
         raise NotModelled(
             f"{name}: selects cached tokens with an indexer (sparse attention, index_topk), whose kernels are not captured yet; "
             'with "model_type": "deepseek_v3" a deepseek_v32 is captured with attention to all tokens'
+        )
+    if any(hasattr(module, "dt_proj") for module in model.modules()):
+        raise NotModelled(
+            f"{name}: has state-space layers of Mamba-1, whose product of the time steps (dt_proj) runs per request and is not "
+            "captured yet; those of Mamba-2 are"
         )
 
 

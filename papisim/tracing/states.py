@@ -6,7 +6,7 @@ transformers' models call module-level functions: these are recorded as fused ke
 
 FLOPs of a scan are those of its recurrence, per element of the state and token:
 
-- state space (Mamba-2, Dao and Gu 2024, equation 1; Mamba, 2023, equation 2): ``h ← a·h + b·x``, ``y = c·h``: two products and
+- state space (Mamba-2, Dao and Gu 2024, equation 1): ``h ← a·h + b·x``, ``y = c·h``: two products and
   a sum for the update, a product and a sum for the output, 5;
 - gated delta rule (Gated DeltaNet, Yang et al. 2024, equation 10; Kimi Linear, 2025): decay 1, ``S·k`` 2, rank-one update 2,
   ``S·q`` 2, in all 7.
@@ -27,7 +27,7 @@ from papisim.tracing.record import STATE, Foreign, Fused, Recorder
 _CONVOLUTION: Final = "causal_conv1d_fn"
 #: functions that scan several tokens → FLOPs per element of the state and token, and the argument of the result's shape
 _SCANS: Final = {
-    "mamba2_chunk_scan": (5, 0), "mamba_selective_scan": (5, 0), "torch_chunk_gated_delta_rule": (7, 2),
+    "mamba2_chunk_scan": (5, 0), "torch_chunk_gated_delta_rule": (7, 2),
     "chunk_kimi_delta_attention": (7, 2),
 }  # fmt: skip
 

@@ -256,3 +256,17 @@ def test_a_mechanism_that_is_not_modelled_is_named_before_any_grid(tmp_path: Pat
     with pytest.raises(NotModelled, match=r'indexer.*"model_type": "deepseek_v3"'):
         capture(resolve(str(path)), "papisim capture", told.append)
     assert not any("capturing" in line for line in told)
+
+
+def test_caches_of_repeated_heads_are_refused(tmp_path: Path) -> None:
+    path = config_of("falcon", tmp_path, new_decoder_architecture=True, num_kv_heads=2)
+    with pytest.raises(NotModelled, match=r"layer 0 repeats K and V before it caches them: 4 heads, .* has 2"):
+        capture(resolve(str(path)), "papisim capture")
+
+
+def test_state_space_layers_of_mamba_1_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "tiny-mamba" / "config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 160}))
+    with pytest.raises(NotModelled, match="state-space layers of Mamba-1"):
+        capture(resolve(str(path)), "papisim capture")
