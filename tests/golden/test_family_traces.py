@@ -130,6 +130,7 @@ SIZES: dict[str, Callable[[Config], Size]] = {
     "mistral-7b": dense,
     "gemma3-12b": gemma3,
     "qwen3-30b-a3b": qwen3_moe,
+    "qwen3-235b-a22b": qwen3_moe,
     "gpt-oss-120b": gpt_oss,
     "llama4-maverick": llama4,
     "deepseek-v3": deepseek_v3,
@@ -140,6 +141,7 @@ SIZES: dict[str, Callable[[Config], Size]] = {
 PUBLISHED = {
     "mistral-7b": 7.24,
     "qwen3-30b-a3b": 30.5,
+    "qwen3-235b-a22b": 235,
     "gpt-oss-120b": 117,
     "llama4-maverick": 400,
     "deepseek-v3": 671,
@@ -187,6 +189,7 @@ def kv_bytes(trace: KernelTrace) -> int:
         ("mistral-7b", 32 * 2 * 8 * 128 * 2),
         ("gemma3-12b", 48 * 2 * 8 * 256 * 2),
         ("qwen3-30b-a3b", 48 * 2 * 4 * 128 * 2),
+        ("qwen3-235b-a22b", 94 * 2 * 4 * 128 * 2),
         ("gpt-oss-120b", 36 * 2 * 8 * 64 * 2),
         ("llama4-maverick", 48 * 2 * 8 * 128 * 2),
         ("deepseek-v3", 61 * (512 + 64) * 2),
