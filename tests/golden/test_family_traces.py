@@ -135,6 +135,7 @@ SIZES: dict[str, Callable[[Config], Size]] = {
     "llama4-maverick": llama4,
     "deepseek-v3": deepseek_v3,
     "mamba2-2.7b": mamba2,
+    "granite4-h-small": granite4,
 }
 
 #: parameters that their authors publish, in billions
@@ -146,6 +147,7 @@ PUBLISHED = {
     "llama4-maverick": 400,
     "deepseek-v3": 671,
     "mamba2-2.7b": 2.7,
+    "granite4-h-small": 32,
 }
 
 every_family = pytest.mark.parametrize("name", SIZES)
@@ -194,6 +196,7 @@ def kv_bytes(trace: KernelTrace) -> int:
         ("llama4-maverick", 48 * 2 * 8 * 128 * 2),
         ("deepseek-v3", 61 * (512 + 64) * 2),
         ("mamba2-2.7b", 0),
+        ("granite4-h-small", 4 * 2 * 8 * 128 * 2),
     ],
 )
 def test_a_token_takes_the_bytes_of_its_caches(name: str, expected: int) -> None:
@@ -240,6 +243,7 @@ def test_deepseek_v3_computes_with_the_latent_vectors() -> None:
     [
         # (K − 1) columns of the convolution in the model's type, the state in FP32
         ("mamba2-2.7b", 64, 3 * 5376 * 2 + 80 * 64 * 128 * 4),
+        ("granite4-h-small", 36, 3 * 8448 * 2 + 128 * 64 * 128 * 4),
     ],
 )
 def test_a_request_has_a_state_of_constant_size(name: str, layers: int, per_layer: int) -> None:
