@@ -25,6 +25,7 @@ def test_law(law, subject):
 
 
 LENGTHS = {
+    "uniform": {"input_tokens": 20, "output_tokens": 8, "min_ratio": 0.5},
     "fixed": {"input_tokens": 100, "output_tokens": 20},
     "listed": {"pairs": [[1, 2], [30, 4], [5, 600]]},
     "quantiles": {

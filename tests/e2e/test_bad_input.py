@@ -128,7 +128,7 @@ WORKLOAD = catalog.shipped(Shelf.REQUESTS)["creative_writing"]
             TRACE,
             "n_heads: 32",
             "n_heads: -32",
-            "model.n_heads: found -32, expected greater than or equal to 1",
+            "model.n_heads: found -32, expected greater than or equal to 0",
         ),
         ("trace", TRACE, "n_layers: 32", "n_layers: 31", "expected each of the model's 31 layers once"),
         ("trace", TRACE, "float16[RLP, TLP, 4096]", "float16[RLP, TLP, 4096", "expected a tensor such as"),
