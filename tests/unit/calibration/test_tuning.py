@@ -38,7 +38,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def test_the_shipped_alpha_is_that_of_the_shipped_machine_and_nothing_is_calibrated_for_it(own_cache):
-    for name in load_system("papi").placement.calibrated:
+    for name in catalog.shipped(Shelf.TRACE):
         found = tuning(trace=name)
         assert (found.origin, found.note) == ("calibrated for this machine", None), name
     assert not own_cache.exists()
