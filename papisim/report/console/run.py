@@ -27,6 +27,8 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 #: share of FC on padding from which it is worth a remark
 _SHOWN_PADDING = 0.001
+#: share of overlapped time from which it is shown
+_SHOWN_OVERLAP = 0.001
 
 
 def print_run(run: Run) -> None:
@@ -176,9 +178,13 @@ def _shares(ratios: Mapping[str, float | None]) -> str:
 
 def _time_shares(summary: Json) -> str:
     times = summary["decode_time_by_category_s"]
-    total = sum(times.values()) or 1.0
+    total = sum(times.values())
+    if not total:
+        return units.NO_VALUE
     shares = sorted(((time / total, name) for name, time in times.items() if time), reverse=True)
-    return _shares({name: share for share, name in shares})
+    hidden = 1 - summary["decode_s"] / total
+    told = f"; {100 * hidden:.1f} % of it overlapped by the rest" if hidden >= _SHOWN_OVERLAP else ""
+    return _shares({name: share for share, name in shares}) + told
 
 
 def _placement(run: Run, summary: Json) -> str:

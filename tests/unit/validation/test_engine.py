@@ -257,4 +257,4 @@ def test_measured_engines_are_met_within_bounds(data):
         for figure in row.figures
         if figure.statistic == "mean"
     }
-    assert max(error for (*_, metric), error in means.items() if metric in ("tpot", "e2e")) < 0.12
+    assert max(error for (*_, metric), error in means.items() if metric in ("tpot", "e2e")) < 0.10

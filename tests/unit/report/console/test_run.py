@@ -30,6 +30,17 @@ def test_lines_are_the_values_of_the_summary(run):
     assert lines["peak KV cache"].endswith(f"({100 * used / capacity:.2g} %)")
 
 
+def test_shares_of_the_time_of_parts_say_how_much_of_it_others_hide(run):
+    """Parts that overlap take more time together than the decoding does."""
+    hidden = simulate(load_experiment(RunOptions(hw="gpu_only", trace="llama7b", batch=4, engine="vllm")))
+    summary = summarise(hidden)
+    parts_s = sum(summary["decode_time_by_category_s"].values())
+    assert parts_s > summary["decode_s"]
+    share = 100 * (1 - summary["decode_s"] / parts_s)
+    assert dict(figures(hidden, summary))["decode time"].endswith(f"; {share:.1f} % of it overlapped by the rest")
+    assert "overlapped" not in dict(figures(run, summarise(run)))["decode time"]
+
+
 def test_what_did_not_happen_has_no_line(run):
     assert not {"queueing delay", "goodput", "ended"} & set(dict(figures(run, summarise(run))))
 
