@@ -271,8 +271,7 @@ def load_equipped(hw: str, engine: str, overrides: Sequence[Override]) -> tuple[
     Raises:
         InputError, InputErrors: everything that is wrong with one of them, with places.
     """
-    of_engine = [each for each in overrides if as_assignment(each).path[0] == "engine"]
-    of_machine = [each for each in overrides if each not in of_engine]
+    of_engine, of_machine = _split(overrides)
     file = load_engine(engine, of_engine)
     return with_libraries(load_system(hw, of_machine), file.spec, of_machine), file
 
@@ -296,12 +295,17 @@ def load_equipped_part(hw: str, engine: str, overrides: Sequence[Override]) -> E
     Raises:
         InputError, InputErrors: everything that is wrong with one of them, with places.
     """
-    of_engine = [each for each in overrides if as_assignment(each).path[0] == "engine"]
-    of_part = [each for each in overrides if each not in of_engine]
+    of_engine, of_part = _split(overrides)
     file, device = load_engine(engine, of_engine), load_part(hw, of_part)
     chosen = [as_assignment(each).path for each in of_part]
     part, notes = part_with_libraries(device.name, device.part, file.spec, chosen)
     return EquippedPart(replace(device, part=part, notes=(*device.notes, *file.notes, *notes)), file.spec)
+
+
+def _split(overrides: Sequence[Override]) -> tuple[list[Override], list[Override]]:
+    """Return the assignments to the engine, and those to the hardware."""
+    of_engine = [each for each in overrides if as_assignment(each).path[0] == "engine"]
+    return of_engine, [each for each in overrides if each not in of_engine]
 
 
 #: fields of a part that name the library in use, by the engine's list; a part may lack some
