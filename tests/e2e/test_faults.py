@@ -80,7 +80,7 @@ def test_a_second_writer_is_refused_and_the_first_goes_on(sweeping):
 
 def test_a_run_that_is_told_to_end_leaves_nothing(tmp_path):
     run = start("run", "--hw", "papi", "--trace", "llama7b", "--requests", 10**6, "--metrics", "streaming", "--out",
-                "o", "--timeline", "t.json", cwd=tmp_path)  # fmt: skip
+                "o", "--timeline", "t.json", "--batching", "chunked_prefill", cwd=tmp_path)  # fmt: skip
     deadline = time.monotonic() + 60
     while not any(tmp_path.iterdir()):  # the timeline's temporary file: the run has begun
         assert time.monotonic() < deadline
