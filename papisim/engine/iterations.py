@@ -80,7 +80,7 @@ class IterationStrategy(Protocol):
 
     @property
     def tlp(self) -> float:
-        """Token-rows per request of the next iteration, as far as known."""
+        """Token-rows of the next iteration per request that does not end in it, as far as known."""
 
     @property
     def stretch(self) -> Stretch | None:
@@ -114,12 +114,12 @@ class Drawn:
 
     def __init__(self, speculator: Speculator) -> None:
         self._speculator = speculator
-        self._tlp = float(speculator.steady_tlp or 1)
+        self._last_tlp = 1.0
 
     @property
     def tlp(self) -> float:
-        """Token-rows per request of the last iteration."""
-        return self._tlp
+        """Token-rows per request: those of the policy if it always drafts as far, else those of the last iteration."""
+        return float(self._speculator.policy.steady_tlp or self._last_tlp)
 
     def prepare(self, number: int, batch: Batch, prompts: Prompts | None, *, fold: bool) -> Iteration:
         """Return an iteration with the drafts that the policy plans."""
@@ -129,7 +129,7 @@ class Drawn:
     def verify(self, batch: Batch, iteration: Iteration) -> Verified:
         """Draw which drafts are accepted, and let the policy learn from them."""
         accepted, rounds = self._speculator.settle(batch, iteration.drafts)
-        self._tlp = iteration.total_rows(len(batch)) / len(batch)
+        self._last_tlp = iteration.total_rows(len(batch)) / len(batch)
         return Verified(
             accepted,
             sum(each.draft.nodes for each in rounds),

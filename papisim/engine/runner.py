@@ -79,8 +79,10 @@ class StepRunner:
 
     @property
     def decode_rows(self) -> int:
-        """Token-rows of the next iteration, as far as known before drafts are planned."""
-        return math.ceil(len(self._queues.batch) * self._iterations.tlp)
+        """Token-rows of the next iteration, as far as known before drafts are planned: none beyond a request's end."""
+        batch, tlp = self._queues.batch, self._iterations.tlp
+        rows = len(batch) * tlp if tlp <= batch.least_remaining else float(np.minimum(batch.remaining, tlp).sum())
+        return math.ceil(rows)
 
     def reserve_pages(self) -> None:
         """Allocate the pages of the next iteration, as far as known before drafts are planned."""

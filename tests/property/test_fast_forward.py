@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from papisim.engine.run import Run
@@ -48,6 +48,15 @@ def everything(run: Run) -> dict[str, Any]:
     batch=st.integers(1, 8),
     pages=st.sampled_from([None, 60, 200]),
 )
+@example(
+    requests=[(0.0, 1, 1), (0.0, 1, 2), (0.0, 1, 2), (0.0, 510, 1)],
+    hw="papi",
+    batching="chunked_prefill",
+    kv="kv.reserve=whole",
+    tlp=3,
+    batch=2,
+    pages=None,
+)  # the budget of prompts beside drafts that are cut at a request's end
 def test_fast_forward_changes_no_figure(
     serve: Callable[..., Run], differences: Differences, requests, hw, batching, kv, tlp, batch, pages
 ):  # fmt: skip
