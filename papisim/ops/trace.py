@@ -155,7 +155,7 @@ class ModelFacts(TraceSpec):
         model_type: transformers' name of the architecture.
         n_layers: decoder layers.
         hidden_size: width of the residual stream.
-        n_heads: query heads of the first attention kernel; layers may differ. 0 for a model without attention, as all of them.
+        n_heads: query heads of the first attention kernel with a context; layers may differ. 0 for a model without attention, as all of them.
         n_kv_heads: heads of the KV cache of that kernel.
         head_dim: width of its Q and K.
         vocab_size: rows of the LM head.
@@ -184,7 +184,7 @@ class ModelFacts(TraceSpec):
     tied_embeddings: bool
     n_experts: Annotated[int, Field(ge=0)] = 0
     n_experts_per_token: Annotated[int, Field(ge=0)] = 0
-    max_positions: Count | None = None
+    max_positions: LargeCount | None = None
     learned_positions: bool = False
     packed: PackedWeights | None = None
 
@@ -339,7 +339,7 @@ def _rule_layers_are_together(trace: KernelTrace) -> str | None:
 
 
 def _rule_attention_is_the_models(trace: KernelTrace) -> str | None:
-    model, shapes = trace.model, (shape for block in trace.blocks for shape in block.attention)
+    model, shapes = trace.model, (shape for block in trace.blocks for shape in block.attention if shape.value_width)
     first = next(((shape.n_heads, shape.n_kv_heads, shape.head_dim) for shape in shapes), (0, 0, 0))
     facts = (model.n_heads, model.n_kv_heads, model.head_dim)
     if first != facts:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import torch
@@ -51,12 +52,38 @@ def recorded_attention(model: Foreign, recorder: Recorder, cache: RecordedCache 
     for module in latent:
         module.expand_kv = lambda compressed, rotary: (compressed, rotary)
     try:
-        yield
+        with _unrepeated_heads(model, recorder):
+            yield
     finally:
         torch.nn.functional.scaled_dot_product_attention = original
         del ALL_ATTENTION_FUNCTIONS[_SDPA]
         for module in latent:
             del module.expand_kv
+
+
+@contextmanager
+def _unrepeated_heads(model: Foreign, recorder: Recorder) -> Iterator[None]:
+    """Keep K and V of Falcon's grouped queries as they are cached; transformers repeats them for each query head before."""
+    repeating = [module for module in model.modules() if getattr(module, "new_decoder_architecture", False)]
+    splitting = [module for module in repeating if hasattr(module, "_split_heads")]
+    for module in splitting:
+        module.new_decoder_architecture = False
+        module._split_heads = partial(_split_heads, module, recorder)
+    try:
+        yield
+    finally:
+        for module in splitting:
+            module.new_decoder_architecture = True
+            del module._split_heads
+
+
+def _split_heads(module: Foreign, recorder: Recorder, fused: torch.Tensor) -> Operands:
+    requests, tokens, _ = fused.shape
+    grouped = fused.view(requests, tokens, module.num_kv_heads, -1, module.head_dim)
+    with recorder.unrecorded():
+        query = grouped[..., :-2, :].flatten(2, 3)
+        recorder.alias(query, fused)
+    return query, grouped[..., -2, :], grouped[..., -1, :]
 
 
 def _is_latent(module: Foreign) -> bool:
@@ -82,27 +109,31 @@ class _Attention:
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
+        mask: torch.Tensor | None = None,
         *_: Foreign,
         **options: Foreign,
     ) -> Foreign:
+        if self._cache is not None and mask is not None and mask is not self._cache.mask:
+            raise NotModelled(
+                f"{self._recorder.module} hides cached tokens, or biases their scores, by a mask of its own (sparse or block "
+                "attention, relative positions), of which a trace cannot say what is read"
+            )
         if _is_latent(module):
             return self._latent(module, query, key, value), None
-        return self._attend(module, (query, key, value), options.get("s_aux"), options.get("softcap")), None
+        return self._attend((query, key, value), options.get("s_aux"), options.get("softcap")), None
 
     def direct(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Foreign, **__: Foreign
     ) -> torch.Tensor:
         """Replace torch's function, which has the heads before the tokens in its result, too."""
-        return self._attend(None, (query, key, value)).transpose(1, 2)
+        return self._attend((query, key, value)).transpose(1, 2)
 
-    def _attend(
-        self, module: Foreign, operands: Operands, sinks: Foreign = None, soft_cap: float | None = None
-    ) -> torch.Tensor:
+    def _attend(self, operands: Operands, sinks: Foreign = None, soft_cap: float | None = None) -> torch.Tensor:
         query, key, value = operands
         requests, heads, tokens, width = query.shape
         shape = AttentionShape(
             n_heads=heads, n_kv_heads=key.shape[1], head_dim=width, value_dim=_if_other(value.shape[3], width),
-            **self._seen(module, key, value),
+            **self._seen(key, value),
         )  # fmt: skip
         softmax = (
             requests * heads * tokens * key.shape[2] * (Attention.SOFTMAX_FLOP + (SOFT_CAP_FLOP if soft_cap else 0))
@@ -118,7 +149,7 @@ class _Attention:
             writes.append((context, context))
         return context
 
-    def _seen(self, module: Foreign, key: torch.Tensor, value: torch.Tensor) -> dict[str, Foreign]:
+    def _seen(self, key: torch.Tensor, value: torch.Tensor) -> dict[str, Foreign]:
         if self._cache is None:
             return {}
         owners = {self._cache.owner(self._recorder.storages(tensor)) for tensor in (key, value)}
@@ -126,7 +157,7 @@ class _Attention:
         if owner is None:
             where = self._recorder.module
             raise NotModelled(f"{where} attends to something other than the cached K and V of one layer")
-        return {"cache": self._cache.spec(owner, getattr(module, "layer_idx", owner))}
+        return {"cache": self._cache.spec(owner)}
 
     def _latent(
         self, module: Foreign, query: torch.Tensor, latent: torch.Tensor, rotary: torch.Tensor
@@ -143,8 +174,10 @@ class _Attention:
         shape = AttentionShape(
             n_heads=heads, n_kv_heads=1, head_dim=rank + rotary.shape[3], value_dim=rank,
             prompt=PromptHeads(n_kv_heads=heads, head_dim=query.shape[3], value_dim=width),
-            **self._seen(module, latent, rotary),
+            **self._seen(latent, rotary),
         )  # fmt: skip
+        if shape.cache.sees == "selected":  # each token of a prompt has a choice of its own, too
+            shape = shape.model_copy(update={"prompt": None})
         shape = shape.model_copy(update={"cache": shape.cache.model_copy(update={"latent": True})})
         facts = Fused(
             attention=shape, elementwise_flop=requests * heads * tokens * latent.shape[2] * Attention.SOFTMAX_FLOP

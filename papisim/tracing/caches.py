@@ -8,17 +8,23 @@ in KV; the layer's :class:`~papisim.ops.trace_kernels.CacheSpec` says which of t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
 from papisim.errors import NotModelled
 from papisim.ops.trace import Point
-from papisim.ops.trace_kernels import CacheSpec
-from papisim.tracing.record import KV_APPEND, Foreign, Recorder
+from papisim.ops.trace_kernels import AttentionShape, CacheSpec
+from papisim.tracing.record import KV_APPEND, Call, Foreign, Fused, Recorder
 
 #: transformers' name of a layer whose queries see their own chunk
-_CHUNKED = "chunked_attention"
+_CHUNKED: Final = "chunked_attention"
+#: scaling, ReLU, weight and sum of each score of an indexer's head
+INDEXER_FLOP: Final = 4
 
 
 class RecordedCache(Cache):  # type: ignore[misc] # untyped where transformers is not installed
@@ -38,10 +44,16 @@ class RecordedCache(Cache):  # type: ignore[misc] # untyped where transformers i
         super().__init__(layers=list(probe.layers))
         self.point, self._recorder = point, recorder
         types = getattr(config, "layer_types", None) or [""] * len(probe.layers)
-        self._specs = [_seen(layer, kind) for layer, kind in zip(probe.layers, types, strict=False)]
+        selected = getattr(config, "index_topk", None)
+        self._specs = [_seen(layer, kind, selected) for layer, kind in zip(probe.layers, types, strict=False)]
         self._owners: dict[int, int] = {}
+        self._appended: dict[int, Call] = {}
+        #: mask handed to the model; None without
+        self.mask: torch.Tensor | None = None
         #: input of a convolution with its history, by its storage → the new tokens of it and the state
         self.histories: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        #: index of the layer of a module's path
+        self.layer_of: Callable[[str], int | None] = lambda _: None
         self.asked = 0
 
     # ---- keys and values
@@ -58,14 +70,31 @@ class RecordedCache(Cache):  # type: ignore[misc] # untyped where transformers i
             keys, values = (torch.cat(pair, dim=-2) for pair in zip(cached, (key_states, value_states), strict=True))
             writes += [(keys, key_states), (values, value_states)]
         self._owners |= dict.fromkeys(self._recorder.storages(keys, values), layer_idx)
+        self._appended[layer_idx] = self._recorder.recording.calls[-1]
         return keys, values
+
+    def update_indexer(self, indexer_key_states: torch.Tensor, layer_idx: int, **_: Foreign) -> torch.Tensor:
+        """Append the keys of an indexer, in the launch that appends the layer's K and V; its scores and choice are one kernel."""
+        width = indexer_key_states.shape[-1]
+        writes: list[tuple[torch.Tensor, torch.Tensor]] = []
+        with self._recorder.unrecorded():
+            cached = indexer_key_states.new_empty(self.point.rlp, self.point.kv, width)
+        with self._recorder.scope(KV_APPEND, [indexer_key_states], writes):
+            keys = torch.cat([cached, indexer_key_states], dim=1)
+            writes.append((keys, indexer_key_states))
+        if layer_idx not in self._appended:
+            raise NotModelled(f"{self._recorder.module} appends to its cache before its layer does")
+        self._recorder.join(self._appended[layer_idx])
+        self._recorder.follow(keys, [self.mask] if self.mask is not None else [], partial(_indexer, width))
+        return keys
 
     def owner(self, storages: frozenset[int]) -> int | None:
         """Return the layer whose cache lives in a storage; None where it is no cache."""
         return next((self._owners[storage] for storage in storages if storage in self._owners), None)
 
-    def spec(self, owner: int, reader: int) -> CacheSpec:
-        """State the part that a layer reads of a layer's cache."""
+    def spec(self, owner: int) -> CacheSpec:
+        """State the part that the layer that is running reads of a layer's cache."""
+        reader = self.layer_of(self._recorder.module)
         return self._specs[owner].model_copy(update={"of_layer": None if owner == reader else owner})
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -82,9 +111,8 @@ class RecordedCache(Cache):  # type: ignore[misc] # untyped where transformers i
         """Tell a layer to take the way of several tokens, whose kernels are the same for one."""
         return True
 
-    def get_conv_state(self, layer_idx: int, state_idx: int = 0) -> Foreign:
-        """Return the state of a convolution."""
-        return self.layers[layer_idx].conv_states[state_idx]
+    def get_conv_state(self, layer_idx: int, state_idx: int = 0) -> None:
+        """Return no state of a convolution, so that the layer takes the way of several tokens."""
 
     def get_recurrent_state(self, layer_idx: int, state_idx: int = 0) -> None:
         """Return no state, so that the layer takes the way of several tokens; remember which layer asked."""
@@ -121,26 +149,47 @@ def probe_of(config: Foreign) -> Foreign:
     return DynamicCache(config=config)
 
 
-def _seen(layer: Foreign, kind: str) -> CacheSpec:
+def _indexer(width: int, reads: list[torch.Tensor]) -> Fused:
+    """State the kernel that scores every cached token with a few heads and chooses the best (DeepSeek-V3.2, 2025, equation 1)."""
+    keys, query = reads[0], next(tensor for tensor in reads if tensor.shape[-1] == width and tensor is not reads[0])
+    heads = query.shape[-2]
+    flop = INDEXER_FLOP * keys.shape[1] * query.numel() // width
+    return Fused("scores", flop, AttentionShape(n_heads=heads, n_kv_heads=1, head_dim=width, value_dim=0))
+
+
+def _seen(layer: Foreign, kind: str, selected: int | None) -> CacheSpec:
+    if selected and hasattr(layer, "update_indexer"):
+        return CacheSpec(sees="selected", tokens=selected)
     window = getattr(layer, "sliding_window", None) if getattr(layer, "is_sliding", False) else None
     if window is None:
         return CacheSpec()
     return CacheSpec(sees="chunk" if kind == _CHUNKED else "window", tokens=int(window))
 
 
-def check_layer(index: int, layer: Foreign, config: Foreign) -> None:
+def check_layer(index: int, layer: Foreign, module: Foreign, config: Foreign) -> None:
     """Refuse a layer whose memory of the past a trace cannot express.
+
+    Args:
+        index: index of the layer.
+        layer: its cache after a run of one token.
+        module: the layer itself.
+        config: the configuration of the decoder.
 
     Raises:
         NotModelled: the message names the layer and what it caches.
     """
-    keys = getattr(layer, "keys", None)
-    heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_kv_heads", None)
-    if keys is not None and heads and keys.shape[1] > heads:
+    keys, heads = getattr(layer, "keys", None), _kv_heads(config)
+    if keys is None or not heads or keys.shape[1] <= max(heads):
+        return
+    products = {part.out_features for name, part in module.named_modules() if name.endswith("k_proj")}
+    if keys.shape[1] * keys.shape[-1] not in products:
         raise NotModelled(
-            f"layer {index} repeats K and V before it caches them: {keys.shape[1]} heads, where the configuration has {heads}; "
+            f"layer {index} repeats K and V before it caches them: {keys.shape[1]} heads, where the configuration has {max(heads)}; "
             "serving engines cache those, which transformers' class does not do"
         )
-    keeps_states = hasattr(layer, "recurrent_states")
-    if not keeps_states and getattr(layer, "is_initialized", False) and getattr(layer, "keys", None) is None:
-        raise NotModelled(f"layer {index} keeps neither K and V nor states in the cache ({type(layer).__name__})")
+
+
+def _kv_heads(config: Foreign) -> list[int]:
+    """Numbers of heads of K and V that a configuration names."""
+    named = (value for name, value in config.to_dict().items() if name.endswith(("key_value_heads", "kv_heads")))
+    return [value for value in named if isinstance(value, int)]

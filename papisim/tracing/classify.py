@@ -34,6 +34,7 @@ _EVIDENCE: Final[tuple[tuple[KernelClass, frozenset[str]], ...]] = (
     (KernelClass.OTHER, frozenset({"topk", "nonzero", "sort"})),
     (KernelClass.ACTIVATION, frozenset({
         "silu", "silu_", "gelu", "relu", "relu_", "sigmoid", "sigmoid_", "tanh", "mish", "elu", "leaky_relu", "hardswish",
+        "expm1", "erf",
     })),
 )  # fmt: skip
 _SCOPE_CLASS: Final = {ATTENTION: KernelClass.ATTENTION, KV_APPEND: KernelClass.KV_APPEND, STATE: KernelClass.STATE}
@@ -41,6 +42,10 @@ _SCOPE_CLASS: Final = {ATTENTION: KernelClass.ATTENTION, KV_APPEND: KernelClass.
 _MIXES: Final = frozenset({KernelClass.ATTENTION, KernelClass.KV_APPEND, KernelClass.STATE})
 #: kernels that a search for the source or the use of an activation does not look beyond
 _OPAQUE: Final = frozenset({KernelClass.FC, *_MIXES, KernelClass.RESIDUAL})
+
+#: operators by which a router chooses experts
+_CHOICES: Final = frozenset({"topk", "max"})
+_BESIDE_QKV: Final = frozenset({FcRole.QKV, FcRole.PROJECTION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +217,13 @@ def _role_of(group: _Group, final_storages: frozenset[int]) -> FcRole:
     if written & final_storages:
         return FcRole.LM_HEAD
     behind, ahead = _reach(group, lambda g: g.sources), _reach(group, lambda g: g.users)
-    if any("topk" in other.operators for other in ahead):
+    if any(_CHOICES & other.operators for other in ahead):
         return FcRole.ROUTER
     role = _role_by_mixing(group, behind, ahead) or _role_by_activation(behind, ahead)
-    if role is None and any(_is_fc(g) and _role_of(g, final_storages) is FcRole.QKV for g in ahead):
-        role = FcRole.QKV  # the first of a product of low rank
+    # the first of a product of low rank, or a gate of what attention or a scan has computed
+    if role is None and any(_is_fc(g) and _role_of(g, final_storages) in _BESIDE_QKV for g in ahead):
+        role = FcRole.QKV
+    role = role or _role_by_place(behind, ahead)
     if role is None:
         raise NotModelled(f"the role of the FC kernel {group.module} in its layer does not follow from its dataflow")
     return role
@@ -236,6 +243,13 @@ def _role_by_activation(behind: set[_Group], ahead: set[_Group]) -> FcRole | Non
     if any(other.kernel_class is KernelClass.ACTIVATION for other in ahead):
         return FcRole.FEED_FORWARD_UP
     return None
+
+
+def _role_by_place(behind: set[_Group], ahead: set[_Group]) -> FcRole | None:
+    """Of a product of low rank beside a layer, the first is column-parallel and the second row-parallel."""
+    if any(_is_fc(other) for other in behind):
+        return FcRole.FEED_FORWARD_DOWN
+    return FcRole.FEED_FORWARD_UP if any(_is_fc(other) for other in ahead) else None
 
 
 def _is_fc(group: _Group) -> bool:
@@ -333,7 +347,8 @@ def _fc_shape(call: Call) -> FcShape:
     weight_is_right = call.reads[position[1]].parameter != ()
     batch, k = prod(left[:-2]), left[-1]
     m, n = (left[-2], right[-1]) if weight_is_right else (right[-1], left[-2])
-    return FcShape(m=whole(m), k=k, n=n, groups=batch)
+    groups = min(batch, prod(_sizes(_fc_weight(call).tensor)[:-2]))  # 1 where requests share a weight
+    return FcShape(m=whole(m * batch // groups), k=k, n=n, groups=groups)
 
 
 def _weight(call: Call) -> Access | None:

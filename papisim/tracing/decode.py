@@ -8,18 +8,21 @@ them without a GPU: :mod:`papisim.tracing.attention`, :mod:`papisim.tracing.cach
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
+from papisim.config.yaml import load_yaml
 from papisim.errors import NotModelled, PapisimError
 from papisim.ops.trace import Point
 from papisim.tracing.attention import IMPLEMENTATION, implementation_for, recorded_attention
 from papisim.tracing.caches import RecordedCache, check_layer, probe_of
+from papisim.tracing.classify import Layout
 from papisim.tracing.experts import looped_experts
 from papisim.tracing.record import Foreign, Recorder, Recording, RecordingMode
 from papisim.tracing.routing import Routing
@@ -39,9 +42,10 @@ class Experts:
 
 def experts_of(config: Foreign) -> Experts:
     """Read the number of experts from a configuration, under any of the names in use."""
-    names = ("num_local_experts", "num_experts", "n_routed_experts")
+    names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     n_experts: Foreign = next((value for name in names if (value := getattr(config, name, None))), 0)
-    n_per_token: Foreign = getattr(config, "num_experts_per_tok", None) or getattr(config, "top_k", 0)
+    chosen = ("num_experts_per_tok", "moe_topk", "moe_k", "moe_top_k", "top_k")
+    n_per_token: Foreign = next((value for name in chosen if (value := getattr(config, name, None))), 0)
     return Experts(int(n_experts), int(n_per_token)) if n_experts else Experts(0, 0)
 
 
@@ -60,12 +64,20 @@ def build(config: Foreign, name: str, dtype: str) -> Foreign:
     """
     transformers_logging.set_verbosity_error()
     text = config.get_text_config(decoder=True)
+    refused = load_yaml(Path(__file__).parent / "refused.yaml").data
+    for model_type in (config.model_type, text.model_type.removesuffix("_text")):
+        if model_type in refused:
+            raise NotModelled(f"{name}: '{model_type}' {refused[model_type]}")
     model_class = _class_of(text) or _class_of(config)
     missing = [fact for fact in _FACTS if not isinstance(getattr(text, fact, None), int)]
     if model_class is None or text.is_encoder_decoder:
         raise NotModelled(
             f"{name}: transformers has no causal decoder of the architecture '{config.model_type}'; encoders and "
             "encoder-decoders have no decode iteration of the kind that a trace states"
+        )
+    if getattr(text, "is_decoder", True) is False:
+        raise NotModelled(
+            f"{name}: '{text.model_type}' is an encoder, which has no decode iteration; \"is_decoder\": true makes it a decoder"
         )
     if missing:
         raise NotModelled(f"{name}: the configuration of '{text.model_type}' has no {' and no '.join(missing)}")
@@ -141,18 +153,17 @@ class Decoder:
 
     def __init__(self, model: Foreign, name: str) -> None:
         self.model, self.name = model, name
-        _check_mechanisms(model, name)
         self.layers = model.get_submodule(layers_path(model, name))
         self.experts = experts_of(model.config)
         self._probe = probe_of(model.config)
-        self._returns_tuple: list[bool] = []
+        self._returned: list[int | None] = []
         recorder = self._recorder(
             Point(rlp=1, tlp=1, kv=1), Routing(self.experts.n_experts, self.experts.n_per_token)
         )
         with torch.no_grad(), _explained(name, "does not run on meta tensors"), self._as_returned():
             self._run(recorder, self._probe, None, Point(rlp=1, tlp=1, kv=1))
         for index, layer in enumerate(self._probe.layers):
-            check_layer(index, layer, model.config)
+            check_layer(index, layer, self.layers[index], model.config)
 
     def record(self, point: Point, routing: Routing, only: Collection[int] | None = None) -> Recording:
         """Record one decode iteration at a point.
@@ -171,17 +182,29 @@ class Decoder:
         skipped = [] if only is None else [i for i in range(len(self.layers)) if i not in only]
         with torch.no_grad(), _explained(self.name, f"does not run a decode iteration on meta tensors at {point}"):
             cache = RecordedCache(self._probe, self.model.config, point, recorder)
+            cache.layer_of = Layout(layers_path(self.model, self.name)).layer_of
             with self._passed_over(skipped):
                 logits = self._run(recorder, cache, cache, point)
         recorder.recording.outputs = recorder.storages(logits)
+        self._check_products(recorder.recording, cache)
         return recorder.recording
+
+    def _check_products(self, recording: Recording, cache: RecordedCache) -> None:
+        """Refuse attention that is computed by products of the model's own."""
+        own = (call for call in recording.calls if call.matmul_flop and not call.scope)
+        for call in own:
+            if cache.owner(frozenset(access.storage for access in call.reads)) is not None:
+                raise NotModelled(
+                    f"{call.module} multiplies with the cached K and V itself; attention is captured where it is called by transformers' "
+                    "attention interface or by torch's scaled_dot_product_attention, as current classes do"
+                )
 
     def _recorder(self, point: Point, routing: Routing) -> Recorder:
         return Recorder(self.model, routing, (point.rlp, point.tlp, point.kv))
 
     def _run(self, recorder: Recorder, cache: Foreign, recorded: RecordedCache | None, point: Point) -> torch.Tensor:
         with ExitStack() as stack:
-            stack.enter_context(looped_experts(self.model))
+            stack.enter_context(looped_experts(self.model, recorder))
             stack.enter_context(recorded_attention(self.model, recorder, recorded))
             stack.enter_context(recorded_states(self.model, recorder, recorded))
             stack.enter_context(recorder.modules_of(self.model))
@@ -195,48 +218,48 @@ class Decoder:
 
     @contextmanager
     def _as_returned(self) -> Iterator[None]:
-        """Remember which layers return a tuple."""
-        handles = [
-            layer.register_forward_hook(
-                lambda *arguments: self._returns_tuple.append(isinstance(arguments[-1], tuple))
-            )
-            for layer in self.layers
-        ]
-        try:
+        """Remember how many values each layer returns; None where it is no tuple."""
+
+        def remember(*arguments: Foreign) -> None:
+            output = arguments[-1]
+            self._returned.append(len(output) if isinstance(output, tuple) else None)
+
+        with _after_each(self.layers, remember):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     @contextmanager
     def _passed_over(self, layers: Collection[int]) -> Iterator[None]:
-        """Make layers hand on their input."""
+        """Make layers hand on their input, and what the last layer that ran returned beside its own."""
+        last: list[Foreign] = []
+
+        def remember(*arguments: Foreign) -> None:
+            last[:] = arguments[-1][1:] if isinstance(arguments[-1], tuple) else ()
+
         for index in layers:
-            self.layers[index].forward = _handing_on(self._returns_tuple[index])
+            self.layers[index].forward = _handing_on(self._returned[index], last)
         try:
-            yield
+            with _after_each([layer for index, layer in enumerate(self.layers) if index not in layers], remember):
+                yield
         finally:
             for index in layers:
                 del self.layers[index].forward
 
 
-def _check_mechanisms(model: Foreign, name: str) -> None:
-    """Refuse what is known not to be modelled before anything runs."""
-    if getattr(model.config, "index_topk", None):
-        raise NotModelled(
-            f"{name}: selects cached tokens with an indexer (sparse attention, index_topk), whose kernels are not captured yet; "
-            'with "model_type": "deepseek_v3" a deepseek_v32 is captured with attention to all tokens'
-        )
-    if any(hasattr(module, "dt_proj") for module in model.modules()):
-        raise NotModelled(
-            f"{name}: has state-space layers of Mamba-1, whose product of the time steps (dt_proj) runs per request and is not "
-            "captured yet; those of Mamba-2 are"
-        )
+@contextmanager
+def _after_each(layers: Iterable[Foreign], hook: Callable[..., None]) -> Iterator[None]:
+    handles = [layer.register_forward_hook(hook) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-def _handing_on(returns_tuple: bool) -> Foreign:
+def _handing_on(returned: int | None, last: Sequence[Foreign]) -> Foreign:
     def forward(hidden_states: torch.Tensor, *_: Foreign, **__: Foreign) -> Foreign:
-        return (hidden_states, None, None) if returns_tuple else hidden_states
+        if returned is None:
+            return hidden_states
+        return (hidden_states, *(last or [None] * returned))[:returned]
 
     return forward
 
@@ -249,10 +272,11 @@ def _inputs(model: Foreign, point: Point, cache: Foreign) -> dict[str, Foreign]:
         "input_ids": tokens,
         "cache_params" if "cache_params" in takes else "past_key_values": cache,
     } | positions
-    if model.config._attn_implementation != IMPLEMENTATION:
+    if model.config._attn_implementation != IMPLEMENTATION or getattr(model.config, "index_topk", None):
         # masks of models that make one for torch's attention: handed over ready-made, which launches nothing
-        shape = (point.rlp, 1, point.tlp, point.kv + point.tlp)
-        inputs["attention_mask"] = torch.empty(shape, dtype=torch.bool, device="meta")
+        cached = point.kv if isinstance(cache, RecordedCache) else 0
+        shape = (point.rlp, 1, point.tlp, cached + point.tlp)
+        inputs["attention_mask"] = cache.mask = torch.empty(shape, dtype=torch.bool, device="meta")
     return inputs
 
 
@@ -263,6 +287,23 @@ def _explained(name: str, failure: str) -> Iterator[None]:
         yield
     except PapisimError:
         raise
+    except NotImplementedError as error:
+        if "nonzero" not in str(error):
+            raise NotModelled(f"{name} {failure}: {_reason(error)}") from error
+        raise NotModelled(
+            f"{name} looks for tokens by values other than the experts that topk has chosen (torch.nonzero), which meta tensors do not "
+            "have; routers of experts are captured where they call topk over all experts"
+        ) from error
+    except KeyError as error:
+        if error.args != (IMPLEMENTATION,):
+            raise NotModelled(f"{name} {failure}: {_reason(error)}") from error
+        raise NotModelled(
+            f"{name} has a class of attention for each implementation, none of which is captured; newer classes of transformers call "
+            "attention by its interface"
+        ) from error
     except Exception as error:  # any exception of theirs means that this model cannot be captured
-        reason = " ".join(str(error).split())[:300]
-        raise NotModelled(f"{name} {failure}: {type(error).__name__}: {reason}") from error
+        raise NotModelled(f"{name} {failure}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -7,7 +7,7 @@ recording, so that no identity is used twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
@@ -107,6 +107,26 @@ class Recording:
 
 
 @dataclass
+class _Following:
+    """Everything computed from some tensors, up to a choice of the best: one fused kernel.
+
+    Attributes:
+        storages: memory of the tensors, and of what was computed from them.
+        facts: of the kernel, by the other tensors that it reads.
+        reads: the tensors that it reads; the first are those that are followed.
+        matmul_flop: of its matrix products, the first of which is of the kernel.
+        is_chosen: whether the choice has been made; what follows of it is of the kernel that reads it.
+    """
+
+    storages: set[int]
+    facts: Callable[[list[torch.Tensor]], Fused]
+    reads: list[torch.Tensor]
+    matmul_flop: int = 0
+    ops: set[str] = field(default_factory=set)
+    is_chosen: bool = False
+
+
+@dataclass
 class _Segment:
     """The part of an expert loop that works on one expert's rows."""
 
@@ -135,6 +155,7 @@ class Recorder:
         self._muted = False
         self._label: str | None = None
         self._segment: _Segment | None = None
+        self._following: _Following | None = None
         self._same: dict[int, int] = {}
         self._alive: list[torch.Tensor] = []
         self._parameters: dict[int, tuple[str, ...]] = {}
@@ -235,6 +256,48 @@ class Recorder:
         if storage_of(tensor) != storage_of(source):
             self._same[storage_of(tensor)] = self._storage(source)
 
+    def join(self, first: Call) -> None:
+        """Join an earlier call into the last one: one launch does both, under the name of the first."""
+        calls, last = self.recording.calls, self.recording.calls.pop()
+        del calls[next(index for index, call in enumerate(calls) if call is first)]
+        parts = ("inputs", "outputs", "reads", "writes")
+        calls.append(replace(first, **{part: getattr(first, part) + getattr(last, part) for part in parts}))
+
+    def follow(
+        self, tensor: torch.Tensor, unread: Sequence[torch.Tensor], facts: Callable[[list[torch.Tensor]], Fused]
+    ) -> None:
+        """Record what is computed from a tensor, up to the ``topk`` that chooses of it, as one attention kernel.
+
+        Args:
+            tensor: the cached keys.
+            unread: masks, which no engine reads.
+            facts: called with the tensors that the kernel reads.
+        """
+        self._alive += [tensor, *unread]
+        self._following = _Following(set(self.storages(tensor, *unread)), facts, [tensor])
+
+    def _follow(
+        self, func: OpOverload, args: Sequence[object], inputs: list[torch.Tensor], outputs: list[torch.Tensor]
+    ) -> bool:
+        """Take a call into the kernel that follows a tensor; tell whether it belongs there."""
+        following = self._following
+        if following is None or not following.storages & self.storages(*inputs):
+            return False
+        others = [tensor for tensor in inputs if self._storage(tensor) not in following.storages]
+        following.storages |= self.storages(*outputs)
+        if following.is_chosen:
+            return True
+        following.reads += others
+        following.matmul_flop = following.matmul_flop or aten.matmul_flop(func, args)
+        following.ops.add(str(func))
+        if aten.operator_name(func) == "topk":
+            following.is_chosen = True
+            with self.scope(ATTENTION, following.reads, [], following.facts(following.reads)):
+                pass
+            call = self.recording.calls[-1]
+            call.matmul_flop, call.replaces = following.matmul_flop, tuple(sorted(following.ops))
+        return True
+
     def forget(self) -> None:
         """Drop all calls recorded so far."""
         self.recording.calls.clear()
@@ -264,7 +327,7 @@ class Recorder:
         if self._scope is not None:
             self._scope.append((str(func), aten.matmul_flop(func, args)))
             return
-        if _is_host_work(inputs, outputs):
+        if _is_host_work(inputs, outputs) or self._follow(func, args, inputs, outputs):
             return
         if aten.operator_name(func) == "nonzero":
             self._begin_segment(outputs)
@@ -285,6 +348,8 @@ class Recorder:
             self._make_room_for_all(self.recording.calls[-1])
         if self._segment is not None and self._segment.expert is not None:
             self._mark(self.recording.calls[-1:], self._segment)
+            if aten.operator_name(func) == "index_add_":
+                self._segment = None  # the expert's rows are where they came from
 
     def _make_room_for_all(self, call: Call) -> None:
         """Let the list of experts that got rows have a row for each: their number is the draw's, not the model's."""
@@ -381,10 +446,14 @@ class Recorder:
         values, indices = result
         if inputs[0].shape[-1] != self._n_experts or indices.shape[-1] != self._n_per_token:
             return result
+        return values, self.draw_experts(indices)
+
+    def draw_experts(self, indices: torch.Tensor) -> torch.Tensor:
+        """Return real experts of each token, drawn, in place of a router's choice."""
         n_tokens = indices.numel() // self._n_per_token
         drawn = self._routing.draw(n_tokens, (*self._seed, self._n_routed))
         self._n_routed += 1
-        return values, drawn.reshape(indices.shape)
+        return drawn.reshape(indices.shape)
 
 
 class RecordingMode(TorchDispatchMode):  # type: ignore[misc] # Any where torch is not installed

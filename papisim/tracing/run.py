@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import torch
 import transformers
+from pydantic import ValidationError
 
-from papisim.errors import InputError
+from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import FcRole
 from papisim.ops.trace import KernelTrace, ModelFacts, Point, Provenance
 from papisim.ops.trace_kernels import TraceKernel
@@ -51,9 +52,24 @@ def capture(source: ModelSource, command: str, progress: Progress = lambda _: No
     decoder = Decoder(build(config, source.name, dtype), source.name)
     lifted = _lifted(decoder, progress)
     facts = _facts(decoder, [kernel.kernel for kernel in lifted], dtype).model_copy(update={"packed": packed})
-    trace = KernelTrace(name=source.name, provenance=_provenance(source, command), model=facts, blocks=fold(lifted))
+    try:
+        trace = KernelTrace(
+            name=source.name, provenance=_provenance(source, command), model=facts, blocks=fold(lifted)
+        )
+    except ValidationError as error:
+        raise NotModelled(f"{source.name}: the captured model {_rule_of(error)}") from error
     provenance = trace.provenance.model_copy(update={"structure_sha256": trace.structure_sha256})
     return trace.model_copy(update={"provenance": provenance})
+
+
+def _sources(capture: list[PlacedKernel]) -> frozenset[int]:
+    """Return the layers whose caches other layers read."""
+    shapes = (kernel.kernel.attention for kernel in capture)
+    return frozenset(shape.cache.of_layer for shape in shapes if shape and shape.cache.of_layer is not None)
+
+
+def _rule_of(error: ValidationError) -> str:
+    return "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
 
 
 def _lifted(decoder: Decoder, progress: Progress) -> list[PlacedKernel]:
@@ -70,8 +86,9 @@ def _lifted(decoder: Decoder, progress: Progress) -> list[PlacedKernel]:
         progress(f"capturing at {point}" + (", all layers" if only is None else ""))
         return classify(decoder.record(point, routing, only), layout)
 
-    equals = kinds(captured(SURVEY, some, None), len(decoder.layers))
-    firsts = frozenset(equals)
+    survey = captured(SURVEY, some, None)
+    equals = kinds(survey, len(decoder.layers))
+    firsts = frozenset(equals) | _sources(survey)
     of_kinds = lift([captured(point, some, firsts) for point in GRID])
     lifted = spread(of_kinds, equals)
     for point in CHECKS:
@@ -84,7 +101,7 @@ def _lifted(decoder: Decoder, progress: Progress) -> list[PlacedKernel]:
 
 def _facts(decoder: Decoder, kernels: list[TraceKernel], dtype: str) -> ModelFacts:
     model, config, experts = decoder.model, decoder.model.config, decoder.experts
-    shape = next((kernel.attention for kernel in kernels if kernel.attention), None)
+    shape = next((kernel.attention for kernel in kernels if kernel.attention and kernel.attention.value_width), None)
     output, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     return ModelFacts(
         model_type=config.model_type,
@@ -116,7 +133,8 @@ def _intermediate_size(config: Any, kernels: list[TraceKernel]) -> int:
     if all(kernel.role is not FcRole.FEED_FORWARD_UP for kernel in kernels):
         return 0
     names = ("moe_intermediate_size", "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
-    return int(next((value for name in names if (value := getattr(config, name, None))), 4 * config.hidden_size))
+    found: Any = next((value for name in names if (value := getattr(config, name, None))), 4 * config.hidden_size)
+    return max(found) if isinstance(found, list) else int(found)
 
 
 def _provenance(source: ModelSource, command: str) -> Provenance:

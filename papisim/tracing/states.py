@@ -8,6 +8,8 @@ FLOPs of a scan are those of its recurrence, per element of the state and token:
 
 - state space (Mamba-2, Dao and Gu 2024, equation 1): ``h ← a·h + b·x``, ``y = c·h``: two products and
   a sum for the update, a product and a sum for the output, 5;
+- state space with a decay of each channel and state (Mamba, Gu and Dao 2023, equations 2 and 4): as before, and
+  ``a = exp(Δ·A)`` with a product and an exponential, 7;
 - gated delta rule (Gated DeltaNet, Yang et al. 2024, equation 10; Kimi Linear, 2025): decay 1, ``S·k`` 2, rank-one update 2,
   ``S·q`` 2, in all 7.
 """
@@ -20,6 +22,8 @@ from contextlib import contextmanager
 from typing import Final
 
 import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from papisim.tracing.caches import RecordedCache
 from papisim.tracing.record import STATE, Foreign, Fused, Recorder
@@ -27,9 +31,13 @@ from papisim.tracing.record import STATE, Foreign, Fused, Recorder
 _CONVOLUTION: Final = "causal_conv1d_fn"
 #: functions that scan several tokens → FLOPs per element of the state and token, and the argument of the result's shape
 _SCANS: Final = {
-    "mamba2_chunk_scan": (5, 0), "torch_chunk_gated_delta_rule": (7, 2),
+    "mamba2_chunk_scan": (5, 0), "mamba_selective_scan": (7, 0), "torch_chunk_gated_delta_rule": (7, 2),
     "chunk_kimi_delta_attention": (7, 2),
 }  # fmt: skip
+
+#: dimensions of (requests, channels, tokens); heads are a fourth
+_CHANNELS_FIRST: Final = 3
+_PRODUCTS: Final = (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__)
 
 
 @contextmanager
@@ -43,10 +51,22 @@ def recorded_states(model: Foreign, recorder: Recorder, cache: RecordedCache | N
                 replaced.append((source, name, function))
                 setattr(source, name, _fused(name, function, recorder, cache))
     try:
-        yield
+        with _RowsByWeight():
+            yield
     finally:
         for source, name, function in replaced:
             setattr(source, name, function)
+
+
+class _RowsByWeight(TorchFunctionMode):  # type: ignore[misc] # untyped where torch is not installed
+    """Runs ``weight @ x.T`` of every request, the time steps of Mamba, as one product of all rows, as engines do."""
+
+    def __torch_function__(
+        self, func: Foreign, types: Foreign, args: Foreign = (), kwargs: Foreign = None
+    ) -> Foreign:
+        if func in _PRODUCTS and isinstance(args[0], torch.nn.Parameter) and (args[0].dim(), args[1].dim()) == (2, 3):
+            return functional.linear(args[1].transpose(1, 2), args[0]).transpose(1, 2)
+        return func(*args, **(kwargs or {}))
 
 
 def _fused(
@@ -67,11 +87,11 @@ def _convolution(
         inputs, state = cache.histories[storage]
         new, activation = inputs.shape[-1], kwargs.get("activation") or (args[0] if args else None)
         with recorder.unrecorded():
-            result = function(joined, weight, bias, *args, **kwargs)
+            result = _by_tokens(function(joined, weight, bias, *args, **kwargs)[..., -new:])
         per_output = 2 * weight.shape[-1] + (bias is not None) + (activation is not None)
         facts = Fused("conv", per_output * inputs.numel(), state_bytes=_bytes_per_request(state))
         with recorder.scope(STATE, [inputs, state, *_given(weight, bias)],
-                            [(result, result[..., -new:]), (state, state)], facts):  # fmt: skip
+                            [(result, result), (state, state)], facts):  # fmt: skip
             return result
 
     return convolve
@@ -83,6 +103,7 @@ def _scan(per_element: int, like: int, recorder: Recorder, cache: RecordedCache)
         given = _given(inputs, *args, *kwargs.values())
         with recorder.unrecorded():
             result = torch.empty_like(given[like], memory_format=torch.contiguous_format)
+            result = result if result.dim() > _CHANNELS_FIRST else _by_tokens(result)
         reads = [*given, state]
         flop = per_element * state.numel() * cache.point.tlp
         facts = Fused("scan", flop, state_bytes=_bytes_per_request(state))
@@ -90,6 +111,11 @@ def _scan(per_element: int, like: int, recorder: Recorder, cache: RecordedCache)
             return result, state
 
     return scan
+
+
+def _by_tokens(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor ``(requests, channels, tokens)`` with the channels of a token together, as products read them."""
+    return tensor.transpose(1, 2).contiguous().transpose(1, 2)
 
 
 def _given(*values: Foreign) -> list[torch.Tensor]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("torch", reason="needs the [capture] extra")
 pytest.importorskip("transformers", reason="needs the [capture] extra")
@@ -17,8 +19,10 @@ from transformers import AutoModelForCausalLM
 
 from papisim.errors import NotModelled
 from papisim.ops.kernel import KernelClass
+from papisim.ops.lower import decode_lengths, lower_attention
 from papisim.ops.trace import KernelTrace, read_trace
 from papisim.ops.trace_kernels import AttentionShape, TraceKernel
+from papisim.tracing import run
 from papisim.tracing.models import resolve
 from papisim.tracing.run import capture
 from papisim.tracing.write import write_trace
@@ -54,7 +58,34 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "deepseek_v3": {**BASE, **MLA},
     "deepseek_v2": {**BASE, **MLA, "q_lora_rank": None, "topk_method": "greedy"},
+    "deepseek_v32": {**BASE, **MLA, "index_head_dim": 16, "index_n_heads": 2, "index_topk": 8},
+    "glm_moe_dsa": {**BASE, **MLA, "index_head_dim": 16, "index_n_heads": 2, "index_topk": 8},
     "granitemoehybrid": {**BASE, **MAMBA},
+    "bamba": {**BASE, **{k: v for k, v in MAMBA.items() if k != "layer_types"}, "attn_layer_indices": [1]},
+    "nemotron_h": {
+        **BASE, "layers_block_type": ["mamba", "moe", "attention"], "mamba_num_heads": 8, "mamba_head_dim": 16, "n_groups": 1,
+        "ssm_state_size": 32, "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+        "moe_shared_expert_intermediate_size": 32, "moe_latent_size": None,
+    },
+    "mamba": {"vocab_size": 160, "hidden_size": 64, "num_hidden_layers": 2, "state_size": 16, "torch_dtype": "float16"},
+    "jamba": {
+        **BASE, "num_hidden_layers": 4, "attn_layer_period": 4, "attn_layer_offset": 2, "expert_layer_period": 2,
+        "expert_layer_offset": 1, "num_experts": 8, "num_experts_per_tok": 2, "mamba_d_state": 16, "mamba_dt_rank": 4,
+    },
+    "kimi_linear": {
+        **BASE, **MLA, "num_experts": 64, "num_experts_per_token": 2, "linear_head_dim": 16, "pad_token_id": 0,
+        "linear_num_heads": 4, "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    },
+    "qwen3_5_text": {
+        **BASE, "linear_key_head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_value_head_dim": 16,
+        "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    },
+    "phimoe": {**BASE, "num_local_experts": 8, "num_experts_per_tok": 2},
+    "apertus": BASE,
+    "mimo_v2_flash": {
+        **BASE, "v_head_dim": 12, "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "sliding_window": 32,
+        "n_group": 1, "topk_group": 1, "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+    },
     "mamba2": {
         "vocab_size": 160, "hidden_size": 64, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 16, "state_size": 32,
         "n_groups": 1, "expand": 2, "torch_dtype": "float16",
@@ -67,6 +98,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "falcon": {
         "vocab_size": 160, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "multi_query": True,
         "new_decoder_architecture": False, "parallel_attn": True, "bias": False, "alibi": False, "torch_dtype": "float16",
+    },
+    "falcon_grouped": {
+        "model_type": "falcon", "vocab_size": 160, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_kv_heads": 2, "new_decoder_architecture": True, "parallel_attn": True, "bias": False, "alibi": False,
+        "torch_dtype": "float16",
     },
     "cohere": {**BASE, "tie_word_embeddings": True},
     "qwen3_vl": {
@@ -135,7 +171,8 @@ def resolve_text(family: str) -> Any:
     fields = FAMILIES[family]
     if family == "qwen3_vl":  # its language model is a Qwen3
         return CONFIG_MAPPING["qwen3"](**{**fields["text_config"], "model_type": "qwen3"})
-    return CONFIG_MAPPING[family](**fields).get_text_config()
+    named = {name: value for name, value in fields.items() if name != "model_type"}
+    return CONFIG_MAPPING[fields.get("model_type", family)](**named).get_text_config()
 
 
 @pytest.mark.parametrize(
@@ -249,24 +286,99 @@ def test_of_a_model_of_several_modalities_the_language_model_is_captured(capture
     assert captured("gemma3").model.model_type == "gemma3_text"
 
 
-def test_a_mechanism_that_is_not_modelled_is_named_before_any_grid(tmp_path: Path) -> None:
-    fields = {"model_type": "deepseek_v32", "index_head_dim": 16, "index_n_heads": 2, "index_topk": 8}
-    path = config_of("deepseek_v3", tmp_path, **fields)
+def test_an_indexer_scores_all_cached_tokens_and_attention_reads_those_it_selects(captured: Captured) -> None:
+    heads, width, selected, latent = 2, 16, 8, 40
+    point = {"RLP": 3, "TLP": 2, "KV": 100}
+    for family in ("deepseek_v32", "glm_moe_dsa"):
+        trace = captured(family)
+        assert (trace.model.n_heads, trace.model.n_kv_heads) == (4, 1), "those of attention, not of the indexer"
+        assert seen(trace) == [("full", None), ("selected", selected)] * 3
+        for scores, attention in zip(attention_kernels(trace)[::2], attention_kernels(trace)[1::2], strict=True):
+            shape = scores.attention
+            assert (shape.n_heads, shape.n_kv_heads, shape.head_dim, shape.value_dim) == (heads, 1, width, 0)
+            assert scores.matmul_flop.at(point) == 3 * 2 * 102 * heads * 2 * width
+            # each token's own keys, which are read once per token that is decoded
+            assert str(scores.reads[0]) == f"float16[RLP, KV + TLP, {width}]"
+            assert attention.attention.cache.latent
+            assert attention.attention.prompt is None, "each token of a prompt reads a selection of its own"
+            read = lower_attention(attention, trace, decode_lengths(3, 2, 300, 100))
+            assert read.kv_tokens == 3 * 2 * selected
+        appended = {str(k.write_bytes) for k, _ in trace.kernels() if k.kernel_class is KernelClass.KV_APPEND}
+        assert appended == {f"{2 * (latent + width)}*RLP*TLP"}, (
+            "one launch appends latent vectors and keys of the indexer"
+        )
+
+
+def test_a_selective_scan_has_a_decay_of_each_channel_and_state(captured: Captured) -> None:
+    inner, state, kernel = 128, 16, 4
+    convolution = (3 * inner * 2, f"{(2 * kernel + 2) * inner}*RLP*TLP")
+    scan = (inner * state * 4, f"{7 * inner * state}*RLP*TLP")
+    assert states(captured("mamba")) == {layer: [convolution, scan] for layer in range(2)}
+    assert states(captured("jamba")) == {
+        0: [convolution, scan],
+        1: [convolution, scan],
+        2: [],
+        3: [convolution, scan],
+    }
+    steps = [k.fc for k, _ in captured("mamba").kernels() if k.fc and k.name.endswith("dt_proj")]
+    assert {(str(fc.m), fc.k, fc.n, fc.groups) for fc in steps} == {("RLP*TLP", 4, inner, 1)}, (
+        "one product of all rows"
+    )
+
+
+def test_layers_of_feed_forward_networks_alone_keep_nothing(captured: Captured) -> None:
+    trace = captured("nemotron_h")
+    assert [len(trace.layer(layer).attention) for layer in range(3)] == [0, 0, 1]
+    assert [bool(kernels) for kernels in states(trace).values()] == [True, False, False]
+
+
+def test_grouped_heads_of_falcon_are_cached_once_per_group(captured: Captured) -> None:
+    for _, shape in shapes(captured("falcon_grouped")):
+        assert (shape.n_heads, shape.n_kv_heads, shape.head_dim) == (4, 2, 16)
+
+
+def test_layers_with_a_window_may_have_heads_of_their_own(captured: Captured) -> None:
+    found = [(s.n_kv_heads, s.head_dim, s.value_dim, s.cache.sees) for _, s in shapes(captured("mimo_v2_flash"))]
+    assert found == [(2, 16, 12, "full"), (4, 16, 12, "window"), (2, 16, 12, "full")]
+
+
+def test_a_gate_of_linear_attention_is_column_parallel_like_q_and_k(captured: Captured) -> None:
+    roles = {k.name: str(k.role) for k in captured("qwen3_5_text").layer(0).kernels if k.fc}
+    assert (roles["linear_attn.in_proj_z"], roles["linear_attn.out_proj"]) == ("qkv", "projection")
+
+
+def test_a_router_without_topk_sends_tokens_to_drawn_experts(captured: Captured) -> None:
+    experts = {(str(k.fc.m), k.fc.n) for k, _ in captured("phimoe").kernels() if k.per_expert and k.fc}
+    assert experts == {("EXPERT_ROWS", 192), ("EXPERT_ROWS", 64)}
+
+
+REFUSED = yaml.safe_load((Path(run.__file__).parent / "refused.yaml").read_text())
+
+
+@pytest.mark.parametrize("model_type", REFUSED)
+def test_a_mechanism_that_is_not_modelled_is_named_before_anything_is_captured(
+    tmp_path: Path, model_type: str
+) -> None:
+    path = tmp_path / "tiny" / "config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"model_type": model_type}))
     told: list[str] = []
-    with pytest.raises(NotModelled, match=r'indexer.*"model_type": "deepseek_v3"'):
+    with pytest.raises(NotModelled, match=re.escape(REFUSED[model_type])):
         capture(resolve(str(path)), "papisim capture", told.append)
     assert not any("capturing" in line for line in told)
 
 
-def test_caches_of_repeated_heads_are_refused(tmp_path: Path) -> None:
-    path = config_of("falcon", tmp_path, new_decoder_architecture=True, num_kv_heads=2)
-    with pytest.raises(NotModelled, match=r"layer 0 repeats K and V before it caches them: 4 heads, .* has 2"):
+def test_an_encoder_is_refused_until_its_configuration_makes_it_a_decoder(tmp_path: Path) -> None:
+    path = tmp_path / "tiny-bert" / "config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(NotModelled, match=r"encoder.*is_decoder"):
         capture(resolve(str(path)), "papisim capture")
 
 
-def test_state_space_layers_of_mamba_1_are_refused_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "tiny-mamba" / "config.json"
+def test_attention_by_products_of_the_models_own_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tiny-codegen" / "config.json"
     path.parent.mkdir()
-    path.write_text(json.dumps({"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 160}))
-    with pytest.raises(NotModelled, match="state-space layers of Mamba-1"):
+    path.write_text(json.dumps({"model_type": "codegen", "n_layer": 2, "n_embd": 64, "n_head": 4, "rotary_dim": 8}))
+    with pytest.raises(NotModelled, match="multiplies with the cached K and V itself"):
         capture(resolve(str(path)), "papisim capture")
