@@ -7,11 +7,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from papisim import foreign
 from papisim.catalog import Shelf, data_folder
 from papisim.errors import InputError, MissingExtra, did_you_mean
+
+#: names of architectures that are another one's under a name of the authors' own code
+_SAME_AS: Final = {"kimi_k2": "deepseek_v3"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class ModelSource:
         fields.pop("quantization_config", None)
         asks_for_code = fields.pop("auto_map", None) is not None
         known = _config_classes()
+        model_type = _SAME_AS.get(str(model_type), model_type)
         if model_type not in known:
             hint = did_you_mean(str(model_type), known)
             if asks_for_code:
