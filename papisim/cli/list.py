@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 from rich.table import Table
 
@@ -18,6 +20,7 @@ _SHELVES = {
     "systems": Shelf.SYSTEM,
     "devices": Shelf.DEVICE,
     "traces": Shelf.TRACE,
+    "heads": Shelf.HEAD,
     "workloads": Shelf.REQUESTS,
     "public-traces": Shelf.PUBLIC,
     "acceptance": Shelf.ACCEPTANCE,
@@ -58,8 +61,8 @@ def _entries(what: str) -> dict[str, str]:
     if what == "kinds":
         return {each.plural: ", ".join(each.names()) for each in families()}
     shelf = _SHELVES[what]
-    if shelf is Shelf.TRACE:
-        return {name: _describe_trace(name) for name in catalog.shipped(shelf)}
+    if shelf in (Shelf.TRACE, Shelf.HEAD):
+        return {name: _describe_trace(path) for name, path in catalog.shipped(shelf).items()}
     return {name: _describe(load_yaml(path).data) for name, path in catalog.shipped(shelf).items()}
 
 
@@ -74,8 +77,8 @@ def _memory_of(trace: KernelTrace) -> str:
     return "" if set(kinds) <= {"full"} else f" ({'; '.join(kinds)})"
 
 
-def _describe_trace(name: str) -> str:
-    trace = read_trace(catalog.find(Shelf.TRACE, name).path)
+def _describe_trace(path: Path) -> str:
+    trace = read_trace(path)
     model, kinds = trace.model, _memory_of(trace)
     experts = f", {model.n_experts} experts, {model.n_experts_per_token} a token" if model.n_experts else ""
     groups = f" ({model.n_kv_heads} of K and V)" if model.n_kv_heads != model.n_heads else ""

@@ -17,6 +17,8 @@ from papisim.ops.kernel import FcRole, KernelClass
 from papisim.ops.reach import Reach, Sees
 from papisim.ops.tensors import DimField, ParameterField, TensorField, TraceSpec, bytes_of
 
+#: name of the kernel of a draft head that fuses features of its target, once per round
+FEATURES: Final = "fuse_features"
 #: joins the names of the parts of a merged kernel
 JOINT: Final = "+"
 

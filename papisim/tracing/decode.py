@@ -24,6 +24,7 @@ from papisim.tracing.attention import IMPLEMENTATION, implementation_for, record
 from papisim.tracing.caches import RecordedCache, check_layer, probe_of
 from papisim.tracing.classify import Layout
 from papisim.tracing.experts import looped_experts
+from papisim.tracing.heads import head_on, is_head
 from papisim.tracing.record import Foreign, Recorder, Recording, RecordingMode
 from papisim.tracing.routing import Routing
 from papisim.tracing.states import recorded_states
@@ -87,6 +88,8 @@ def build(config: Foreign, name: str, dtype: str) -> Foreign:
         model = model_class._from_config(
             chosen, dtype=getattr(torch, dtype), attn_implementation=implementation_for(model_class)
         )
+        if is_head(config):
+            return head_on(model, chosen).eval()
     return (model if chosen is text else _LanguageModel(model)).eval()
 
 
@@ -267,11 +270,15 @@ def _handing_on(returned: int | None, last: Sequence[Foreign]) -> Foreign:
 def _inputs(model: Foreign, point: Point, cache: Foreign) -> dict[str, Foreign]:
     tokens = torch.zeros(point.rlp, point.tlp, dtype=torch.int64, device="meta")
     takes = inspect.signature(model.forward).parameters
-    positions = {"position_ids": torch.empty_like(tokens)} if "position_ids" in takes else {}
+    positions = {"position_ids": torch.empty_like(tokens)} if {"position_ids", "features"} & set(takes) else {}
     inputs = {
         "input_ids": tokens,
         "cache_params" if "cache_params" in takes else "past_key_values": cache,
     } | positions
+    if (features := getattr(model, "features", None)) is not None:
+        inputs["features"] = torch.empty(
+            point.rlp, point.tlp, features, dtype=model.lm_head.weight.dtype, device="meta"
+        )
     if model.config._attn_implementation != IMPLEMENTATION or getattr(model.config, "index_topk", None):
         # masks of models that make one for torch's attention: handed over ready-made, which launches nothing
         cached = point.kv if isinstance(cache, RecordedCache) else 0

@@ -114,8 +114,8 @@ def resolve(model: str) -> ModelSource:
 
 def shipped_configs() -> dict[str, Path]:
     """Return the configurations shipped beside the traces, by name."""
-    folder = data_folder() / Shelf.TRACE.folder
-    return {path.parent.name: path for path in sorted(folder.glob("*/config.json"))}
+    folders = (data_folder() / shelf.folder for shelf in (Shelf.TRACE, Shelf.HEAD))
+    return {path.parent.name: path for folder in folders for path in sorted(folder.glob("*/config.json"))}
 
 
 def _from_file(name: str, path: Path) -> ModelSource:

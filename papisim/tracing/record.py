@@ -281,8 +281,10 @@ class Recorder:
     ) -> bool:
         """Take a call into the kernel that follows a tensor; tell whether it belongs there."""
         following = self._following
-        if following is None or not following.storages & self.storages(*inputs):
+        if following is None:
             return False
+        if not following.storages & self.storages(*inputs):
+            return not following.is_chosen and self._converts(func, inputs, outputs)
         others = [tensor for tensor in inputs if self._storage(tensor) not in following.storages]
         following.storages |= self.storages(*outputs)
         if following.is_chosen:
@@ -296,6 +298,14 @@ class Recorder:
                 pass
             call = self.recording.calls[-1]
             call.matmul_flop, call.replaces = following.matmul_flop, tuple(sorted(following.ops))
+        return True
+
+    def _converts(self, func: OpOverload, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> bool:
+        """Tell whether a call only widens what the followed kernel reads, which does so itself; the result is its source."""
+        if aten.operator_name(func) != "_to_copy":
+            return False
+        self.alias(outputs[0], inputs[0])
+        self._dtypes[self._storage(inputs[0])] = inputs[0].dtype
         return True
 
     def forget(self) -> None:

@@ -110,7 +110,7 @@ def _facts(decoder: Decoder, kernels: list[TraceKernel], dtype: str) -> ModelFac
         n_heads=shape.n_heads if shape else 0,
         n_kv_heads=shape.n_kv_heads if shape else 0,
         head_dim=shape.head_dim if shape else 0,
-        vocab_size=config.vocab_size,
+        vocab_size=getattr(config, "draft_vocab_size", None) or config.vocab_size,
         intermediate_size=_intermediate_size(config, kernels),
         dtype=dtype,
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),

@@ -21,7 +21,8 @@ class Size:
     """Parameters of a model: of matrices that a token meets, of experts that it does not, and of everything else."""
 
     def __init__(self, active: int, idle: int, other: int) -> None:
-        self.active, self.total = active, active + idle + other
+        self.active, self.idle, self.other = active, idle, other
+        self.total = active + idle + other
 
 
 def grouped_query(c: Config, gated: int = 1) -> int:
@@ -90,6 +91,25 @@ def deepseek_v3(c: Config) -> Size:
     return Size(n * attention + feed_forward + head, (n - first) * idle, other + n * (2 * h + q + r))
 
 
+def deepseek_v32(c: Config) -> Size:
+    """As DeepSeek-V3, and in each layer an indexer: products to its queries, its key and the weights of its heads, and a norm."""
+    size, n, heads, width = deepseek_v3(c), c["num_hidden_layers"], c["index_n_heads"], c["index_head_dim"]
+    products = c["q_lora_rank"] * heads * width + c["hidden_size"] * (width + heads)
+    return Size(size.active + n * products, size.idle, size.other + n * 2 * width)
+
+
+def jamba(c: Config) -> Size:
+    n, h, (head, other) = c["num_hidden_layers"], c["hidden_size"], embeddings(c)
+    inner, state, rank = c["mamba_expand"] * h, c["mamba_d_state"], c["mamba_dt_rank"]
+    n_attention, n_moe = n // c["attn_layer_period"], n // c["expert_layer_period"]
+    mixer = h * 2 * inner + inner * (rank + 2 * state) + rank * inner + inner * h
+    vectors = inner * (c["mamba_d_conv"] + 1) + inner + inner * state + inner + rank + 2 * state
+    active, idle = experts(c, c["num_experts"], c["intermediate_size"])
+    layers = n_moe * active + (n - n_moe) * 3 * h * c["intermediate_size"]
+    layers += n_attention * grouped_query(c) + (n - n_attention) * mixer
+    return Size(layers + head, n_moe * idle, other + n * 2 * h + (n - n_attention) * vectors)
+
+
 def mamba2(c: Config) -> Size:
     n, h, (head, other) = c["num_hidden_layers"], c["hidden_size"], embeddings(c, tied=True)
     inner, heads = c["expand"] * h, c["num_heads"]
@@ -136,6 +156,10 @@ SIZES: dict[str, Callable[[Config], Size]] = {
     "deepseek-v3": deepseek_v3,
     "mamba2-2.7b": mamba2,
     "granite4-h-small": granite4,
+    "kimi-k2": deepseek_v3,
+    "deepseek-v3.2": deepseek_v32,
+    "jamba-1.5-mini": jamba,
+    "qwen3-next-80b": qwen3_next,
 }
 
 #: parameters that their authors publish, in billions
@@ -148,6 +172,10 @@ PUBLISHED = {
     "deepseek-v3": 671,
     "mamba2-2.7b": 2.7,
     "granite4-h-small": 32,
+    "kimi-k2": 1026,
+    "deepseek-v3.2": 671.9,
+    "jamba-1.5-mini": 51.6,
+    "qwen3-next-80b": 79.7,
 }
 
 every_family = pytest.mark.parametrize("name", SIZES)
@@ -197,6 +225,10 @@ def kv_bytes(trace: KernelTrace) -> int:
         ("deepseek-v3", 61 * (512 + 64) * 2),
         ("mamba2-2.7b", 0),
         ("granite4-h-small", 4 * 2 * 8 * 128 * 2),
+        ("kimi-k2", 61 * (512 + 64) * 2),
+        ("deepseek-v3.2", 61 * (512 + 64 + 128) * 2),
+        ("jamba-1.5-mini", 4 * 2 * 8 * 128 * 2),
+        ("qwen3-next-80b", 12 * 2 * 2 * 256 * 2),
     ],
 )
 def test_a_token_takes_the_bytes_of_its_caches(name: str, expected: int) -> None:
@@ -238,12 +270,21 @@ def test_deepseek_v3_computes_with_the_latent_vectors() -> None:
             assert kernel.read_bytes.at(point) == 3 * 1002 * 1152 + 3 * 2 * 128 * 576 * 2
 
 
+def test_deepseek_v32_scores_every_token_and_attends_to_2048() -> None:
+    read = tokens_read(trace_of("deepseek-v3.2"), 32_768)
+    assert sorted(read) == [2048] * 61 + [32_768] * 61, (
+        "keys of the indexer of 256 bytes, then latent vectors of 1,152"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "layers", "per_layer"),
     [
         # (K − 1) columns of the convolution in the model's type, the state in FP32
         ("mamba2-2.7b", 64, 3 * 5376 * 2 + 80 * 64 * 128 * 4),
         ("granite4-h-small", 36, 3 * 8448 * 2 + 128 * 64 * 128 * 4),
+        ("jamba-1.5-mini", 28, 3 * 8192 * 2 + 8192 * 16 * 4),
+        ("qwen3-next-80b", 36, 3 * 8192 * 2 + 32 * 128 * 128 * 4),
     ],
 )
 def test_a_request_has_a_state_of_constant_size(name: str, layers: int, per_layer: int) -> None:
@@ -255,6 +296,8 @@ def test_a_request_has_a_state_of_constant_size(name: str, layers: int, per_laye
     ("name", "method", "bits"),
     [
         ("deepseek-v3", "fp8", 8),
+        ("deepseek-v3.2", "fp8", 8),
+        ("kimi-k2", "fp8", 8),
         ("gpt-oss-120b", "mxfp4", 4),
     ],
 )
@@ -262,3 +305,31 @@ def test_weights_are_stored_as_published(name: str, method: str, bits: int) -> N
     packed = trace_of(name).model.packed
     assert packed is not None
     assert (packed.method, packed.bits) == (method, bits)
+
+
+HEADS = shipped(Shelf.HEAD)
+
+
+def eagle3(c: Config) -> Size:
+    h, kv, width = c["hidden_size"], 2 * c["num_key_value_heads"] * 128, c["intermediate_size"]
+    products = 3 * h * h + 2 * h * (h + kv) + h * h + 3 * h * width + h * c["draft_vocab_size"]
+    return Size(products, 0, c["vocab_size"] * h + 4 * h)
+
+
+def mtp(c: Config) -> Size:
+    whole, all_but_one = deepseek_v3(c), deepseek_v3({**c, "num_hidden_layers": c["num_hidden_layers"] - 1})
+    h, (head, other) = c["hidden_size"], embeddings(c)
+    return Size(
+        whole.active - all_but_one.active + 2 * h * h + head, whole.idle - all_but_one.idle,
+        whole.other - all_but_one.other + other + 2 * h,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "size"), [("llama3-8b-eagle3", eagle3), ("deepseek-v3-mtp", mtp)])
+def test_draft_heads_have_the_parameters_and_work_of_their_papers(name: str, size: Callable[[Config], Size]) -> None:
+    trace, expected = read_trace(HEADS[name]), size(json.loads((HEADS[name].parent / "config.json").read_text()))
+    assert trace.model.n_parameters == expected.total
+    point = {"RLP": 1, "TLP": 1, "KV": 0, "EXPERT_ROWS": trace.model.n_experts_per_token}
+    flop = sum(kernel.matmul_flop.at(point) * n for kernel, n in trace.kernels() if kernel.fc)
+    assert flop == 2 * expected.active
+    assert kv_bytes(trace) == {"llama3-8b-eagle3": 2 * 8 * 128 * 2, "deepseek-v3-mtp": 576 * 2}[name]

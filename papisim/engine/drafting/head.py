@@ -1,18 +1,34 @@
-"""A draft head on the target model's last hidden state (EAGLE: one decoder layer and the target's LM head)."""
+"""A draft head on the target model's last hidden states: EAGLE, EAGLE-3, or a module of multi-token prediction.
+
+With a trace (``papisim capture`` of a head's configuration, :mod:`papisim.tracing.heads`) the head is what was captured: its own layer, vocabulary
+and cache. Without one it is EAGLE's (Li et al., 2024): one decoder layer of the target's shape and the target's LM head.
+
+The first step of a round counts the last accepted token alone, as the others count the token before: the head's work on the other tokens
+that were accepted, and on prompts, is not counted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
+from papisim import catalog
 from papisim.arrays import Ints
+from papisim.catalog import Shelf
 from papisim.config.base import Positive
 from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification, as_drafting, serial_steps
+from papisim.errors import InputError
 from papisim.kinds import Example
 from papisim.ops.kernel import FcRole, Linear
-from papisim.ops.lower import decode_shape, layer_weight_bytes, ragged_lengths
+from papisim.ops.lower import decode_shape, layer_weight_bytes, ragged_lengths, weight_bytes
+from papisim.ops.trace import KernelTrace, read_trace
+from papisim.ops.trace_kernels import FEATURES
 from papisim.plan.memory import Demand, spread_bytes
 from papisim.plan.phase import Category, Phase
+from papisim.plan.planner import Planner
+from papisim.plan.step import StepPlanner
+from papisim.policies.placement.base import PlacementView
 from papisim.policies.speculation.base import Draft
 
 
@@ -20,10 +36,12 @@ class Options(DraftingOptions):
     """How the head differs from a layer of the target model.
 
     Attributes:
-        step_time_ratio: time of a draft step over that of the head at the target's precision; quantised heads are below 1.
+        trace: trace of the head: a shipped name or a path; None for EAGLE's, one layer of the target's shape.
+        step_time_ratio: time of a draft step over that of the head at its trace's precision; quantised heads are below 1.
     """
 
     kind: Literal["head"]
+    trace: str | None = None
     step_time_ratio: Positive = 1.0
 
 
@@ -31,31 +49,44 @@ EXAMPLE = Example({"step_time_ratio": 0.5})
 
 
 class Source(WholeVerification):
-    """Each draft step fuses embedding and hidden state, and runs one layer of the target's shape and the LM head.
+    """Each draft step fuses embedding and hidden state, and runs the head's layer and LM head.
 
-    The head has the weights of its layer and of the fusion, and a KV cache of one layer; the LM head is the target's.
+    The head has weights and a KV cache of its own; embedding and LM head of the target's vocabulary are the target's.
     """
 
     def __init__(self, options: Options, context: DraftContext) -> None:
         super().__init__(context)
         self._ratio = options.step_time_ratio
-        trace, roles = context.trace, context.machine.roles
-        model, kv_pool = trace.model, context.machine.pools[context.machine.roles.kv]
-        fusion_bytes = 2 * model.hidden_size**2 * model.element_bytes
-        self.demands = (
-            Demand(roles.weights, weight_bytes=layer_weight_bytes(trace) + fusion_bytes),
-            Demand(roles.kv, kv_token_bytes=spread_bytes(trace, range(1), kv_pool)),
-        )
+        self._head = _LikeTarget(context) if options.trace is None else _Captured(options.trace, context)
+        self.demands = self._head.demands
 
     def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
         """Return the phases of the serial draft steps."""
         phases: list[Phase] = []
-        for caches, rows in serial_steps(drafts, cached):
-            total = int(rows.sum())
-            shape = decode_shape(len(rows), total, layers=(0, 1))
-            phases.append(self._fusion(len(rows), total))
-            phases += self._context.planner.decode(shape, ragged_lengths(caches, rows), fold=fold)
+        for index, (caches, rows) in enumerate(serial_steps(drafts, cached)):
+            phases += self._head.step(caches, rows, first=index == 0, fold=fold)
         return [p._replace(time_s=p.time_s * self._ratio) for p in as_drafting(phases)]
+
+
+class _LikeTarget:
+    """EAGLE's head: one layer of the target's shape, whose input is fused of embedding and hidden state in every step."""
+
+    def __init__(self, context: DraftContext) -> None:
+        self._context = context
+        trace, roles = context.trace, context.machine.roles
+        fusion_bytes = 2 * trace.model.hidden_size**2 * trace.model.element_bytes
+        self.demands = (
+            Demand(roles.weights, weight_bytes=layer_weight_bytes(trace) + fusion_bytes),
+            Demand(roles.kv, kv_token_bytes=spread_bytes(trace, range(1), context.machine.pools[roles.kv])),
+        )
+
+    def step(self, caches: Ints, rows: Ints, *, first: bool, fold: bool) -> list[Phase]:
+        """Return the phases of one draft step."""
+        del first
+        total = int(rows.sum())
+        shape = decode_shape(len(rows), total, layers=(0, 1))
+        layer = self._context.planner.decode(shape, ragged_lengths(caches, rows), fold=fold)
+        return [self._fusion(len(rows), total), *layer]
 
     def _fusion(self, rlp: int, rows: int) -> Phase:
         """Return the FC kernel that maps token embedding and hidden state, side by side, to one hidden state."""
@@ -63,3 +94,62 @@ class Source(WholeVerification):
         kernel = Linear(FcRole.FEED_FORWARD_UP, rows, 2 * model.hidden_size, model.hidden_size, model.element_bytes)
         device = self._context.planner.place(kernel, rlp, rows)
         return machine.compute(device, Category.DRAFT, kernel)
+
+
+class _Captured:
+    """A head as captured; features of the target are fused in the first step of a round alone."""
+
+    def __init__(self, name: str, context: DraftContext) -> None:
+        machine, roles, target = context.machine, context.machine.roles, context.trace
+        trace = _trace_of(name, target)
+        placement = _AsTarget(context.planner)
+        made = partial(StepPlanner, machine=machine, placement=placement, seed=context.seed, engine=context.engine)
+        self._first, self._later = made(trace), made(_without_features(trace))
+        own_bytes = weight_bytes(trace) - _shared_bytes(trace, target)
+        kv_bytes = spread_bytes(trace, range(trace.model.n_layers), machine.pools[roles.kv])
+        self.demands = (Demand(roles.weights, weight_bytes=own_bytes), Demand(roles.kv, kv_token_bytes=kv_bytes))
+
+    def step(self, caches: Ints, rows: Ints, *, first: bool, fold: bool) -> list[Phase]:
+        """Return the phases of one draft step."""
+        planner = self._first if first else self._later
+        return planner.decode(decode_shape(len(rows), int(rows.sum())), ragged_lengths(caches, rows), fold=fold)
+
+
+class _AsTarget:
+    """Places FC kernels as the target's are."""
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+
+    def place(self, view: PlacementView) -> str:
+        return self._planner.place(view.kernel, view.rlp, view.rows)
+
+
+def _trace_of(name: str, target: KernelTrace) -> KernelTrace:
+    trace = read_trace(catalog.find(Shelf.HEAD, name).path)
+    own, other = trace.model.hidden_size, target.model.hidden_size
+    if own != other:
+        raise InputError(
+            f"drafting.trace: the head '{trace.name}' has a hidden state of {own}, but {target.name} one of {other}"
+        )
+    return trace
+
+
+def _without_features(trace: KernelTrace) -> KernelTrace:
+    """Return the head of later steps, which takes its own state in the place of features of the target."""
+    blocks = (
+        block.model_copy(update={"kernels": tuple(kernel for kernel in block.kernels if kernel.name != FEATURES)})
+        for block in trace.blocks
+    )
+    return trace.model_copy(update={"blocks": tuple(blocks)})
+
+
+def _shared_bytes(trace: KernelTrace, target: KernelTrace) -> int:
+    """Return the bytes of the head's embedding and LM head that are the target's: those of its vocabulary."""
+    parameters = (
+        parameter.tensor
+        for kernel, _ in trace.kernels()
+        for parameter in (kernel.weights if kernel.role is FcRole.LM_HEAD else kernel.tables)
+    )
+    of_target = target.model.vocab_size * target.model.hidden_size
+    return sum(tensor.n_bytes.constant for tensor in parameters if tensor.elements.constant == of_target)

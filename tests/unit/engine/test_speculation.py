@@ -6,12 +6,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from papisim import catalog
+from papisim.catalog import Shelf
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.drafting.base import DRAFTING, DraftContext, serial_steps
 from papisim.engine.run import Run
 from papisim.engine.speculation import tree_of
 from papisim.errors import DoesNotFit, InputError
-from papisim.ops.lower import decode_shape, ragged_lengths
+from papisim.ops.kernel import FcRole, Linear
+from papisim.ops.lower import decode_shape, ragged_lengths, weight_bytes
 from papisim.ops.trace import read_trace
 from papisim.plan.build import build_placement
 from papisim.plan.machine import HOST, build_machine
@@ -226,3 +229,37 @@ def test_sampling_is_dealt_out_over_ranks(run: Runner, batch: int, turns: int):
 
     extra = decode_s("verification.sampling_row_s=1 us", "verification.sampling_ranks=8") - decode_s()
     assert extra == pytest.approx(2 * turns * 1e-6, rel=1e-6)
+
+
+def test_a_captured_head_fuses_features_of_its_target_once_per_round():
+    source, made = context(hw="h100_single", trace="llama3-8b", draft="eagle3_llama3_8b")
+    drafts, cached = [Draft(4)] * 3, ints(100, 200, 300)
+    one, four = (source.draft([Draft(n)] * 3, cached) for n in (1, 4))
+    fusion = Linear(FcRole.PROJECTION, 3, 3 * 4096, 4096, 2)
+    alone = made.machine.compute(made.planner.place(fusion, 3, 3), Category.FC, fusion)
+    serial = sum(seconds(source.draft([Draft(1)] * 3, cached + n)) for n in range(4))
+    assert seconds(source.draft(drafts, cached)) == pytest.approx(serial - 3 * alone.total_s, rel=1e-3)
+    assert seconds(one) < seconds(four) < 4 * seconds(one)
+
+
+def test_a_head_takes_room_for_its_own_weights_and_cache_alone():
+    h, vocabulary, element = 4096, 128_256, 2
+    source, _ = context(trace="llama3-8b", draft="eagle3_llama3_8b")
+    head = read_trace(catalog.find(Shelf.HEAD, "llama3-8b-eagle3").path)
+    weights, cache = source.demands
+    assert weights.weight_bytes == (head.model.n_parameters - vocabulary * h) * element, (
+        "the embedding is the target's"
+    )
+    assert cache.kv_token_bytes >= 2 * 8 * 128 * element
+
+    source, _ = context(trace="deepseek-v3", draft="mtp_deepseek_v3", set=["devices.gpu.count=16"])
+    head = read_trace(catalog.find(Shelf.HEAD, "deepseek-v3-mtp").path)
+    shared = 2 * head.model.vocab_size * head.model.hidden_size * element
+    assert source.demands[0].weight_bytes == weight_bytes(head) - shared, "so is the LM head of its vocabulary"
+
+
+def test_a_head_of_another_hidden_state_is_refused():
+    with pytest.raises(
+        InputError, match="head 'llama3-8b-eagle3' has a hidden state of 4096, but llama3-70b one of 8192"
+    ):
+        context(trace="llama3-70b", draft="eagle3_llama3_8b")

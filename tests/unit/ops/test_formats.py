@@ -117,7 +117,10 @@ def test_the_cache_takes_half_the_bytes_in_eight_bits(trace):
     if not head:  # states alone
         assert kv_bytes_per_token(trace) == 0
         return
-    expected = kv_bytes_per_token(trace) * (4 * head + 16) / (16 * head)
+    appended = [(shape, block.repeats) for block in trace.blocks for shape in block.appended]
+    # a scale per vector of a token, which is a head's K or V, a latent vector, or a key of an indexer
+    vectors = sum(shape.cached_elements // shape.head_dim * n for shape, n in appended)
+    expected = (kv_bytes_per_token(trace) // 2 * 4 + vectors * 16) / 8
     assert kv_bytes_per_token(trace.stored_as(Formats(kv=Packed(4, head, 16)))) == expected
 
 
