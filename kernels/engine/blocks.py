@@ -29,6 +29,7 @@ class Engine(Protocol):
     """A serving engine that is driven step by step."""
 
     drafts: int
+    is_async: bool
     cache_tokens: int
 
     def add(self, input_tokens: int, output_tokens: int) -> str:
@@ -101,6 +102,8 @@ class Measurement:
 
     def prefill(self, lengths: Sequence[int], chunks: Sequence[int]) -> None:
         """Measure prompts that are computed alone, whole, and, the longest, in chunks."""
+        if self._returns_early("prefill"):
+            return
         self.engine.limit(WIDE)
         self._prompt(lengths[0], "prefill", "warm")
         for length in lengths:
@@ -114,6 +117,8 @@ class Measurement:
 
     def mixed(self, batch: int, context: int, prompts: Sequence[int]) -> None:
         """Measure prompts that are computed beside decoding requests."""
+        if self._returns_early("mixed"):
+            return
         for prompt in prompts:
             cell = f"mix{batch}c{context}+{prompt}"
             try:
@@ -126,6 +131,12 @@ class Measurement:
                 self._cell("mixed", cell, (batch, context), times_s, f"{batch} decodes + a {prompt}-token prompt")
             finally:
                 self._clear()
+
+    def _returns_early(self, block: str) -> bool:
+        """Tell, and say, whether calls return before their steps have run, so that single steps cannot be timed."""
+        if self.engine.is_async:
+            self.say(f"{block}: left out, an asynchronous engine returns from a step before the step has run")
+        return self.engine.is_async
 
     def serve(self, name: str, arrivals: Sequence[Arrival], budget: int, most_requests: int) -> None:
         """Serve requests in real time and log each.

@@ -60,6 +60,7 @@ class Vllm:
         import vllm  # noqa: PLC0415 - reads the environment
 
         self.version, self.drafts, self._settings = vllm.__version__, settings.drafts, settings
+        self.is_async = settings.is_async
         self._engine = vllm.LLM(**_arguments(settings)).llm_engine
         self._core = self._engine.engine_core.engine_core
         self._scheduler, self._executor = self._core.scheduler, self._core.model_executor

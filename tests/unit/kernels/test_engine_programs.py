@@ -20,8 +20,8 @@ from papisim.calibration.engine.log import read_log
 class Toy:
     """An engine with chunked prompts: first every decoding request, then prompts up to the budget."""
 
-    def __init__(self, most: int = 128, drafts: int = 0) -> None:
-        self.drafts, self.cache_tokens = drafts, 1 << 20
+    def __init__(self, most: int = 128, drafts: int = 0, *, is_async: bool = False) -> None:
+        self.drafts, self.is_async, self.cache_tokens = drafts, is_async, 1 << 20
         self._most, self._budget, self._n = most, 8192, 0
         self._live: dict[str, list[int]] = {}
 
@@ -142,6 +142,15 @@ def test_kernels_are_summed_by_name_and_overlapping_ones_are_busy_once(
 def test_busy_time_is_the_union_of_kernels() -> None:
     assert busy_and_span_ns([Launch(0, 10, ""), Launch(2, 3, ""), Launch(8, 4, ""), Launch(20, 1, "")]) == (13, 21)
     assert busy_and_span_ns([]) == (0, 0)
+
+
+def test_steps_of_prompts_are_not_timed_where_calls_return_before_they_have_run(tmp_path: Path):
+    said: list[str] = []
+    engine = Measurement(Toy(is_async=True), LogFolder(tmp_path, "h100", "toy_async"), said.append)
+    engine.prefill([64], [])
+    engine.mixed(2, 64, [32])
+    assert [line.partition(":")[0] for line in said] == ["prefill", "mixed"]
+    assert not list(tmp_path.glob("cells.csv"))
 
 
 def test_drafts_are_a_block_of_their_own(tmp_path: Path) -> None:
