@@ -15,6 +15,10 @@ import click
 
 from papisim.errors import PapisimError, printable, shortened
 
+#: seconds after which a command that was told to end and goes on is told again
+_AGAIN_S = 0.2
+#: signals that tell a command to end
+_TELLING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGALRM") if hasattr(signal, name))
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 
@@ -36,18 +40,44 @@ class ReaderGone(Exception):
 
 @contextmanager
 def stopping_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated` in the block, so that files, workers and messages end in order."""
+    """Let SIGTERM raise :class:`Terminated` in the block, so that files, workers and messages end in order.
+
+    Compiled modules drop what is raised while they are imported, so it is raised again until clean-up has begun. Clean-up
+    itself is never interrupted.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the clean-up
-        raise Terminated
+        if not _is_cleaning_up():
+            _tell_in(_AGAIN_S)
+            raise Terminated
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in _TELLING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _stop_telling()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop_telling() -> None:
+    _tell_in(0.0)
+    for number in _TELLING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _tell_in(seconds: float) -> None:
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _is_cleaning_up() -> bool:
+    """Tell whether :class:`Terminated`, or what it led to, is being handled."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, Terminated):
+        error = error.__context__
+    return error is not None
 
 
 def prepare_streams() -> None:
@@ -105,6 +135,7 @@ def stopped_by(error: BaseException) -> int:
         case click.exceptions.Abort():
             why, status = "interrupted", INTERRUPTED
         case Terminated():
+            _stop_telling()
             why, status = "terminated", TERMINATED
         case MemoryError():
             why = "error: out of memory"
