@@ -145,6 +145,7 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(monkeypatch, tmp_path):
     assert cache.remembered("what", lambda: [[1.0, 2.0]]) == [[1.0, 2.0]]
 
 
+@pytest.mark.slow
 def test_a_crossing_beyond_the_first_rows_is_found_in_coarser_steps():
     """Sixteen experts see a sixteenth of the rows each: FC-PIM stays the faster side far longer than for a dense model."""
     system = load_system("papi", ["devices.fc_pim.count=40"])
@@ -211,6 +212,7 @@ def test_sssds_knee_is_that_of_the_processing_units():
     assert "speculation.ratio 20 is given" in other.note
 
 
+@pytest.mark.slow
 def test_a_new_mixture_of_experts_gets_an_alpha_of_its_own(tmp_path):
     """Mixtral with one expert per token instead of two: each expert sees half the rows, so FC-PIM stays the faster side longer."""
     document = load_yaml(catalog.find(Shelf.TRACE, "mixtral-8x7b").path).data

@@ -97,6 +97,7 @@ def test_a_search_beats_chance_at_the_same_number_of_trials(declare, tmp_path, o
         assert drawn < searched <= ideal
 
 
+@pytest.mark.slow
 def test_the_seed_decides_and_not_who_computes(declare, tmp_path):
     file = declare(REAL)
     one = optimise(file, tmp_path / "one", Here(), trials=16)
@@ -166,6 +167,7 @@ def test_a_warm_start_begins_with_a_sweeps_best_and_simulates_none_of_them(decla
     assert set(found.front["rate"]) == set(expected["rate"])
 
 
+@pytest.mark.slow
 def test_machines_that_share_a_study_search_together(declare, tmp_path):
     file = declare(REAL)
     for storage in (str(tmp_path / "shared.journal"), f"sqlite:///{tmp_path}/shared.db"):
