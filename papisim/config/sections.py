@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pydantic import BaseModel
+
 from papisim import catalog
 from papisim.catalog import YAML_SUFFIXES, Shelf
 from papisim.config.acceptance import resolve_acceptance
@@ -136,6 +138,22 @@ def override_section(section: str, document: Document, overrides: Sequence[Overr
     whole = Document({}, document.file)
     whole.data[section] = None
     whole.graft((section,), document)
-    for assignment in overrides:
+    for assignment in map(as_assignment, overrides):
+        _open_left_out(whole, assignment.path)
         apply_override(whole, assignment)
     return whole.subtree((section,))
+
+
+def _open_left_out(whole: Document, path: Sequence[str | int]) -> None:
+    """Add the part of the options that a path leads into, where it has defaults and the document leaves it out."""
+    if len(path) < 3:  # noqa: PLR2004 - section, part, field
+        return
+    section, part = str(path[0]), str(path[1])
+    options = whole.data[section]
+    kind = options.get("kind") if isinstance(options, dict) else None
+    found = family(section)
+    if not isinstance(kind, str) or part in options or not found.names_kind(kind):
+        return
+    field = found.load(kind).options.model_fields.get(part)
+    if field is not None and isinstance(field.get_default(call_default_factory=True), BaseModel):
+        options[part] = {}

@@ -189,3 +189,18 @@ def test_batch_size_follows_requests_and_the_policy_that_has_it():
     assert load(batch=3, batching="continuous").batching.max_batch == 3
     assert load(batching="continuous", requests=5).batching.max_batch == 5
     assert load(batch=3, batching="dynamic").batching.batch_size == 3
+
+
+def test_a_part_of_a_workload_that_the_file_leaves_out_can_be_set_and_its_fields_are_checked():
+    closed = {
+        "kind": "closed_loop",
+        "n_users": 2,
+        "n_requests": 4,
+        "lengths": {"kind": "fixed", "input_tokens": 8, "output_tokens": 2},
+    }
+    options = load_section("workload", closed, ["workload.think_time.mean_s=3"]).options
+    assert options.think_time.mean_s == 3.0  # type: ignore[attr-defined]
+    with pytest.raises(PapisimError, match=r"think_time\.mean: unknown field; did you mean 'mean_s'"):
+        load_section("workload", closed, ["workload.think_time.mean=3"])
+    with pytest.raises(InputError, match="no field 'think_tim' in workload; known"):
+        load_section("workload", closed, ["workload.think_tim.mean_s=3"])
