@@ -146,7 +146,7 @@ def override_section(section: str, document: Document, overrides: Sequence[Overr
 
 def _open_left_out(whole: Document, path: Sequence[str | int]) -> None:
     """Add the part of the options that a path leads into, where it has defaults and the document leaves it out."""
-    if len(path) < 3:  # noqa: PLR2004 - section, part, field
+    if len(path) < 3 or path[0] not in SECTIONS:  # noqa: PLR2004 - section, part, field
         return
     section, part = str(path[0]), str(path[1])
     options = whole.data[section]
