@@ -23,6 +23,8 @@ from papisim.engine.queues import ServerQueues
 from papisim.engine.runner import StepRunner
 from papisim.engine.server import Server
 from papisim.engine.speculation import Speculator
+from papisim.errors import NotModelled
+from papisim.ops.lower import held_bytes
 from papisim.ops.trace import KernelTrace
 from papisim.plan.machine import Machine
 from papisim.plan.memory import plan_memory
@@ -119,7 +121,8 @@ class ServerFactory:
         speculator = build_speculator(
             experiment, DraftContext(machine, self.trace, self.planner, experiment.seed, experiment.engine)
         )
-        memory = plan_memory(machine, self.trace, speculator.source.demands, experiment.kv.utilisation_ratio)
+        demands, usable, states = speculator.source.demands, experiment.kv.utilisation_ratio, self._states()
+        memory = plan_memory(machine, self.trace, demands, usable, states)
         self.ledger.kv_capacity_bytes += memory.kv_capacity_bytes
         batching = batching or build_batching(experiment)
         model = self.trace.model
@@ -137,7 +140,7 @@ class ServerFactory:
             fold=experiment.fold,
             may_come=may_come or (lambda: self.arrivals.may_come),
             may_time_out=timeout_s is not None,
-            hand_over=hand_over and partial(hand_over, memory.held),
+            hand_over=hand_over and partial(hand_over, held_bytes(self.trace)),
         )
         return Server(
             self.env,
@@ -149,6 +152,16 @@ class ServerFactory:
             resources=machine.roles.resources,
             timeout_s=timeout_s,
         )
+
+    def _states(self) -> int:
+        """Return the states that are kept of each request and layer: one, and one after each draft of the longest."""
+        longest = self.experiment.speculation.longest
+        if longest is None and held_bytes(self.trace).state_bytes:
+            raise NotModelled(
+                f"speculation '{self.experiment.speculation.kind}' on {self.trace.name}: its layers keep a state after each draft, but the "
+                "options set no longest draft that room could be planned for; choose a policy with a longest draft, such as fixed"
+            )
+        return 1 + (longest or 0)
 
     def _strategy(self, speculator: Speculator) -> IterationStrategy:
         overlap = Overlap(self.experiment.overlap, self.planner, self.machine, self.trace)

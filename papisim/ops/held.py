@@ -59,8 +59,8 @@ class HeldBytes:
 
     @cached_property
     def unit_bytes(self) -> int:
-        """The largest number of bytes of which every cache's token takes a whole multiple."""
-        return gcd(*(cache.token_bytes for cache in self.caches)) or self.state_bytes or 1
+        """The largest number of bytes of which every cache's token takes a whole multiple; 1 of states alone."""
+        return gcd(*(cache.token_bytes for cache in self.caches)) or 1
 
     @cached_property
     def grows_alike(self) -> bool:

@@ -293,6 +293,7 @@ class Elementwise:
         read_bytes: bytes read.
         write_bytes: bytes written.
         state_bytes: bytes of requests' states among those read, and among those written.
+        kept_bytes: bytes of further states among those written: those after each draft, one of which goes on.
     """
 
     kernel_class: KernelClass
@@ -300,6 +301,7 @@ class Elementwise:
     read_bytes: int
     write_bytes: int
     state_bytes: int = 0
+    kept_bytes: int = 0
 
 
 Kernel = Linear | Attention | KvAppend | Elementwise

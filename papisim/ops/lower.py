@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,8 @@ class StepShape:
         logit_rows: token-rows that the LM head computes: all when decoding, one per request after a prompt, 0 for none.
         layers: the layers that run, from first to before last; None for all. Self-speculation runs parts.
         prompt_rows: token-rows among ``rows`` that belong to prompts: none when decoding, all in a pure prefill.
+        drafted_rows: token-rows of decoding requests beyond the first of each. States are kept after each of them until it is known
+            which drafts are accepted.
     """
 
     rlp: int
@@ -47,6 +49,7 @@ class StepShape:
     logit_rows: int
     layers: tuple[int, int] | None = None
     prompt_rows: int = 0
+    drafted_rows: int = 0
 
     @property
     def is_prefill(self) -> bool:
@@ -55,21 +58,27 @@ class StepShape:
 
     def microbatch(self, n: int) -> StepShape:
         """Return the largest of ``n`` parts that the requests and rows are dealt out into."""
-        rlp, rows, logit_rows, prompt_rows = (
-            -(-value // n) for value in (self.rlp, self.rows, self.logit_rows, self.prompt_rows)
+        rlp, rows, logit_rows, prompt_rows, drafted_rows = (
+            -(-value // n) for value in (self.rlp, self.rows, self.logit_rows, self.prompt_rows, self.drafted_rows)
         )
-        return StepShape(rlp, rows, logit_rows, self.layers, prompt_rows)
+        return StepShape(rlp, rows, logit_rows, self.layers, prompt_rows, drafted_rows)
 
     def with_prompts(self, prompts: Prompts) -> StepShape:
         """Return the shape of this decoding step with prompts beside it; logits are wanted of those that end."""
         n_prompts, rows = prompts.lengths.n_requests, prompts.lengths.query_tokens
         logit_rows = self.logit_rows + prompts.ending if self.logit_rows else 0
-        return StepShape(self.rlp + n_prompts, self.rows + rows, logit_rows, self.layers, self.prompt_rows + rows)
+        return replace(
+            self,
+            rlp=self.rlp + n_prompts,
+            rows=self.rows + rows,
+            logit_rows=logit_rows,
+            prompt_rows=self.prompt_rows + rows,
+        )
 
 
 def decode_shape(rlp: int, rows: int, layers: tuple[int, int] | None = None) -> StepShape:
     """Return the shape of a decoding step."""
-    return StepShape(rlp, rows, rows, layers)
+    return StepShape(rlp, rows, rows, layers, drafted_rows=max(0, rows - rlp))
 
 
 def prefill_shape(input_tokens: Iterable[int]) -> StepShape:
@@ -270,7 +279,13 @@ def _element_bytes(trace: KernelTrace) -> int:
 
 
 def lower(
-    kernel: TraceKernel, trace: KernelTrace, rows: int, experts: tuple[Group, ...] = (), requests: int = 1
+    kernel: TraceKernel,
+    trace: KernelTrace,
+    rows: int,
+    experts: tuple[Group, ...] = (),
+    *,
+    requests: int = 1,
+    drafted_rows: int = 0,
 ) -> Kernel:
     """Return a trace's kernel at a number of token-rows; attention has :func:`lower_attention`, appends :func:`lower_append`.
 
@@ -280,6 +295,7 @@ def lower(
         rows: token-rows that the kernel sees; for the LM head, those whose logits are computed.
         experts: the experts with rows, for a per-expert kernel: those of a layer run in one launch.
         requests: requests whose states a state kernel updates.
+        drafted_rows: token-rows beyond the first of each request, after each of which a state is written, too.
 
     Raises:
         NotModelled: the model's elements are wider than 16 bits.
@@ -302,7 +318,8 @@ def lower(
         flop, reads, writes = (
             _of_states(dim, rows, requests) for dim in (kernel.flop, kernel.read_bytes, kernel.write_bytes)
         )
-        return Elementwise(kernel.kernel_class, flop, reads, writes, kernel.state_bytes * requests)
+        kept = kernel.state_bytes * drafted_rows
+        return Elementwise(kernel.kernel_class, flop, reads, writes + kept, kernel.state_bytes * requests, kept)
     return Elementwise(
         kernel.kernel_class, kernel.flop.at(point), kernel.read_bytes.at(point), kernel.write_bytes.at(point)
     )

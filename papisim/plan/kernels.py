@@ -310,7 +310,8 @@ class _Body:
         """Update requests' states where their caches are, those of prompts where prompts are attended to."""
         machine, key = self.planner.machine, self.key
         device = machine.roles.attention if key.query_rows else machine.roles.prefill.attention
-        update = lower(kernel.kernel, self.planner.model.trace, key.rows, requests=key.requests)
+        trace, drafted_rows = self.planner.model.trace, key.drafted_rows
+        update = lower(kernel.kernel, trace, key.rows, requests=key.requests, drafted_rows=drafted_rows)
         phase = machine.compute(device, Category.ATTENTION, update)
         assert isinstance(update, Elementwise), "of a state kernel"
         yield from self.planner.transfers.around_states(update, phase)

@@ -32,6 +32,7 @@ class BodyKey(NamedTuple):
         devices: device of each FC kernel class but the experts', in the order of :attr:`ModelKernels.body_fc`.
         expert_rlp: RLP by which the policy places experts; None if there are none, or if the prefill role places them.
         requests: requests whose states are updated; 0 in a model without states.
+        drafted_rows: token-rows after each of which a state is kept; 0 in a model without states.
         drafting: requests whose drafts may choose the experts of the tokens before them; None if all rows choose for themselves.
     """
 
@@ -43,6 +44,7 @@ class BodyKey(NamedTuple):
     devices: tuple[str, ...]
     expert_rlp: int | None
     requests: int = 0
+    drafted_rows: int = 0
     drafting: int | None = None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 
@@ -70,7 +70,11 @@ class MemoryPlan:
 
 
 def plan_memory(
-    machine: Machine, trace: KernelTrace, drafting: Sequence[Demand] = (), utilisation_ratio: float = 1.0
+    machine: Machine,
+    trace: KernelTrace,
+    drafting: Sequence[Demand] = (),
+    utilisation_ratio: float = 1.0,
+    states: int = 1,
 ) -> MemoryPlan:
     """Place the weights in the memory of their devices and return the room left for KV caches.
 
@@ -79,18 +83,20 @@ def plan_memory(
         trace: the target model.
         drafting: memory that a draft source needs besides.
         utilisation_ratio: usable share of every device's memory.
+        states: states of a request that are kept in each layer: one, and one after each draft.
 
     Raises:
         DoesNotFit: the weights are larger than the memory.
     """
-    stages = [_Stage(machine, trace, layers, drafting) for layers in _layers_of_stages(machine, trace)]
+    stages = [_Stage(machine, trace, layers, drafting, states) for layers in _layers_of_stages(machine, trace)]
     free = [stage.free(utilisation_ratio) for stage in stages]
 
     @cache
     def tokens_of(n_requests: int | None) -> float:
         return min(stage.tokens(there, n_requests) for stage, there in zip(stages, free, strict=True))
 
-    return MemoryPlan(machine.roles.kv, held_bytes(trace), tokens_of)
+    held = held_bytes(trace)
+    return MemoryPlan(machine.roles.kv, replace(held, state_bytes=held.state_bytes * states), tokens_of)
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ class _Stage:
     trace: KernelTrace
     layers: range
     drafting: Sequence[Demand]
+    states: int
 
     def free(self, utilisation_ratio: float) -> dict[str, float]:
         """Return the bytes left by weights, by device."""
@@ -121,6 +128,8 @@ class _Stage:
         machine, kv = self.machine, self.machine.roles.kv
         needed = defaultdict[str, float](float)
         needed[kv] = spread_bytes(self.trace, self.layers, machine.pools[kv], n_requests)
+        if not held_bytes(self.trace).token_bytes:
+            needed[kv] *= self.states
         for demand in self.drafting:
             needed[demand.device] += demand.kv_token_bytes * self._scale(demand)
         return min(free[device] / n_bytes for device, n_bytes in needed.items() if n_bytes)

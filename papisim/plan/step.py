@@ -127,6 +127,7 @@ class StepPlanner(Planner):
             devices=self._devices(kernels.body_fc, shape, shape.rows),
             expert_rlp=shape.rlp if by_policy else None,
             requests=shape.rlp if kernels.has_states else 0,
+            drafted_rows=shape.drafted_rows if kernels.has_states else 0,
             drafting=shape.rlp if self._repeats and not shape.prompt_rows else None,
         )
         if not has_head:

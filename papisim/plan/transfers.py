@@ -68,7 +68,7 @@ class Transfers(NamedTuple):
         elif phase.resource == roles.attention:
             yield self.machine.send(link, update.read_bytes - update.state_bytes)
             yield phase
-            yield self.machine.send(link, update.write_bytes - update.state_bytes)
+            yield self.machine.send(link, update.write_bytes - update.state_bytes - update.kept_bytes)
         else:
             yield phase
             yield self.machine.send(link, update.state_bytes)

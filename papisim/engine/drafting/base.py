@@ -23,6 +23,7 @@ from papisim.arrays import Ints
 from papisim.catalog import Shelf
 from papisim.config.base import KindOptions
 from papisim.config.engine import CAPTURED, EngineSpec
+from papisim.errors import NotModelled
 from papisim.kinds.family import Family
 from papisim.ops.lower import Prompts, decode_shape, ragged_lengths
 from papisim.ops.trace import KernelTrace
@@ -111,10 +112,27 @@ class WholeVerification:
     def verify(
         self, drafts: Sequence[Draft], cached: Ints, rows: Ints, prompts: Prompts | None = None, *, fold: bool = True
     ) -> list[Phase]:
-        """Return the phases of one step of the whole target model over all rows."""
-        del drafts
+        """Return the phases of one step of the whole target model over all rows.
+
+        Raises:
+            NotModelled: drafts are trees, and the model keeps states.
+        """
+        if any(draft.tree for draft in drafts):
+            refuse_states(self._context.trace, "trees of drafts, whose branches need states of their own")
         shape = decode_shape(len(rows), int(rows.sum()))
         return self._context.planner.decode(shape, ragged_lengths(cached, rows), prompts, fold=fold)
+
+
+def refuse_states(trace: KernelTrace, what: str) -> None:
+    """Refuse drafting that the states of a model do not follow.
+
+    Raises:
+        NotModelled: some layers keep states.
+    """
+    if any(block.state_bytes for block in trace.blocks):
+        raise NotModelled(
+            f"{what}, on {trace.name}: some of its layers keep a state, which follows one chain; draft chains with all layers"
+        )
 
 
 def serial_steps(drafts: Sequence[Draft], cached: Ints) -> list[tuple[Ints, Ints]]:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from papisim.arrays import Ints
-from papisim.engine.drafting.base import DraftContext, DraftingOptions, as_drafting, serial_steps
+from papisim.engine.drafting.base import DraftContext, DraftingOptions, as_drafting, refuse_states, serial_steps
 from papisim.errors import InputError
 from papisim.kinds import Example
 from papisim.ops.lower import Prompts, StepShape, ragged_lengths
@@ -39,6 +39,7 @@ class Source:
 
     def __init__(self, options: Options, context: DraftContext) -> None:
         del options
+        refuse_states(context.trace, "drafting by the first layers")
         self._planner = context.planner
         self._n_layers = context.trace.model.n_layers
 

@@ -10,11 +10,13 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.drafting.base import DRAFTING, DraftContext, serial_steps
+from papisim.engine.drafting.early_exit import Options as EarlyExitOptions
+from papisim.engine.drafting.early_exit import Source as EarlyExit
 from papisim.engine.run import Run
 from papisim.engine.speculation import tree_of
-from papisim.errors import DoesNotFit, InputError
+from papisim.errors import DoesNotFit, InputError, NotModelled
 from papisim.ops.kernel import FcRole, Linear
-from papisim.ops.lower import decode_shape, ragged_lengths, weight_bytes
+from papisim.ops.lower import decode_shape, lower, ragged_lengths, weight_bytes
 from papisim.ops.trace import read_trace
 from papisim.plan.build import build_placement
 from papisim.plan.machine import HOST, build_machine
@@ -263,3 +265,45 @@ def test_a_head_of_another_hidden_state_is_refused():
         InputError, match="head 'llama3-8b-eagle3' has a hidden state of 4096, but llama3-70b one of 8192"
     ):
         context(trace="llama3-70b", draft="eagle3_llama3_8b")
+
+
+def states_written(trace: str, tlp: int, rlp: int = 8) -> int:
+    """Bytes that the state kernels of a step write, all layers together."""
+    model = read_trace(catalog.find(Shelf.TRACE, trace).path)
+    shape = decode_shape(rlp, rlp * tlp)
+    return sum(
+        n * lower(k, model, shape.rows, requests=rlp, drafted_rows=shape.drafted_rows).write_bytes
+        - n * (k.write_bytes.at({"RLP": 1, "TLP": rlp * tlp, "KV": 0}) - k.state_bytes)
+        for k, n in model.kernels() if k.state_bytes
+    )  # fmt: skip
+
+
+def test_a_state_is_written_after_each_draft_as_any_of_them_may_be_the_last_that_is_accepted():
+    of_request = 64 * (3 * 5376 * 2 + 80 * 64 * 128 * 4)
+    assert states_written("mamba2-2.7b", tlp=1) == 8 * of_request
+    assert states_written("mamba2-2.7b", tlp=4) == 8 * 4 * of_request
+
+
+def test_drafts_take_the_room_of_states_and_the_time_of_writing_them(run: Runner):
+    def verified(tlp: int) -> Run:
+        return run("h100_single", "mamba2-2.7b", batch=64, set=[f"speculation={{kind: fixed, tlp: {tlp}}}"])
+
+    one, four = verified(1), verified(4)
+    of_request = 64 * (3 * 5376 * 2 + 80 * 64 * 128 * 4)
+    peaks = [max(step.kv_bytes for step in each.ledger.steps) for each in (one, four)]
+    assert peaks == [64 * of_request, 4 * 64 * of_request]
+    _, made = context("h100_single", "mamba2-2.7b")
+    cached = np.full(64, 100, dtype=np.int64)
+    one_s, four_s = (
+        seconds(made.planner.decode(decode_shape(64, 64 * tlp), ragged_lengths(cached, np.full(64, tlp))))
+        for tlp in (1, 4)
+    )
+    assert four_s - one_s > 3 * 64 * of_request / 3.35e12, "three more states of each request at H100's bandwidth"
+
+
+def test_drafts_that_states_cannot_follow_are_refused(run: Runner):
+    with pytest.raises(NotModelled, match=r"trees of drafts.*granite4-h-small.*follows one chain"):
+        run("gpu_only", "granite4-h-small", batch=4, speculation="meta_eagle", acceptance="always", draft="free")
+    _, made = context("gpu_only", "granite4-h-small")
+    with pytest.raises(NotModelled, match=r"drafting by the first layers.*granite4-h-small"):
+        EarlyExit(EarlyExitOptions(kind="early_exit"), made)

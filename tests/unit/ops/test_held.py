@@ -52,8 +52,9 @@ def test_pages_hold_the_bytes_and_grow_by_no_more_than_pages_of_what_is_added(he
 
 def test_a_model_of_states_alone_counts_room_by_states():
     states = HeldBytes((), 1 << 20)
-    assert (states.token_bytes, states.rate_bytes, states.unit_bytes) == (0, 1 << 20, 1 << 20)
-    assert [states.pages(tokens, 16) for tokens in (0, 1, 10**6)] == [0, 1, 1]
+    assert (states.token_bytes, states.rate_bytes, states.unit_bytes) == (0, 1 << 20, 1)
+    room = [states.pages(tokens, 16) * 16 * states.unit_bytes for tokens in (0, 1, 10**6)]
+    assert room == [0, 1 << 20, 1 << 20], "a state, not a page of sixteen"
 
 
 def test_caches_of_one_kind_are_counted_by_pages_of_tokens():
