@@ -155,7 +155,7 @@ class ServerFactory:
 
     def _states(self) -> int:
         """Return the states that are kept of each request and layer: one, and one after each draft of the longest."""
-        longest = self.experiment.speculation.longest
+        longest: int | None = getattr(self.experiment.speculation, "longest", None)
         if longest is None and held_bytes(self.trace).state_bytes:
             raise NotModelled(
                 f"speculation '{self.experiment.speculation.kind}' on {self.trace.name}: its layers keep a state after each draft, but the "
