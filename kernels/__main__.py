@@ -5,27 +5,39 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kernels import all_reduce, attention, decode_step, elementwise, gemm_kernels, linear
+from kernels import (
+    all_reduce,
+    attention,
+    decode_step,
+    elementwise,
+    engine_layer,
+    gemm_kernels,
+    linear,
+    paged_attention,
+    sampling,
+)
 from kernels.harness import Bench, open_bench
 from kernels.machine_card import gpu_name, write_card
-from kernels.tables import rows_measured, write_table
+from kernels.tables import Row, rows_measured, write_table
 
 CARD = "machine"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A program and the points of one of its tables; ``extra`` tables are measured only when they are named."""
+    """A program and the points of one of its tables; ``extra`` tables are measured only when they are named, ``packed`` ones are large."""
 
     program: ModuleType
     points: Callable[..., Sequence[Any]]
     extra: bool = False
+    measure: Callable[..., Iterator[Row]] | None = None
+    packed: bool = False
 
 
 TABLES = {
@@ -36,6 +48,10 @@ TABLES = {
     "elementwise": Table(elementwise, elementwise.points),
     "elementwise_energy": Table(elementwise, elementwise.energy_points),
     "all_reduce": Table(all_reduce, all_reduce.points),
+    "all_reduce_vllm": Table(all_reduce, all_reduce.own_points, measure=all_reduce.measure_own),
+    "engine_layer": Table(engine_layer, engine_layer.points, packed=True),
+    "paged_attention": Table(paged_attention, paged_attention.points),
+    "sampling": Table(sampling, sampling.points),
     "step": Table(decode_step, decode_step.points),
     "step_heldout": Table(decode_step, decode_step.held_out_points),
     "repeat_linear": Table(linear, linear.repeat_points, extra=True),
@@ -51,7 +67,7 @@ def main() -> int:
     folder = arguments.out / gpu_name(bench.device)
     folder.mkdir(parents=True, exist_ok=True)
     for table in arguments.tables:
-        path = folder / (f"{CARD}.yaml" if table == CARD else f"{table}.csv")
+        path = folder / _file(table)
         if path.exists() and not arguments.force:
             print(f"{path}: kept; --force measures it again", file=sys.stderr)
             continue
@@ -62,13 +78,20 @@ def main() -> int:
     return 0
 
 
+def _file(table: str) -> str:
+    if table == CARD:
+        return f"{CARD}.yaml"
+    return f"{table}.csv.gz" if TABLES[table].packed else f"{table}.csv"
+
+
 def _measure(table: str, path: Path, bench: Bench, *, smoke: bool) -> str:
     if table == CARD:
         write_card(path, bench, smoke=smoke)
         return "written"
     program = TABLES[table].program
     points = TABLES[table].points(smoke=smoke)
-    rows = program.measure(bench, points[rows_measured(path) :])
+    measure = TABLES[table].measure or program.measure
+    rows = measure(bench, points[rows_measured(path) :])
     n_rows = write_table(path, program.COLUMNS, rows)
     if not n_rows:
         path.unlink()

@@ -104,8 +104,8 @@ class Bench:
             return _host_time(launch, n_sets, self.settings)
         return self._graph_time(launch, n_sets, n_launches, energy=energy)
 
-    def _graph_time(self, launch: Launch, n_sets: int, n_launches: int, *, energy: bool) -> Timing:
-        graph = _captured(launch, n_sets, n_launches, self.stream)
+    def replay_s(self, graph: Any) -> float:
+        """Return the median seconds of replays of a graph, after a few that warm up."""
         for _ in range(self.settings.n_warm_up):
             graph.replay()
         events = [(_event(), _event()) for _ in range(self.settings.n_repeats)]
@@ -114,7 +114,11 @@ class Bench:
             graph.replay()
             end.record()
         torch.cuda.synchronize()
-        graph_s = statistics.median(start.elapsed_time(end) * 1e-3 for start, end in events)
+        return statistics.median(start.elapsed_time(end) * 1e-3 for start, end in events)
+
+    def _graph_time(self, launch: Launch, n_sets: int, n_launches: int, *, energy: bool) -> Timing:
+        graph = captured(launch, n_sets, n_launches, self.stream)
+        graph_s = self.replay_s(graph)
         joules = None
         if energy and self.counter is not None and self.settings.energy_s:
             joules = _energy(graph.replay, graph_s, self.counter, self.settings)
@@ -172,7 +176,7 @@ def open_pool(bench: Bench, n_bytes: int, scale: float = 1.0) -> Pool:
 # ---- graphs
 
 
-def _captured(launch: Launch, n_sets: int, n_launches: int, stream: Any) -> Any:
+def captured(launch: Launch, n_sets: int, n_launches: int, stream: Any) -> Any:
     """Capture launches into a graph, each on the next operand set; run some before, so that all kernels are loaded."""
     stream.wait_stream(torch.cuda.current_stream())
     graph = torch.cuda.CUDAGraph()
@@ -230,6 +234,10 @@ class EnergyCounter:
     def joules(self) -> float:
         """Joules since the driver was loaded."""
         return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) * 1e-3
+
+    def sm_hz(self) -> float:
+        """Clock of the multiprocessors at this moment."""
+        return float(self._nvml.nvmlDeviceGetClockInfo(self._handle, self._nvml.NVML_CLOCK_SM)) * 1e6
 
 
 class Ticks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def rows_measured(path: Path) -> int:
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> int:
-    """Write a table, or the rows still to be measured; the file gets its name only when complete.
+    """Write a table, or the rows still to be measured; the file gets its name only when complete, and is packed if that ends in ``.gz``.
 
     Returns:
         The number of rows, those of an earlier run included.
@@ -37,7 +38,11 @@ def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> in
             writer.writerow([written(row[column]) for column in columns])
             file.flush()
             n_rows += 1
-    part.replace(path)
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(part.read_bytes(), mtime=0))
+        part.unlink()
+    else:
+        part.replace(path)
     return n_rows
 
 

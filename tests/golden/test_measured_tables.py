@@ -1,6 +1,7 @@
 """The shipped measurements are physically possible, follow the trends they must, and cover what they say."""
 
 import csv
+import gzip
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,9 @@ COLUMNS = {
     "attention": "batch,n_heads,n_kv_heads,head_dim,tlp,kv,time_s,energy_j,library,packed_gqa",
     "elementwise": "op,rows,width,read_bytes,write_bytes,time_s,energy_j",
     "all_reduce": "ranks,message_bytes,time_s,energy_j,library",
+    "all_reduce_vllm": "ranks,message_bytes,time_s,energy_j,library",
+    "paged_attention": "requests,n_heads,n_kv_heads,head_dim,queries,kv,cache_bits,time_s,kernel_s,n_kernels,paged_library",
+    "sampling": "drawn_rows,vocabulary,time_s,kernel_s,n_kernels",
     "step": "model,rlp,tlp,kv,time_s,energy_j,n_kernels",
     "step_heldout": "model,rlp,tlp,kv,time_s,energy_j,n_kernels",
     "capture_llama7b": "rlp,tlp,kv,kernel_class,n_kernels,time_s",
@@ -29,6 +33,7 @@ COLUMNS = {
     "repeat_linear": "models,m,k,n,dtype,time_s,energy_j,library",
     "repeat_attention": "batch,n_heads,n_kv_heads,head_dim,tlp,kv,time_s,energy_j,library,packed_gqa",
 }
+PRODUCTS = ("qkv", "projection", "gate_up", "down")
 Row = dict[str, str]
 
 
@@ -104,6 +109,27 @@ def test_no_row_beats_the_peaks(name: str) -> None:
         work, time_s = WORK[name](row), float(row["time_s"])
         assert work.n_bytes / time_s <= PEAK_BYTES_PER_S, row
         assert work.flop / time_s <= PEAK_FLOP_PER_S, row
+
+
+@pytest.mark.parametrize("gpu", ["h100", "h200"])
+def test_no_product_in_its_place_beats_the_peaks(gpu: str) -> None:
+    with gzip.open(MEASURED / gpu / "engine_layer.csv.gz", "rt", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["op"] in PRODUCTS]
+    assert {row["pace"] for row in rows} == {"burst", "steady"}
+    for row in rows:
+        m, width = int(row["requests"]) * int(row["queries"]), 2 if row["precision"] == "float16" else 1
+        n_bytes, flop = int(row["k"]) * int(row["n"]) * width, 2 * m * int(row["k"]) * int(row["n"])
+        assert n_bytes / float(row["time_s"]) <= PEAK_BYTES_PER_S, row
+        assert flop / float(row["time_s"]) <= PEAK_FLOP_PER_S * 2 / width, row
+
+
+@pytest.mark.parametrize("gpu", ["h100", "h200"])
+def test_boards_that_compute_prompts_without_a_pause_lower_their_clock(gpu: str) -> None:
+    with gzip.open(MEASURED / gpu / "engine_layer.csv.gz", "rt", encoding="utf-8") as file:
+        clocks = [float(row["sm_hz"]) for row in csv.DictReader(file) if row["sm_hz"]]
+    assert len(clocks) == 160
+    assert 1.1e9 < min(clocks) < 1.5e9
+    assert max(clocks) <= 1.98e9
 
 
 def test_no_streaming_kernel_larger_than_the_cache_beats_the_memory() -> None:

@@ -1,6 +1,7 @@
 """The bench and its tables, without a GPU."""
 
 import csv
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 from kernels import linear
 from kernels.harness import COLD, Bench, Ticks
 from kernels.machine_card import gpu_name, write_card
-from kernels.tables import rows_measured, write_table, written
+from kernels.tables import Row, rows_measured, write_table, written
 
 ROOT = Path(__file__).parents[3]
 
@@ -62,6 +63,13 @@ def test_a_table_that_was_cut_short_goes_on_where_it_was(tmp_path: Path, bench: 
     rows = list(csv.DictReader(path.open()))
     assert [(int(row["m"]), int(row["k"]), int(row["n"])) for row in rows] == [(1, 64, 96), (3, 64, 96)]
     assert not part.exists()
+
+
+def test_a_large_table_is_packed_when_complete(tmp_path: Path) -> None:
+    rows: list[Row] = [{"a": 1, "b": 2.5}, {"a": 2, "b": None}]
+    assert write_table(tmp_path / "big.csv.gz", ("a", "b"), rows) == 2
+    assert gzip.decompress((tmp_path / "big.csv.gz").read_bytes()) == b"a,b\n1,2.5\n2,\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / "big.csv.gz"]
 
 
 def test_the_card_says_what_it_knows(tmp_path: Path, bench: Bench) -> None:
