@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from papisim.catalog import Shelf
-from papisim.config.base import Count, Fraction, KindOptions, NonNegative, Positive, Spec
-from papisim.errors import DoesNotFit, NotModelled
+from papisim.config.base import Count, Fraction, KindOptions, Name, NonNegative, Positive, Spec
+from papisim.errors import DoesNotFit, NotModelled, did_you_mean
 from papisim.kinds.family import Example, Family
 from papisim.ops.cost import Cost, Energy
 
@@ -64,7 +64,7 @@ class BoardEnergy(Spec):
     j_per_byte: NonNegative
 
 
-class Collective(Spec):
+class AllReduce(Spec):
     """Figures of an all-reduce over a group of links: in two shots and, if the library has them, in one shot or in a ring.
 
     Attributes:
@@ -82,6 +82,32 @@ class Collective(Spec):
     ring: Ring | None = None
     rounds: Rounds | None = None
     energy: BoardEnergy | None = None
+
+
+class Collective(AllReduce):
+    """The figures of a library, and those of others, which serving engines bring along.
+
+    Attributes:
+        use: the other library in use; None for the figures given beside it.
+        libraries: the other libraries; boards draw in them what ``energy`` beside them says, unless they have their own.
+    """
+
+    use: Name | None = None
+    libraries: dict[Name, AllReduce] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_the_used(self) -> Self:
+        if self.use is not None and self.use not in self.libraries:
+            raise ValueError(f"'use' names no library: found '{self.use}'; {did_you_mean(self.use, self.libraries)}")
+        return self
+
+    @property
+    def used(self) -> AllReduce:
+        """The figures in use."""
+        if self.use is None:
+            return self
+        used = self.libraries[self.use]
+        return used if used.energy is not None else used.model_copy(update={"energy": self.energy})
 
 
 class Switch(Spec):
@@ -197,10 +223,11 @@ class Links:
         collective = self.part.collective
         if collective is None:
             raise NotModelled(f"link '{self.name}' ({self.part.description}) has no 'collective' figures")
-        how = self._fastest(collective, payload_bytes, ranks)
-        return Cost(how.time_s, _bound(how.time_s, how.latency_s), self._energy(collective, how) * ranks)
+        used = collective.used
+        how = self._fastest(used, payload_bytes, ranks)
+        return Cost(how.time_s, _bound(how.time_s, how.latency_s), self._energy(used, how) * ranks)
 
-    def _energy(self, collective: Collective, how: _Summing) -> Energy:
+    def _energy(self, collective: AllReduce, how: _Summing) -> Energy:
         """Return the energy of one rank: ``active·t + bytes sent·e`` with the share of its link in ``link_j``, or the link's alone."""
         link_j = self.part.energy_j_per_byte * how.sent_bytes
         board = collective.energy
@@ -209,7 +236,7 @@ class Links:
         rest_j = board.j_per_byte * how.sent_bytes - link_j
         return Energy(link_j=link_j, gpu_memory_j=board.active_w * how.time_s + max(0.0, rest_j))
 
-    def _fastest(self, collective: Collective, payload_bytes: float, ranks: int) -> _Summing:
+    def _fastest(self, collective: AllReduce, payload_bytes: float, ranks: int) -> _Summing:
         """Return the algorithm that the library selects."""
         if collective.rounds is not None:
             return self._in_rounds(collective.rounds, payload_bytes, ranks)

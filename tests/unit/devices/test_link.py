@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.system import load_part, load_system
-from papisim.devices.link import Collective, Links, OneShot, Part, Ring, Rounds, Switch
+from papisim.devices.link import AllReduce, BoardEnergy, Collective, Links, OneShot, Part, Ring, Rounds, Switch
 from papisim.errors import DoesNotFit, NotModelled
 from papisim.ops.cost import Cost
 from papisim.plan.machine import build_machine
@@ -175,3 +175,31 @@ def test_papi_grows_beyond_its_bus_with_cxl_alone_up_to_what_the_paper_says():
     assert many.transfer(0).time_s > few.transfer(0).time_s
     with pytest.raises(DoesNotFit, match="4,097 devices"):
         links(4097, "cxl3_x16")
+
+
+def test_the_collective_of_a_library_replaces_the_figures_beside_it_and_keeps_their_boards():
+    direct = AllReduce(latency_s=1e-6, efficiency_ratio=0.5)
+    energy = BoardEnergy(active_w=10.0, j_per_byte=1e-9)
+    own = Collective(latency_s=9e-6, efficiency_ratio=0.5, energy=energy, libraries={"direct": direct})
+    used = own.model_copy(update={"use": "direct"}).used
+    assert own.used is own
+    assert used == direct.model_copy(update={"energy": energy})
+
+
+def test_a_collective_uses_no_library_that_it_lacks():
+    with pytest.raises(ValueError, match="'use' names no library: found 'direkt'"):
+        Collective(
+            latency_s=1e-6,
+            efficiency_ratio=0.5,
+            use="direkt",
+            libraries={"direct": AllReduce(latency_s=0, efficiency_ratio=1)},
+        )
+
+
+def test_an_engines_one_shot_all_reduce_of_one_mebibyte_on_two_h200_takes_what_was_measured():
+    """kernels/measured/h200/all_reduce_vllm.csv: 4.0 us at 1 KiB, 8.17 us at 1 MiB, 19.7 us at 4 MiB; the fit is to another table."""
+    part = load_part("nvlink4").part
+    part = part.model_copy(update={"collective": part.collective.model_copy(update={"use": "vllm_one_shot"})})
+    links = Links("nvlink", part, 2)
+    for n_bytes, time_s in ((1024, 4.0e-6), (2**20, 8.17e-6), (2**22, 19.75e-6)):
+        assert links.all_reduce(n_bytes, 2).time_s == pytest.approx(time_s, rel=0.12)
