@@ -73,6 +73,8 @@ class Parameter:
         return None if kinds is None else lambda what: isinstance(what, kinds)
 
 
+#: fields of a section with libraries that name those in use
+_USES = ("use", "use_8bit")
 #: path of the number of tensor-parallel ranks
 RANKS = "roles.tensor_parallel.ranks"
 
@@ -101,14 +103,17 @@ def parameters(repricing: Repricing, devices: frozenset[str], parallel_link: str
 
 
 def _numbers(spec: BaseModel, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
-    """Yield the positive numbers of a part; of kernel libraries, those of the library in use."""
+    """Yield the positive numbers of a part; of kernel libraries, those of the libraries in use."""
     for name in type(spec).model_fields:
         value = getattr(spec, name)
         if isinstance(value, BaseModel):
             yield from _numbers(value, (*above, name))
         elif name == "libraries":
-            used = getattr(spec, "use")  # noqa: B009 - only such sections have it
-            yield from _numbers(value[used], (*above, name, used))
+            for used in filter(None, dict.fromkeys(getattr(spec, use, None) for use in _USES)):
+                yield from _numbers(value[used], (*above, name, used))
+        elif name == "classes":
+            for kernel_class, figures in value.items():
+                yield from _numbers(figures, (*above, name, kernel_class))
         elif isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 and name not in _LEFT_OUT:
             yield (*above, name), value
 

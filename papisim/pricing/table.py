@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from papisim import catalog
 from papisim.arrays import Floats
 from papisim.catalog import Shelf
-from papisim.config.engine import load_engine
+from papisim.config.engine import load_engine, part_with_libraries
 from papisim.devices.gpu import Pool
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
 from papisim.devices.gpu.elementwise import streaming_s
@@ -26,26 +27,44 @@ from papisim.ops.kernel import KernelClass
 from papisim.ops.trace import Point, read_trace
 from papisim.pricing.step import StepPrice, price_step
 
+#: token-rows up to which equal products in a row leave their board below its power limit
+_MOST_IN_ROW = 128
+
 
 def linear_times_of(part: Part, library: LinearLibrary, rows: pd.DataFrame) -> Floats:
-    """Return the model's seconds of matrix products."""
-    return linear_times(part, library, rows.m.to_numpy(), rows.k.to_numpy(), rows.n.to_numpy())
+    """Return the model's seconds of matrix products, of those in a row of equal ones less what they overlap."""
+    times = linear_times(part, library, rows.m.to_numpy(), rows.k.to_numpy(), rows.n.to_numpy())
+    return times - library.row_overlap_s * in_rows(rows)
+
+
+def in_rows(rows: pd.DataFrame) -> Floats:
+    """Return 1 for kernels measured in a row of equal kernels, 0 for those in their places."""
+    if "in_row" not in rows:
+        return np.zeros(len(rows))
+    return (rows.in_row.to_numpy(np.float64) > 0).astype(np.float64)
+
+
+def at_full_clock(rows: pd.DataFrame) -> npt.NDArray[np.bool]:
+    """Return which products have left their board below its power limit: those in their places, in bursts, and few token-rows in a row."""
+    return np.asarray((rows.m.to_numpy() <= _MOST_IN_ROW) | (in_rows(rows) == 0), dtype=np.bool)
 
 
 def attention_times(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> Floats:
-    """Return the model's seconds of decode attention."""
-    return np.asarray(decode_times(part, library, _shapes(rows)), dtype=np.float64)
+    """Return the model's seconds of decode attention, of launches in a row of equal ones less what they overlap."""
+    times = np.asarray(decode_times(part, library, _shapes(rows)), dtype=np.float64)
+    return times - library.row_overlap_s * in_rows(rows)
 
 
 def prefill_times_of(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> Floats:
     """Return the model's seconds of attention over prompts; a prompt of one token is decoded."""
-    times = prefill_times(part, library, _shapes(rows))
+    times = prefill_times(part, library, _shapes(rows)) - library.prefill.row_overlap_s * in_rows(rows)
     return np.asarray(np.where(rows.kv.to_numpy() > 1, times, decode_times(part, library, _shapes(rows))))
 
 
 def _shapes(rows: pd.DataFrame) -> AttentionShapes:
     columns = (rows.requests, rows.queries, rows.kv, rows.kv, rows.n_heads, rows.n_kv_heads, rows.head_dim)
-    return AttentionShapes.table(*[column.to_numpy(np.float64) for column in columns], 2.0)
+    cached_bytes = rows.cache_bits.fillna(16).to_numpy(np.float64) / 8 if "cache_bits" in rows else 2.0
+    return AttentionShapes.table(*[column.to_numpy(np.float64) for column in columns], 2.0, cached_bytes)
 
 
 def _within(sizes: pd.Series[float], span: list[float]) -> pd.Series[bool]:
@@ -63,7 +82,8 @@ def covered_attention(part: Part, library: AttentionLibrary, rows: pd.DataFrame)
 
     Some rows of published tables are of sliding windows and read less than their cache; whole caches would take more than the peak.
     """
-    read_bytes = 4 * rows.requests * rows.n_kv_heads * rows.kv * rows.head_dim
+    cached_bytes = rows.cache_bits.fillna(16) / 8 if "cache_bits" in rows else 2.0
+    read_bytes = 2 * cached_bytes * rows.requests * rows.n_kv_heads * rows.kv * rows.head_dim
     possible = read_bytes / rows.time_s <= part.memory_bandwidth_bytes_per_s
     inside = (
         _within(rows.kv, library.covers_kv)
@@ -87,6 +107,12 @@ def elementwise_times(part: Part, library: ElementwiseLibrary, rows: pd.DataFram
     return np.asarray([streaming_s(part, library, library.eager[KernelClass(c)], b, n) for c, b, n in each])
 
 
+def fused_times(part: Part, library: ElementwiseLibrary, rows: pd.DataFrame) -> Floats:
+    """Return the model's seconds of fused kernels with ``kernel_class`` and ``moved_bytes``."""
+    each = zip(rows.kernel_class, rows.moved_bytes, strict=True)
+    return np.asarray([streaming_s(part, library, library.fused_for(KernelClass(c)), b) for c, b in each])
+
+
 def elementwise_energies(part: Part, rows: pd.DataFrame, times: Iterable[float]) -> Floats:
     """Return the board's joules of measured operations with given times, idle power included."""
     eager = part.elementwise.eager
@@ -107,8 +133,10 @@ def linear_energies(part: Part, rows: pd.DataFrame, times: Floats) -> Floats:
 
 def step_prices(part: Part, rows: pd.DataFrame) -> list[StepPrice]:
     """Return the prices of measured decode iterations of shipped models."""
-    pool = Pool(part.description, part, 1)
+    eager = load_engine("eager").spec  # as they were measured
+    equipped, _ = part_with_libraries(part.description, part, eager)
+    assert isinstance(equipped, Part)
+    pool = Pool(part.description, equipped, 1)
     traces = {name: read_trace(catalog.find(Shelf.TRACE, str(name)).path) for name in rows.model.unique()}
     points = zip(rows.model, rows.rlp, rows.tlp, rows.kv, strict=True)
-    eager = load_engine("eager").spec  # as they were measured
     return [price_step(pool, traces[model], Point(rlp=r, tlp=t, kv=k), eager) for model, r, t, k in points]

@@ -19,6 +19,7 @@ from papisim.devices.gpu.linear import linear_times
 from papisim.devices.gpu.part import AttentionLibrary, LinearLibrary, Part
 from papisim.devices.link import Links
 from papisim.pricing.table import (
+    at_full_clock,
     attention_times,
     by_kernel_class,
     covered_attention,
@@ -144,6 +145,10 @@ def _compare_linear_energy(
     every = _compared(gpu, "linear energy", table, name, _points(joules, rows.energy_j))
     if rows.metered_s.isna().all():
         yield every
+        full = at_full_clock(rows)
+        if not full.all():
+            points = every.points[:, full]
+            yield replace(every, regime="full clock", errors=errors_of(points[1], points[0]), points=points)
         return
     yield replace(every, baseline=_beside(rows))
     settled = (rows.metered_s >= _SETTLED_S).to_numpy()
@@ -161,7 +166,10 @@ def _beside(rows: pd.DataFrame) -> Errors | None:
 
 
 def _regimes(part: Part, rows: pd.DataFrame) -> dict[str, npt.NDArray[np.bool]]:
-    """Return a mask of rows per regime; within a factor of two of the balance of both peaks is a transition."""
+    """Return a mask of rows per regime; within a factor of two of the balance of both peaks is a transition.
+
+    Where many rows of equal products in a row held the board at its power limit, the others are a regime, too.
+    """
     compute = rows.m * rows.k * rows.n / part.peak_flop_per_s
     memory = (rows.k * rows.n + rows.m * rows.k + rows.m * rows.n) / part.memory_bandwidth_bytes_per_s
     ratio = (compute / memory).to_numpy()
@@ -169,6 +177,9 @@ def _regimes(part: Part, rows: pd.DataFrame) -> dict[str, npt.NDArray[np.bool]]:
         "all": ratio > 0, "memory": ratio < 1 / _NEAR, "transition": (ratio >= 1 / _NEAR) & (ratio <= _NEAR),
         "compute": ratio > _NEAR,
     }  # fmt: skip
+    full = at_full_clock(rows)
+    if not full.all():
+        regimes["full clock"] = full
     return {name: inside for name, inside in regimes.items() if inside.any()}
 
 
@@ -183,10 +194,19 @@ def _compare_attention(gpu: str, part: Part, table: Measured) -> Iterator[Compar
         yield _compared(gpu, table.kind, table, name, _points(times(part, library, rows), rows.time_s))
 
 
+def _links(name: str, library: str) -> Links:
+    """Return links of a part that use a library of all-reduces, if the part has it."""
+    part = load_part(name).part
+    if part.collective is not None and library in part.collective.libraries:
+        collective = part.collective.model_copy(update={"use": library})
+        part = part.model_copy(update={"collective": collective})
+    return Links(name, part, 1)
+
+
 def _compare_all_reduce(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:
     if part.link is None:
         return
-    links = Links(part.link, load_part(part.link).part, 1)
+    links = _links(part.link, table.source)
     pairs = zip(table.rows.message_bytes, table.rows.ranks, strict=True)
     costs = [links.all_reduce(float(size), int(ranks)) for size, ranks in pairs]
     times = np.asarray([cost.time_s for cost in costs])

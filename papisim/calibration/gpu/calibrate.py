@@ -13,13 +13,16 @@ from papisim.arrays import Floats
 from papisim.calibration.errors import Errors, errors_of
 from papisim.calibration.gpu.fit import (
     attention_fit,
+    eight_bit_fit,
     energy_fit,
+    fused_fit,
     linear_fit,
     models_of,
     prefill_fit,
     streaming_energy_fit,
     streaming_fit,
     unaligned_fit,
+    with_fused,
     with_held_out,
     with_streaming,
 )
@@ -27,12 +30,15 @@ from papisim.calibration.gpu.krige import corrected, krige
 from papisim.calibration.gpu.tables import Measured
 from papisim.devices.gpu.part import AttentionLibrary, FittedEnergy, LinearLibrary, Part
 from papisim.pricing.table import (
+    at_full_clock,
     attention_times,
     by_kernel_class,
     covered_attention,
     covered_linear,
     elementwise_energies,
     elementwise_times,
+    fused_times,
+    in_rows,
     linear_energies,
     linear_times_of,
     prefill_times_of,
@@ -101,12 +107,14 @@ def calibrate(part: Part, gpu: str, tables: Sequence[Measured], *, hold_out: boo
     for name, linear in part.linear.libraries.items():
         yield from _linear(part, name, linear, _of(mine, "linear", linear.measured_as), hold_out=hold_out)
     for name, attention in part.attention.libraries.items():
-        yield from _decode(part, name, attention, _of(mine, "attention", attention.measured_as))
-        yield from _prefill(part, name, attention, _of(mine, "prefill", attention.measured_as))
+        yield from _decode(part, name, attention, _of(mine, "attention", attention.measured_as), hold_out=hold_out)
+        yield from _prefill(part, name, attention, _of(mine, "prefill", attention.measured_as), hold_out=hold_out)
     for energy in _energy(part, _of(mine, "linear", _COUNTED)):
         yield energy
         part = part.model_copy(update={"fitted_energy": FittedEnergy(**energy.values)})
     yield from _elementwise(part, _of(mine, "elementwise", ["torch"]))
+    for name, fused in part.elementwise.libraries.items():
+        yield from _fused(part, name, _of(mine, "fused", fused.measured_as), hold_out=hold_out)
     yield from _steps(part, _of(mine, "step", ["torch"]))
 
 
@@ -128,7 +136,7 @@ def _linear(
     if not tables:
         return
     physics = part.model_copy(update={"mode": "model"})
-    rows = covered_linear(library, _rows(tables))
+    rows = _at_full_clock(covered_linear(library, _rows(tables)))
     aligned = (rows.n * 2) % library.aligned_bytes == 0
     seen = rows[aligned]
 
@@ -159,6 +167,12 @@ def _linear(
     yield Calibration(("linear", "libraries", name), values, _files(tables), errors, points)
 
 
+def _at_full_clock(rows: pd.DataFrame) -> pd.DataFrame:
+    """Drop what the board's power slows, where there are products in place beside those in a row of equal ones."""
+    in_row = in_rows(rows) > 0
+    return rows if in_row.all() or not in_row.any() else rows[at_full_clock(rows)].reset_index(drop=True)
+
+
 def _corrected(
     part: Part,
     library: LinearLibrary,
@@ -169,9 +183,8 @@ def _corrected(
     """Return a function that predicts times after a fit to rows: the model, with the correction if the library has one."""
     if library.correction is None:
         return lambda of: modelled(values, of)
-    correction = library.correction
-    points = krige(correction, rows, modelled(values, rows))
-    return lambda of: corrected(part, correction, points, of, modelled(values, of))
+    points = krige(library.correction, rows, modelled(values, rows))
+    return lambda of: corrected(part, library, points, of, modelled(values, of))
 
 
 def _mean_over_models(held_out: Mapping[str, Errors]) -> dict[str, Errors]:
@@ -190,26 +203,93 @@ def _by_source(rows: pd.DataFrame, predict: Callable[[pd.DataFrame], Floats]) ->
     return {str(source): errors_of(predict(each), each.time_s.to_numpy(np.float64)) for source, each in groups}
 
 
-def _decode(part: Part, name: str, library: AttentionLibrary, tables: Sequence[Measured]) -> Iterator[Calibration]:
+def _decode(
+    part: Part, name: str, library: AttentionLibrary, tables: Sequence[Measured], *, hold_out: bool
+) -> Iterator[Calibration]:
     if not tables:
         return
-    rows = covered_attention(part, library, _rows(tables))
+    every = covered_attention(part, library, _rows(tables))
+    eight = _eight_bit(every)
+    rows = every[~eight].reset_index(drop=True)
+
+    def predictor(train: pd.DataFrame) -> Callable[[pd.DataFrame], Floats]:
+        fitted = library.model_copy(update=attention_fit(part, library, train))
+        return lambda of: attention_times(part, fitted, of)
+
     values = attention_fit(part, library, rows)
-    predicted = attention_times(part, library.model_copy(update=values), rows)
-    errors = {"all rows": errors_of(predicted, rows.time_s.to_numpy(np.float64))}
-    yield Calibration(("attention", "libraries", name), values, _files(tables), errors)
+    fitted = library.model_copy(update=values)
+    errors = {"all rows": _errors(attention_times(part, fitted, rows), rows)}
+    if library.on_chip_8bit_bytes_per_s is not None and eight.any():
+        narrow = every[eight].reset_index(drop=True)
+        values |= eight_bit_fit(part, fitted, narrow)
+        errors["eight-bit caches"] = _errors(attention_times(part, library.model_copy(update=values), narrow), narrow)
+    yield Calibration(
+        ("attention", "libraries", name), values, _files(tables), errors | _without_heads(rows, predictor, hold_out)
+    )
 
 
-def _prefill(part: Part, name: str, library: AttentionLibrary, tables: Sequence[Measured]) -> Iterator[Calibration]:
+def _eight_bit(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Return which rows have caches of eight bits."""
+    return rows.get("cache_bits", pd.Series(np.nan, rows.index)) == 8  # noqa: PLR2004 - bits
+
+
+def _errors(predicted: Floats, rows: pd.DataFrame) -> Errors:
+    return errors_of(predicted, rows.time_s.to_numpy(np.float64))
+
+
+def _without_heads(
+    rows: pd.DataFrame, predictor: Callable[[pd.DataFrame], Callable[[pd.DataFrame], Floats]], hold_out: bool
+) -> dict[str, Errors]:
+    """Return the errors on each number of heads that was left out of the fit."""
+    if not hold_out:
+        return {}
+    heads = rows.n_heads.astype(int).astype(str) + "/" + rows.n_kv_heads.astype(int).astype(str)
+    found = with_held_out(rows.assign(model=heads), sorted(heads.unique()), predictor)
+    return {_HELD_OUT.format(f"{name} heads"): each for name, each in found.items()} | _mean_over_models(found)
+
+
+def _prefill(
+    part: Part, name: str, library: AttentionLibrary, tables: Sequence[Measured], *, hold_out: bool
+) -> Iterator[Calibration]:
     if not tables:
         return
     rows = _rows(tables)
-    rows = rows[rows.kv > 1]
-    values = prefill_fit(part, library, rows)
-    fitted = library.model_copy(update={"prefill": library.prefill.model_copy(update=values)})
-    predicted = prefill_times_of(part, fitted, rows)
-    errors = {"all rows": errors_of(predicted, rows.time_s.to_numpy(np.float64))}
+    rows = rows[(rows.kv > 1) & ~_eight_bit(rows)].reset_index(drop=True)
+
+    def fitted_to(train: pd.DataFrame) -> AttentionLibrary:
+        values = prefill_fit(part, library, train)
+        return library.model_copy(update={"prefill": library.prefill.model_copy(update=values)})
+
+    fitted = fitted_to(rows)
+    names = set(type(library.prefill).model_fields)
+    values = {key: value for key, value in fitted.prefill if key in names and value != getattr(library.prefill, key)}
+    errors = {"all rows": _errors(prefill_times_of(part, fitted, rows), rows)}
+
+    def predictor(train: pd.DataFrame) -> Callable[[pd.DataFrame], Floats]:
+        without = fitted_to(train)
+        return lambda of: prefill_times_of(part, without, of)
+
+    errors |= _without_heads(rows, predictor, hold_out)
     yield Calibration(("attention", "libraries", name, "prefill"), values, _files(tables), errors)
+
+
+def _fused(part: Part, name: str, tables: Sequence[Measured], *, hold_out: bool) -> Iterator[Calibration]:
+    if not tables:
+        return
+    for kernel_class, rows in _rows(tables).groupby("kernel_class"):
+
+        def predictor(train: pd.DataFrame, of_class: str = str(kernel_class)) -> Callable[[pd.DataFrame], Floats]:
+            fitted = with_fused(part.elementwise, name, of_class, fused_fit(part, name, of_class, train))
+            return lambda of: fused_times(part, fitted, of)
+
+        values = fused_fit(part, name, str(kernel_class), rows)
+        library = with_fused(part.elementwise, name, str(kernel_class), values)
+        errors = {"all rows": _errors(fused_times(part, library, rows), rows)}
+        if hold_out:
+            errors |= _mean_over_models(with_held_out(rows, models_of(rows), predictor))
+        yield Calibration(
+            ("elementwise", "libraries", name, "classes", str(kernel_class)), values, _files(tables), errors
+        )
 
 
 def _elementwise(part: Part, tables: Sequence[Measured]) -> Iterator[Calibration]:

@@ -28,6 +28,7 @@ from papisim.pricing.table import (
     attention_times,
     elementwise_energies,
     elementwise_times,
+    fused_times,
     linear_energies,
     linear_times_of,
     prefill_times_of,
@@ -43,6 +44,8 @@ _ROBUST_RATIO = 0.05
 _REACH = 30.0
 #: relative steps of the numerical derivative: coarse, since tiles and waves are steps, then fine
 _STEPS = (1e-2, 3e-3)
+#: start of the search for what products in a row overlap
+_START_OVERLAP_S = 5e-7
 #: start of the search for the energy of a byte in cache
 _START_J_PER_BYTE = 1e-10
 #: weight of the prior, each parameter's value in the file, which decides parameters that the data do not
@@ -58,7 +61,16 @@ def linear_fit(
         "wave_ratio", "overlap_exponent", "split_fixed_s", "split_bytes_per_s", "selection_exponent",
     ]  # fmt: skip
     sample = _sampled(rows, most_rows)
+    library, names = _with_overlap(library, names, sample)
     return _fit(library, names, sample, lambda candidate, of: linear_times_of(part, candidate, of))
+
+
+def _with_overlap(library: LibraryT, names: list[str], rows: pd.DataFrame) -> tuple[LibraryT, list[str]]:
+    """Let the overlap of equal kernels in a row be fitted, too, where there are such kernels and others in their places."""
+    if "in_row" not in rows or not rows.in_row.notna().any() or not rows.in_row.isna().any():
+        return library, names
+    start = getattr(library, "row_overlap_s") or _START_OVERLAP_S  # noqa: B009 - every library of kernels has it
+    return library.model_copy(update={"row_overlap_s": start}), [*names, "row_overlap_s"]
 
 
 def unaligned_fit(part: Part, library: LinearLibrary, rows: pd.DataFrame) -> dict[str, float]:
@@ -73,7 +85,18 @@ def attention_fit(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> 
         "launch_s", "repack_s", "tile_fixed_s", "lone_bytes_per_s", "on_chip_bytes_per_s", "bandwidth_ratio",
         "wave_ratio", "overlap_exponent", "split_fixed_s", "split_bytes_per_s",
     ]  # fmt: skip
+    library, names = _with_overlap(library, names, rows)
     return _fit(library, names, rows, lambda candidate, sample: attention_times(part, candidate, sample))
+
+
+def eight_bit_fit(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> dict[str, float]:
+    """Fit the rate at which a library reads caches of eight bits."""
+    return _fit(
+        library,
+        ["on_chip_8bit_bytes_per_s"],
+        rows,
+        lambda candidate, sample: attention_times(part, candidate, sample),
+    )
 
 
 def prefill_fit(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> dict[str, float]:
@@ -83,7 +106,8 @@ def prefill_fit(part: Part, library: AttentionLibrary, rows: pd.DataFrame) -> di
     def predict(candidate: PrefillKernels, sample: pd.DataFrame) -> Floats:
         return prefill_times_of(part, library.model_copy(update={"prefill": candidate}), sample)
 
-    return _fit(library.prefill, names, rows, predict)
+    kernels, names = _with_overlap(library.prefill, names, rows)
+    return _fit(kernels, names, rows, predict)
 
 
 def streaming_fit(part: Part, kernel_class: str, rows: pd.DataFrame) -> dict[str, float]:
@@ -95,6 +119,27 @@ def streaming_fit(part: Part, kernel_class: str, rows: pd.DataFrame) -> dict[str
         return elementwise_times(part, with_streaming(part.elementwise, kernel_class, dict(candidate)), sample)
 
     return _fit(start, names, rows, predict)
+
+
+def fused_fit(part: Part, name: str, kernel_class: str, rows: pd.DataFrame) -> dict[str, float]:
+    """Fit launch and rate of a class of an engine's fused kernels to rows of ``kernel_class, moved_bytes, time_s``."""
+    start = part.elementwise.libraries[name].classes.get(KernelClass(kernel_class), part.elementwise.fused)
+
+    def predict(candidate: Streaming, sample: pd.DataFrame) -> Floats:
+        library = with_fused(part.elementwise, name, kernel_class, dict(candidate))
+        return fused_times(part, library, sample)
+
+    return _fit(start, ["launch_s", "on_chip_bytes_per_s"], rows, predict)
+
+
+def with_fused(
+    library: ElementwiseLibrary, name: str, kernel_class: str, values: Mapping[str, float]
+) -> ElementwiseLibrary:
+    """Return a library that uses an engine's fused kernels, with another launch and rate of one class."""
+    fused, of_class = library.libraries[name], KernelClass(kernel_class)
+    changed = fused.classes.get(of_class, library.fused).model_copy(update=dict(values))
+    kernels = fused.model_copy(update={"classes": fused.classes | {of_class: changed}})
+    return library.model_copy(update={"use": name, "libraries": library.libraries | {name: kernels}})
 
 
 def streaming_energy_fit(part: Part, kernel_class: str, rows: pd.DataFrame) -> dict[str, float]:

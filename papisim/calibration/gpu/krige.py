@@ -8,7 +8,7 @@ import pandas as pd
 from papisim.arrays import Floats
 from papisim.devices.gpu.correction import Correction
 from papisim.devices.gpu.linear import roofline_times
-from papisim.devices.gpu.part import Part
+from papisim.devices.gpu.part import LinearLibrary, Part
 
 
 def krige(correction: Correction, rows: pd.DataFrame, modelled: Floats) -> pd.DataFrame:
@@ -51,11 +51,13 @@ def _spread_out(correction: Correction, products: pd.DataFrame) -> pd.DataFrame:
 
 
 def corrected(
-    part: Part, correction: Correction, points: pd.DataFrame, rows: pd.DataFrame, modelled: Floats
+    part: Part, library: LinearLibrary, points: pd.DataFrame, rows: pd.DataFrame, modelled: Floats
 ) -> Floats:
     """Return the seconds of rows by the model and a correction of these points, never below the roofline of the peaks."""
-    log_ratios = _covariance(correction, rows, points) @ points.weight.to_numpy(np.float64)
-    bound = roofline_times(part, rows.m.to_numpy(), rows.k.to_numpy(), rows.n.to_numpy())
+    assert library.correction is not None, "points are of a correction"
+    log_ratios = _covariance(library.correction, rows, points) @ points.weight.to_numpy(np.float64)
+    sizes = rows.m.to_numpy(), rows.k.to_numpy(), rows.n.to_numpy()
+    bound = roofline_times(part, *sizes, input_bytes=library.input_bytes)
     return np.asarray(np.maximum(modelled * np.exp(log_ratios), bound))
 
 

@@ -24,6 +24,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "prefill": ("requests", "queries", "kv", "n_heads", "n_kv_heads", "head_dim"),
     "all_reduce": ("ranks", "message_bytes"),
     "elementwise": ("op", "rows", "width", "moved_bytes"),
+    "fused": ("kernel_class", "rows", "moved_bytes"),
     "step": ("model", "rlp", "tlp", "kv"),
 }
 _MILLI = 1e-3
@@ -86,7 +87,7 @@ def _read(path: Path, gpus: list[str]) -> Iterator[Measured]:
 
 
 def _by_gpu(kind: str, source: str, rows: pd.DataFrame, path: Path, gpus: list[str]) -> Iterator[Measured]:
-    further = ("model", "packed", "metered_s")
+    further = ("model", "packed", "metered_s", "in_row", "cache_bits")
     columns = [*KINDS[kind], "time_s", "energy_j", *(name for name in further if name not in KINDS[kind])]
     if "gpu" not in rows:
         rows = rows.assign(gpu=_named(path, gpus))
@@ -102,14 +103,93 @@ def _named(path: Path, gpus: list[str]) -> str:
     return max((gpu for gpu in gpus if gpu.lower() in words), key=len, default="")
 
 
+#: products of a layer, one of whose inputs is quantised by a kernel of its own
+_QUANTISED = 4
+#: width of a head of the layers that are measured
+_HEAD_DIM = 128
+#: query tokens of a request that drafts may have; more are a prompt
+_MOST_DRAFTED = 16
+#: kernel classes of the small kernels of a compiled layer
+_CLASSES = {"add_norm": "normalisation", "rotary": "rotary", "activation": "activation", "kv_append": "kv_append"}
+
 _Frames = Iterator[tuple[str, str, pd.DataFrame]]
 
 
 def _own_linear(table: pd.DataFrame) -> _Frames:
-    """Column ``models`` has the models with that weight, separated by spaces."""
+    """Products in rows of equal products; column ``models`` has the models with that weight, separated by spaces."""
     table = table.rename(columns={"models": "model"})
     for library, rows in table.groupby("library"):
-        yield "linear", str(library), rows
+        yield "linear", str(library), rows.assign(in_row=1.0)
+
+
+def _own_layer(table: pd.DataFrame) -> _Frames:
+    """Kernels of a decoder layer in their places: what decodes, and prompts in bursts, at the clock that short steps have."""
+    seen = table[(table.pace == "burst") | (table.queries == 1)]
+    seen = seen.assign(rows=seen.requests * seen.queries, shard=seen.model, model=seen.model.str.partition("/")[0])
+    products = seen[seen.op.isin(["qkv", "projection", "gate_up", "down"])].rename(columns={"rows": "m"})
+    yield "linear", "cublas_in_place", products[products.precision == "float16"]
+    yield "linear", "vllm_cutlass_fp8", _with_quantising(products[products.precision == "float8"], seen)
+    for kind, rows in _attention_in_place(seen[seen.precision == "float16"]):
+        yield kind, "flash_attn3_in_place", rows
+    yield "fused", "vllm_compiled", _fused(seen[seen.precision == "float16"])
+
+
+def _with_quantising(products: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
+    """Add a share of quantising to eight-bit products: of four inputs one has a kernel of its own for it.
+
+    The kernels before the other three write eight bits where the engine is compiled.
+    """
+    step = ["shard", "requests", "queries", "kv", "pace"]
+    four_s = seen[seen.op == "quantise"].set_index([*step, "precision"]).time_s.groupby(level=step).first()
+    shares = four_s.reindex(pd.MultiIndex.from_frame(products[step])).to_numpy(np.float64) / _QUANTISED**2
+    return products.assign(time_s=products.time_s + shares)
+
+
+def _fused(seen: pd.DataFrame) -> pd.DataFrame:
+    """Return the small kernels of compiled layers with the bytes that they read and write."""
+    widths = (
+        seen[seen.op.isin(["qkv", "projection", "gate_up"])]
+        .groupby(["shard", "op"])[["k", "n"]]
+        .first()
+        .unstack("op")
+    )
+    heads, inner = widths["k", "projection"], widths["n", "gate_up"] / 2
+    turned = heads + (widths["n", "qkv"] - heads) / 2
+    elements = {
+        "add_norm": 4 * widths["k", "qkv"], "rotary": 2 * turned, "activation": 3 * inner,
+        "kv_append": 2 * (widths["n", "qkv"] - heads),
+    }  # fmt: skip
+    found = []
+    for op, per_row in elements.items():
+        rows = seen[(seen.op == op) & seen.kernels.str.contains("triton|reshape_and_cache")]
+        count = 2 if op == "add_norm" else 1
+        moved = 2.0 * rows["rows"].to_numpy() * per_row.reindex(rows["shard"]).to_numpy()
+        found.append(rows.assign(kernel_class=_CLASSES[op], moved_bytes=moved, time_s=rows.time_s / count))
+    return pd.concat(found, ignore_index=True)
+
+
+def _attention_in_place(seen: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the attention of layers, decoding and prompts, with the heads that follow from the products' widths."""
+    widths = seen[seen.op.isin(["qkv", "projection"])].groupby(["shard", "op"])[["k", "n"]].first().unstack("op")
+    n_heads = widths["k", "projection"] / _HEAD_DIM
+    n_kv_heads = (widths["n", "qkv"] / _HEAD_DIM - n_heads) / 2
+    rows = seen[seen.op == "attention"]
+    rows = rows.assign(
+        n_heads=n_heads.reindex(rows["shard"]).to_numpy(), n_kv_heads=n_kv_heads.reindex(rows["shard"]).to_numpy(),
+        head_dim=_HEAD_DIM,
+    )  # fmt: skip
+    yield "attention", rows[rows.queries == 1]
+    yield "prefill", rows[rows.queries > 1]
+
+
+def _own_paged(table: pd.DataFrame) -> _Frames:
+    """FlashAttention over pages: decoding and drafts, and prompts; the seconds of the kernels alone."""
+    table = table.assign(time_s=table.kernel_s, in_row=1.0)
+    few = table.queries <= _MOST_DRAFTED
+    for library, rows in table[few].groupby("paged_library"):
+        yield "attention", str(library), rows
+    for library, rows in table[~few].groupby("paged_library"):
+        yield "prefill", str(library), rows
 
 
 def _own_attention(table: pd.DataFrame) -> _Frames:
@@ -157,7 +237,9 @@ def _vidur_profile(table: pd.DataFrame) -> _Frames:
 
 
 def _aiconfigurator_gemm(table: pd.DataFrame) -> _Frames:
-    for source, rows in _in_seconds(table).groupby("kernel_source"):
+    half = table.gemm_dtype.isin(["bfloat16", "float16"])
+    named = table.kernel_source.where(half, table.kernel_source + " " + table.gemm_dtype)
+    for source, rows in _in_seconds(table.assign(kernel_source=named)).groupby("kernel_source"):
         median = _median(rows, ["m", "k", "n"])
         if "energy_j" in median:
             median = median.assign(metered_s=np.minimum(_MOST_LAUNCHES * median.time_s, _METERED_S))
@@ -215,6 +297,8 @@ def _median(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 _FORMATS: tuple[tuple[frozenset[str], Callable[[pd.DataFrame], _Frames]], ...] = (
+    (frozenset({"precision", "pace", "op", "time_s"}), _own_layer),
+    (frozenset({"paged_library", "kernel_s"}), _own_paged),
     (frozenset({"gpu", "op", "n_tokens", "k", "n", "tp"}), _vidur),
     (frozenset({"time_stats.attn_pre_proj.median", "num_tokens", "num_tensor_parallel_workers"}), _vidur_profile),
     (frozenset({"kernel_source", "gemm_dtype", "m", "n", "k"}), _aiconfigurator_gemm),

@@ -35,6 +35,8 @@ from papisim.ops.kernel import Attention
 _PARTIAL_BYTES = 4
 #: products in score and context of a (query, key) pair and element of a head: 2 + 2 operations
 _FLOP_PER_PAIR = 4
+#: bytes of a cache of eight bits and its scales over those of queries of sixteen, at most
+_EIGHT_BIT_RATIO = 0.525
 #: kernels from which it pays to look for the splits that can be fastest at all
 _WORTH_PRUNING = 16
 #: a split is tried where its least time beats another's greatest by this much or less: rounding never drops one
@@ -206,13 +208,20 @@ def _tiles(
     tiles_s = norm(
         library.overlap_exponent,
         longest_bytes / library.lone_bytes_per_s,
-        filled * tile_bytes * (part.multiprocessors / library.on_chip_bytes_per_s),
+        filled * tile_bytes * (part.multiprocessors / _on_chip_bytes_per_s(library, shapes)),
         filled * library.tile_fixed_s,
     )
     combining_s = _combining_s(library, shapes, splits)
     # a group of one head, a single request and a single head of the cache all lie in memory as a tile needs them
     repacked = packed & (shapes.n_kv_heads > 1) & (shapes.requests > 1)
     return tiles_s, combining_s + repacked * library.repack_s
+
+
+def _on_chip_bytes_per_s(library: AttentionLibrary, shapes: AttentionShapes) -> Number:
+    rate, eight_bit = library.on_chip_bytes_per_s, library.on_chip_8bit_bytes_per_s
+    if eight_bit is None or shapes.kv_element_bytes is None:
+        return rate
+    return choose(shapes.kv_element_bytes < _EIGHT_BIT_RATIO * shapes.element_bytes, eight_bit, rate)
 
 
 def _combining_s(library: AttentionLibrary, shapes: AttentionShapes, splits: Number) -> Number:

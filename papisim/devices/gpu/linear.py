@@ -36,8 +36,8 @@ from papisim.ops.kernel import Group, Linear
 
 #: bytes of an element of a partial sum, which libraries keep in single precision
 _PARTIAL_BYTES = 4
-#: bytes of an element in the tables that corrections stem from
-_MEASURED_BYTES = 2.0
+#: bytes of an output in the tables of fits, and how much scales may add to a weight of eight bits
+_MEASURED_BYTES, _SCALES_RATIO = 2.0, 1.05
 #: keeps a ratio of times from dividing by nothing
 _TINY = float(np.finfo(np.float64).tiny)
 
@@ -67,6 +67,12 @@ class Widths(NamedTuple):
             return cls.alike(kernel.element_bytes)
         inputs = kernel.element_bytes if kernel.input_bits is None else kernel.input_bits / 8
         return cls(kernel.element_bytes, inputs, kernel.weight_bytes / (kernel.k * kernel.n * kernel.n_weights))
+
+    def measured_by(self, library: LinearLibrary) -> bool:
+        """Return whether a library's fit is to products of these widths; the scales of weights count for little."""
+        if self.outputs != _MEASURED_BYTES or self.inputs != library.input_bytes:
+            return False
+        return library.input_bytes <= self.weights <= library.input_bytes * (_SCALES_RATIO if self.inputs == 1 else 1)
 
     def moved_bytes(self, weights: Number, inputs: Number, outputs: Number) -> Number:
         """Return the bytes of numbers of weights, inputs and outputs."""
@@ -133,10 +139,10 @@ def tiling(part: Part, library: LinearLibrary, k: Number, n: Number, widths: Wid
 
 
 def _counts(part: Part, library: LinearLibrary, k: Number, n: Number, widths: Widths) -> Floats | None:
-    """Return the coefficients of a correction for a weight; None for packed weights and other boards, which were not measured."""
-    if part.mode == "model" or library.correction is None or widths != Widths.alike(_MEASURED_BYTES):
+    """Return the coefficients of a correction for a weight; None for other widths and boards, which were not measured."""
+    if part.mode == "model" or library.correction is None or not widths.measured_by(library):
         return None
-    if part.other_board() is not None:
+    if part.other_board(library) is not None:
         return None
     return correction.by_rows(library.correction, k, n)
 
@@ -189,17 +195,24 @@ def linear_times(
         m: token-rows.
         k: inputs.
         n: outputs.
-        element_bytes: bytes of an element.
+        element_bytes: bytes of an output; inputs and weights are as wide, or as narrow as in the library's fit.
     """
-    weight = tiling(part, library, as_column(k), as_column(n), Widths.alike(element_bytes))
+    weight = tiling(part, library, as_column(k), as_column(n), _widths(element_bytes, library.input_bytes))
     return np.asarray(rows_times(part, library, weight, as_column(m)), dtype=np.float64)
 
 
-def roofline_times(part: Part, m: ArrayLike, k: ArrayLike, n: ArrayLike, *, element_bytes: float = 2.0) -> Floats:
+def _widths(element_bytes: float, input_bytes: float) -> Widths:
+    operand_bytes = input_bytes if input_bytes < _MEASURED_BYTES else element_bytes
+    return Widths(element_bytes, operand_bytes, operand_bytes)
+
+
+def roofline_times(
+    part: Part, m: ArrayLike, k: ArrayLike, n: ArrayLike, *, element_bytes: float = 2.0, input_bytes: float = 2.0
+) -> Floats:
     """Return the least seconds that the peaks of a GPU allow: ``max(2·m·k·n / peak, bytes / bandwidth)``."""
     rows, inputs, outputs = (np.asarray(size, dtype=np.float64) for size in (m, k, n))
-    widths = Widths.alike(element_bytes)
-    bound_s = _roofline(part, rows, inputs, outputs, 1, widths=widths, peak=part.peak_flop_per_s)
+    widths = _widths(element_bytes, input_bytes)
+    bound_s = _roofline(part, rows, inputs, outputs, 1, widths=widths, peak=peak_flop_per_s(part, widths))
     return np.asarray(bound_s, dtype=np.float64)
 
 

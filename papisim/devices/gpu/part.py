@@ -50,6 +50,9 @@ class LinearLibrary(Spec):
         covers_k: range of inputs in the fit.
         covers_n: range of outputs in the fit.
         correction: measured over modelled time, between measured shapes; None if the model is no better with it.
+        row_overlap_s: how much less a product takes in a row of equal products, where the next one begins before this one
+            has ended, than in its place between other kernels; what is priced is in its place.
+        input_bytes: bytes of an input and of a weight in the fit.
     """
 
     description: Name
@@ -74,6 +77,8 @@ class LinearLibrary(Spec):
     covers_k: Span
     covers_n: Span
     correction: Correction | None = None
+    row_overlap_s: NonNegative = 0.0
+    input_bytes: Positive = 2.0
 
     def outside(self, kernel: Linear) -> str | None:
         """Return the limits of the fit that a kernel's sizes pass, in words; None if all are inside."""
@@ -104,6 +109,7 @@ class PrefillKernels(Spec):
         key_tile: keys per step of a tile.
         splits: when several tiles share the keys of some query rows, as it pays where chunks of long prompts have too few
             rows for all multiprocessors; combined as in decoding.
+        row_overlap_s: how much less a launch takes in a row of equal launches than in its place between other kernels.
     """
 
     launch_s: NonNegative
@@ -115,6 +121,7 @@ class PrefillKernels(Spec):
     query_tile: Count
     key_tile: Count
     splits: Packing = Packing.NEVER
+    row_overlap_s: NonNegative = 0.0
 
 
 class AttentionLibrary(Spec):
@@ -139,6 +146,9 @@ class AttentionLibrary(Spec):
         overlap_exponent: exponent p of the p-norm of these times.
         split_fixed_s: launch of the combining kernel.
         split_bytes_per_s: rate at which it reads partial results.
+        on_chip_8bit_bytes_per_s: rate at which all multiprocessors together read caches of eight bits, which they turn
+            around for the tensor cores; None where such caches were not measured.
+        row_overlap_s: how much less a launch takes in a row of equal launches than in its place between other kernels.
         prefill: the kernels for whole prompts.
         covers_kv: range of cached tokens in the fit.
         covers_requests: range of requests in the fit.
@@ -163,6 +173,8 @@ class AttentionLibrary(Spec):
     overlap_exponent: Exponent
     split_fixed_s: NonNegative
     split_bytes_per_s: Positive
+    on_chip_8bit_bytes_per_s: Positive | None = None
+    row_overlap_s: NonNegative = 0.0
     prefill: PrefillKernels
     covers_kv: Span
     covers_requests: Span
@@ -203,6 +215,20 @@ class Streaming(Spec):
     on_chip_j_per_byte: NonNegative | None = None
 
 
+class FusedKernels(Spec):
+    """Small kernels as one engine has them.
+
+    Attributes:
+        description: engine, version, and where they were measured.
+        measured_as: names of the kernels in measured tables.
+        classes: figures by kernel class; other classes are as ``fused``.
+    """
+
+    description: Name
+    measured_as: list[str]
+    classes: dict[KernelClass, Streaming]
+
+
 class ElementwiseLibrary(Spec):
     """Figures of kernels that stream their operands.
 
@@ -210,8 +236,10 @@ class ElementwiseLibrary(Spec):
         description: library, version, and where it was measured.
         bandwidth_ratio: share of the DRAM bandwidth that reads and writes beyond the cache reach.
         cache_bytes: operands that the kernel before left in the L2 cache.
-        fused: one fused kernel, as serving engines have it.
+        fused: one fused kernel of any class.
         eager: one kernel per operation, as eager torch has it, by kernel class.
+        use: fused kernels in use, by name; None for ``fused`` alone.
+        libraries: fused kernels of serving engines, by name.
     """
 
     description: Name
@@ -219,6 +247,20 @@ class ElementwiseLibrary(Spec):
     cache_bytes: NonNegative
     fused: Streaming
     eager: dict[KernelClass, Streaming]
+    use: Name | None = None
+    libraries: dict[Name, FusedKernels] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.use is not None and self.use not in self.libraries:
+            raise ValueError(f"found use '{self.use}'; {did_you_mean(self.use, self.libraries)}")
+        return self
+
+    def fused_for(self, kernel_class: KernelClass) -> Streaming:
+        """Return the figures of a fused kernel of a class."""
+        if self.use is None:
+            return self.fused
+        return self.libraries[self.use].classes.get(kernel_class, self.fused)
 
 
 class GpuEnergy(Spec):
@@ -263,10 +305,12 @@ class LinearKernels(_Libraries):
 
     Attributes:
         use: the library in use.
+        use_8bit: the library in use for inputs of eight bits; None for the same.
         libraries: by name.
         packed_tile_rows: rows of further tiles that kernels for packed weights have; they are written for few token-rows.
     """
 
+    use_8bit: Name | None = None
     libraries: dict[str, LinearLibrary]
     packed_tile_rows: list[Count] = Field(default_factory=list)
 
@@ -274,6 +318,16 @@ class LinearKernels(_Libraries):
     def used(self) -> LinearLibrary:
         """The library in use."""
         return self.libraries[self.use]
+
+    def used_for(self, input_bytes: float) -> str:
+        """Return the name of the library in use for inputs of a width."""
+        return self.use_8bit if self.use_8bit is not None and input_bytes == 1 else self.use
+
+    @model_validator(mode="after")
+    def _known_8bit(self) -> Self:
+        if self.use_8bit is not None and self.use_8bit not in self.libraries:
+            raise ValueError(f"found use_8bit '{self.use_8bit}'; {did_you_mean(self.use_8bit, self.libraries)}")
+        return self
 
 
 class AttentionKernels(_Libraries):
@@ -329,9 +383,13 @@ class Part(DevicePart):
     energy: GpuEnergy
     fitted_energy: FittedEnergy | None = None
 
-    def other_board(self) -> str | None:
-        """Return the differences from the board on which the libraries were measured; None if there are none."""
-        correction = self.linear.used.correction
+    def other_board(self, library: LinearLibrary | None = None) -> str | None:
+        """Return the differences from the board on which a library was measured; None if there are none.
+
+        Args:
+            library: the library of matrix products; the one in use if not given.
+        """
+        correction = (library or self.linear.used).correction
         measured = self.measured_on if correction is None else correction.board
         if measured is None:
             return None

@@ -17,7 +17,15 @@ from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_
 from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy, streaming_energy
 from papisim.devices.gpu.linear import Tiling, Widths, grouped_time, peak_flop_per_s, rows_times, tiling
-from papisim.devices.gpu.part import AttentionLibrary, ElementwiseLibrary, LinearLibrary, Packing, Part, Streaming
+from papisim.devices.gpu.part import (
+    AttentionLibrary,
+    ElementwiseLibrary,
+    FusedKernels,
+    LinearLibrary,
+    Packing,
+    Part,
+    Streaming,
+)
 from papisim.devices.gpu.table import measured_attention_s, measured_linear_s, measured_unfused_s
 from papisim.devices.numbers import as_column, each
 from papisim.errors import InputError, did_you_mean
@@ -43,6 +51,8 @@ _SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY, KernelClass.ST
 _ROWS, _MOST_ROWS = 32, 4096
 #: share of its time by which splitting must make a kernel faster; the minimum over tiles is a soft one
 _WORTH_SPLITTING = 0.02
+#: bits of a cache of eight bits
+_EIGHT = 8
 #: tilings, and blocks of token-rows of a weight, that are kept
 _WEIGHTS_KEPT, _BLOCKS_KEPT = 1_000, 10_000
 
@@ -77,9 +87,9 @@ class Pool(DevicePool):
         self._linear_s: BoundedDict[tuple[_Weight, int], list[float]] = BoundedDict(_BLOCKS_KEPT)
 
     @cached_property
-    def _other_board(self) -> str | None:
-        other = self.part.other_board()
-        return None if other is None else f"another board, {other}"
+    def _other_boards(self) -> dict[str, str | None]:
+        """Differences from the boards of the fits, by library."""
+        return {name: self.part.other_board(library) for name, library in self.part.linear.libraries.items()}
 
     @property
     def peak_flop_per_s(self) -> float:
@@ -107,11 +117,13 @@ class Pool(DevicePool):
                 return self._shared_cost(shards)
             case KvAppend():
                 moved, ranks = kernel.read_bytes + kernel.write_bytes, self._append_shares(kernel)
-                return self._shared_cost([(n, self._streamed(0, moved * share)) for n, share in ranks])
+                return self._shared_cost(
+                    [(n, self._streamed(KernelClass.KV_APPEND, 0, moved * share)) for n, share in ranks]
+                )
             case Elementwise():
                 share = 1 / self.count if kernel.kernel_class in _SHARDED else 1.0
                 moved = kernel.read_bytes + kernel.write_bytes
-                shard = self._streamed(kernel.flop * share, moved * share)
+                shard = self._streamed(kernel.kernel_class, kernel.flop * share, moved * share)
                 charged_s = self.part.charged_s(kernel)
                 return self._cost(
                     shard if charged_s is None else shard._replace(time_s=charged_s, launch_s=charged_s)
@@ -181,15 +193,16 @@ class Pool(DevicePool):
 
     def outside(self, kernel: Kernel) -> str | None:
         """Return the limits of the fit that a kernel passes, in words; its price is then physics alone."""
-        if self._other_board is not None and not _is_roofline(self.part, kernel):
-            return self._other_board
+        other = self._other_boards[self._linear_name(kernel)]
+        if other is not None and not self._is_roofline(kernel):
+            return f"another board, {other}"
         match kernel:
             case Linear() if kernel.groups:
                 return "grouped products"
-            case Linear() | Attention() if _is_packed(kernel):
+            case Linear() | Attention() if not self._is_measured(kernel):
                 return "packed weights, inputs or caches"
-            case Linear() if self.part.linear.used.measured_as:
-                return self.part.linear.used.outside(self._shard_linear(kernel))
+            case Linear() if self._linear_library(kernel).measured_as:
+                return self._linear_library(kernel).outside(self._shard_linear(kernel))
             case Attention():
                 library = self.part.attention.used
                 return None if library.covers(kernel) else library.outside(kernel)
@@ -197,10 +210,30 @@ class Pool(DevicePool):
 
     def outside_growing(self, kernel: Attention, n: int) -> tuple[OutsideFit, ...]:
         """Return the stretches outside the fit of ``n`` successive decoding iterations."""
-        if self._other_board is None and kernel.kv is None:
+        if self._other_boards[self.part.linear.use] is None and self._is_measured(kernel):
             return () if self.part.attention.used.covers(kernel, n) else super().outside_growing(kernel, n)
         reason = self.outside(kernel)
         return () if reason is None else (OutsideFit(0, n, reason),)
+
+    def _linear_name(self, kernel: Kernel) -> str:
+        """Return the name of the library of a matrix product; of others, that of the library in use, fitted to the same board."""
+        linear = self.part.linear
+        return linear.used_for(Widths.of(kernel).inputs) if isinstance(kernel, Linear) else linear.use
+
+    def _linear_library(self, kernel: Linear) -> LinearLibrary:
+        return self.part.linear.libraries[self._linear_name(kernel)]
+
+    def _is_measured(self, kernel: Linear | Attention) -> bool:
+        """Return whether the library's fit is to weights, inputs and caches of these widths."""
+        if isinstance(kernel, Linear):
+            return not _is_packed(kernel) or Widths.of(kernel).measured_by(self._linear_library(kernel))
+        if kernel.kv is None:
+            return True
+        return self.part.attention.used.on_chip_8bit_bytes_per_s is not None and kernel.kv.bits == _EIGHT
+
+    def _is_roofline(self, kernel: Kernel) -> bool:
+        """Tell whether a kernel's library is fitted to no measurement of any board."""
+        return isinstance(kernel, Linear) and not self._linear_library(kernel).measured_as
 
     def explain(self, kernel: Kernel) -> dict[str, object]:
         """Return the library and the energy model of a kernel's price, and whether the library's fit covers the kernel."""
@@ -234,8 +267,11 @@ class Pool(DevicePool):
         if linear is None and attention is None:
             known = [*part.linear.libraries, *part.attention.libraries]
             raise InputError(f"found '{name}'; {did_you_mean(name, known)}", field="library")
+        eight_bit = linear is not None and part.linear.libraries[linear].input_bytes == 1
         used = {
-            "linear": part.linear.model_copy(update={"use": linear or part.linear.use}),
+            "linear": part.linear.model_copy(
+                update={} if linear is None else {"use_8bit" if eight_bit else "use": linear}
+            ),
             "attention": part.attention.model_copy(update={"use": attention or part.attention.use}),
         }
         return type(self)(self.name, part.model_copy(update=used), self.count)
@@ -276,9 +312,10 @@ class Pool(DevicePool):
 
     def corrected(self, kernel: Kernel) -> bool:
         """Return whether a kernel's modelled time has the library's measured correction."""
-        known = self.part.mode != "model" and self.part.linear.used.correction is not None
-        plain = isinstance(kernel, Linear) and not (_is_packed(kernel) or kernel.groups)
-        return known and plain and self.part.other_board() is None
+        if self.part.mode == "model" or not isinstance(kernel, Linear) or kernel.groups:
+            return False
+        library = self._linear_library(kernel)
+        return library.correction is not None and self._is_measured(kernel) and self.part.other_board(library) is None
 
     def _shard_linear(self, kernel: Linear) -> Linear:
         if self.count == 1:
@@ -294,7 +331,7 @@ class Pool(DevicePool):
             width = kernel.n // (n_heads + 2 * n_kv_heads)
             return replace(kernel, n=(fullest.n_heads + 2 * fullest.n_kv_heads) * width)
         # ranks pad their columns so that rows of the weight start aligned
-        step = max(1, self.part.linear.used.aligned_bytes // kernel.element_bytes)
+        step = max(1, self._linear_library(kernel).aligned_bytes // kernel.element_bytes)
         return replace(kernel, n=math.ceil(kernel.n / self.count / step) * step)
 
     def computed_flop(self, kernel: Linear) -> float:
@@ -333,7 +370,7 @@ class Pool(DevicePool):
         ]
 
     def _linear(self, kernel: Linear) -> _Shard:
-        library = self.part.linear.used
+        library = self._linear_library(kernel)
         time_s = self._table_linear_s(kernel)
         if time_s is None:
             time_s = self._model_linear_s(kernel)
@@ -348,21 +385,24 @@ class Pool(DevicePool):
         """Return the modelled time; neighbouring numbers of token-rows, which a batch needs next, are priced with it."""
         if kernel.groups:
             weight = (kernel.k, kernel.n, Widths.of(kernel))
-            return grouped_time(self.part, self.part.linear.used, self._tiling(weight), kernel.groups)
+            return grouped_time(self.part, self._linear_library(kernel), self._tiling(weight), kernel.groups)
         weight, (block, row) = (kernel.k, kernel.n, Widths.of(kernel)), divmod(kernel.m - 1, _ROWS)
         if kernel.m > _MOST_ROWS:
-            return float(rows_times(self.part, self.part.linear.used, self._tiling(weight), kernel.m))
+            return float(rows_times(self.part, self._linear_library(kernel), self._tiling(weight), kernel.m))
         times_s = self._linear_s.get((weight, block))
         if times_s is None:
             rows = as_column(np.arange(block * _ROWS + 1, (block + 1) * _ROWS + 1))
-            times_s = np.asarray(rows_times(self.part, self.part.linear.used, self._tiling(weight), rows)).tolist()
+            library = self._linear_library(kernel)
+            times_s = np.asarray(rows_times(self.part, library, self._tiling(weight), rows)).tolist()
             self._linear_s[weight, block] = times_s
         return times_s[row]
 
     def _tiling(self, weight: _Weight) -> Tiling:
         found = self._tilings.get(weight)
         if found is None:
-            found = self._tilings[weight] = tiling(self.part, self.part.linear.used, *weight)
+            found = self._tilings[weight] = tiling(
+                self.part, self.part.linear.libraries[self.part.linear.used_for(weight[2].inputs)], *weight
+            )
         return found
 
     def _table_linear_s(self, kernel: Linear) -> float | None:
@@ -393,11 +433,12 @@ class Pool(DevicePool):
             self.part.tables, heads, packed=packed, tlp=tlp, requests=kernel.n_requests, kv=kv
         )
 
-    def _streamed(self, flop: float, moved_bytes: float) -> _Shard:
+    def _streamed(self, kernel_class: KernelClass, flop: float, moved_bytes: float) -> _Shard:
         library = self.part.elementwise
-        time_s = streaming_s(self.part, library, library.fused, moved_bytes)
-        time_s = max(time_s, library.fused.launch_s + flop / self.part.peak_flop_per_s)
-        return _Shard(flop, moved_bytes, time_s, library.fused.launch_s, library.bandwidth_ratio, 1.0, library.fused)
+        fused = library.fused_for(kernel_class)
+        time_s = streaming_s(self.part, library, fused, moved_bytes)
+        time_s = max(time_s, fused.launch_s + flop / self.part.peak_flop_per_s)
+        return _Shard(flop, moved_bytes, time_s, fused.launch_s, library.bandwidth_ratio, 1.0, fused)
 
     def _cost(self, shard: _Shard) -> Cost:
         """Return the cost of a kernel of which every rank has the same shard."""
@@ -432,24 +473,21 @@ class Pool(DevicePool):
         return streaming_energy(self.part, shard.streaming, *sizes, n_kernels=shard.n_kernels)
 
 
-def _is_roofline(part: Part, kernel: Kernel) -> bool:
-    """Tell whether a kernel's library is fitted to no measurement of any board."""
-    return isinstance(kernel, Linear) and not part.linear.used.measured_as
-
-
-def _library_of(part: Part, kernel: Kernel) -> LinearLibrary | AttentionLibrary | ElementwiseLibrary:
+def _library_of(part: Part, kernel: Kernel) -> LinearLibrary | AttentionLibrary | ElementwiseLibrary | FusedKernels:
     match kernel:
         case Linear():
-            return part.linear.used
+            return part.linear.libraries[part.linear.used_for(Widths.of(kernel).inputs)]
         case Attention():
             return part.attention.used
-    return part.elementwise
+    small = part.elementwise
+    return small if small.use is None else small.libraries[small.use]
 
 
 def _called(libraries: Mapping[str, LinearLibrary] | Mapping[str, AttentionLibrary], name: str) -> str | None:
-    """Return the library that has a name, in the part or in measured tables."""
-    found = (known for known, library in libraries.items() if name == known or name in library.measured_as)
-    return next(found, None)
+    """Return the library that has a name in the part, or else in measured tables."""
+    if name in libraries:
+        return name
+    return next((known for known, library in libraries.items() if name in library.measured_as), None)
 
 
 def _some_of(kernel: Linear, ranks: int) -> Linear:

@@ -8,7 +8,7 @@ from papisim.report.html.page import Section, Table, rows_frame
 from papisim.results.folder import Json
 from papisim.validation.pim import published
 
-_LIBRARIES = ("linear", "attention")
+_LIBRARIES = ("linear", "attention", "elementwise", "collective")
 
 
 def add_accuracy(section: Section, systems: Sequence[Json], sources: list[dict[str, str]]) -> None:
@@ -37,10 +37,11 @@ def add_accuracy(section: Section, systems: Sequence[Json], sources: list[dict[s
 def _fits(parts: list[Json], sources: list[dict[str, str]]) -> Iterator[tuple[str, str, str]]:
     """Yield file, quantity and note of the fits in use; a library that no device uses is left out."""
     used = {
-        (family, part[family]["use"])
+        (family, part[family].get(use))
         for part in parts
         for family in _LIBRARIES
-        if isinstance(part.get(family), dict) and "use" in part[family]
+        for use in ("use", "use_8bit")
+        if isinstance(part.get(family), dict)
     }
     for source in sources:
         path = source["path"].split(".")

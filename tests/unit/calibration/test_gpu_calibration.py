@@ -49,7 +49,7 @@ def test_a_fit_finds_the_parameters_that_made_its_table():
     rows = pd.DataFrame(grid, columns=["m", "k", "n"])
     rows = rows.assign(time_s=linear_times_of(part, truth, rows), energy_j=np.nan, model=np.nan)
     fit = next(calibrate(part, "h200", [Measured("linear", "h200", "cublas", "made.csv", rows)], hold_out=False))
-    assert fit.path == ("linear", "libraries", "cublas")
+    assert fit.path == ("linear", "libraries", "cublas13")
     assert fit.errors["all rows"].mape < 0.02
     assert fit.values["launch_s"] == pytest.approx(8e-6, rel=0.1)
     assert fit.values["bandwidth_ratio"] == pytest.approx(0.6, rel=0.1)
@@ -92,7 +92,8 @@ def kriged(rows, modelled, at):
     part = load_part("h200").part
     correction = Correction(file="unused", **LENGTHS)
     points = krige(correction, rows, modelled)
-    return points, corrected(part, correction, points, at, np.full(len(at), 1e-3))
+    library = part.linear.used.model_copy(update={"correction": correction})
+    return points, corrected(part, library, points, at, np.full(len(at), 1e-3))
 
 
 def test_kriging_meets_what_was_measured_and_returns_to_the_model_far_away():
@@ -135,7 +136,9 @@ def test_a_few_points_follow_a_smooth_ratio_of_many_products():
     points = krige(correction, rows, modelled)
     assert len(points) == 12
     assert points.merge(rows, on=["m", "k", "n"]).shape[0] == 12, "every point is a measured product"
-    times = corrected(load_part("h200").part, correction, points, rows, modelled)
+    part = load_part("h200").part
+    library = part.linear.used.model_copy(update={"correction": correction})
+    times = corrected(part, library, points, rows, modelled)
     measured = rows.time_s.to_numpy()
     assert errors_of(times, measured).mape < 0.25 * errors_of(modelled, measured).mape
 
@@ -174,7 +177,7 @@ def test_a_model_is_left_out_with_every_row_that_names_it():
 def test_a_correction_is_written_beside_its_part_and_read_back(tmp_path):
     document = load_yaml(catalog.find(Shelf.DEVICE, "h200").path).data
     points = pd.DataFrame({"m": [64], "k": [4096], "n": [8192], "weight": [0.1]})
-    found = Calibration(("linear", "libraries", "cublas"), {}, ("t.csv",), {"all rows": ERRORS}, points)
+    found = Calibration(("linear", "libraries", "cublas13"), {}, ("t.csv",), {"all rows": ERRORS}, points)
     out = tmp_path / "mine.yaml"
     out.write_text(write_part(document, [found], write_corrections(out, [found])), encoding="utf-8")
     part = load_part(str(out)).part
@@ -213,11 +216,11 @@ def test_joules_of_a_meter_are_compared_where_it_has_settled_too(tmp_path):
 
 
 def test_neither_a_part_nor_its_corrections_are_overwritten_unasked(tmp_path):
-    (tmp_path / "mine.cublas.csv").write_text("m,k,n,weight\n", encoding="utf-8")
+    (tmp_path / "mine.cublas13.csv").write_text("m,k,n,weight\n", encoding="utf-8")
     options = ["--hw", "h200", "--tables", str(tmp_path), "--out", str(tmp_path / "mine.yaml")]
     result = CliRunner().invoke(gpu, options)
     assert isinstance(result.exception, InputError)
-    assert "mine.cublas.csv" in str(result.exception)
+    assert "mine.cublas13.csv" in str(result.exception)
     assert "--force" in str(result.exception)
 
 

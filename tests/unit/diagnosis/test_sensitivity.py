@@ -155,3 +155,11 @@ def test_whole_numbers_move_by_at_least_one_and_stay_positive(value, whole, rati
 ])  # fmt: skip
 def test_rates_and_counts_are_better_higher_and_times_and_energies_lower(path, field, up):
     assert Parameter(path, "x", 1, whole=False, software=False, field=field).better_up is up
+
+
+def test_numbers_of_an_engines_small_kernels_are_those_of_the_classes_in_use():
+    found = {each.path: each for each in Explored("h200_single", trace="llama-68m").known}
+    classes = "devices.gpu.part.elementwise.libraries.vllm.classes"
+    assert {f"{classes}.normalisation.launch_s", f"{classes}.activation.on_chip_bytes_per_s"} <= set(found)
+    assert not any("libraries.sdpa" in path or "trtllm" in path for path in found), "of libraries in use alone"
+    assert moved(found[f"{classes}.rotary.launch_s"], 0.1) > found[f"{classes}.rotary.launch_s"].value

@@ -84,10 +84,11 @@ def test_another_library_is_found_by_its_own_name_and_by_that_of_its_tables():
     gpu = pool("h200")
     assert gpu.with_library("cublas_vllm").part.linear.use == "cublas_vllm"
     packed = gpu.with_library("sdpa-cudnn-packed").part
-    assert (packed.attention.use, packed.linear.use) == ("sdpa_packed", "cublas")
-    assert gpu.part.attention.use == "sdpa", "the pool itself is as it was"
-    with pytest.raises(InputError, match="did you mean 'cublas'"):
-        gpu.with_library("cublass")
+    assert (packed.attention.use, packed.linear.use) == ("sdpa_packed", "cublas13")
+    assert gpu.part.attention.use == "flash_attn3", "the pool itself is as it was"
+    assert gpu.with_library("cublas").part.linear.use == "cublas13", "as torch's tables call it"
+    with pytest.raises(InputError, match="did you mean 'cublas13'"):
+        gpu.with_library("cublas12")
     with pytest.raises(InputError, match="fc_pim has no kernel libraries"):
         pool("fc_pim").with_library("cublas")
 
@@ -96,7 +97,7 @@ def test_elementwise_kernels_are_explained_by_the_library_that_runs_them():
     gpu = pool("h200")
     norm = Elementwise(KernelClass.NORMALISATION, 10, 100, 100)
     explained = gpu.explain(norm)
-    assert explained["library"] == gpu.part.elementwise.description
+    assert explained["library"] == gpu.part.elementwise.libraries["vllm"].description
     assert (explained["source"], explained["outside_fit"]) == ("model", "no")
 
 

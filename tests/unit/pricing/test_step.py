@@ -68,7 +68,7 @@ def test_keys_and_values_are_written_by_a_kernel_each_in_every_layer():
 
 
 def test_kernels_beyond_the_fit_are_named_once():
-    _, priced = step(rlp=2000, tlp=1)
+    _, priced = step(rlp=9000, tlp=1)
     assert priced.outside
     assert any(each.startswith("lm_head: m above") for each in priced.outside)
     assert len(set(priced.outside)) == len(priced.outside)

@@ -67,7 +67,7 @@ def test_tables_of_other_gpus_and_kinds_are_left_aside(gpu, kind):
 
 
 def test_a_library_is_found_by_what_a_table_calls_it_else_the_one_in_use_predicts():
-    for source, library in (("vllm_default", "cublas_vllm"), ("unheard_of", "cublas")):
+    for source, library in (("vllm_default", "cublas_vllm"), ("unheard_of", "cublas13")):
         assert found(table("linear", products(), source))["linear", "all"].library == library
 
 
