@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from papisim.arrays import Bools, Floats, Ints
+from papisim.ops.router_log import RouterLog
 from papisim.streams import stream
 
 
@@ -26,17 +27,19 @@ class Routing(NamedTuple):
         zipf_exponent: exponent of the experts' popularity over their rank, which is drawn for each layer; 0 is balanced.
         popularity: popularity of each expert of every layer, as in a log of a router; None without.
         repeat_ratio: probability that a draft goes to the experts of the token before it.
+        log: log of a router, whose popularities are by layer; None without.
     """
 
     seed: int = 0
     zipf_exponent: float = 0.0
     popularity: tuple[float, ...] | None = None
     repeat_ratio: float = 0.0
+    log: RouterLog | None = None
 
     @property
     def is_balanced(self) -> bool:
         """Whether all experts are equally likely."""
-        return self.popularity is None and not self.zipf_exponent
+        return self.popularity is None and self.log is None and not self.zipf_exponent
 
 
 class Routed(NamedTuple):
@@ -84,15 +87,13 @@ def tokens_per_expert(routing: Routing, routed: Routed) -> tuple[int, ...]:
 
 def _popularity(routing: Routing, routed: Routed) -> Floats:
     """Return the popularity of each expert of a layer; experts that no row of the log went to are all but never chosen."""
-    if routing.popularity is None:
+    shares = routing.popularity if routing.log is None else routing.log.popularity(routed.layer, routed.n_experts)
+    if shares is None:
         order = stream(routing.seed, "popularity", routed.layer).permutation(routed.n_experts)
         return np.asarray((order + 1.0) ** -routing.zipf_exponent)
-    if len(routing.popularity) != routed.n_experts:
-        raise ValueError(
-            f"found the popularity of {len(routing.popularity)} experts, the model has {routed.n_experts}"
-        )
-    shares = np.asarray(routing.popularity)
-    return np.asarray(np.maximum(shares / shares.sum(), np.finfo(np.float64).tiny))
+    if len(shares) != routed.n_experts:
+        raise ValueError(f"found the popularity of {len(shares)} experts, the model has {routed.n_experts}")
+    return np.maximum(np.asarray(shares) / sum(shares), np.finfo(np.float64).tiny)
 
 
 def _as_before(repeats: Bools, requests: int) -> Ints:

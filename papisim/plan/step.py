@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from papisim.bounded import BoundedDict
 from papisim.config.engine import CAPTURED, EngineSpec
@@ -29,6 +30,7 @@ from papisim.ops.experts import Routing
 from papisim.ops.fusion import fuse
 from papisim.ops.kernel import Attention, Linear
 from papisim.ops.lower import KvLengths, StepShape, cached_bytes, expansion, lower_attention
+from papisim.ops.router_log import read_router_log
 from papisim.ops.trace import KernelTrace
 from papisim.plan.graphs import Graphs
 from papisim.plan.kernels import ModelKernels, SectionPlanner, StepKernel, linear
@@ -82,7 +84,7 @@ class StepPlanner(Planner):
         self.graphs = Graphs(engine.graphs, most_rows)
         self._kernels = ModelKernels(self._trace)
         self._repeats = bool(experts.repeat_ratio)
-        routing = Routing(seed, experts.zipf_exponent, experts.popularity, experts.repeat_ratio)
+        routing = _routing(trace, experts, seed)
         self._sections = SectionPlanner(self._kernels, machine, self.place, routing, engine)
         self._candidates = tuple(machine.roles.fc)
         self._layouts = BoundedDict[tuple[StepShape, bool], StepLayout](PARTS_KEPT)
@@ -192,3 +194,10 @@ class StepPlanner(Planner):
                 )
             )
         return runs
+
+
+def _routing(trace: KernelTrace, experts: ExpertsSpec, seed: int) -> Routing:
+    log = None if experts.log is None else read_router_log(Path(experts.log))
+    if log is not None:
+        log.check(trace)
+    return Routing(seed, experts.zipf_exponent, experts.popularity, experts.repeat_ratio, log)
