@@ -24,6 +24,7 @@ from papisim.workloads.traces.fetch import Fetched, Progress, fetch
 from papisim.workloads.traces.public import PublicTrace, load_public
 
 _TPOT_MS = 50.0
+_BLOCK_TOKENS = 512  # as in Mooncake's traces
 
 
 @click.group(name="workload", cls=Commands)
@@ -40,12 +41,26 @@ def command() -> None:
     show_default=True,
     help="Time per output token to count requests at once with.",
 )
+@click.option(
+    "--block-tokens",
+    type=click.IntRange(1),
+    default=_BLOCK_TOKENS,
+    show_default=True,
+    help="Tokens of a block to count what prompts have in common with.",
+)
 @overrides_option
 @seed_option
 @quiet_option
 @format_option("table", "json")
 def inspect(
-    *, workload: str, tpot_ms: float, overrides: tuple[str, ...], seed: int, quiet: bool, output: str
+    *,
+    workload: str,
+    tpot_ms: float,
+    block_tokens: int,
+    overrides: tuple[str, ...],
+    seed: int,
+    quiet: bool,
+    output: str,
 ) -> None:
     """Show what is in a request trace or a workload: rates, burstiness, lengths, and how many requests there are at once.
 
@@ -63,7 +78,7 @@ def inspect(
     else:
         source = WORKLOAD.build(section.options, seed)
         table = tabulate(source, section.kind)
-    figures = describe(table, tpot_ms / 1000)
+    figures = describe(table, tpot_ms / 1000, block_tokens)
     if output == "json":
         print_json(
             {"schema": "papisim/workload/1", "workload": section.name, "kind": section.kind, "format": table.format}
@@ -99,6 +114,14 @@ def _facts(figures: Description) -> Iterator[tuple[str, str]]:
     yield "tokens", f"{tokens[0]:,} in, {tokens[1]:,} out; longest request {figures['longest_tokens']:,}"
     rho = figures["rank_correlation"]
     yield "input and output", "do not vary together" if rho is None else f"rank correlation {rho:.2f}"
+    prefixes = figures["prefixes"]
+    if prefixes is not None:
+        yield (
+            "prefixes",
+            f"{prefixes['repeated_blocks']:,} of {prefixes['blocks']:,} blocks of {prefixes['block_tokens']} tokens repeat an earlier "
+            f"prompt's ({units.format(prefixes['repeated_block_ratio'], 'ratio', 2)}; of the tokens "
+            f"{units.format(prefixes['repeated_token_ratio'], 'ratio', 2)})",
+        )
     arrivals = figures["arrivals"]
     if arrivals is None:
         yield "arrivals", "none of its own"

@@ -58,6 +58,22 @@ class VerificationSpec(Spec):
     overlap_bookkeeping: bool = False
 
 
+class PrefixCacheSpec(Spec):
+    """Reuse of the KV caches of prompts that begin alike (see :mod:`papisim.engine.prefix`).
+
+    Attributes:
+        kind: ``off``: every prompt is computed in full; ``block``: whole blocks are reused, as vLLM does; ``radix``: every token is, as
+            SGLang does, with pages of one token.
+        block_tokens: of ``block``: tokens of a block; a multiple of ``kv.page_tokens``, and equal to it if None.
+        eviction: the first block to leave, of those that no request holds and no other follows: the least recently used
+            (``lru``), the least often used (``lfu``), or the oldest (``fifo``).
+    """
+
+    kind: Literal["off", "block", "radix"] = "off"
+    block_tokens: Count | None = None
+    eviction: Literal["lru", "lfu", "fifo"] = "lru"
+
+
 class KvSpec(Spec):
     """Management of KV caches.
 
@@ -73,6 +89,7 @@ class KvSpec(Spec):
         swap_link: link over which caches are swapped out and in; the memory behind it is assumed large enough.
         beyond_positions: a request longer than a model's table of learned positions is refused (``refuse``), or served as if the
             table were longer (``run``), as papers do that serve GPT-3 beyond its 2,048 tokens.
+        prefix_cache: reuse of the caches of prompts that begin alike.
     """
 
     page_tokens: Count = 16
@@ -82,6 +99,25 @@ class KvSpec(Spec):
     on_exhaustion: Literal["recompute", "swap", "refuse"] = "recompute"
     swap_link: str | None = None
     beyond_positions: Literal["refuse", "run"] = "refuse"
+    prefix_cache: PrefixCacheSpec = PrefixCacheSpec()
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens of a block of the prefix cache."""
+        return self.prefix_cache.block_tokens or self.page_tokens
+
+    @model_validator(mode="after")
+    def _blocks_of_whole_pages(self) -> Self:
+        kind, given = self.prefix_cache.kind, self.prefix_cache.block_tokens
+        if given is not None and kind != "block":
+            raise ValueError(f"'prefix_cache.block_tokens' is for 'prefix_cache.kind: block' only, found '{kind}'")
+        if kind == "radix" and self.page_tokens != 1:
+            raise ValueError(f"found 'page_tokens' {self.page_tokens}, expected 1 with 'prefix_cache.kind: radix'")
+        if self.block_tokens % self.page_tokens:
+            raise ValueError(
+                f"found 'prefix_cache.block_tokens' {given}, expected a multiple of 'page_tokens' {self.page_tokens}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _link_to_swap_over(self) -> Self:
@@ -469,7 +505,7 @@ def _load_inline(name: str, options: RunOptions, engine: EngineSpec, overrides: 
     if name == "routing":
         chosen = {"kind": options.router, "replicas": options.replicas}
         return parse_options(_inline(name, chosen, overrides), "routing")
-    defaults = engine.kv.model_dump(exclude_none=True) if name == "kv" else {}
+    defaults = {"prefix_cache": {}, **engine.kv.model_dump(exclude_none=True)} if name == "kv" else {}
     return parse(section_types()[name], _inline(name, defaults, overrides))
 
 

@@ -66,7 +66,12 @@ class Arrivals:
         self._progress(self._ended, self._env.now)
         if self._follow is not None:
             asked = workloads.Request(
-                request.request_id, request.arrival_s, request.input_tokens, request.output_tokens
+                request.request_id,
+                request.arrival_s,
+                request.input_tokens,
+                request.output_tokens,
+                request.content,
+                request.answer,
             )
             following = self._follow(asked, self._env.now)
             if following is not None:
@@ -87,7 +92,9 @@ class Arrivals:
 
     def _arrive(self, asked: workloads.Request) -> None:
         number = self._ledger.arrived(asked.arrival_s, asked.input_tokens, asked.output_tokens)
-        self._deliver(Request(asked.request_id, asked.arrival_s, asked.input_tokens, asked.output_tokens, number))
+        request = Request(asked.request_id, asked.arrival_s, asked.input_tokens, asked.output_tokens, number)
+        request.content, request.answer = asked.content, asked.answer
+        self._deliver(request)
 
     def _close_one(self) -> None:
         self._pending -= 1

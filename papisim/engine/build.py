@@ -18,12 +18,15 @@ from papisim.engine.host import Host
 from papisim.engine.iterations import IterationStrategy, choose_strategy
 from papisim.engine.log import StepLog
 from papisim.engine.overlap import Overlap
+from papisim.engine.pages import KvPages
+from papisim.engine.prefix import PrefixCache
 from papisim.engine.probe import Probe
 from papisim.engine.queues import ServerQueues
 from papisim.engine.runner import StepRunner
 from papisim.engine.server import Server
 from papisim.engine.speculation import Speculator
 from papisim.errors import NotModelled
+from papisim.ops.held import HeldBytes
 from papisim.ops.lower import held_bytes
 from papisim.ops.trace import KernelTrace
 from papisim.plan.machine import Machine
@@ -33,6 +36,7 @@ from papisim.policies.batching.base import BATCHING, BatchingPolicy
 from papisim.policies.routing.base import ROUTING, RoutingPolicy
 from papisim.policies.speculation.base import SPECULATION
 from papisim.record.ledger import Ledger
+from papisim.record.reuse import Reuse
 from papisim.workloads.base import WORKLOAD, WorkloadOptions, WorkloadSource
 
 
@@ -128,7 +132,10 @@ class ServerFactory:
         model = self.trace.model
         refuses = model.learned_positions and experiment.kv.beyond_positions == "refuse"
         positions = model.max_positions if refuses else None
-        queues = ServerQueues(machine, memory, experiment.kv, batching, positions)
+        pages = KvPages(
+            experiment.kv, memory, reserves_whole=batching.reserves_whole, prefixes=self._prefixes(memory.held)
+        )
+        queues = ServerQueues(machine, memory, experiment.kv, batching, pages, positions=positions)
         timeout_s = client_of(experiment).timeout_s
         runner = StepRunner(
             StepClock(self.env),
@@ -162,6 +169,22 @@ class ServerFactory:
                 "options set no longest draft that room could be planned for; choose a policy with a longest draft, such as fixed"
             )
         return 1 + (longest or 0)
+
+    def _prefixes(self, held: HeldBytes) -> PrefixCache | None:
+        """Build the prefix cache of a server; None where there is none.
+
+        Raises:
+            NotModelled: the model forgets tokens, or keeps states.
+        """
+        kv = self.experiment.kv
+        if kv.prefix_cache.kind == "off":
+            return None
+        if not held.grows_alike:
+            raise NotModelled(
+                f"kv.prefix_cache of {self.trace.name}: reuse of caches that keep a window of tokens, or of states, is not modelled"
+            )
+        self.ledger.reuse = self.ledger.reuse or Reuse(kv.block_tokens)
+        return PrefixCache(kv.prefix_cache.eviction, kv.block_tokens, self.ledger.reuse_now)
 
     def _strategy(self, speculator: Speculator) -> IterationStrategy:
         overlap = Overlap(self.experiment.overlap, self.planner, self.machine, self.trace)

@@ -5,6 +5,12 @@ A request holds ``ceil(tokens / page_tokens)`` pages for the tokens in its cache
 
 - at admission: for the prompt, or for the whole length with ``kv.reserve: whole``;
 - before every iteration: for the tokens in flight.
+
+With a prefix cache (``kv.prefix_cache``), the full blocks of a request's computed tokens are in a tree
+(:mod:`papisim.engine.prefix`): a prompt once the step that computes it has ended, an answer when its request ends. A request that is
+admitted takes the blocks that its prompt begins with instead of computing them; at least one of its tokens is computed. A block is
+counted once, whatever the number of requests that hold it, and idle blocks leave as room is needed: pages are free as long as no
+request needs them.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ import numpy as np
 from papisim.arrays import Ints
 from papisim.config.experiment import KvSpec
 from papisim.engine.batch import Batch
+from papisim.engine.prefix import Block, Chain, PrefixCache
 from papisim.engine.request import Request
 from papisim.plan.memory import MemoryPlan
 
@@ -31,10 +38,13 @@ class KvPages:
         page_tokens: tokens of one request that a page holds; caches that keep different numbers of tokens have pages of their
             own, which are counted by the size of the smallest common unit (:meth:`papisim.ops.held.HeldBytes.pages`).
         holders: requests that hold pages.
-        used: pages held by requests.
+        used: pages held by requests, shared ones once.
+        prefixes: the prefix cache, if there is one.
     """
 
-    def __init__(self, spec: KvSpec, memory: MemoryPlan, *, reserves_whole: bool) -> None:
+    def __init__(
+        self, spec: KvSpec, memory: MemoryPlan, *, reserves_whole: bool, prefixes: PrefixCache | None = None
+    ) -> None:
         self.page_tokens = spec.page_tokens
         self._memory = memory
         self._totals: dict[int | None, int] = {}
@@ -42,6 +52,8 @@ class KvPages:
         self._granted: tuple[Batch, int, int] | None = None
         self._whole = reserves_whole if spec.reserve is None else spec.reserve == "whole"
         self._watermark = 0 if self._whole else int(spec.watermark_ratio * self.total(None))
+        self.prefixes = prefixes
+        self._block_pages = 0 if prefixes is None else self.pages(prefixes.block_tokens)
 
     def total(self, holders: int | None) -> int:
         """Return the pages of a number of requests with caches of one length, together; of very many, if None."""
@@ -57,6 +69,12 @@ class KvPages:
         """Pages that no request holds; negative where the last request that left had made better use of the room."""
         return self.total(max(1, self.holders)) - self.used
 
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes that caches would take beyond those they do if nothing were shared."""
+        cache = self.prefixes
+        return 0 if cache is None else cache.repeats * cache.block_tokens * self._memory.held.token_bytes
+
     def pages(self, tokens: int) -> int:
         """Return the pages that a request of a number of tokens needs."""
         return self._memory.held.pages(tokens, self.page_tokens)
@@ -70,7 +88,7 @@ class KvPages:
         return self.pages(request.longest_tokens)
 
     def demand(self, request: Request) -> int:
-        """Return the pages that the admission of a request allocates."""
+        """Return the pages that an admitted request holds, shared ones included."""
         return self.whole(request) if self._whole else self.pages(request.prompt_tokens)
 
     def fitting(self, requests: Iterable[Request], *, alone: bool) -> int:
@@ -80,26 +98,72 @@ class KvPages:
             requests: the requests, in the order of admission.
             alone: whether no request is admitted; the first then needs no pages to spare (see ``kv.watermark_ratio``).
         """
-        count, used = 0, self.used
+        count, used, taken = 0, self.used, set[Block]()
         for request in requests:
-            used += self.demand(request)
+            found = self._found(request)
+            shared = sum(block.holders > 0 or block in taken for block in found)
+            used += self.demand(request) - shared * self._block_pages
             free = self.total(self.holders + count + 1) - used
             if free < (0 if alone and not count else self._watermark):
                 break
+            taken.update(found)
             count += 1
         return count
 
+    def prompt_left(self, request: Request) -> int:
+        """Return the tokens that a waiting request would have to compute if it were admitted now."""
+        cache = self.prefixes
+        return request.prompt_left - (0 if cache is None else len(self._found(request)) * cache.block_tokens)
+
     def allocate(self, request: Request) -> None:
-        """Allocate the pages of a request's admission."""
+        """Allocate the pages of a request's admission; cached blocks of its prompt count as computed."""
+        found, cache = self._found(request), self.prefixes
         request.pages = self.demand(request)
         self.used += request.pages
         self.holders += 1
+        if cache is not None:
+            if request.begins:
+                cache.admitted(request.prompt_tokens, found)
+                request.computed_tokens = len(found) * cache.block_tokens
+            self.used -= cache.take(self._chain(request), found) * self._block_pages
+            self._make_room()
+
+    def keep(self, request: Request) -> None:
+        """Cache the full blocks of a request's computed tokens."""
+        if self.prefixes is not None:
+            twice = self.prefixes.put(self._chain(request), request.computed_tokens)
+            self.used -= twice * self._block_pages
 
     def release(self, request: Request) -> None:
-        """Free a request's pages."""
+        """Free a request's pages; its full blocks stay in the prefix cache, if there is one."""
+        if request.pages and self.prefixes is not None:
+            self.keep(request)
+            chain = self._chain(request)
+            still_held = len(chain.held) - self.prefixes.drop(chain)
+            self.used += still_held * self._block_pages
         self.used -= request.pages
         self.holders -= request.pages > 0
         request.pages = 0
+
+    def _chain(self, request: Request) -> Chain:
+        assert self.prefixes is not None
+        if request.chain is None:
+            request.chain = Chain(request.text, self.prefixes.block_tokens)
+        return request.chain
+
+    def _found(self, request: Request) -> list[Block]:
+        """Return the cached blocks that the prompt of a waiting request begins with."""
+        if self.prefixes is None or not request.begins:
+            return []
+        return self.prefixes.find(self._chain(request), request.prompt_tokens)
+
+    def _make_room(self) -> None:
+        """Let idle blocks leave for the pages that requests hold; blocks of many requests are spread evenly over devices."""
+        cache = self.prefixes
+        if cache is not None:
+            excess = self.used + cache.idle * self._block_pages - self.total(None)
+            if excess > 0:
+                cache.evict(min(cache.idle, -(-excess // self._block_pages)))
 
     def grow(self, batch: Batch, rows: Ints | int) -> bool:
         """Allocate the pages for all tokens in flight, or none if they are too few; returns whether they sufficed.
@@ -118,6 +182,7 @@ class KvPages:
         if more:
             batch.pages = needed
             self.used += more
+            self._make_room()
         self._granted = asked
         return True
 

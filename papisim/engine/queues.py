@@ -16,7 +16,7 @@ The request admitted first is never preempted, so some request always makes prog
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, overload
 
@@ -46,7 +46,8 @@ class WaitingRequest(NamedTuple):
 
     Attributes:
         arrival_s: arrival.
-        prompt_left: tokens of its prompt still to be computed; after a preemption those recomputed, too.
+        prompt_left: tokens of its prompt still to be computed, without those that the prefix cache has; after a preemption those
+            recomputed, too.
     """
 
     arrival_s: float
@@ -59,12 +60,19 @@ class WaitingView(Sequence[WaitingRequest]):
     Args:
         queue: the requests, in the order of admission.
         count: how many of the first are seen; all, if None.
+        prompt_left: tokens that a waiting request would have to compute; all that it has, if None.
     """
 
-    __slots__ = ("_count", "_queue")
+    __slots__ = ("_count", "_prompt_left", "_queue")
 
-    def __init__(self, queue: deque[Request], count: int | None = None) -> None:
+    def __init__(
+        self,
+        queue: deque[Request],
+        count: int | None = None,
+        prompt_left: Callable[[Request], int] | None = None,
+    ) -> None:
         self._queue, self._count = queue, count
+        self._prompt_left = prompt_left or (lambda request: request.prompt_left)
 
     def __len__(self) -> int:
         return len(self._queue) if self._count is None else self._count
@@ -76,14 +84,13 @@ class WaitingView(Sequence[WaitingRequest]):
     def __getitem__(self, index: int | slice) -> WaitingRequest | Sequence[WaitingRequest]:
         if isinstance(index, slice) or self._count is not None:
             return tuple(self)[index]
-        return _seen(self._queue[index])
+        return self._seen(self._queue[index])
 
     def __iter__(self) -> Iterator[WaitingRequest]:
-        return map(_seen, islice(self._queue, self._count))
+        return map(self._seen, islice(self._queue, self._count))
 
-
-def _seen(request: Request) -> WaitingRequest:
-    return WaitingRequest(request.arrival_s, request.prompt_left)
+    def _seen(self, request: Request) -> WaitingRequest:
+        return WaitingRequest(request.arrival_s, self._prompt_left(request))
 
 
 class ServerQueues:
@@ -94,6 +101,7 @@ class ServerQueues:
         memory: the room for KV caches.
         spec: how caches are kept.
         batching: the batching policy.
+        pages: the KV cache.
         positions: longest context that the model can address, in tokens; None without such a limit.
 
     Attributes:
@@ -112,11 +120,13 @@ class ServerQueues:
         memory: MemoryPlan,
         spec: KvSpec,
         batching: BatchingPolicy,
+        pages: KvPages,
+        *,
         positions: int | None = None,
     ) -> None:
         self._machine, self._memory, self._spec, self._positions = machine, memory, spec, positions
         self._must_fit, self._joins_running = batching.must_fit, batching.joins_running
-        self.pages = KvPages(spec, memory, reserves_whole=batching.reserves_whole)
+        self.pages = pages
         self.waiting: deque[Request] = deque()
         self.prefilling: list[Request] = []
         self.batch = Batch()
@@ -136,8 +146,12 @@ class ServerQueues:
         return self.batch.cached_tokens + sum(request.computed_tokens for request in others)
 
     def held_bytes(self, grown: Ints) -> Ints:
-        """Return the bytes of all caches when every decoding request has grown by a number of tokens, for each, shape (n,)."""
-        held, batch, others = self._memory.held, self.batch, self.held_by((*self.prefilling, *self.leaving))
+        """Return the bytes of all caches when every decoding request has grown by a number of tokens, for each, shape (n,).
+
+        What several requests hold together counts once.
+        """
+        held, batch = self._memory.held, self.batch
+        others = self.held_by((*self.prefilling, *self.leaving)) - self.pages.shared_bytes
         if held.grows_alike:
             return others + held.token_bytes * (batch.cached_tokens + len(batch) * grown)
         return others + held.of_growing(batch.cached, grown)
@@ -194,10 +208,11 @@ class ServerQueues:
             raise self._too_large(requests)
         resumed = []
         for request in requests:
+            swapped_tokens = request.computed_tokens
             self.pages.allocate(request)
             request.admit(now_s)
-            if request.computed_tokens:
-                self._move(request.computed_tokens)
+            if swapped_tokens:
+                self._move(swapped_tokens)
             if request.is_swapped:
                 request.is_swapped = False
                 resumed.append(request)
@@ -217,7 +232,7 @@ class ServerQueues:
         self.leaving.remove(request)
         self.pages.release(request)
         request.enter(RequestState.WAITING)
-        request.is_swapped, request.computed_tokens = True, 0
+        request.is_swapped, request.computed_tokens, request.chain = True, 0, None
 
     def chunks(self, tokens: Iterable[int]) -> list[Chunk]:
         """Return the prompt tokens to compute; ``tokens`` are those of a plan, for each prefilling request."""
@@ -228,6 +243,7 @@ class ServerQueues:
         complete = []
         for request, count in chunks:
             request.computed_tokens += count
+            self.pages.keep(request)
             if not request.prompt_left:
                 complete.append(request)
         if complete:

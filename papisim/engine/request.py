@@ -32,7 +32,9 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from papisim.engine.prefix import Chain
 from papisim.record.requests import RequestOutcome, RequestRecord
+from papisim.workloads.content import Content, Key, Span
 
 
 class RequestState(StrEnum):
@@ -69,6 +71,8 @@ class Request:
         input_tokens: tokens of its prompt.
         output_tokens: tokens that it asks for.
         number: its place in the order of arrivals.
+        content: what its prompt says; empty where it is like no other.
+        answer: key of the text that it generates; None where no prompt repeats it.
         state: current state.
         server: server that has it.
         admitted_s: first admission; NaN before.
@@ -78,7 +82,8 @@ class Request:
         preemptions: preemptions so far.
         computed_tokens: tokens in its cache, or of its cache that was moved out.
         is_swapped: whether its cache was moved out while it decoded, so that it resumes without computing anything again.
-        pages: pages of the KV cache that it holds.
+        pages: pages of the KV cache that it holds, shared ones included.
+        chain: its tokens in blocks of the prefix cache, once they have been looked up there.
     """
 
     request_id: int
@@ -96,6 +101,16 @@ class Request:
     computed_tokens: int = 0
     is_swapped: bool = False
     pages: int = 0
+    content: Content = ()
+    answer: Key | None = None
+    chain: Chain | None = None
+
+    @property
+    def text(self) -> Content:
+        """Its prompt and its whole answer; where nothing is known of one, a text of its own."""
+        own = ("request", self.request_id)
+        prompt = self.content or (Span((*own, "prompt"), self.input_tokens),)
+        return (*prompt, Span((*own, "answer") if self.answer is None else self.answer, self.output_tokens))
 
     @property
     def prompt_tokens(self) -> int:
@@ -116,6 +131,11 @@ class Request:
     def prompt_left(self) -> int:
         """Tokens still to be computed before it can decode."""
         return 0 if self.is_swapped else self.prompt_tokens - self.computed_tokens
+
+    @property
+    def begins(self) -> bool:
+        """Whether nothing of its prompt is computed, so that it may begin with blocks of a prefix cache."""
+        return not (self.is_swapped or self.computed_tokens)
 
     @property
     def is_complete(self) -> bool:

@@ -242,7 +242,7 @@ class Server:
         queues = self._queues
         return BatchingView(
             now_s=self._env.now,
-            waiting=WaitingView(queues.waiting, len(queues.waiting) - lag.arrived),
+            waiting=WaitingView(queues.waiting, len(queues.waiting) - lag.arrived, queues.pages.prompt_left),
             prefilling=tuple(request.prompt_left for request in queues.prefilling),
             running=len(queues.batch) + lag.freed,
             decode_rows=self._runner.decode_rows,

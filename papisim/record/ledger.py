@@ -14,6 +14,7 @@ from papisim.plan.phase import Phase
 from papisim.plan.sums import Sums
 from papisim.record.distribution import Distribution, Exact, Sketch
 from papisim.record.requests import LATENCIES, RequestOutcome, RequestRecord
+from papisim.record.reuse import Reuse
 from papisim.record.segment import Segment
 from papisim.record.steps import DECODING, StepKind, StepRow
 from papisim.record.totals import Totals
@@ -78,6 +79,7 @@ class Ledger:
         sojourn_s: time in the system, summed over ended requests.
         n_switches: moves of FC kernels to another device from one decoding iteration to the next.
         switches: the iterations of these moves with RLP and RLP × TLP (rows), where rows are kept.
+        reuse: what the prefix caches save; None where there is none.
         latencies: of served requests by name: ``ttft``, ``tpot``, ``e2e``, ``queueing``; and ``itl`` of all tokens.
     """
 
@@ -114,6 +116,7 @@ class Ledger:
     sojourn_s: float = 0.0
     n_switches: int = 0
     switches: list[dict[str, object]] = field(default_factory=list)
+    reuse: Reuse | None = None
     latencies: dict[str, Distribution] = field(init=False)
     _records: dict[int, RequestRecord | None] = field(default_factory=dict)
     _warmed_up: int = 0
@@ -148,6 +151,11 @@ class Ledger:
     def peak_kv_bytes(self) -> float:
         """Most bytes of KV caches in use at once; the peaks of several servers are added up."""
         return sum(self.peak_kv_by.values())
+
+    def reuse_now(self) -> Reuse:
+        """Return the counts of prefix caches that an event belongs in: while the run warms up, some that are not kept."""
+        assert self.reuse is not None
+        return Reuse(self.reuse.block_tokens) if self.is_warming_up else self.reuse
 
     def note_gaps(self, gaps_s: Floats, times: int = 1) -> None:
         """Record gaps between tokens, each ``times`` times."""

@@ -18,6 +18,7 @@ from papisim.plan.phase import Category
 from papisim.record.distribution import Distribution
 from papisim.record.ledger import Ledger
 from papisim.record.requests import RequestOutcome, RequestRecord
+from papisim.record.reuse import Reuse
 from papisim.record.steps import DECODING, StepKind
 from papisim.record.users import Users
 from papisim.results.schema import Figures, RunSummary
@@ -49,6 +50,7 @@ def summarise(run: Run) -> Figures:
             **_devices(run),
             "speculation_yield": _speculation(run.ledger, experiment.acceptance),
             **_caches(run.ledger),
+            "prefix_reuse": None if run.ledger.reuse is None else _reuse(run.ledger.reuse),
             **_origins([*experiment.system.sources, *experiment.sources]),
             "overrides": list(experiment.overrides),
         }
@@ -215,6 +217,30 @@ def _caches(ledger: Ledger) -> dict[str, object]:
         "kv_capacity_bytes": ledger.kv_capacity_bytes,
         "kv_peak_ratio": _over(ledger.peak_kv_bytes, ledger.kv_capacity_bytes),
         "kv_mean_ratio": _over(ledger.kv_byte_s, ledger.kv_capacity_bytes * ledger.makespan_s),
+    }
+
+
+def _reuse(reuse: Reuse) -> dict[str, object]:
+    """Return the figures of the prefix caches of all servers."""
+    reused_blocks = reuse.reused_blocks.total()
+    return {
+        "block_tokens": reuse.block_tokens,
+        "prompt_tokens": reuse.prompt_tokens,
+        "reused_tokens": reuse.reused_tokens,
+        "reused_token_ratio": _over(reuse.reused_tokens, reuse.prompt_tokens),
+        "prompt_blocks": reuse.prompt_blocks,
+        "reused_blocks": reused_blocks,
+        "reused_block_ratio": _over(reused_blocks, reuse.prompt_blocks),
+        "tiers": [
+            {
+                "name": name,
+                "reused_blocks": reuse.reused_blocks[tier],
+                "evicted_blocks": reuse.evicted_blocks[tier],
+                "fetched_bytes": reuse.fetched_bytes[tier],
+                "written_bytes": reuse.written_bytes[tier],
+            }
+            for tier, name in enumerate(("device", *reuse.tiers))
+        ],
     }
 
 

@@ -234,6 +234,42 @@ class Targets(Schema):
     """target for the end-to-end latency"""
 
 
+class TierReuse(Schema):
+    """What went into one tier of a prefix cache, and out."""
+
+    name: str
+    """name of the tier; ``device`` for the memory in which requests hold their caches"""
+    reused_blocks: int
+    """blocks found there by admitted prompts"""
+    evicted_blocks: int
+    """blocks that left it, for the next tier or for good"""
+    fetched_bytes: int
+    """bytes that came up from it to the device; 0 for the device"""
+    written_bytes: int
+    """bytes that were written into it by evictions from the tier above; 0 for the device"""
+
+
+class PrefixReuse(Schema):
+    """What the prefix cache saved; a prompt counts once per admission that computes it."""
+
+    block_tokens: int
+    """tokens of a block, the smallest part that is reused"""
+    prompt_tokens: int
+    """tokens of admitted prompts; after a preemption with recomputation, those and the tokens emitted so far once more"""
+    reused_tokens: int
+    """those that were found in the cache and not computed"""
+    reused_token_ratio: float | None
+    """hit rate in tokens: reused over prompt tokens"""
+    prompt_blocks: int
+    """full blocks of admitted prompts"""
+    reused_blocks: int
+    """those that were found in the cache"""
+    reused_block_ratio: float | None
+    """hit rate in blocks: reused over full blocks"""
+    tiers: list[TierReuse]
+    """the tiers, the device first"""
+
+
 class RunSummary(Schema):
     """The figures of one run, ``papisim run --format json`` and ``summary.json``."""
 
@@ -408,6 +444,8 @@ class RunSummary(Schema):
     """peak over capacity"""
     kv_mean_ratio: float | None
     """KV caches in use over capacity, averaged over the makespan"""
+    prefix_reuse: PrefixReuse | None
+    """what the prefix cache saved; null without one"""
     papers: list[str]
     """bibliography of the numbers that the run rests on"""
     assumptions: list[str]

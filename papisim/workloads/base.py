@@ -21,6 +21,7 @@ from pydantic import Field
 from papisim.catalog import Shelf
 from papisim.config.base import KindOptions, Positive
 from papisim.kinds.family import Family
+from papisim.workloads.content import Content, Key
 
 
 class WorkloadOptions(KindOptions):
@@ -39,12 +40,23 @@ class WorkloadOptions(KindOptions):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: when it arrives, how long its prompt is, and how many tokens it generates before ``<eos>``."""
+    """One request.
+
+    Attributes:
+        request_id: number of the request.
+        arrival_s: arrival.
+        input_tokens: tokens of the prompt.
+        output_tokens: tokens that it generates before ``<eos>``.
+        content: what the prompt says, ``input_tokens`` tokens together; empty where nothing is known, so that it is like no other.
+        answer: key of the text that it generates; None where no prompt ever repeats it.
+    """
 
     request_id: int
     arrival_s: float
     input_tokens: int
     output_tokens: int
+    content: Content = ()
+    answer: Key | None = None
 
 
 class WorkloadSource(Protocol):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from papisim.workloads.base import ClosedLoop, Request, WorkloadSource
+from papisim.workloads.content import Said, Span, repeated_blocks
 from papisim.workloads.traces.load import RequestTable
 
 _PERCENTILES = (5, 25, 50, 75, 90, 95, 99)
@@ -22,10 +23,11 @@ def tabulate(workload: WorkloadSource, kind: str) -> RequestTable:
     """
     closed = isinstance(workload, ClosedLoop)
     requests: Iterable[Request] = _all_of(workload) if isinstance(workload, ClosedLoop) else workload
+    requests = list(requests)
     columns = np.array([(r.arrival_s, r.input_tokens, r.output_tokens) for r in requests])
-    return RequestTable(
-        kind, None if closed else columns[:, 0], columns[:, 1].astype(np.int64), columns[:, 2].astype(np.int64)
-    )
+    said = tuple(Said(r.content, r.answer) for r in requests) if any(r.content for r in requests) else None
+    lengths = columns[:, 1].astype(np.int64), columns[:, 2].astype(np.int64)
+    return RequestTable(kind, None if closed else columns[:, 0], *lengths, said=said)
 
 
 def _all_of(workload: ClosedLoop) -> Iterable[Request]:
@@ -51,6 +53,16 @@ class Arrivals(TypedDict, total=False):
     rate_over_time_per_s: list[float]
 
 
+class Prefixes(TypedDict):
+    """What prompts have in common; see :func:`describe`."""
+
+    block_tokens: int
+    blocks: int
+    repeated_blocks: int
+    repeated_block_ratio: float
+    repeated_token_ratio: float
+
+
 class Description(TypedDict):
     """The figures of a table of requests; see :func:`describe`."""
 
@@ -60,10 +72,11 @@ class Description(TypedDict):
     rank_correlation: float | None
     longest_tokens: int
     arrivals: Arrivals | None
+    prefixes: Prefixes | None
     dropped: dict[str, int]
 
 
-def describe(table: RequestTable, tpot_s: float) -> Description:
+def describe(table: RequestTable, tpot_s: float, block_tokens: int) -> Description:
     """Return the figures of a table of requests, each with its unit in its name.
 
     - ``input_tokens``, ``output_tokens``: mean, percentiles, largest, sum.
@@ -72,6 +85,9 @@ def describe(table: RequestTable, tpot_s: float) -> Description:
       (standard deviation of the gaps over their mean: 1 for a Poisson process), ``zero_gap_ratio`` (share of requests that arrive with
       the one before: many where times are rounded), tokens per second, ``rate_over_time_per_s`` in equal
       parts of ``bin_s``, and ``peak_concurrency``: the most requests at once if each stays ``tpot_s`` for every output token.
+    - ``prefixes``: None where the workload does not say what prompts have in common; else the blocks of prompts, of ``block_tokens``
+      tokens (of the last of a prompt, those it has), and those that are the first of an earlier prompt as well: the hits of a cache without
+      bounds in which each prompt is before the next arrives. Answers that later prompts repeat are not counted.
     """
     return {
         "n_requests": len(table),
@@ -80,7 +96,24 @@ def describe(table: RequestTable, tpot_s: float) -> Description:
         "rank_correlation": rank_correlation(table.input_tokens, table.output_tokens),
         "longest_tokens": int((table.input_tokens + table.output_tokens).max()),
         "arrivals": None if table.arrival_s is None else _arrivals(table, table.arrival_s, tpot_s),
+        "prefixes": None if table.said is None else _prefixes(table, block_tokens),
         "dropped": table.dropped,
+    }
+
+
+def _prefixes(table: RequestTable, block_tokens: int) -> Prefixes:
+    assert table.said is not None
+    own = ((Span(("own", index), int(tokens)),) for index, tokens in enumerate(table.input_tokens))
+    prompts = (said.prompt or alone for said, alone in zip(table.said, own, strict=True))
+    counts = np.array(list(repeated_blocks(prompts, block_tokens)))
+    repeated, blocks = counts.sum(axis=0).tolist()
+    tokens = np.minimum(counts[:, 0] * block_tokens, table.input_tokens).sum()
+    return {
+        "block_tokens": block_tokens,
+        "blocks": blocks,
+        "repeated_blocks": repeated,
+        "repeated_block_ratio": repeated / blocks,
+        "repeated_token_ratio": float(tokens / table.input_tokens.sum()),
     }
 
 

@@ -14,6 +14,7 @@ from papisim.errors import InputError
 from papisim.kinds import Example
 from papisim.streams import stream
 from papisim.workloads.base import Request, WorkloadOptions
+from papisim.workloads.content import NOTHING
 from papisim.workloads.traces.load import RequestTable, detect_format, load_requests
 from papisim.workloads.traces.spec import TraceFile
 from papisim.workloads.traces.text import TextFile
@@ -97,13 +98,15 @@ class Workload:
                 file=options.path,
             )
         self._columns = (table.arrival_s, table.input_tokens, table.output_tokens)
+        self._said = table.said
 
     def __iter__(self) -> Iterator[Request]:
         """Yield the requests in the order of their arrival."""
         for first in range(0, len(self._columns[0]), _CHUNK):
             chunk = [column[first : first + _CHUNK].tolist() for column in self._columns]
-            for index, row in enumerate(zip(*chunk, strict=True), start=first):
-                yield Request(index, *row)
+            for index, (arrival_s, input_tokens, output_tokens) in enumerate(zip(*chunk, strict=True), start=first):
+                said = NOTHING if self._said is None else self._said[index]
+                yield Request(index, arrival_s, input_tokens, output_tokens, said.prompt, said.answer)
 
 
 def _story(options: Options, whole: RequestTable, n_requests: int) -> str:

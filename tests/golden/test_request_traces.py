@@ -1,5 +1,8 @@
 """Against the traces that others published: what they are said to hold, and what is derived from them."""
 
+import csv
+import gzip
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +12,12 @@ import pytest
 
 import papisim
 from papisim import catalog
-from papisim.catalog import Shelf
+from papisim.catalog import Shelf, cache_folder
 from papisim.config.sections import load_section
 from papisim.config.yaml import load_yaml
+from papisim.engine.prefix import Chain, PrefixCache
+from papisim.record.reuse import Reuse
+from papisim.workloads.content import repeated_blocks
 from papisim.workloads.describe import describe
 from papisim.workloads.traces.load import load_requests
 from papisim.workloads.traces.public import load_public
@@ -45,12 +51,41 @@ def test_every_published_trace_is_recognised_and_read_whole(name, data):
 
 @pytest.mark.parametrize(("name", "public"), [("conv", "azure_2023_conversation"), ("code", "azure_2023_code")])
 def test_azures_checksum_is_that_of_the_file_without_its_compression(name, public, tmp_path, data):
-    import gzip  # noqa: PLC0415 - only here
-
     plain = tmp_path / load_public(public).file
     found = data(f"requests/AzureLLMInferenceTrace_{name}.csv.gz")
     plain.write_bytes(gzip.decompress(found.read_bytes()) if found.suffix == ".gz" else found.read_bytes())
     assert load_requests(TraceFile(path=str(plain), sha256=load_public(public).sha256)).format == "azure"
+
+
+@pytest.mark.parametrize("name", ["mooncake_conversation", "mooncake_synthetic", "mooncake_toolagent"])
+def test_hit_rates_of_mooncakes_traces_are_those_in_the_files(name, data):
+    """A cache without bounds finds the leading hashes that stood before: blocks of 512 tokens, the last one partial."""
+    path = cache_folder() / load_public(name).file
+    if not path.exists():
+        pytest.skip(f"papisim workload fetch {name}")
+    table = load_requests(TraceFile(path=str(path)))
+    found, seen = [], set()
+    for line in path.read_text().splitlines():
+        hashes = json.loads(line)["hash_ids"]
+        found.append(next((place for place, each in enumerate(hashes) if each not in seen), len(hashes)))
+        seen.update(hashes)
+    prompts = [said.prompt for said in table.said]
+    counts = list(repeated_blocks(prompts, 512))
+    assert [repeated for repeated, _ in counts] == found
+    if name != "mooncake_toolagent":
+        with gzip.open(data(f"requests/{name}.csv.gz"), "rt") as file:
+            rows = [(int(row["prefix_hit_blocks"]), int(row["n_blocks"])) for row in csv.DictReader(file)]
+        assert counts == rows
+    figures = describe(table, 1.0, 512)["prefixes"]
+    assert (figures["repeated_blocks"], figures["blocks"]) == tuple(map(sum, zip(*counts, strict=True)))
+    cache = PrefixCache("lru", 512, lambda: Reuse(512))
+    for prompt, (repeated, _), n_tokens in zip(prompts, counts, table.input_tokens.tolist(), strict=True):
+        chain = Chain(prompt, 512)
+        blocks = cache.find(chain, n_tokens)
+        assert len(blocks) == min(repeated, (n_tokens - 1) // 512), "full blocks, and at least one token is computed"
+        cache.take(chain, blocks)
+        cache.put(chain, n_tokens)
+        cache.drop(chain)
 
 
 #: shipped workload → the trace it was derived from
@@ -99,7 +134,7 @@ def test_a_derived_workload_resembles_its_trace(name, data):
     trace = load_requests(TraceFile(path=str(data(f"requests/{DERIVED[name]}"))))
     options = load_section("workload", name).options
     drawn = options.lengths.draw(50_000, np.random.default_rng(0))
-    figures = describe(trace, tpot_s=1.0)
+    figures = describe(trace, tpot_s=1.0, block_tokens=512)
     for column, side in enumerate(("input_tokens", "output_tokens")):
         for percentile in (25, 50, 75, 90, 99):
             assert np.percentile(drawn[:, column], percentile) == pytest.approx(

@@ -84,6 +84,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
         ("busy", _shares({name: share for name, share in summary["busy_ratio"].items() if share or name != HOST})),
         ("energy per token", _energy(summary)),
         ("peak KV cache", _kv(summary)),
+        *([("prefix cache", _prefixes(summary))] if summary["prefix_reuse"] else []),
         ("parallel plan", _parallel(summary["parallel"])),
     ]
 
@@ -228,6 +229,19 @@ def _kv(summary: Json) -> str:
     text = f"{units.format(used, 'bytes')} of {units.format(capacity, 'bytes')} ({units.format(summary['kv_peak_ratio'], 'ratio', 2)})"
     preemptions = summary["n_preemptions"]
     return f"{text}, {preemptions:,} preemptions" if preemptions else text
+
+
+def _prefixes(summary: Json) -> str:
+    reuse = summary["prefix_reuse"]
+    text = (
+        f"{reuse['reused_tokens']:,} of {reuse['prompt_tokens']:,} prompt tokens reused "
+        f"({units.format(reuse['reused_token_ratio'], 'ratio', 3)})"
+    )
+    below = ", ".join(
+        f"{tier['reused_blocks']:,} blocks from {tier['name']} ({units.format(tier['fetched_bytes'], 'bytes')})"
+        for tier in reuse["tiers"][1:]
+    )
+    return f"{text}; {below}" if below else text
 
 
 def _footer(summary: Json) -> str:

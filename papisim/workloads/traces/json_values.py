@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from papisim import foreign
 from papisim.errors import did_you_mean
+from papisim.workloads.content import Said
 from papisim.workloads.traces.reading import Reading, Row, count
 from papisim.workloads.traces.spec import TimeUnit
 from papisim.workloads.traces.text import PIECE
@@ -110,6 +111,8 @@ def read_fields(
     lengths: tuple[str, str],
     arrival: str | None = None,
     unit: TimeUnit = "s",
+    *,
+    said: Callable[[int, dict[str, object], int], Said] | None = None,
 ) -> Iterator[Row]:
     """Yield the requests of JSON objects that have their figures as fields.
 
@@ -119,6 +122,7 @@ def read_fields(
         lengths: fields of the prompt's length and the answer's.
         arrival: field of the arrival, if there is one.
         unit: of the arrival, unless the user says another.
+        said: returns what is known of the texts of an object's request, from its line, the object and its input tokens.
 
     Raises:
         InputErrors: too many are wrong.
@@ -135,4 +139,5 @@ def read_fields(
         arrival_s = None if arrival is None else reading.figure(line, arrival, record[arrival], time)
         input_tokens, output_tokens = (reading.figure(line, field, record[field], count) for field in lengths)
         if input_tokens is not None and output_tokens is not None and (arrival is None or arrival_s is not None):
-            yield arrival_s, input_tokens, output_tokens
+            row = arrival_s, input_tokens, output_tokens
+            yield row if said is None else (*row, said(line, record, input_tokens))

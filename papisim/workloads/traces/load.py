@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from papisim.errors import InputError
+from papisim.workloads.content import NOTHING, Said
 from papisim.workloads.formats.base import FORMAT, Format
 from papisim.workloads.traces.reading import Reading
 from papisim.workloads.traces.spec import SOME_FORMATS_TAKE, TimeUnit, TraceFile
@@ -30,6 +31,7 @@ class RequestTable:
         output_tokens: shape [n]; at least 1.
         dropped: how many requests of the file were left out, by reason.
         notes: what was done to the others.
+        said: what is known of the texts of each, n in all; None where nothing is.
     """
 
     format: str
@@ -38,6 +40,7 @@ class RequestTable:
     output_tokens: NDArray[np.int64]
     dropped: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    said: tuple[Said, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.input_tokens)
@@ -50,13 +53,14 @@ class RequestTable:
             arrival_s=None if arrival_s is None else arrival_s[chosen],
             input_tokens=self.input_tokens[chosen],
             output_tokens=self.output_tokens[chosen],
+            said=None if self.said is None else tuple(self.said[i] for i in np.arange(len(self))[chosen].tolist()),
         )
 
 
 def load_requests(options: TraceFile) -> RequestTable:
     """Read a file of requests.
 
-    Nothing but the arrays is kept in memory, 24 bytes per request. Requests that stand out of the order of their arrival are sorted.
+    Nothing but the arrays is kept in memory, 24 bytes per request, and what is known of the texts. Requests that stand out of the order of their arrival are sorted.
 
     Raises:
         InputError, InputErrors: no such file, a format that is not known or does not fit, wrong lines (each with its number and
@@ -93,8 +97,9 @@ def _load(options_json: str, changed: tuple[int, int]) -> RequestTable:
 
 def _fill(reading: Reading, name: str, format_: Format) -> RequestTable:
     arrivals, inputs, outputs = array("d"), array("q"), array("q")
+    said: list[Said] = []
     zeros, becomes = 0, reading.options.zero_tokens
-    for number, (arrival_s, input_tokens, output_tokens) in enumerate(format_.read(reading), start=1):
+    for number, (arrival_s, input_tokens, output_tokens, *known) in enumerate(format_.read(reading), start=1):
         if not (input_tokens and output_tokens):
             zeros += 1
             if becomes == "refuse":
@@ -105,7 +110,8 @@ def _fill(reading: Reading, name: str, format_: Format) -> RequestTable:
             arrivals.append(arrival_s)
         inputs.append(input_tokens or 1)
         outputs.append(output_tokens or 1)
-    notes = []
+        said.append(known[0] if known and input_tokens else NOTHING)
+    notes = list(reading.notes)
     if zeros and becomes == "drop":
         reading.dropped["without input or output tokens"] = zeros
     elif zeros:
@@ -113,7 +119,9 @@ def _fill(reading: Reading, name: str, format_: Format) -> RequestTable:
     reading.check(len(inputs))
     notes += _odd_unit(reading.assumed_unit, arrivals)
     columns = (np.array(arrivals) if arrivals else None, np.array(inputs), np.array(outputs))
-    return RequestTable(name, *columns, dict(reading.dropped), tuple(notes))
+    return RequestTable(
+        name, *columns, dict(reading.dropped), tuple(notes), tuple(said) if any(map(any, said)) else None
+    )
 
 
 def _odd_unit(assumed: TimeUnit | None, arrivals_s: array[float]) -> list[str]:

@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 from papisim import foreign
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
+from papisim.workloads.content import Said
 from papisim.workloads.traces.spec import TimeUnit, TraceFile
 from papisim.workloads.traces.text import TextFile
 
 FigureT = TypeVar("FigureT")
 
-#: arrival in s, or None where the file has none; input tokens; output tokens
-Row = tuple[float | None, int, int]
+#: arrival in s, or None where the file has none; input tokens; output tokens; what is known of its texts, where anything is
+Row = tuple[float | None, int, int] | tuple[float | None, int, int, Said]
 
 _MAX_ERRORS = 20
 _MAX_VALUES = 1000
@@ -28,12 +29,14 @@ class Reading:
         options: what the user says of it.
         dropped: how many requests were left out, by reason.
         assumed_unit: unit of the arrivals by the format's word alone; None where the user says it.
+        notes: remarks on the requests.
     """
 
     def __init__(self, options: TraceFile) -> None:
         self.text, self.options = TextFile(options.path), options
         self.dropped: Counter[str] = Counter()
         self.assumed_unit: TimeUnit | None = None
+        self.notes: list[str] = []
         self._errors: list[InputError] = []
         self._seen: dict[str, set[str]] = {field: set() for field in options.where}
         self._wanted = {field: str(value) for field, value in options.where.items()}

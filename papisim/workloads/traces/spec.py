@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from papisim.config.base import Name, Spec
+from papisim.config.base import Count, Name, Spec
 
 #: a time unit of a column, or ``datetime`` for ISO 8601
 TimeUnit = Literal["s", "ms", "us", "ns", "datetime"]
@@ -43,6 +43,7 @@ class TraceFile(Spec):
         chars_per_token: of formats with text: or how many characters make a token, rounded up.
         turns: of conversations: ``first``, the first prompt and its answer alone, as vLLM's benchmark does; ``all``, a request an
             answer, whose prompt is all the text before it.
+        hash_block_tokens: of formats with hashes of the prompts' blocks: tokens of a block, where it is not the format's own.
     """
 
     path: Name
@@ -55,6 +56,7 @@ class TraceFile(Spec):
     tokenizer: Name | None = None
     chars_per_token: Annotated[float, Field(ge=0.01, le=1000)] | None = None
     turns: Literal["first", "all"] | None = None
+    hash_block_tokens: Count | None = None
 
     @model_validator(mode="after")
     def _one_way_to_count(self) -> TraceFile:
@@ -64,4 +66,4 @@ class TraceFile(Spec):
 
 
 #: the fields of :class:`TraceFile` that only some formats use; a format names those it does in ``TAKES``
-SOME_FORMATS_TAKE = ("where", "columns", "time_unit", "tokenizer", "chars_per_token", "turns")
+SOME_FORMATS_TAKE = ("where", "columns", "time_unit", "tokenizer", "chars_per_token", "turns", "hash_block_tokens")

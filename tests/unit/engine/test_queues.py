@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from papisim.config.experiment import KvSpec, RunOptions, load_experiment
+from papisim.engine.pages import KvPages
 from papisim.engine.queues import Chunk, ServerQueues, WaitingRequest, WaitingView
 from papisim.engine.request import Request, RequestState
 from papisim.errors import DoesNotFit
@@ -30,7 +31,9 @@ def queues(pages: int, policy: object = None, **kv: object) -> ServerQueues:
     machine = build_machine(load_experiment(RunOptions(hw="gpu_only", trace="llama7b")).system)
     memory = MemoryPlan("gpu", HeldBytes((Keeping(None, TOKEN_BYTES),)), lambda n_requests: pages * PAGE + 0.5)
     spec = KvSpec(**{"watermark_ratio": 0.0, **kv})  # type: ignore[arg-type]
-    return ServerQueues(machine, memory, spec, policy or Continuous())  # type: ignore[arg-type]
+    policy = policy or Continuous()
+    pages_ = KvPages(spec, memory, reserves_whole=policy.reserves_whole)  # type: ignore[attr-defined]
+    return ServerQueues(machine, memory, spec, policy, pages_)  # type: ignore[arg-type]
 
 
 def request(number: int, prompt: int = 16, answer: int = 10) -> Request:

@@ -19,7 +19,7 @@ def table(arrival_s, inputs, outputs):
 
 
 def test_rates_are_of_gaps_and_tokens_over_the_time_from_first_to_last():
-    figures = describe(table([0, 1, 2, 3, 4], [100] * 5, [10, 20, 30, 40, 50]), tpot_s=0.1)
+    figures = describe(table([0, 1, 2, 3, 4], [100] * 5, [10, 20, 30, 40, 50]), tpot_s=0.1, block_tokens=512)
     arrivals = figures["arrivals"]
     assert (arrivals["duration_s"], arrivals["rate_per_s"], arrivals["gap_cv"]) == (4, 1, 0)
     assert (arrivals["input_tokens_per_s"], arrivals["output_tokens_per_s"]) == (125, 37.5)
@@ -30,14 +30,14 @@ def test_rates_are_of_gaps_and_tokens_over_the_time_from_first_to_last():
 
 def test_the_rate_over_time_counts_every_request_once():
     arrival_s = np.sort(np.random.default_rng(0).uniform(0, 500, 1000))
-    arrivals = describe(table(arrival_s, [1] * 1000, [1] * 1000), tpot_s=0.1)["arrivals"]
+    arrivals = describe(table(arrival_s, [1] * 1000, [1] * 1000), tpot_s=0.1, block_tokens=512)["arrivals"]
     assert sum(arrivals["rate_over_time_per_s"]) * arrivals["bin_s"] == pytest.approx(1000)
     assert len(arrivals["rate_over_time_per_s"]) * arrivals["bin_s"] == pytest.approx(arrivals["duration_s"])
 
 
 def test_arrivals_that_are_missing_or_all_at_once_have_no_rate():
-    assert describe(table(None, [1, 2], [3, 4]), 0.1)["arrivals"] is None
-    assert describe(table([0, 0], [1, 2], [3, 4]), 0.1)["arrivals"] == {
+    assert describe(table(None, [1, 2], [3, 4]), 0.1, block_tokens=512)["arrivals"] is None
+    assert describe(table([0, 0], [1, 2], [3, 4]), 0.1, block_tokens=512)["arrivals"] == {
         "duration_s": 0,
         "peak_concurrency": 2,
         "tpot_s": 0.1,
@@ -65,7 +65,7 @@ def test_the_requests_of_every_kind_of_workload_can_be_tabulated():
     batch = closed_batch.Workload(closed_batch.Options(kind="closed_batch", n_requests=6, lengths=LENGTHS), 0)
     assert tabulate(batch, "closed_batch").arrival_s.tolist() == [0] * 6
     options = gamma_burst.Options(kind="gamma_burst", n_requests=5000, lengths=LENGTHS, rate_per_s=3, gap_cv=2)
-    arrivals = describe(tabulate(gamma_burst.Workload(options, 1), "gamma_burst"), 0.01)["arrivals"]
+    arrivals = describe(tabulate(gamma_burst.Workload(options, 1), "gamma_burst"), 0.01, 512)["arrivals"]
     assert arrivals["rate_per_s"] == pytest.approx(3, rel=0.1)
     assert arrivals["gap_cv"] == pytest.approx(2, rel=0.15)
 

@@ -1,0 +1,169 @@
+"""Runs with a prefix cache: what is reused is not computed, and nothing else changes."""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from papisim.engine.run import Run
+from papisim.errors import InputError, NotModelled
+from papisim.ops.lower import kv_bytes_per_token
+from papisim.record.steps import StepKind
+from papisim.results.metrics import summarise
+from papisim.workloads.base import Request
+from papisim.workloads.content import Content, Span, repeated_blocks
+
+Serve = Callable[..., Run]
+Differences = Callable[[Any, Any], list[str]]
+ON = "kv.prefix_cache.kind=block"
+
+
+class Asked(list[Request]):
+    """Requests in a list, as a workload."""
+
+    def __iter__(self) -> Iterator[Request]:
+        return super().__iter__()
+
+
+def asked(n: int, gap_s: float, seed: int = 0) -> tuple[Request, ...]:
+    """Return requests with one of three system prompts, and a text of their own."""
+    rng = random.Random(seed)
+    requests = []
+    for number in range(n):
+        content: Content = (Span(f"system{rng.randrange(3)}", 100), Span(("user", number), rng.randint(1, 60)))
+        requests.append(
+            Request(
+                number,
+                number * gap_s,
+                sum(s.tokens for s in content),
+                rng.randint(1, 30),
+                content,
+                ("answer", number),
+            )
+        )
+    return tuple(requests)
+
+
+def small(run: Run, n_pages: int) -> str:
+    device = run.machine.pools["gpu"]
+    page = 16 * kv_bytes_per_token(run.trace)
+    weights = run.trace.model.n_parameters * 2
+    return f"kv.utilisation_ratio={(weights + (n_pages + 0.5) * page) / device.capacity_bytes!r}"
+
+
+def figures(run: Run) -> dict[str, Any]:
+    return {name: value for name, value in summarise(run).items() if name not in ("overrides", "kv")}
+
+
+def test_requests_that_say_nothing_are_served_as_without_a_cache(serve: Serve, differences: Differences):
+    requests = [(0.01 * i, 50 + 37 * (i % 11), 5 + 13 * (i % 7)) for i in range(40)]
+    off, on = (figures(serve(requests, set=options)) for options in ([], [ON]))
+    reuse = on.pop("prefix_reuse")
+    assert off.pop("prefix_reuse") is None
+    assert not differences(off, on)
+    assert (reuse["reused_tokens"], reuse["prompt_tokens"]) == (0, sum(request[1] for request in requests))
+
+
+@pytest.mark.parametrize("batching", ["continuous", "chunked_prefill", "prefill_priority", "dynamic", "static"])
+def test_what_is_computed_and_what_is_reused_make_the_prompts(serve: Serve, batching: str):
+    requests = asked(60, 0.02)
+    run = serve(requests, batching=batching, batch=6, set=[ON])
+    reuse = run.ledger.reuse
+    assert reuse is not None
+    assert run.ledger.n_preemptions == 0
+    computed = sum(kind.prompt_tokens for kind in run.ledger.totals.values())
+    assert reuse.reused_tokens > 0
+    assert computed + reuse.reused_tokens == reuse.prompt_tokens == sum(request.input_tokens for request in requests)
+    assert reuse.reused_tokens == 16 * reuse.reused_blocks.total()
+    assert run.ledger.peak_kv_bytes <= run.ledger.kv_capacity_bytes
+
+
+def test_one_at_a_time_every_block_that_was_there_before_is_reused(serve: Serve):
+    requests = asked(40, 100.0)
+    reuse = serve(requests, set=[ON]).ledger.reuse
+    assert reuse is not None
+    repeated = sum(blocks for blocks, _ in repeated_blocks((request.content for request in requests), 16))
+    assert reuse.reused_blocks.total() == repeated == 6 * (40 - 3), (
+        "six full blocks of 100 tokens, but for the first of each"
+    )
+
+
+def test_a_hit_saves_the_time_of_its_rows_and_the_rest_attends_to_all(serve: Serve):
+    """The second prompt computes 28 rows over 100 cached tokens, of which it reuses 96."""
+    content = (Span("a", 100), Span("b", 24))
+    requests = tuple(Request(number, number * 10.0, 124, 2, content) for number in range(2))
+    first, second = (step for step in serve(requests, set=[ON]).ledger.steps if step.kind is StepKind.PREFILL)
+    assert (first.prompt_tokens, second.prompt_tokens) == (124, 124 - 112)
+    off = [step for step in serve(requests).ledger.steps if step.kind is StepKind.PREFILL]
+    assert off[1].time_s == off[0].time_s == pytest.approx(first.time_s)
+    assert second.time_s < first.time_s
+    chunked = serve(tuple(requests[:1]), batching="chunked_prefill", set=["batching.chunk_tokens=112"]).ledger.steps
+    assert chunked[1].prompt_tokens == 12
+    assert second.time_s == pytest.approx(chunked[1].time_s, rel=1e-12), "priced as the rest of a prompt in chunks"
+    assert second.energy.total_j == pytest.approx(chunked[1].energy.total_j, rel=1e-12)
+
+
+@pytest.mark.parametrize("kv", ["recompute", "swap", "refuse"])
+@pytest.mark.parametrize("tlp", [1, 3])
+def test_fast_forward_changes_nothing_under_pressure(serve: Serve, differences: Differences, kv: str, tlp: int):
+    tight = small(serve([(0.0, 1, 1)]), 24)
+    swap = ["kv.swap_link=nvlink"] if kv == "swap" else []
+    requests = asked(60, 0.01)
+    sets = [ON, tight, f"kv.on_exhaustion={kv}", *swap]
+    slow, fast = (serve(requests, tlp=tlp, fast_forward=on, set=sets) for on in (False, True))
+    assert not differences(figures(slow), figures(fast))
+    reuse = fast.ledger.reuse
+    assert reuse is not None
+    assert reuse.evicted_blocks[0] > 0
+    assert fast.ledger.n_preemptions > 0 or kv == "refuse"
+    assert fast.ledger.peak_kv_bytes <= fast.ledger.kv_capacity_bytes
+    if kv != "refuse":
+        assert all(row.emitted_tokens == row.output_tokens for row in fast.ledger.requests)
+
+
+def test_a_preempted_request_finds_what_it_had_computed(serve: Serve):
+    """Recomputation after a preemption costs fewer tokens with the cache on."""
+    tight = small(serve([(0.0, 1, 1)]), 40)
+    requests = [(0.01 * i, 100, 60) for i in range(12)]
+    off, on = (serve(requests, set=[tight, *cache]) for cache in ([], [ON]))
+    assert off.ledger.n_preemptions > 0
+    assert on.ledger.n_preemptions > 0
+    tokens = [sum(kind.prompt_tokens for kind in run.ledger.totals.values()) for run in (off, on)]
+    assert tokens[1] < tokens[0]
+
+
+def test_prefill_machines_reuse_and_decoding_ones_receive_whole_caches(serve: Serve):
+    requests = asked(30, 0.05)
+    disaggregated = {
+        "kind": "disaggregated",
+        "link": "nvlink",
+        "max_batch": 8,
+        "prefill_tokens": 512,
+        "prefill_machines": 1,
+        "decode_machines": 1,
+    }
+    run, off = (serve(requests, batching=disaggregated, batch=None, set=options) for options in ([ON], []))
+    assert run.ledger.reuse is not None
+    computed = sum(kind.prompt_tokens for kind in run.ledger.totals.values())
+    assert 0 < run.ledger.reuse.reused_tokens == sum(request.input_tokens for request in requests) - computed
+    assert run.ledger.between.time_s == pytest.approx(off.ledger.between.time_s)
+
+
+def test_models_that_forget_are_refused_by_name(serve: Serve):
+    with pytest.raises(NotModelled, match=r"kv.prefix_cache of gemma3-12b.*window"):
+        serve([(0.0, 10, 10)], "h100_single", "gemma3-12b", set=[ON])
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ([ON, "kv.prefix_cache.block_tokens=24"], "expected a multiple of 'page_tokens' 16"),
+        (["kv.prefix_cache.block_tokens=32"], "is for 'prefix_cache.kind: block' only"),
+        (["kv.prefix_cache.kind=radix"], "found 'page_tokens' 16, expected 1"),
+        (["kv.prefix_cache.eviction=mru"], "lru"),
+    ],
+)
+def test_mistakes_are_told(serve: Serve, sets: list[str], message: str):
+    with pytest.raises(InputError, match=message):
+        serve([(0.0, 1, 1)], set=sets)
