@@ -17,12 +17,14 @@ class ExpertsSpec(Spec):
         popularity: popularity of each expert, in any unit, such as tokens counted in a router's log; the same in every layer.
         log: CSV file of a router's choices by layer: columns layer, expert and tokens, or a line per token and expert without tokens.
         repeat_ratio: probability that a draft goes to the experts of the token before it, in steps without prompts.
+        copies: experts of a layer that are held a second time, the most popular first, where experts are dealt out to ranks.
     """
 
     zipf_exponent: NonNegative = 0.0
     popularity: tuple[NonNegative, ...] | None = None
     log: str | None = None
     repeat_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    copies: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _has_one_popularity(self) -> Self:

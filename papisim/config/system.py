@@ -12,6 +12,7 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.base import Count, NonNegative, Positive, Spec, parse
 from papisim.config.kinds import load_kind, parse_kind
+from papisim.config.parallel import TENSOR_ONLY, Parallel
 from papisim.config.sources import Source, load_sourced, without_overridden
 from papisim.config.yaml import Assignment, Document, Override, Path_, apply_override, as_assignment, load_yaml
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
@@ -40,8 +41,8 @@ class TensorParallel(Spec):
     """Over how many ranks FC kernels are split, and over which links their partial sums are added.
 
     Attributes:
-        ranks: how many. Where devices that are ranks themselves (GPUs) run FC kernels, it is their number in a stage, and
-            may be left out.
+        ranks: how many. Where devices that are ranks themselves (GPUs) run FC kernels, it is their number in a stage, or in an
+            attention group of :class:`~papisim.config.parallel.Parallel`, and may be left out.
         link: the links.
         reduced: devices whose partial sums are added over the links; None for all. A PIM pool that is not among them is
             taken to hand its host whole sums.
@@ -122,12 +123,13 @@ class FaultSpec(Spec):
 
 
 class SystemSpec(Spec):
-    """A machine: devices, links, roles, its placement policy, and faults."""
+    """A machine: devices, links, roles, how ranks share a model, its placement policy, and faults."""
 
     description: str
     devices: dict[str, DeviceGroup]
     links: dict[str, DeviceGroup]
     roles: Roles
+    parallel: Parallel = TENSOR_ONLY
     placement: dict[str, object]
     fault: list[FaultSpec] = Field(default_factory=list)
 
@@ -198,6 +200,7 @@ def load_system(name_or_path: str, overrides: Sequence[Override] = (), placement
     spec = parse(SystemSpec, document)
     parts = _parse_parts(document)
     _check_roles(document, spec)
+    _check_parallel(document, spec, parts)
     _check_ranks(document, spec, parts)
     return System(opened.name, spec, parts, _parse_placement(document, spec), opened.sources, opened.notes)
 
@@ -220,6 +223,8 @@ def open_system(name_or_path: str, overrides: Sequence[Override] = ()) -> OpenSy
     sources = without_overridden(sources, overridden) + _graft_parts(document, errors, overridden)
     if errors:
         raise one_or_all(errors)
+    if isinstance(document.data, dict):
+        document.data.setdefault("parallel", {})  # so that one of its fields can be set
     _apply(document, [each for each in assignments if not _names_a_part(each)])
     return OpenSystem(found.name, document, tuple(sources), notes)
 
@@ -368,6 +373,10 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
         if name in spec.devices
     ]
     errors += _uneven_stages(document, spec)
+    nodes = spec.parallel.nodes
+    if nodes is not None and nodes.link not in spec.links:
+        message = f"no link '{nodes.link}' in this system; {did_you_mean(nodes.link, spec.links)}"
+        errors.append(document.error(("parallel", "nodes", "link"), message))
     stops = (*spec.devices, *spec.links)
     errors += [
         document.error(("fault", index, "device"), f"no '{fault.device}' here; {did_you_mean(fault.device, stops)}")
@@ -391,7 +400,8 @@ def _complete_ranks(document: Document) -> None:
         stages = (roles.get("pipeline") or {}).get("stages", 1)
         names = [name for name in (*roles["fc"], roles["prefill"]["fc"]) if _is_rank(document, name)]
         if names:
-            parallel["ranks"] = max(1, devices[names[0]]["count"] // stages)
+            groups = (data.get("parallel") or {}).get("data_ranks", 1)
+            parallel["ranks"] = max(1, devices[names[0]]["count"] // stages // groups)
     except (AttributeError, KeyError, TypeError, InputError, ZeroDivisionError):
         return  # whatever is wrong is reported with its place when the system is parsed
 
@@ -404,11 +414,13 @@ def _is_rank(document: Document, device: str) -> bool:
 
 def _check_ranks(document: Document, spec: SystemSpec, parts: Mapping[str, Any]) -> None:
     """Refuse GPUs that share FC kernels without being ranks: their partial sums would be added for free."""
-    roles, stages = spec.roles, 1 if spec.roles.pipeline is None else spec.roles.pipeline.stages
+    roles, stages = spec.roles, _stages(spec)
     for name in dict.fromkeys((*roles.fc, roles.prefill.fc)):
-        devices = spec.devices[name].count // stages
+        devices = spec.devices[name].count // stages // spec.parallel.data_ranks
         if parts[name].is_rank and devices != roles.tensor_parallel.ranks:
-            of_stage = " of a stage" if stages > 1 else ""
+            of_stage = (
+                " of an attention group" if spec.parallel.data_ranks > 1 else " of a stage" if stages > 1 else ""
+            )
             raise document.error(
                 ("roles", "tensor_parallel", "ranks"),
                 f"found {roles.tensor_parallel.ranks}, expected {devices}: each of the {devices} '{name}'{of_stage} is a rank of "
@@ -416,8 +428,40 @@ def _check_ranks(document: Document, spec: SystemSpec, parts: Mapping[str, Any])
             )
 
 
+def _check_parallel(document: Document, spec: SystemSpec, parts: Mapping[str, Any]) -> None:
+    """Refuse numbers of ranks that contradict each other, and those that are not implemented on a machine of several devices."""
+    parallel, roles = spec.parallel, spec.roles
+    names = dict.fromkeys(
+        (
+            *roles.fc,
+            roles.attention,
+            roles.elementwise,
+            roles.prefill.fc,
+            roles.prefill.attention,
+            roles.weights,
+            roles.kv,
+        )
+    )
+    used = [*parallel.shares, *(["nodes"] if parallel.nodes is not None else [])]
+    first, *others = names
+    if used and (others or roles.attention_link or not parts[first].is_rank):
+        raise document.error(
+            ("parallel", used[0]),
+            f"not implemented where several devices, or PIM stacks, share a model (here {', '.join(names)}): expected GPUs, or other "
+            "devices that are ranks, which do everything and hold everything",
+        )
+    found = next(parallel.contradictions(spec.devices[first].count // _stages(spec)), None) if used else None
+    if found is not None:
+        field, message = found
+        raise document.error(("parallel", *field.split(".")), message)
+
+
+def _stages(spec: SystemSpec) -> int:
+    return 1 if spec.roles.pipeline is None else spec.roles.pipeline.stages
+
+
 def _uneven_stages(document: Document, spec: SystemSpec) -> list[InputError]:
-    stages = 1 if spec.roles.pipeline is None else spec.roles.pipeline.stages
+    stages = _stages(spec)
     return [
         document.error(
             (section, name, "count"), f"found {group.count}, expected a multiple of {stages} pipeline stages"

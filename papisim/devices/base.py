@@ -124,6 +124,18 @@ class AttentionRun:
         return AttentionRun(self.time_s * time, self.energy_j * energy, self.outside)
 
 
+def runs_together(runs: list[tuple[AttentionRun, int]]) -> AttentionRun:
+    """Return the costs of attention that groups of devices compute at the same time, each with its number of groups.
+
+    The slowest group sets each time; energy is that of all groups.
+    """
+    (first, n), *others = runs
+    if n == 1 and not others:
+        return first
+    energy_j = np.sum([run.energy_j * count for run, count in runs], axis=0)
+    return AttentionRun(np.maximum.reduce([run.time_s for run, _ in runs]), energy_j, first.outside)
+
+
 class DevicePool(ABC):
     """``count`` identical devices that share every kernel among them.
 

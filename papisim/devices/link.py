@@ -84,16 +84,33 @@ class AllReduce(Spec):
     energy: BoardEnergy | None = None
 
 
+class AllToAll(Spec):
+    """Figures of a library that sends token-rows to the ranks of their experts, and the results back.
+
+    Attributes:
+        once_per: whether a row is sent once to each expert that it goes to, or once to each rank that has any.
+        dispatch: time on the way to the experts; latency and efficiency as of :class:`OneShot`.
+        combine: time on the way back.
+    """
+
+    once_per: Literal["expert", "rank"]
+    dispatch: OneShot
+    combine: OneShot
+
+
 class Collective(AllReduce):
     """The figures of a library, and those of others, which serving engines bring along.
 
     Attributes:
         use: the other library in use; None for the figures given beside it.
         libraries: the other libraries; boards draw in them what ``energy`` beside them says, unless they have their own.
+        scatter: figures of a reduce-scatter or an all-gather alone, whichever library is in use; None for half of an all-reduce by the
+            figures given beside it, in two shots or in a ring.
     """
 
     use: Name | None = None
     libraries: dict[Name, AllReduce] = Field(default_factory=dict)
+    scatter: OneShot | None = None
 
     @model_validator(mode="after")
     def _has_the_used(self) -> Self:
@@ -140,6 +157,7 @@ class Part(KindOptions):
         switch: switches of the fabric that the links make, through which each reaches all devices; None for a bus, on
             which each link has devices of its own.
         collective: all-reduce figures, where the link serves a group of ranks.
+        all_to_all: libraries of expert parallelism by name; the fastest is taken.
     """
 
     kind: Literal["link"]
@@ -150,6 +168,23 @@ class Part(KindOptions):
     most_devices: Count | None = None
     switch: Switch | None = None
     collective: Collective | None = None
+    all_to_all: dict[str, AllToAll] = Field(default_factory=dict)
+
+
+class Rows(NamedTuple):
+    """Bytes of token-rows that the busiest rank sends or receives, and those of all ranks, on the way to or from experts.
+
+    Attributes:
+        per_expert: bytes of the busiest rank if a row is sent to each of its experts.
+        per_rank: the same if it is sent once to each rank.
+        total_per_expert: bytes of all ranks.
+        total_per_rank: the same if a row is sent once to each rank.
+    """
+
+    per_expert: float
+    per_rank: float
+    total_per_expert: float
+    total_per_rank: float
 
 
 EXAMPLE = Example("nvlink3")
@@ -220,12 +255,61 @@ class Links:
         """
         if ranks == 1:
             return Cost(0.0, _bound(0.0, 0.0))
-        collective = self.part.collective
-        if collective is None:
+        collective = self._collective().used
+        how = self._fastest(collective, payload_bytes, ranks)
+        return Cost(how.time_s, _bound(how.time_s, how.latency_s), self._energy(collective, how) * ranks)
+
+    def reduce_scatter(self, payload_bytes: float, ranks: int) -> Cost:
+        """Return the cost of summing a tensor over ranks, each of which gets its share of the sum; an all-gather costs the same.
+
+        ``latency + (N−1)/N · payload / bandwidth``, the bytes that each rank must send; by default half of an all-reduce in two shots
+        or in a ring, which is one after the other.
+
+        Args:
+            payload_bytes: bytes of the whole tensor.
+            ranks: number of ranks.
+
+        Raises:
+            NotModelled: the link's part has no ``collective`` figures.
+        """
+        if ranks == 1:
+            return Cost(0.0, _bound(0.0, 0.0))
+        collective, sent_bytes = self._collective(), (ranks - 1) / ranks * payload_bytes
+        if collective.scatter is not None:
+            how = self._sending(collective.scatter, sent_bytes, ranks)
+        else:
+            both = self._fastest(collective.model_copy(update={"one_shot": None}), payload_bytes, ranks)
+            how = _Summing(both.time_s / 2, both.latency_s / 2, both.sent_bytes / 2)
+        return Cost(how.time_s, _bound(how.time_s, how.latency_s), self._energy(collective, how) * ranks)
+
+    def _collective(self) -> Collective:
+        if self.part.collective is None:
             raise NotModelled(f"link '{self.name}' ({self.part.description}) has no 'collective' figures")
-        used = collective.used
-        how = self._fastest(used, payload_bytes, ranks)
-        return Cost(how.time_s, _bound(how.time_s, how.latency_s), self._energy(used, how) * ranks)
+        return self.part.collective
+
+    def all_to_all(self, rows: Rows, *, back: bool) -> Cost:
+        """Return the cost of sending token-rows to the ranks of their experts, or the results back.
+
+        ``latency + bytes of the busiest rank / bandwidth`` by the fastest library, each rank with its own link; the memory traffic of
+        packing and of adding up is in the libraries' figures. Energy is that of the links alone.
+
+        Args:
+            rows: bytes that are sent.
+            back: whether results are sent back.
+
+        Raises:
+            NotModelled: the link's part has no ``all_to_all`` figures.
+        """
+        if not self.part.all_to_all:
+            raise NotModelled(f"link '{self.name}' ({self.part.description}) has no 'all_to_all' figures")
+        costs = []
+        for library in self.part.all_to_all.values():
+            once, how = library.once_per == "rank", library.combine if back else library.dispatch
+            summing = self._sending(how, rows.per_rank if once else rows.per_expert, 2)
+            link_j = self.part.energy_j_per_byte * (rows.total_per_rank if once else rows.total_per_expert)
+            bound = _bound(summing.time_s, summing.latency_s)
+            costs.append(Cost(summing.time_s, bound, Energy(link_j=link_j)))
+        return min(costs, key=lambda cost: cost.time_s)
 
     def _energy(self, collective: AllReduce, how: _Summing) -> Energy:
         """Return the energy of one rank: ``active·t + bytes sent·e`` with the share of its link in ``link_j``, or the link's alone."""

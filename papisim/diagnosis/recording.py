@@ -97,7 +97,7 @@ class Recording:
 
 def _class(work: Work) -> str:
     if isinstance(work.item, Message):
-        return "all_reduce" if work.item.ranks > 1 else "message"
+        return work.item.exchange.value
     return work.item.kernel_class.value
 
 
@@ -202,13 +202,8 @@ class _Alone:
 
     def time_s(self, unit: Any, ranks: int) -> float:
         """Return the total seconds on a pool or a group of links."""
-        cost: Cost
-        if not isinstance(self.what, Message):
-            cost = unit.price(self.what)
-        elif ranks == 1:
-            cost = unit.transfer(self.what.payload_bytes)
-        else:
-            cost = unit.all_reduce(self.what.payload_bytes, ranks)
+        what = self.what
+        cost: Cost = what.price(unit, ranks) if isinstance(what, Message) else unit.price(what)
         return self.times * cost.time_s
 
 

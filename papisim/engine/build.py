@@ -126,7 +126,7 @@ class ServerFactory:
             experiment, DraftContext(machine, self.trace, self.planner, experiment.seed, experiment.engine)
         )
         demands, usable, states = speculator.source.demands, experiment.kv.utilisation_ratio, self._states()
-        memory = plan_memory(machine, self.trace, demands, usable, states)
+        memory = plan_memory(machine, self.trace, demands, usable, states, expert_copies=experiment.experts.copies)
         self.ledger.kv_capacity_bytes += memory.kv_capacity_bytes
         batching = batching or build_batching(experiment)
         model = self.trace.model

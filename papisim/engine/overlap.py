@@ -37,6 +37,7 @@ from papisim.plan.layout import StepLayout, StepPart
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Message, Phase
 from papisim.plan.planner import Planner, StepWork
+from papisim.plan.sharing import refuse_shares
 
 #: layers simulated where layers are folded; twice that number is simulated, too
 _LAYERS = 6
@@ -83,6 +84,7 @@ class Overlap:
         if machine.stages > 1 and spec.kind != "off":
             raise NotModelled(f"overlap {spec.kind} in a pipeline of stages is not modelled")
         if spec.kind == "heads":
+            refuse_shares(machine, "overlap by heads")
             _check_heads(trace, spec.pieces)
         self._spec, self._planner, self._machine, self._n_layers = spec, planner, machine, trace.model.n_layers
         self._layers_differ = sum(bool(block.layer_indices) for block in trace.blocks) > 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import methodcaller
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +44,7 @@ class StepShape:
         prompt_rows: token-rows among ``rows`` that belong to prompts: none when decoding, all in a pure prefill.
         drafted_rows: token-rows of decoding requests beyond the first of each. States are kept after each of them until it is known
             which drafts are accepted.
+        prompts: requests among ``rlp`` whose prompts are computed.
     """
 
     rlp: int
@@ -50,6 +53,7 @@ class StepShape:
     layers: tuple[int, int] | None = None
     prompt_rows: int = 0
     drafted_rows: int = 0
+    prompts: int = 0
 
     @property
     def is_prefill(self) -> bool:
@@ -58,10 +62,33 @@ class StepShape:
 
     def microbatch(self, n: int) -> StepShape:
         """Return the largest of ``n`` parts that the requests and rows are dealt out into."""
-        rlp, rows, logit_rows, prompt_rows, drafted_rows = (
-            -(-value // n) for value in (self.rlp, self.rows, self.logit_rows, self.prompt_rows, self.drafted_rows)
+        rlp, rows, logit_rows, prompt_rows, drafted_rows, prompts = (
+            -(-value // n)
+            for value in (self.rlp, self.rows, self.logit_rows, self.prompt_rows, self.drafted_rows, self.prompts)
         )
-        return StepShape(rlp, rows, logit_rows, self.layers, prompt_rows, drafted_rows)
+        return StepShape(rlp, rows, logit_rows, self.layers, prompt_rows, drafted_rows, prompts)
+
+    def dealt(self, n: int) -> tuple[tuple[StepShape, int], ...]:
+        """Return the parts that requests are dealt out into one by one, first those that decode, and the number of parts of each shape.
+
+        Requests of one kind are taken to have equally many token-rows, rounded up; parts without requests are left out.
+        """
+        if n == 1:
+            return ((self, 1),)
+        decoding = self.rlp - self.prompts
+        parts = Counter(
+            (len(range(part, decoding, n)), len(range((part - decoding) % n, self.prompts, n))) for part in range(n)
+        )
+        return tuple((self._part(*own), count) for own, count in parts.items() if any(own))
+
+    def _part(self, decoding: int, prompts: int) -> StepShape:
+        """Return the shape of some of the requests that decode and some of the prompts."""
+        prompt_rows = -(-self.prompt_rows * prompts // max(1, self.prompts))
+        all_decoding = max(1, self.rlp - self.prompts)
+        rows = -(-(self.rows - self.prompt_rows) * decoding // all_decoding) + prompt_rows
+        drafted_rows = -(-self.drafted_rows * decoding // all_decoding)
+        logit_rows = -(-self.logit_rows * (decoding + prompts) // self.rlp)
+        return StepShape(decoding + prompts, rows, logit_rows, self.layers, prompt_rows, drafted_rows, prompts)
 
     def with_prompts(self, prompts: Prompts) -> StepShape:
         """Return the shape of this decoding step with prompts beside it; logits are wanted of those that end."""
@@ -73,6 +100,7 @@ class StepShape:
             rows=self.rows + rows,
             logit_rows=logit_rows,
             prompt_rows=self.prompt_rows + rows,
+            prompts=self.prompts + n_prompts,
         )
 
 
@@ -84,7 +112,7 @@ def decode_shape(rlp: int, rows: int, layers: tuple[int, int] | None = None) -> 
 def prefill_shape(input_tokens: Iterable[int]) -> StepShape:
     """Return the shape of a step that computes prompts of the given lengths."""
     lengths = list(input_tokens)
-    return StepShape(len(lengths), sum(lengths), len(lengths), prompt_rows=sum(lengths))
+    return StepShape(len(lengths), sum(lengths), len(lengths), prompt_rows=sum(lengths), prompts=len(lengths))
 
 
 class Caches(NamedTuple):
@@ -118,7 +146,7 @@ class KvLengths:
         causal: whether the lengths are of prompts.
         unseen_pairs: pairs before the diagonal of prompts that are skipped, since a query sees a part of what is read.
         caches: the lengths that were summed; None where all are equal.
-        whole: the lengths of which this is a part that the requests are dealt out into, and the number of parts.
+        whole: the lengths of which this is a part that the requests are dealt out into, and the function that takes the part.
     """
 
     n_requests: int
@@ -129,7 +157,7 @@ class KvLengths:
     causal: bool = False
     unseen_pairs: int = 0
     caches: Caches | None = field(default=None, compare=False, repr=False)
-    whole: tuple[KvLengths, int] | None = field(default=None, compare=False, repr=False)
+    whole: tuple[KvLengths, Callable[[KvLengths], KvLengths]] | None = field(default=None, compare=False, repr=False)
 
     def microbatch(self, n: int) -> KvLengths:
         """Return the largest of ``n`` parts that the requests are dealt out into, each with its share of the caches."""
@@ -141,7 +169,32 @@ class KvLengths:
             kv_tokens = -(-self.kv_tokens * requests // self.n_requests)
             queries, pairs = tlp * requests, tlp * kv_tokens
         unseen = -(-self.unseen_pairs // n)
-        return KvLengths(requests, queries, kv_tokens, self.longest_kv, pairs, self.causal, unseen, whole=(self, n))
+        take = methodcaller("microbatch", n)
+        return KvLengths(
+            requests, queries, kv_tokens, self.longest_kv, pairs, self.causal, unseen, whole=(self, take)
+        )
+
+    def dealt(self, n: int) -> tuple[tuple[KvLengths, int], ...]:
+        """Return the parts that the requests are dealt out into, and the number of parts of each size, the largest first."""
+        if n == 1:
+            return ((self, 1),)
+        least, more = divmod(self.n_requests, n)
+        sizes = ((least + 1, more), (least, n - more))
+        return tuple((self._share(size, self.n_requests), count) for size, count in sizes if size and count)
+
+    def _share(self, part: int, whole: int) -> KvLengths:
+        """Return the lengths of ``part`` of every ``whole`` requests, of mean length; any of them may be the longest."""
+        requests, queries, kv_tokens, pairs, unseen = (
+            -(-value * part // whole)
+            for value in (self.n_requests, self.query_tokens, self.kv_tokens, self.pairs, self.unseen_pairs)
+        )
+        tlp, rest = divmod(self.query_tokens, self.n_requests)
+        if not rest and self.pairs == tlp * self.kv_tokens:  # each query sees all keys, in the part as well
+            pairs = tlp * kv_tokens
+        take = methodcaller("_share", part, whole)
+        return KvLengths(
+            requests, queries, kv_tokens, self.longest_kv, pairs, self.causal, unseen, whole=(self, take)
+        )
 
     def within(self, reach: Reach) -> KvLengths:
         """Return the lengths that attention with a reach reads and computes; pairs are those that are seen.
@@ -152,7 +205,8 @@ class KvLengths:
         if not reach.is_bounded:
             return self
         if self.whole is not None:
-            return self.whole[0].within(reach).microbatch(self.whole[1])
+            whole, take = self.whole
+            return take(whole.within(reach))
         cached, rows = self._each().arrays
         keys, pairs = reach.prompted(cached, rows) if self.causal else reach.decoded(cached, rows)
         queries, sums = self.query_tokens, (int(keys.sum()), int(keys.max(initial=0)), int(pairs.sum()))
@@ -205,7 +259,7 @@ class Prompts:
     def shape(self) -> StepShape:
         """The shape of a step with nothing else in it."""
         rows = self.lengths.query_tokens
-        return StepShape(self.lengths.n_requests, rows, self.ending, None, rows)
+        return StepShape(self.lengths.n_requests, rows, self.ending, None, rows, prompts=self.lengths.n_requests)
 
 
 def decode_lengths(
@@ -474,6 +528,16 @@ def stage_weight_bytes(trace: KernelTrace, layers: range) -> int:
         elif last if in_layers else first:
             total += sum(_parameter_bytes(kernel, trace) for kernel in block.kernels)
     return total - (embedding if model.tied_embeddings and first and last else 0)
+
+
+def expert_weight_bytes(trace: KernelTrace, layers: range) -> int:
+    """Return the bytes of the parameters of all experts of some layers, scales included."""
+    return sum(
+        sum(index in layers for index in block.layer_indices) * _parameter_bytes(kernel, trace)
+        for block in trace.blocks
+        for kernel in block.kernels
+        if kernel.per_expert
+    )
 
 
 def layer_weight_bytes(trace: KernelTrace) -> int:

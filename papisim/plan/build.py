@@ -12,6 +12,7 @@ from papisim.ops.trace import KernelTrace
 from papisim.plan.machine import Machine
 from papisim.plan.pipeline import PipelinePlanner
 from papisim.plan.planner import Planner
+from papisim.plan.sharing import check_model, refuse_shares
 from papisim.plan.step import StepPlanner
 from papisim.policies.placement.base import PLACEMENT, PlacementPolicy
 
@@ -66,6 +67,9 @@ def build_planner(
     """
     machine = machine.paced(engine.kernels)
     pipeline = machine.roles.pipeline
+    check_model(machine, trace, experts.copies)
+    if engine.fusion.kernels == "aten":
+        refuse_shares(machine, "an engine that launches each operation by itself")
     planner = StepPlanner(trace, machine, placement, seed=seed, engine=engine, most_rows=most_rows, experts=experts)
     if pipeline is not None and pipeline.stages > trace.model.n_layers:
         raise InputError(

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, NewType, TypeVar
 
 from papisim.config.engine import EngineSpec
 from papisim.ops.cost import Energy
-from papisim.ops.experts import Routed, Routing, tokens_per_expert
+from papisim.ops.experts import RankLoads, Routed, Routing, rank_loads
 from papisim.ops.fusion import with_append
 from papisim.ops.kernel import ROW_PARALLEL, Elementwise, FcRole, Group, Kernel, KernelClass, Linear
 from papisim.ops.lower import lower, lower_append
@@ -22,7 +22,8 @@ from papisim.ops.trace import Block, KernelTrace
 from papisim.ops.trace_kernels import TraceKernel
 from papisim.plan.layout import AttentionSlot, BodyKey, HeadKey, StepKey
 from papisim.plan.machine import Machine
-from papisim.plan.phase import Category, Message, Phase, Work
+from papisim.plan.phase import Category, Exchange, Message, Phase, Work, together
+from papisim.plan.sharing import SharedMachines
 from papisim.plan.transfers import Transfers
 from papisim.plan.unfused import UnfusedPool, unfused
 
@@ -131,10 +132,11 @@ class SectionPlanner:
 
     Attributes:
         model: the model's kernels.
-        machine: the hardware.
+        machine: the hardware of one attention group.
         place: the placement of experts, whose rows differ between layers.
         routing: how tokens choose experts.
         engine: how the engine launches kernels.
+        shared: the ranks that share attention, and those that share experts.
     """
 
     model: ModelKernels
@@ -142,6 +144,7 @@ class SectionPlanner:
     place: Place
     routing: Routing
     engine: EngineSpec
+    shared: SharedMachines
 
     @cached_property
     def transfers(self) -> Transfers:
@@ -169,23 +172,26 @@ class SectionPlanner:
         """Yield the phases of the LM head, and of sampling from its logits."""
         heads = (kernel for block in self.model.blocks for kernel in block.kernels if kernel.is_head)
         yield from self._with_gaps(self.head_phase(kernel, key) for kernel in heads)
-        yield from self.sampling(key.rows)
+        yield from self.sampling(key)
 
     def unfolded(self, key: StepKey) -> Iterator[Phase | AttentionSlot]:
         """Yield the phases of a whole step, layer by layer."""
         body = _Body(self, key.body, key.head)
         yield from self._with_gaps(item for block, layer in body.in_order() for item in body.block(block, (layer,)))
         if key.head is not None:
-            yield from self.sampling(key.head.rows)
+            yield from self.sampling(key.head)
 
-    def sampling(self, rows: int) -> Iterator[Phase]:
-        """Yield the phases of sampling from the logits of some rows."""
+    def sampling(self, key: HeadKey) -> Iterator[Phase]:
+        """Yield the phases of sampling from the logits of the rows of a key."""
         spec, device = self.engine.sampling, self.machine.roles.elementwise
         if not spec.kernels:
             return
-        logits = rows * self.model.trace.model.vocab_size
-        moved = Elementwise(KernelClass.OTHER, logits, int(spec.passes * _LOGIT_BYTES * logits), 0)
-        yield self.machine.compute(device, Category.OTHER, moved)
+        vocabulary = self.model.trace.model.vocab_size
+        moved = (
+            (Elementwise(KernelClass.OTHER, logits, int(spec.passes * _LOGIT_BYTES * logits), 0), n)
+            for logits, n in ((rows * vocabulary, n) for rows, n in key.each)
+        )
+        yield together([(self.machine.compute(device, Category.OTHER, each), n) for each, n in moved])
         if spec.kernels > 1:
             small = Elementwise(KernelClass.OTHER, 0, 0, 0)
             yield self.machine.compute(device, Category.OTHER, small, repeats=spec.kernels - 1)
@@ -206,16 +212,25 @@ class SectionPlanner:
     def head_phase(self, kernel: StepKernel, key: HeadKey) -> Phase:
         """Return the phase of a kernel of the LM head."""
         device = key.devices[self.model.place[kernel.class_id]]
-        return self.machine.compute(device, Category.FC, lower(kernel.kernel, self.model.trace, key.rows))
+        lowered = ((lower(kernel.kernel, self.model.trace, rows), n) for rows, n in key.each)
+        return together([(self.machine.compute(device, Category.FC, each), n) for each, n in lowered])
 
 
 @dataclass(frozen=True)
 class _Body:
-    """A step's body as it is laid out from its key; with the LM head, if its key is given."""
+    """A step's body as it is laid out from its key; with the LM head, if its key is given.
+
+    Attributes:
+        planner: the planner of sections.
+        key: key of the whole step, or of an attention group.
+        head: key of the LM head, if it is laid out as well.
+        gathers: whether contexts of decoding rows are put together from the ranks over which their caches are split.
+    """
 
     planner: SectionPlanner
     key: BodyKey
     head: HeadKey | None = None
+    gathers: bool = False
     _priced: dict[tuple[KernelClassId, tuple[Group, ...]], Phase] = field(default_factory=dict)
 
     def in_order(self) -> list[tuple[StepBlock, int]]:
@@ -249,13 +264,28 @@ class _Body:
             reduced = list(self._experts(experts, layers))
             yield from reduced
             experts = []
-            items = list(self._kernel(kernel, block.block))
+            items = self._on_groups(kernel, block.block)
             if (is_reduced or _ends_in_sum(reduced)) and self._joins_sum(kernel):
                 items = [self._in_sum(items[0])]
             for item in items:
                 yield item._replace(repeats=len(layers))
             is_reduced = _ends_in_sum(items)
         yield from self._experts(experts, layers)
+
+    @cached_property
+    def _groups(self) -> tuple[tuple[_Body, int], ...]:
+        """The bodies of attention groups, and the number of groups with each; empty for one group."""
+        gathers = self.planner.shared.context_ranks > 1 and bool(self.key.query_rows)
+        return tuple((_Body(self.planner, key, self.head, gathers), n) for key, n in self.key.groups)
+
+    def _on_groups(self, kernel: StepKernel, block: Block) -> list[Phase | AttentionSlot]:
+        """Return the phases of a kernel that all attention groups run at the same time, each for its own rows."""
+        if not self._groups:
+            return list(self._kernel(kernel, block))
+        if kernel.is_head:  # the key of the head has groups of its own
+            return [] if self.head is None else [self.planner.head_phase(kernel, self.head)]
+        each = [(list(body._kernel(kernel, block)), n) for body, n in self._groups]
+        return [_at_once([(items[at], n) for items, n in each]) for at in range(len(each[0][0]))]
 
     def _launched(self, block: StepBlock) -> Iterator[StepKernel]:
         """Yield the kernels of a block; where one kernel rotates K and writes it, that one in the place of both."""
@@ -292,7 +322,11 @@ class _Body:
         elif kernel.kernel.attention is not None:
             if not block.appended:
                 yield from transfers.queries(rows, kernel.kernel.attention)
+            if self.gathers:
+                yield from transfers.gather_queries(rows, kernel.kernel.attention)
             yield AttentionSlot(kernel.kernel)
+            if self.gathers:
+                yield from transfers.sum_contexts(rows, kernel.kernel.attention)
             yield from transfers.context(rows, kernel.kernel.attention)
         elif kernel.kernel.kernel_class is KernelClass.KV_APPEND:
             yield from self._append(kernel, block)
@@ -321,8 +355,11 @@ class _Body:
         known = kernel.class_id, experts
         phase = self._priced.get(known)
         if phase is None:
-            machine = self.planner.machine
-            lowered = lower(kernel.kernel, self.planner.model.trace, self.key.rows, experts)
+            shared = self.planner.shared
+            machine = shared.experts if kernel.kernel.per_expert else self.planner.machine
+            # after a dispatch, a rank knows the rows that it had itself, and those that came
+            rows = -(-self.key.rows // shared.senders) if kernel.kernel.per_expert else self.key.rows
+            lowered = lower(kernel.kernel, self.planner.model.trace, rows, experts)
             if isinstance(lowered, Linear):
                 phase = machine.compute(self._device(kernel, lowered), Category.FC, lowered)
             elif self.planner.eager is not None:
@@ -375,28 +412,68 @@ class _Body:
         """
         if not kernels:
             return
-        model = self.planner.model.trace.model
-        requests = self.key.drafting or self.key.rows
-        loads = Counter(
-            _groups(
-                tokens_per_expert(
-                    self.planner.routing,
-                    Routed(layer, self.key.rows, requests, model.n_experts, model.n_experts_per_token),
-                )
-            )
-            for layer in layers
-        )
-        device, eager = "", self.planner.eager is not None
-        runs = _one_by_one(loads) if eager else loads
+        shared, eager = self.planner.shared, self.planner.eager is not None
+        loads = Counter(self._loads(layer) for layer in layers)
+        for load, count in loads.items():
+            yield from _repeated(shared.to_experts(load, self.key.rows, self._hidden, Exchange.DISPATCH), count)
+        device = ""
         for kernel in kernels:
-            for experts, count in runs.items() if kernel.is_fc or eager else [(next(iter(loads)), len(layers))]:
-                phase = self._local(kernel, experts)
+            for runs, count in self._runs(loads, one_by_one=eager, whole=not (kernel.is_fc or eager)).items():
+                phase = together([(self._local(kernel, groups), n) for groups, n in runs])
                 device = phase.resource if kernel.is_fc else device
                 yield phase._replace(repeats=count)
+        for load, count in loads.items():
+            yield from _repeated(shared.to_experts(load, self.key.rows, self._hidden, Exchange.COMBINE), count)
         for kernel in kernels:
-            if kernel.kernel.role is FcRole.FEED_FORWARD_DOWN:
+            if kernel.kernel.role is FcRole.FEED_FORWARD_DOWN and shared.sums_experts:
                 for phase in self.planner.transfers.reduce(kernel.kernel, self.key.rows, device):
                     yield phase._replace(repeats=len(layers))
+
+    @property
+    def _hidden(self) -> int:
+        return self.planner.model.trace.model.hidden_size
+
+    def _loads(self, layer: int) -> RankLoads:
+        """Return the rows of the experts of a layer on each rank."""
+        model, key = self.planner.model.trace.model, self.key
+        routed = Routed(layer, key.rows, key.drafting or key.rows, model.n_experts, model.n_experts_per_token)
+        spread = self.planner.shared.spread([(own.rows, n) for own, n in key.groups])
+        return rank_loads(self.planner.routing, routed, spread)
+
+    def _runs(self, loads: Mapping[RankLoads, int], *, one_by_one: bool, whole: bool) -> Counter[_Runs]:
+        """Return the experts that ranks run at the same time, and how often, each with the number of ranks that have them.
+
+        Args:
+            loads: rows of the experts of each rank, and the number of layers with them.
+            one_by_one: whether experts run one at a time, as in eager torch, by the rows of each.
+            whole: whether the sum of a rank's rows is all that matters.
+        """
+        runs = Counter[_Runs]()
+        for load, count in loads.items():
+            ranks = Counter(_groups(rows) for rows in load.rows if any(rows))
+            if one_by_one:
+                for group in next(iter(ranks)):
+                    runs[(((Group(group.rows, 1),), 1),)] += count * group.products
+            elif whole:
+                sums = Counter(sum(group.rows * group.products for group in groups) for groups in ranks.elements())
+                runs[tuple(((Group(rows, 1),), n) for rows, n in sums.items())] += count
+            else:
+                runs[tuple(ranks.items())] += count
+        return runs
+
+
+#: groups of experts that ranks run in one launch, and the number of ranks that have them
+_Runs = tuple[tuple[tuple[Group, ...], int], ...]
+
+
+def _at_once(items: Sequence[tuple[Phase | AttentionSlot, int]]) -> Phase | AttentionSlot:
+    """Return the phase of a kernel that groups of ranks run at the same time, or its slot."""
+    phases = [(item, n) for item, n in items if isinstance(item, Phase)]
+    return together(phases) if phases else items[0][0]
+
+
+def _repeated(phases: Iterable[Phase], count: int) -> Iterator[Phase]:
+    return (phase._replace(repeats=count) for phase in phases)
 
 
 def _groups(rows_of_experts: Sequence[int]) -> tuple[Group, ...]:
@@ -405,19 +482,12 @@ def _groups(rows_of_experts: Sequence[int]) -> tuple[Group, ...]:
     return tuple(Group(rows, counts[rows]) for rows in sorted(counts))
 
 
-def _one_by_one(loads: Mapping[tuple[Group, ...], int]) -> Counter[tuple[Group, ...]]:
-    """Return the runs of experts one at a time, as eager torch runs them, by the rows of each."""
-    alone = Counter[tuple[Group, ...]]()
-    for experts, count in loads.items():
-        for group in experts:
-            alone[Group(group.rows, 1),] += count * group.products
-    return alone
-
-
 def _ends_in_sum(items: Sequence[Phase | AttentionSlot]) -> bool:
     """Whether the last of some phases is an all-reduce."""
     last = items[-1] if items else None
-    return isinstance(last, Phase) and any(isinstance(w.item, Message) and w.item.ranks > 1 for w in last.work)
+    return isinstance(last, Phase) and any(
+        isinstance(work.item, Message) and work.item.exchange is Exchange.ALL_REDUCE for work in last.work
+    )
 
 
 def linear(kernel: StepKernel, trace: KernelTrace, rows: int) -> Linear:

@@ -34,6 +34,7 @@ class BodyKey(NamedTuple):
         requests: requests whose states are updated; 0 in a model without states.
         drafted_rows: token-rows after each of which a state is kept; 0 in a model without states.
         drafting: requests whose drafts may choose the experts of the tokens before them; None if all rows choose for themselves.
+        groups: keys of the attention groups that have rows, and the number of groups of each key; empty for one group.
     """
 
     rows: int
@@ -46,6 +47,7 @@ class BodyKey(NamedTuple):
     requests: int = 0
     drafted_rows: int = 0
     drafting: int | None = None
+    groups: tuple[tuple[BodyKey, int], ...] = ()
 
 
 class HeadKey(NamedTuple):
@@ -54,10 +56,17 @@ class HeadKey(NamedTuple):
     Attributes:
         rows: token-rows whose logits are computed.
         devices: device of each FC kernel class, in the order of :attr:`ModelKernels.head_fc`.
+        groups: the rows of attention groups that have any, and the number of groups; empty for one group.
     """
 
     rows: int
     devices: tuple[str, ...]
+    groups: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def each(self) -> tuple[tuple[int, int], ...]:
+        """The rows of attention groups and the number of groups, also where there is one."""
+        return self.groups or ((self.rows, 1),)
 
 
 class StepKey(NamedTuple):

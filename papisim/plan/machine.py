@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from papisim.bounded import BoundedDict
 from papisim.config.engine import KernelTimesSpec
+from papisim.config.parallel import TENSOR_ONLY, Parallel
 from papisim.config.system import Roles, System
 from papisim.devices.base import DEVICE, AttentionRun, DevicePool
 from papisim.devices.link import Links
@@ -30,6 +31,7 @@ class Machine:
         links: links by their name in the system; in a pipeline, those of one stage.
         roles: the role of each device and link.
         times: time of an engine's kernels over that of their libraries.
+        parallel: how the ranks of a stage share a model.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Machine:
     links: dict[str, Links]
     roles: Roles
     times: KernelTimesSpec = field(default_factory=KernelTimesSpec)
+    parallel: Parallel = TENSOR_ONLY
     _prices: BoundedDict[tuple[str, Kernel], tuple[Cost, str | None]] = field(
         default_factory=lambda: BoundedDict(_PRICES_KEPT), repr=False
     )
@@ -46,6 +49,13 @@ class Machine:
         if times == self.times:
             return self
         return replace(self, times=times, _prices=BoundedDict(_PRICES_KEPT))
+
+    def of_ranks(self, count: int) -> Machine:
+        """Return the machine with ``count`` devices in each pool, which share kernels as ranks of their own."""
+        if all(pool.count == count for pool in self.pools.values()):
+            return self
+        pools = {name: type(pool)(name, pool.part, count) for name, pool in self.pools.items()}
+        return replace(self, pools=pools, _prices=BoundedDict(_PRICES_KEPT))
 
     def _paced(self, kernel: Kernel, cost: Cost) -> Cost:
         ratio = self._ratio(kernel)
@@ -98,18 +108,15 @@ class Machine:
 
     def send(self, link: str, payload_bytes: float) -> Phase:
         """Return the phase in which a payload crosses a link."""
-        return self._message(link, Message(payload_bytes), self.links[link].transfer(payload_bytes))
+        return self.exchanged(link, Message(payload_bytes))
 
-    def all_reduce(self, payload_bytes: float) -> Phase:
-        """Return the phase in which a tensor is summed over the tensor-parallel ranks."""
-        parallel = self.roles.tensor_parallel
-        cost = self.links[parallel.link].all_reduce(payload_bytes, parallel.ranks)
-        return self._message(parallel.link, Message(payload_bytes, parallel.ranks), cost)
-
-    def _message(self, link: str, message: Message, cost: Cost) -> Phase:
+    def exchanged(self, link: str, message: Message, groups: int = 1) -> Phase:
+        """Return the phase of a message on a link, of which several groups of ranks exchange one each at the same time."""
+        cost = message.price(self.links[link])
         time_s = cost.time_s * self.times.communication_ratio
         work = Work(message, self.links[link].count, time_s, cost.bound)
-        return Phase(link, Category.COMMUNICATION, time_s, cost.energy, work=(work,))
+        energy = cost.energy if groups == 1 else cost.energy * groups
+        return Phase(link, Category.COMMUNICATION, time_s, energy, work=(work,))
 
     @property
     def stages(self) -> int:
@@ -139,4 +146,4 @@ def build_machine(system: System) -> Machine:
         name: Links(name, system.parts[name], group.count // stages, behind.get(name, 0))
         for name, group in system.spec.links.items()
     }
-    return Machine(system.name, pools, links, roles)
+    return Machine(system.name, pools, links, roles, parallel=system.spec.parallel)

@@ -15,11 +15,13 @@ from itertools import accumulate
 
 from papisim.devices.base import DevicePool
 from papisim.errors import DoesNotFit
+from papisim.ops.experts import most_experts
 from papisim.ops.held import HeldBytes
-from papisim.ops.lower import cached_bytes, held_bytes, stage_weight_bytes
-from papisim.ops.shards import stage_layers
+from papisim.ops.lower import cached_bytes, expert_weight_bytes, held_bytes, stage_weight_bytes
+from papisim.ops.shards import pair_imbalance, stage_layers
 from papisim.ops.trace import KernelTrace
 from papisim.plan.machine import Machine
+from papisim.plan.sharing import SharedMachines
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def plan_memory(
     drafting: Sequence[Demand] = (),
     utilisation_ratio: float = 1.0,
     states: int = 1,
+    *,
+    expert_copies: int = 0,
 ) -> MemoryPlan:
     """Place the weights in the memory of their devices and return the room left for KV caches.
 
@@ -84,11 +88,13 @@ def plan_memory(
         drafting: memory that a draft source needs besides.
         utilisation_ratio: usable share of every device's memory.
         states: states of a request that are kept in each layer: one, and one after each draft.
+        expert_copies: further copies of experts of a layer.
 
     Raises:
         DoesNotFit: the weights are larger than the memory.
     """
-    stages = [_Stage(machine, trace, layers, drafting, states) for layers in _layers_of_stages(machine, trace)]
+    shared = SharedMachines(machine, expert_copies)
+    stages = [_Stage(shared, trace, layers, drafting, states) for layers in _layers_of_stages(machine, trace)]
     free = [stage.free(utilisation_ratio) for stage in stages]
 
     @cache
@@ -103,17 +109,31 @@ def plan_memory(
 class _Stage:
     """One stage of a pipeline, or the whole machine without one, and the layers that it holds."""
 
-    machine: Machine
+    shared: SharedMachines
     trace: KernelTrace
     layers: range
     drafting: Sequence[Demand]
     states: int
 
+    @property
+    def machine(self) -> Machine:
+        """The devices."""
+        return self.shared.whole
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes that the weights take of ranks all of which are as full as the fullest, copies included."""
+        weights, experts = stage_weight_bytes(self.trace, self.layers), expert_weight_bytes(self.trace, self.layers)
+        spread = self.shared.spread(())
+        fullest = most_experts(self.trace.model.n_experts, spread) * spread.ranks
+        held = experts * fullest / self.trace.model.n_experts if experts else 0
+        return (weights - experts) * self.shared.parallel.data_ranks + held
+
     def free(self, utilisation_ratio: float) -> dict[str, float]:
         """Return the bytes left by weights, by device."""
         free = {name: pool.capacity_bytes * utilisation_ratio for name, pool in self.machine.pools.items()}
-        weights = stage_weight_bytes(self.trace, self.layers)
-        _allocate(self.machine, free, self.machine.roles.weights, weights, f"the weights of {self.trace.name}")
+        weights, what = self.weight_bytes, f"the weights of {self.trace.name}"
+        _allocate(self.machine, free, self.machine.roles.weights, weights, what)
         for demand in self.drafting:
             n_bytes = demand.weight_bytes * self._scale(demand)
             _allocate(self.machine, free, demand.device, n_bytes, "the weights of the draft model")
@@ -125,9 +145,11 @@ class _Stage:
         Caches that keep a part of the tokens are counted at the rate at which they append; the cache of a draft source is
         taken to keep as large a part.
         """
-        machine, kv = self.machine, self.machine.roles.kv
+        kv = self.machine.roles.kv
         needed = defaultdict[str, float](float)
-        needed[kv] = spread_bytes(self.trace, self.layers, machine.pools[kv], n_requests)
+        pool, groups = self.shared.heads.pools[kv], self.shared.parallel.data_ranks
+        fullest = 1.0 if n_requests is None else pair_imbalance(n_requests, groups)
+        needed[kv] = spread_bytes(self.trace, self.layers, pool, n_requests) * fullest
         if not held_bytes(self.trace).token_bytes:
             needed[kv] *= self.states
         for demand in self.drafting:

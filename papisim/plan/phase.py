@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from papisim.ops.cost import Energy
+from papisim.devices.link import Links, Rows
+from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import Kernel
 
 
@@ -21,11 +22,44 @@ class Category(StrEnum):
     HOST = "host"
 
 
+class Exchange(StrEnum):
+    """What a message does with its payload; values are the names in reports."""
+
+    SEND = "message"
+    ALL_REDUCE = "all_reduce"
+    ALL_GATHER = "all_gather"
+    REDUCE_SCATTER = "reduce_scatter"
+    DISPATCH = "dispatch"
+    COMBINE = "combine"
+
+
 class Message(NamedTuple):
-    """A payload over a link, from one side to the other or, with several ranks, summed over them."""
+    """A payload over a link, from one side to the other or among ranks.
+
+    Attributes:
+        payload_bytes: bytes of the tensor, or those that the busiest rank exchanges with experts.
+        ranks: ranks that exchange it; 1 from one side to the other.
+        exchange: what is done with it.
+        rows: bytes of the rows that go to experts or come back.
+    """
 
     payload_bytes: float
     ranks: int = 1
+    exchange: Exchange = Exchange.SEND
+    rows: Rows | None = None
+
+    def price(self, links: Links, ranks: int | None = None) -> Cost:
+        """Return the cost of the message on a group of links, among its own number of ranks or another one."""
+        n = self.ranks if ranks is None else ranks
+        match self.exchange:
+            case Exchange.ALL_REDUCE:
+                return links.all_reduce(self.payload_bytes, n)
+            case Exchange.ALL_GATHER | Exchange.REDUCE_SCATTER:
+                return links.reduce_scatter(self.payload_bytes, n)
+            case Exchange.DISPATCH | Exchange.COMBINE:
+                assert self.rows is not None, "of rows that go to experts"
+                return links.all_to_all(self.rows, back=self.exchange is Exchange.COMBINE)
+        return links.transfer(self.payload_bytes)
 
 
 class Work(NamedTuple):
@@ -80,6 +114,19 @@ class Phase(NamedTuple):
     def n_kernels(self) -> int:
         """Kernels and messages launched in all repetitions."""
         return self.repeats * sum(each.times * each.kernels for each in self.work)
+
+
+def together(phases: Sequence[tuple[Phase, int]]) -> Phase:
+    """Return one phase for those that groups of ranks have at the same time, each with its number of groups.
+
+    The slowest sets the time; energy and operations are those of all groups.
+    """
+    (first, n), *others = phases
+    if n == 1 and not others:
+        return first
+    slowest = max((phase for phase, _ in phases), key=lambda phase: phase.time_s)
+    energy = sum((phase.energy * count for phase, count in phases), Energy())
+    return slowest._replace(energy=energy, flop=sum(phase.flop * count for phase, count in phases))
 
 
 def seconds(phases: Iterable[Phase]) -> float:

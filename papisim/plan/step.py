@@ -21,10 +21,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from papisim.arrays import Ints
 from papisim.bounded import BoundedDict
 from papisim.config.engine import CAPTURED, EngineSpec
 from papisim.config.experts import BALANCED, ExpertsSpec
-from papisim.devices.base import AttentionRun
+from papisim.devices.base import AttentionRun, DevicePool, runs_together
 from papisim.ops.cost import Energy
 from papisim.ops.experts import Routing
 from papisim.ops.fusion import fuse
@@ -45,10 +48,23 @@ from papisim.plan.layout import (
     merge,
 )
 from papisim.plan.machine import Machine
-from papisim.plan.phase import Category, Phase
+from papisim.plan.phase import Category, Phase, together
 from papisim.plan.planner import Planner
+from papisim.plan.sharing import SharedMachines
 from papisim.plan.transfers import fetch
 from papisim.policies.placement.base import PlacementPolicy, PlacementView
+
+
+def build_routing(trace: KernelTrace, experts: ExpertsSpec, seed: int) -> Routing:
+    """Return the routing of a model in an experiment with a seed.
+
+    Raises:
+        InputError: the log of a router is not that of the model.
+    """
+    log = None if experts.log is None else read_router_log(Path(experts.log))
+    if log is not None:
+        log.check(trace)
+    return Routing(seed, experts.zipf_exponent, experts.popularity, experts.repeat_ratio, log)
 
 
 class StepPlanner(Planner):
@@ -80,12 +96,13 @@ class StepPlanner(Planner):
         experts: ExpertsSpec = BALANCED,
     ) -> None:
         self._trace, self.notes = fuse(trace, engine.fusion)
-        self._machine, self._placement = (machine := machine.paced(engine.kernels)), placement
+        shared = SharedMachines(machine.paced(engine.kernels), experts.copies)
+        self._shared, self._machine, self._placement = shared, (machine := shared.group), placement
         self.graphs = Graphs(engine.graphs, most_rows)
         self._kernels = ModelKernels(self._trace)
         self._repeats = bool(experts.repeat_ratio)
-        routing = _routing(trace, experts, seed)
-        self._sections = SectionPlanner(self._kernels, machine, self.place, routing, engine)
+        routing = build_routing(trace, experts, seed)
+        self._sections = SectionPlanner(self._kernels, machine, self.place, routing, engine, shared)
         self._candidates = tuple(machine.roles.fc)
         self._layouts = BoundedDict[tuple[StepShape, bool], StepLayout](PARTS_KEPT)
         self._parts = BoundedDict[BodyKey | HeadKey | StepKey, StepPart](PARTS_KEPT)
@@ -116,25 +133,39 @@ class StepPlanner(Planner):
 
     def key(self, shape: StepShape) -> StepKey:
         """Return all that the kernels of a step depend on, attention aside."""
+        parts = shape.dealt(self._shared.parallel.data_ranks) if self._shares_attention else ()
+        body, heads = self._body_key(shape), tuple((part.logit_rows, n) for part, n in parts if part.logit_rows)
+        if parts:
+            groups = tuple((self._body_key(part), n) for part, n in parts)
+            body = body._replace(rows=sum(own.rows * n for own, n in groups), groups=groups)
+        if not (shape.logit_rows and self._kernels.head_fc):
+            return StepKey(body, None)
+        rows, devices = shape.logit_rows, self._devices(self._kernels.head_fc, shape, shape.logit_rows)
+        return StepKey(body, HeadKey(rows, devices, heads))
+
+    @property
+    def _shares_attention(self) -> bool:
+        """Whether there are several attention groups, or some ranks of a group have parts of the caches' tokens."""
+        parallel = self._shared.parallel
+        return parallel.data_ranks > 1 or parallel.context_ranks > 1
+
+    def _body_key(self, shape: StepShape) -> BodyKey:
         roles, kernels = self._machine.roles, self._kernels
-        has_head = bool(shape.logit_rows and kernels.head_fc)
         by_policy = kernels.has_experts and not shape.is_prefill
-        body = BodyKey(
+        # a GPU attends to a prompt itself, since it has just computed it, and ranks of a context have all of its tokens
+        local = roles.prefill.attention != roles.attention or self._shared.context_ranks > 1
+        return BodyKey(
             rows=self.graphs.padded(shape.rows),
             appended_rows=shape.rows,
             layers=shape.layers,
             wants_logits=shape.logit_rows > 0,
-            # a GPU attends to a prompt itself, since it has just computed it
-            query_rows=shape.rows - (shape.prompt_rows if roles.prefill.attention != roles.attention else 0),
+            query_rows=shape.rows - (shape.prompt_rows if local else 0),
             devices=self._devices(kernels.body_fc, shape, shape.rows),
             expert_rlp=shape.rlp if by_policy else None,
             requests=shape.rlp if kernels.has_states else 0,
             drafted_rows=shape.drafted_rows if kernels.has_states else 0,
             drafting=shape.rlp if self._repeats and not shape.prompt_rows else None,
         )
-        if not has_head:
-            return StepKey(body, None)
-        return StepKey(body, HeadKey(shape.logit_rows, self._devices(kernels.head_fc, shape, shape.logit_rows)))
 
     def _devices(self, kernels: tuple[StepKernel, ...], shape: StepShape, rows: int) -> tuple[str, ...]:
         """Return the devices of FC kernels that see ``rows`` token-rows of a step."""
@@ -151,13 +182,37 @@ class StepPlanner(Planner):
     def attention(self, slot: AttentionSlot, decode: KvLengths | None, prompts: KvLengths | None) -> Iterator[Phase]:
         """Yield the attention of decoding requests and of prompts, and the message with the prompts' cached part."""
         roles = self._machine.roles
+        groups = self._shared.parallel.data_ranks
         if decode is not None:
-            kernel = lower_attention(slot.kernel, self._trace, decode)
-            yield self._attention(slot, kernel, roles.attention)
+            phases = [
+                (self._attention(slot, kernel, roles.attention, self._shared.heads), n * times)
+                for lengths, n in decode.dealt(groups)
+                for kernel, times in self._in_context(lower_attention(slot.kernel, self._trace, lengths))
+            ]
+            yield together(phases)
         if prompts is not None:
-            for phase in self._cached_part(slot, prompts):
-                yield phase._replace(repeats=slot.repeats)
-            yield self._attention(slot, lower_attention(slot.kernel, self._trace, prompts), roles.prefill.attention)
+            parts = prompts.dealt(groups)
+            each = [(list(self._cached_part(slot, lengths)), n) for lengths, n in parts]
+            for at in range(max(len(phases) for phases, _ in each)):
+                yield together([(phases[at], n) for phases, n in each if phases])._replace(repeats=slot.repeats)
+            kernels = ((lower_attention(slot.kernel, self._trace, lengths), n) for lengths, n in parts)
+            yield together([(self._attention(slot, own, roles.prefill.attention), n) for own, n in kernels])
+
+    def _in_context(self, kernel: Attention) -> list[tuple[Attention, int]]:
+        """Return the attention of ranks that have parts of the caches' tokens, the fullest first, and the number of ranks with each.
+
+        Tokens are dealt out to the ranks one by one, those of each request from where those of the one before it end.
+        """
+        ranks = self._shared.context_ranks
+        if ranks == 1:
+            return [(kernel, 1)]
+        least, more = divmod(kernel.kv_tokens, ranks)
+        longest = -(-kernel.longest_kv // ranks)
+        return [
+            (replace(kernel, kv_tokens=own, longest_kv=longest, pairs=-(-kernel.pairs * own // kernel.kv_tokens)), n)
+            for own, n in ((least + 1, more), (least, ranks - more))
+            if own and n
+        ]
 
     def _cached_part(self, slot: AttentionSlot, prompts: KvLengths) -> Iterator[Phase]:
         """Yield the message and the kernel that bring the cached part of prompts, as far as it is seen, to where it is attended to."""
@@ -169,35 +224,45 @@ class StepPlanner(Planner):
             if expanded is not None:
                 yield machine.compute(machine.roles.prefill.fc, Category.FC, expanded)
 
-    def _attention(self, slot: AttentionSlot, kernel: Attention, device: str) -> Phase:
+    def _attention(
+        self, slot: AttentionSlot, kernel: Attention, device: str, machine: Machine | None = None
+    ) -> Phase:
         # caches hardly ever have the same lengths again
-        return self._machine.compute_once(device, Category.ATTENTION, kernel, repeats=slot.repeats)
+        ranks = self._machine if machine is None else machine
+        return ranks.compute_once(device, Category.ATTENTION, kernel, repeats=slot.repeats)
 
     def growing(self, layout: StepLayout, lengths: KvLengths, n: int) -> list[tuple[Phase, AttentionRun]]:
         """Return the attention of ``n`` decoding iterations, each of which lengthens every cache by its new tokens."""
         device, runs = self._machine.roles.attention, []
-        pool = self._machine.pools[device]
         for slot in layout.slots:
-            kernel = lower_attention(slot.kernel, self._trace, lengths)
-            reach = slot.shape.reach
-            if reach.is_bounded:
-                caches = lengths.growing(reach, n)
-                run, outside = pool.price_caches(kernel, *caches), pool.outside_caches(kernel, *caches)
-            else:
-                run, outside = pool.price_growing(kernel, n), pool.outside_growing(kernel, n)
-            if outside:
-                run = replace(run, outside=outside)
-            runs.append(
-                (
-                    Phase(device, Category.ATTENTION, 0.0, Energy(), kernel.flop, slot.repeats),
-                    self._machine.paced_run(run),
-                )
-            )
+            parts = lengths.dealt(self._shared.parallel.data_ranks)
+            each = [(*self._growing(slot, part, n), groups) for part, groups in parts]
+            flop = sum(kernel.flop * groups for kernel, _, groups in each)
+            run = runs_together([(run, groups) for _, run, groups in each])
+            phase = Phase(device, Category.ATTENTION, 0.0, Energy(), flop, slot.repeats)
+            runs.append((phase, self._machine.paced_run(run)))
         return runs
 
+    def _growing(self, slot: AttentionSlot, lengths: KvLengths, n: int) -> tuple[Attention, AttentionRun]:
+        """Return the attention of an attention group and its costs in ``n`` iterations."""
+        pool = self._shared.heads.pools[self._machine.roles.attention]
+        kernel, reach = lower_attention(slot.kernel, self._trace, lengths), slot.shape.reach
+        if self._shared.context_ranks > 1:
+            return kernel, self._growing_in_context(pool, kernel, lengths.growing(reach, n))
+        if reach.is_bounded:
+            caches = lengths.growing(reach, n)
+            run, outside = pool.price_caches(kernel, *caches), pool.outside_caches(kernel, *caches)
+        else:
+            run, outside = pool.price_growing(kernel, n), pool.outside_growing(kernel, n)
+        return kernel, replace(run, outside=outside) if outside else run
 
-def _routing(trace: KernelTrace, experts: ExpertsSpec, seed: int) -> Routing:
-    log = None if experts.log is None else read_router_log(Path(experts.log))
-    if log is not None:
-        log.check(trace)
-    return Routing(seed, experts.zipf_exponent, experts.popularity, experts.repeat_ratio, log)
+    def _growing_in_context(self, pool: DevicePool, kernel: Attention, caches: tuple[Ints, Ints]) -> AttentionRun:
+        """Return the costs over caches whose tokens are dealt out to ranks, as :meth:`_in_context` deals them out."""
+        ranks, (kv_tokens, longest) = self._shared.context_ranks, caches
+        least, more = kv_tokens // ranks, kv_tokens % ranks
+        fullest, longest = -(-kv_tokens // ranks), -(-longest // ranks)
+        run = pool.price_caches(kernel, fullest, longest)
+        energy_j = run.energy_j * np.where(more, more, ranks)
+        if more.any() and least.all():
+            energy_j += pool.price_caches(kernel, least, longest).energy_j * np.where(more, ranks - more, 0)
+        return AttentionRun(run.time_s, energy_j, pool.outside_caches(kernel, fullest, longest))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from papisim.ops.kernel import Elementwise
 from papisim.ops.lower import lower_append
 from papisim.ops.trace import Block, KernelTrace
 from papisim.ops.trace_kernels import AttentionShape, TraceKernel
+from papisim.plan.collectives import all_reduce, exchange
 from papisim.plan.machine import Machine
-from papisim.plan.phase import Category, Phase
+from papisim.plan.phase import Category, Exchange, Phase
+
+#: bytes of the logarithm of a sum of exponentials: 32 bits
+_LOG_SUM_BYTES: Final = 4
 
 
 class Transfers(NamedTuple):
@@ -53,6 +57,23 @@ class Transfers(NamedTuple):
         if link is not None and payload:
             yield self.machine.send(link, payload)
 
+    def gather_queries(self, query_rows: int, attention: AttentionShape) -> Iterator[Phase]:
+        """Yield the all-gather of the heads of Q among the ranks that each have a part of the caches' tokens."""
+        parallel, ranks = self.machine.parallel, self.machine.roles.tensor_parallel.ranks
+        payload = self._query_bytes(query_rows, attention) * parallel.context_ranks / ranks
+        yield from exchange(self.machine, payload, parallel.context_ranks, Exchange.ALL_GATHER)
+
+    def sum_contexts(self, query_rows: int, attention: AttentionShape) -> Iterator[Phase]:
+        """Yield the sum of the partial contexts of these ranks, sent with the logarithm of the sum of exponentials of each head.
+
+        Each rank gets the heads whose part of the projection it has: a reduce-scatter (Helix parallelism, 2025, sends both in one
+        message). Rescaling on arrival is not charged.
+        """
+        parallel, ranks = self.machine.parallel, self.machine.roles.tensor_parallel.ranks
+        row_bytes = attention.n_heads * (attention.value_width * self.element_bytes + _LOG_SUM_BYTES)
+        payload = query_rows * row_bytes * parallel.context_ranks / ranks
+        yield from exchange(self.machine, payload, parallel.context_ranks, Exchange.REDUCE_SCATTER)
+
     def _query_bytes(self, rows: int, attention: AttentionShape) -> int:
         return rows * attention.n_heads * attention.head_dim * self.element_bytes
 
@@ -79,7 +100,7 @@ class Transfers(NamedTuple):
         if parallel.reduced is not None and device not in parallel.reduced:
             return
         if parallel.ranks > 1 and kernel.fc is not None:
-            yield self.machine.all_reduce(rows * kernel.fc.n * self.element_bytes)
+            yield from all_reduce(self.machine, rows * kernel.fc.n * self.element_bytes, parallel.ranks)
 
 
 def fetch(machine: Machine, prefix_bytes: int) -> Iterator[Phase]:

@@ -100,7 +100,7 @@ def describe(item: Kernel | Message) -> tuple[str, str]:
     """Return the name and the shape of a kernel or message, for display."""
     match item:
         case Message():
-            return ("all_reduce", f"{item.ranks} ranks") if item.ranks > 1 else ("transfer", "")
+            return (item.exchange.value, f"{item.ranks} ranks") if item.ranks > 1 else ("transfer", "")
         case Linear():
             weights = f" weights={item.n_weights}" if item.groups else ""
             return item.role.value, f"m={item.m} k={item.k} n={item.n}{weights}"

@@ -15,6 +15,7 @@ from papisim.ops.cost import Energy
 from papisim.plan.machine import HOST
 from papisim.plan.parallel import parallel_plan
 from papisim.plan.phase import Category
+from papisim.plan.step import build_routing
 from papisim.record.distribution import Distribution
 from papisim.record.ledger import Ledger
 from papisim.record.requests import RequestOutcome, RequestRecord
@@ -40,7 +41,7 @@ def summarise(run: Run) -> Figures:
             "papisim_version": __version__,
             **_setting(experiment),
             "engine_notes": list(run.notes),
-            "parallel": parallel_plan(run.machine, run.trace)._asdict(),
+            "parallel": _parallel(run),
             **_progress(run.ledger),
             **_outside_fit(run.ledger),
             **_latencies(run.ledger.latencies),
@@ -55,6 +56,14 @@ def summarise(run: Run) -> Figures:
             "overrides": list(experiment.overrides),
         }
     ).as_json()
+
+
+def _parallel(run: Run) -> dict[str, float]:
+    """Return the parallel plan, with the imbalance of experts at a full batch, or at one of all requests."""
+    experiment = run.experiment
+    rows = experiment.most_rows or run.ledger.arrived_requests or 1
+    routing = build_routing(run.trace, experiment.experts, experiment.seed)
+    return parallel_plan(run.machine, run.trace, routing, rows, experiment.experts.copies)._asdict()
 
 
 def _setting(experiment: Experiment) -> dict[str, object]:

@@ -159,7 +159,13 @@ class ParallelShares(Schema):
     """How the kernels of the model are shared among devices."""
 
     tensor_ranks: int
-    """ranks that share each FC kernel and each expert"""
+    """ranks that share each FC kernel; with one attention group and one rank of experts, each expert as well"""
+    data_ranks: int
+    """attention groups, each with requests of its own and with all weights but the experts'"""
+    context_ranks: int
+    """ranks that share the tokens of each KV cache"""
+    expert_ranks: int
+    """ranks, or groups of ranks, that experts are dealt out to"""
     pipeline_stages: int
     """stages that share the layers"""
     fullest_stage_layers: int
@@ -172,6 +178,8 @@ class ParallelShares(Schema):
     """FLOP computed on padding over the FLOP of the model's FC kernels"""
     kv_imbalance_ratio: float
     """bytes of KV caches on the fullest device over those on a mean one, which divides the room"""
+    expert_imbalance_ratio: float
+    """rows of experts on the fullest rank over those on a mean one at a full batch, averaged over layers"""
 
 
 class SpeculationYield(Schema):

@@ -27,6 +27,7 @@ from papisim.ops.trace_kernels import FEATURES
 from papisim.plan.memory import Demand, spread_bytes
 from papisim.plan.phase import Category, Phase
 from papisim.plan.planner import Planner
+from papisim.plan.sharing import refuse_shares
 from papisim.plan.step import StepPlanner
 from papisim.policies.placement.base import PlacementView
 from papisim.policies.speculation.base import Draft
@@ -56,6 +57,7 @@ class Source(WholeVerification):
 
     def __init__(self, options: Options, context: DraftContext) -> None:
         super().__init__(context)
+        refuse_shares(context.machine, "a draft head")
         self._ratio = options.step_time_ratio
         self._head = _LikeTarget(context) if options.trace is None else _Captured(options.trace, context)
         self.demands = self._head.demands

@@ -18,6 +18,7 @@ from papisim.ops.trace import read_trace
 from papisim.plan.machine import Machine
 from papisim.plan.memory import Demand, spread_bytes
 from papisim.plan.phase import Phase
+from papisim.plan.sharing import refuse_shares
 from papisim.plan.step import StepPlanner
 from papisim.policies.placement.pinned import Options as PinnedOptions
 from papisim.policies.placement.pinned import Placement as Pinned
@@ -48,6 +49,7 @@ class Source(WholeVerification):
     def __init__(self, options: Options, context: DraftContext) -> None:
         super().__init__(context)
         trace = read_trace(catalog.find(Shelf.TRACE, options.trace).path)
+        refuse_shares(context.machine, "a draft model")
         machine = _machine_of(options, context.machine)
         placement = Pinned(PinnedOptions(kind="pinned", device=options.device))
         self._planner = StepPlanner(trace, machine, placement, seed=context.seed, engine=context.engine)

@@ -212,8 +212,17 @@ def _energy(summary: Json) -> str:
 
 def _parallel(plan: Json) -> str:
     """Return the sharing of kernels in words, with what it leaves idle or computes twice, where it does."""
-    stages = f", {plan['pipeline_stages']} stages" if plan["pipeline_stages"] > 1 else ""
+    shares = [
+        f"{plan['tensor_ranks']} ranks",
+        f"{plan['data_ranks']} attention groups" if plan["data_ranks"] > 1 else "",
+        f"caches split over {plan['context_ranks']} ranks" if plan["context_ranks"] > 1 else "",
+        f"experts on {plan['expert_ranks']} ranks" if plan["expert_ranks"] > 1 else "",
+        f"{plan['pipeline_stages']} stages" if plan["pipeline_stages"] > 1 else "",
+    ]
     remarks = [
+        f"{plan['expert_imbalance_ratio']:.3g}× the mean rows of experts on the fullest"
+        if plan["expert_ranks"] > 1
+        else "",
         f"{plan['kv_head_copies']:.3g} copies of each KV head" if plan["kv_head_copies"] > 1 else "",
         f"{plan['idle_attention_ranks']} ranks without heads" if plan["idle_attention_ranks"] else "",
         f"KV caches {plan['kv_imbalance_ratio']:.4g}× the mean on the fullest"
@@ -221,7 +230,7 @@ def _parallel(plan: Json) -> str:
         else "",
         f"{plan['fc_padding_ratio']:.2%} of FC on padding" if plan["fc_padding_ratio"] >= _SHOWN_PADDING else "",
     ]
-    return "; ".join([f"{plan['tensor_ranks']} ranks{stages}", *filter(None, remarks)])
+    return "; ".join([", ".join(filter(None, shares)), *filter(None, remarks)])
 
 
 def _kv(summary: Json) -> str:

@@ -44,30 +44,30 @@ def kernel_of(trace, *, role=None, kernel_class=None):
 
 def test_a_decoding_step_computes_logits_of_every_token_row():
     shape = decode_shape(4, 12)
-    assert shape == StepShape(rlp=4, rows=12, logit_rows=12, layers=None, prompt_rows=0)
+    assert shape == StepShape(rlp=4, rows=12, logit_rows=12, layers=None, prompt_rows=0, drafted_rows=8)
     assert not shape.is_prefill
     assert decode_shape(4, 12, (3, 7)).layers == (3, 7)
 
 
 def test_a_prefill_computes_logits_of_the_last_token_of_each_prompt():
     shape = prefill_shape([100, 20, 3])
-    assert shape == StepShape(rlp=3, rows=123, logit_rows=3, layers=None, prompt_rows=123)
+    assert shape == StepShape(rlp=3, rows=123, logit_rows=3, layers=None, prompt_rows=123, prompts=3)
     assert shape.is_prefill
 
 
 def test_prompts_beside_decoding_add_requests_and_rows_and_logits_of_those_that_end():
     prompts = Prompts(chunk_lengths([(0, 100), (50, 20)]), ending=1)
     assert decode_shape(4, 12).with_prompts(prompts) == StepShape(
-        rlp=6, rows=132, logit_rows=13, layers=None, prompt_rows=120
+        rlp=6, rows=132, logit_rows=13, layers=None, prompt_rows=120, drafted_rows=8, prompts=2
     )
     without_head = StepShape(4, 12, 0, (0, 8))
-    assert without_head.with_prompts(prompts) == StepShape(6, 132, 0, (0, 8), 120)
+    assert without_head.with_prompts(prompts) == StepShape(6, 132, 0, (0, 8), 120, prompts=2)
     assert not decode_shape(4, 12).with_prompts(prompts).is_prefill
 
 
 def test_prompts_alone_are_a_prefill_with_logits_of_those_that_end():
     prompts = Prompts(chunk_lengths([(0, 100), (50, 20)]), ending=1)
-    assert prompts.shape == StepShape(rlp=2, rows=120, logit_rows=1, layers=None, prompt_rows=120)
+    assert prompts.shape == StepShape(rlp=2, rows=120, logit_rows=1, layers=None, prompt_rows=120, prompts=2)
     assert prompts.shape.is_prefill
 
 

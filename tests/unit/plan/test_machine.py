@@ -5,6 +5,7 @@ import pytest
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import FcRole, Kernel, Linear
+from papisim.plan.collectives import all_reduce
 from papisim.plan.machine import Machine, build_machine
 from papisim.plan.phase import Category
 
@@ -42,7 +43,7 @@ def test_a_computing_phase_is_shared_by_all_units_of_the_device():
 def test_a_message_and_a_sum_over_ranks_are_what_the_link_charges():
     made = machine()
     parallel = made.roles.tensor_parallel
-    sent, summed = made.send("pcie", 1e6), made.all_reduce(1e6)
+    sent, summed = made.send("pcie", 1e6), next(all_reduce(made, 1e6, parallel.ranks))
     assert sent.time_s == made.links["pcie"].transfer(1e6).time_s
     assert summed.time_s == made.links[parallel.link].all_reduce(1e6, parallel.ranks).time_s
     assert {sent.category, summed.category} == {Category.COMMUNICATION}

@@ -5,13 +5,15 @@ import pytest
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.system import load_system
+from papisim.ops.experts import Routing
 from papisim.ops.trace import read_trace
 from papisim.plan.machine import build_machine
 from papisim.plan.parallel import parallel_plan
 
 
 def plan(hw, trace, *overrides):
-    return parallel_plan(build_machine(load_system(hw, overrides)), read_trace(catalog.find(Shelf.TRACE, trace).path))
+    machine = build_machine(load_system(hw, overrides))
+    return parallel_plan(machine, read_trace(catalog.find(Shelf.TRACE, trace).path), Routing(), rows=64)
 
 
 def gpus(count):
@@ -20,7 +22,7 @@ def gpus(count):
 
 def test_heads_that_divide_evenly_leave_nothing_over():
     found = plan("gpu_only", "llama3-8b", *gpus(8))
-    assert found._replace(fc_padding_ratio=0.0) == (8, 1, 32, 1.0, 0, 0.0, 1.0)
+    assert found._replace(fc_padding_ratio=0.0) == (8, 1, 1, 1, 1, 32, 1.0, 0, 0.0, 1.0, 1.0)
 
 
 def test_eight_heads_on_six_ranks_fill_two_ranks_twice():

@@ -4,7 +4,7 @@ import pytest
 
 from papisim.ops.cost import Energy
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, Linear
-from papisim.plan.phase import Message
+from papisim.plan.phase import Exchange, Message
 from papisim.pricing.kernels import describe, device_rows, kernel_rows, moved_bytes, telling_steps
 from papisim.record.steps import StepKind, StepRow
 
@@ -98,7 +98,7 @@ def test_kernels_and_messages_are_written_with_their_sizes():
     attention = Attention(2, 8, 100, 60, 400, 32, 8, 128)
     assert describe(Linear(FcRole.QKV, 4, 8, 16)) == ("qkv", "m=4 k=8 n=16")
     assert describe(attention) == ("attention", "requests=2 queries=8 kv=100 heads=32/8×128")
-    assert describe(Message(10.0, ranks=6)) == ("all_reduce", "6 ranks")
+    assert describe(Message(10.0, 6, Exchange.ALL_REDUCE)) == ("all_reduce", "6 ranks")
     assert describe(Message(10.0)) == ("transfer", "")
     assert describe(Elementwise(KernelClass.NORMALISATION, 1, 2, 3)) == ("normalisation", "")
 
