@@ -21,6 +21,7 @@ from kernels import (
     linear,
     paged_attention,
     sampling,
+    sustained,
 )
 from kernels.harness import Bench, open_bench
 from kernels.machine_card import gpu_name, write_card
@@ -52,6 +53,7 @@ TABLES = {
     "engine_layer": Table(engine_layer, engine_layer.points, packed=True),
     "paged_attention": Table(paged_attention, paged_attention.points),
     "sampling": Table(sampling, sampling.points),
+    "sustained": Table(sustained, sustained.points),
     "step": Table(decode_step, decode_step.points),
     "step_heldout": Table(decode_step, decode_step.held_out_points),
     "repeat_linear": Table(linear, linear.repeat_points, extra=True),

@@ -209,11 +209,14 @@ class Vllm:
         """Return the settings that the log keeps."""
         config = self.config
         return {
-            "version": f"vllm {self.version}", "settings": vars(self._settings), "cache_tokens": self.cache_tokens,
+            "version": f"vllm {self.version}",
+            "settings": {**vars(self._settings), "model": Path(self._settings.model).name}, "cache_tokens": self.cache_tokens,
             "async_scheduling": bool(config.scheduler_config.async_scheduling),
             "cudagraph_sizes": config.compilation_config.cudagraph_capture_sizes,
             "cudagraph_mode": str(config.compilation_config.cudagraph_mode), "cores": os.cpu_count(), "cpu": _processor(),
-            "model": config.model_config.hf_config.to_dict(),
+            "model": {
+                name: value for name, value in config.model_config.hf_config.to_dict().items() if name != "_name_or_path"
+            },
         }  # fmt: skip
 
 

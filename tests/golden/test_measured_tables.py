@@ -30,6 +30,7 @@ COLUMNS = {
     "capture_llama7b": "rlp,tlp,kv,kernel_class,n_kernels,time_s",
     "capture_llama3-8b": "rlp,tlp,kv,kernel_class,n_kernels,time_s",
     "capture_llama3-70b_1layer": "rlp,tlp,kv,kernel_class,n_kernels,time_s",
+    "sustained": "rows,n,k,burst_s,sustained_s,sm_hz,power_w",
     "repeat_linear": "models,m,k,n,dtype,time_s,energy_j,library",
     "repeat_attention": "batch,n_heads,n_kv_heads,head_dim,tlp,kv,time_s,energy_j,library,packed_gqa",
 }
@@ -77,7 +78,8 @@ WORK: dict[str, Callable[[Row], Work]] = {
 @pytest.mark.parametrize("name", COLUMNS)
 def test_columns_are_those_promised(name: str) -> None:
     assert (H200 / f"{name}.csv").read_text(encoding="utf-8").partition("\n")[0] == COLUMNS[name]
-    assert all(float(row["time_s"]) > 0 for row in table(name))
+    time = "burst_s" if name == "sustained" else "time_s"
+    assert all(float(row[time]) > 0 for row in table(name))
 
 
 def test_the_tables_stay_small() -> None:
@@ -251,3 +253,11 @@ def test_the_card_names_the_machine() -> None:
     assert {"driver", "power_limit_w", "max_clock_hz", "software", "ceilings"} <= card.keys()
     assert 4e12 < card["ceilings"]["copy_bytes_per_s"] < PEAK_BYTES_PER_S
     assert 6e14 < card["ceilings"]["gemm_flop_per_s"] < PEAK_FLOP_PER_S
+
+
+def test_the_power_limit_slows_what_computes_and_leaves_alone_what_streams():
+    for row in table("sustained"):
+        slower, is_slowed = float(row["sustained_s"]) / float(row["burst_s"]), int(row["rows"]) > 16
+        assert (1.1 < slower < 1.3) if is_slowed else slower == pytest.approx(1, abs=0.01)
+        assert (float(row["sm_hz"]) < 1.5e9) == is_slowed
+        assert 550 < float(row["power_w"]) < 700  # the board's limit
