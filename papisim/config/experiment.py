@@ -366,9 +366,9 @@ class RunOptions(Spec):
         ),
     ] = None
     replicas: Annotated[Replicas, Option("Equal machines side by side.")] = 1
-    router: Annotated[Named, Option("Routing policy over replicas: round_robin, least_loaded, kv_aware.", "KIND")] = (
-        "round_robin"
-    )
+    router: Annotated[
+        Named, Option("Routing policy over replicas: round_robin, least_loaded, kv_aware, prefix_aware.", "KIND")
+    ] = "round_robin"
     placement: Annotated[
         Named | None,
         Option("Placement of FC kernels: papi, cheapest, pinned:DEVICE.", "KIND[:DEVICE]", default="the machine's"),

@@ -16,7 +16,7 @@ def _views(subject: Routed) -> Iterator[RoutingView]:
     rng = random(subject)
     for number in range(200):
         replicas = [
-            ReplicaView(rng.randint(0, 100), rng.randint(0, 100), rng.randint(0, 10**6), rng.randint(0, 10**6))
+            ReplicaView(*(rng.randint(0, most) for most in (100, 100, 10**6, 10**6, 10**3)))
             for _ in range(rng.randint(1, 8))
         ]
         yield RoutingView(number, rng.randint(1, 10**5), tuple(replicas))

@@ -110,6 +110,13 @@ class KvPages:
             count += 1
         return count
 
+    def cached_tokens(self, request: Request) -> int:
+        """Return the first tokens of a prompt that the prefix cache has, for a request that no server has taken yet."""
+        cache = self.prefixes
+        if cache is None:
+            return 0
+        return len(cache.find(Chain(request.text, cache.block_tokens), request.prompt_tokens)) * cache.block_tokens
+
     def prompt_left(self, request: Request) -> int:
         """Return the tokens that a waiting request would have to compute if it were admitted now."""
         cache = self.prefixes

@@ -27,7 +27,7 @@ class Replicas:
         if len(servers) == 1:
             servers[0].submit(request)
             return
-        view = RoutingView(self._routed, request.input_tokens, tuple(server.load() for server in servers))
+        view = RoutingView(self._routed, request.input_tokens, tuple(server.load(request) for server in servers))
         self._routed += 1
         servers[self._routing.choose(view)].submit(request)
 

@@ -111,14 +111,15 @@ class Server:
         if self._timeout_s is not None:
             self._env.process(self._wait_for_end(request, request.arrival_s + self._timeout_s))
 
-    def load(self) -> ReplicaView:
-        """Return a router's view of this server."""
+    def load(self, request: Request | None = None) -> ReplicaView:
+        """Return a router's view of this server, when it is to decide on a request."""
         queues = self._queues
         return ReplicaView(
             waiting=len(queues.waiting),
             admitted=queues.admitted,
             free_kv_tokens=queues.pages.free * queues.pages.page_tokens,
-            waiting_prompt_tokens=sum(request.prompt_left for request in queues.waiting),
+            waiting_prompt_tokens=sum(each.prompt_left for each in queues.waiting),
+            cached_prompt_tokens=0 if request is None else queues.pages.cached_tokens(request),
         )
 
     def notify(self) -> None:

@@ -89,7 +89,7 @@ def pipeline(draw, options):
 
 
 def replicas(draw, options):
-    options |= {"replicas": 2, "router": draw.choice(["round_robin", "least_loaded", "kv_aware"])}
+    options |= {"replicas": 2, "router": draw.choice(["round_robin", "least_loaded", "kv_aware", "prefix_aware"])}
 
 
 def disaggregation(draw, options):

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from papisim.engine.run import Run
+from papisim.config.experiment import RunOptions, load_experiment
+from papisim.engine.build import build_workload
+from papisim.engine.run import Run, simulate
 from papisim.errors import InputError, NotModelled
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.record.steps import StepKind
 from papisim.results.metrics import summarise
-from papisim.workloads.base import Request
+from papisim.workloads.base import ClosedLoop, Request
 from papisim.workloads.content import Content, Span, repeated_blocks
 
 Serve = Callable[..., Run]
@@ -148,6 +150,64 @@ def test_prefill_machines_reuse_and_decoding_ones_receive_whole_caches(serve: Se
     computed = sum(kind.prompt_tokens for kind in run.ledger.totals.values())
     assert 0 < run.ledger.reuse.reused_tokens == sum(request.input_tokens for request in requests) - computed
     assert run.ledger.between.time_s == pytest.approx(off.ledger.between.time_s)
+
+
+SESSIONS = {
+    "kind": "sessions",
+    "n_requests": 60,
+    "rate_per_s": 4,
+    "mean_turns": 4,
+    "think_time": {"mean_s": 0.5},
+    "lengths": {"kind": "uniform", "input_tokens": 80, "output_tokens": 30, "min_ratio": 0.5},
+    "system_prompts": {"number": 4, "tokens": 96},
+}
+
+
+def sessions(*sets: str, **options: object) -> Run:
+    experiment = load_experiment(
+        RunOptions(
+            hw="gpu_only",
+            trace="llama7b",
+            workload=SESSIONS,
+            batching="chunked_prefill",
+            batch=32,
+            set=[*sets],
+            **options,
+        )  # type: ignore[arg-type]
+    )
+    return simulate(experiment)
+
+
+@pytest.mark.parametrize("kind", ["block", "radix"])
+def test_turns_of_a_session_reuse_all_but_what_is_new(kind: str):
+    """With blocks of one token a turn computes its new tokens and the last one of the answer before, which was never cached."""
+    page = 1 if kind == "radix" else 16
+    run = sessions(f"kv.prefix_cache.kind={kind}", f"kv.page_tokens={page}")
+    reuse = run.ledger.reuse
+    assert reuse is not None
+    computed = sum(each.prompt_tokens for each in run.ledger.totals.values())
+    assert computed + reuse.reused_tokens == reuse.prompt_tokens
+    source = build_workload(run.experiment)
+    assert isinstance(source, ClosedLoop)
+    follow, turns = [], list(source)
+    firsts = len(turns)
+    for turn in turns:
+        after = source.follow(turn, 0.0)
+        if after is not None:
+            turns.append(after)
+            follow.append((after.input_tokens - after.content[-1].tokens - 1) // page * page)
+    least, most = sum(follow), sum(follow) + (firsts - 4) * 96
+    assert least < reuse.reused_tokens <= most
+
+
+def test_a_router_that_knows_prefixes_reuses_more():
+    shares = {}
+    for router in ("round_robin", "prefix_aware"):
+        run = sessions(ON, replicas=3, router=router)
+        assert run.ledger.reuse is not None
+        assert {row.outcome.value for row in run.ledger.requests} == {"served"}
+        shares[router] = run.ledger.reuse.reused_tokens
+    assert shares["prefix_aware"] > shares["round_robin"]
 
 
 def test_models_that_forget_are_refused_by_name(serve: Serve):

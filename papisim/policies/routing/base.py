@@ -34,12 +34,14 @@ class ReplicaView:
         admitted: requests in its batch, decoding or not yet.
         free_kv_tokens: tokens that its free pages of KV cache hold.
         waiting_prompt_tokens: prompt tokens of those that wait, which will take such pages first.
+        cached_prompt_tokens: first tokens of the arriving request's prompt that its prefix cache has.
     """
 
     waiting: int
     admitted: int
     free_kv_tokens: int
     waiting_prompt_tokens: int
+    cached_prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

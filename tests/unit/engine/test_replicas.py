@@ -35,7 +35,7 @@ def test_two_replicas_of_half_a_closed_batch_take_as_long_as_one_machine_with_ha
     assert both.ledger.peak_kv_bytes == 2 * half.ledger.peak_kv_bytes
 
 
-@pytest.mark.parametrize("router", ["round_robin", "least_loaded", "kv_aware"])
+@pytest.mark.parametrize("router", ["round_robin", "least_loaded", "kv_aware", "prefix_aware"])
 def test_every_request_is_served_once_by_one_of_the_replicas(served, router):
     rows = served(replicas=3, router=router).ledger.requests
     assert Counter(row.request_id for row in rows) == Counter(range(40))

@@ -3,9 +3,9 @@
 from papisim.policies.routing.base import ROUTING, ReplicaView, RoutingView
 
 
-def router(kind):
+def router(kind, **options):
     chosen = ROUTING.load(kind)
-    return chosen.thing(chosen.options(kind=kind))
+    return chosen.thing(chosen.options(kind=kind, **options))
 
 
 def idle(count):
@@ -31,3 +31,11 @@ def test_kv_aware_prefers_many_short_requests_to_one_that_fills_the_memory():
 
 def test_kv_aware_takes_those_who_wait_as_already_in():
     assert router("kv_aware").choose(RoutingView(0, 1, [ReplicaView(2, 0, 900, 800), ReplicaView(0, 2, 200, 0)])) == 1
+
+
+def test_prefix_aware_goes_where_most_is_cached_unless_the_load_is_too_uneven():
+    replicas = [ReplicaView(0, 3, 1000, 0, 32), ReplicaView(9, 0, 1000, 0, 64), ReplicaView(0, 2, 1000, 0, 32)]
+    assert router("prefix_aware").choose(RoutingView(0, 100, replicas)) == 1
+    assert router("prefix_aware", slack_requests=6).choose(RoutingView(0, 100, replicas)) == 2, "fewest of equals"
+    assert router("prefix_aware", slack_requests=7).choose(RoutingView(0, 100, replicas)) == 1
+    assert router("prefix_aware").choose(RoutingView(0, 100, [ReplicaView(0, 0, 1000, 0)] * 3)) == 0
