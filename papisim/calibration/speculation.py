@@ -28,7 +28,7 @@ from papisim.engine.speculation import Speculator, tree_of
 from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import Elementwise, FcRole, KernelClass, Linear
 from papisim.ops.trace import read_trace
-from papisim.plan.build import build_formats, planner_of
+from papisim.plan.build import build_formats, build_placement, planner_of
 from papisim.plan.machine import build_machine
 from papisim.plan.phase import Category, seconds
 from papisim.policies.speculation import sssd, synergy
@@ -124,7 +124,10 @@ def speculator_of(experiment: Experiment) -> Speculator:
     trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
     machine = build_machine(experiment.system)
     planner = planner_of(experiment, trace, machine)
-    return build_speculator(experiment, DraftContext(machine, trace, planner, experiment.seed, experiment.engine))
+    return build_speculator(
+        experiment,
+        DraftContext(machine, trace, planner, experiment.seed, experiment.engine, build_placement(experiment)),
+    )
 
 
 def profile(

@@ -22,6 +22,9 @@ from papisim.kinds.families import family
 DEVICE_SCHEMA = "papisim/device/1"
 SYSTEM_SCHEMA = "papisim/system/1"
 
+#: fields of placement policies that name the sides of a threshold, and mean the same in each
+_SIDES = ("processing_unit", "pim")
+
 
 class DeviceGroup(Spec):
     """So many identical devices or links; ``part`` holds the fields of the part once its file has been read."""
@@ -68,7 +71,7 @@ class Roles(Spec):
 
     Attributes:
         fc: devices that can run FC kernels; the placement policy chooses among them.
-        attention: the device that runs attention.
+        attention: the home of attention: the device that runs it unless the placement policy chooses another.
         elementwise: the device that runs normalisation, activation and the like.
         prefill: the devices that compute prompts.
         weights: the device whose memory holds the weights.
@@ -76,6 +79,8 @@ class Roles(Spec):
         tensor_parallel: ranks and links of the all-reduce after row-parallel FC kernels.
         attention_link: links to the attention device, where it is disaggregated.
         pipeline: stages of pipeline parallelism, if any.
+        attention_elsewhere: further devices that can run attention of requests that decode; the placement policy chooses. They
+            read the caches from the memory that these are in, over ``attention_link`` where there is one.
     """
 
     fc: list[str]
@@ -87,6 +92,12 @@ class Roles(Spec):
     tensor_parallel: TensorParallel
     attention_link: str | None = None
     pipeline: PipelineParallel | None = None
+    attention_elsewhere: list[str] = Field(default_factory=list)
+
+    @property
+    def attends(self) -> tuple[str, ...]:
+        """Every device that can run attention of requests that decode, its home first."""
+        return (self.attention, *self.attention_elsewhere)
 
     @property
     def resources(self) -> frozenset[str]:
@@ -97,7 +108,7 @@ class Roles(Spec):
         if self.pipeline is not None:
             links.add(self.pipeline.link)
         prefill = (self.prefill.fc, self.prefill.attention)
-        return frozenset({*self.fc, self.attention, self.elementwise, *prefill, self.weights, self.kv, *links})
+        return frozenset({*self.fc, *self.attends, self.elementwise, *prefill, self.weights, self.kv, *links})
 
 
 class FaultSpec(Spec):
@@ -350,6 +361,7 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
             for index, name in enumerate(roles.tensor_parallel.reduced or [])
         },
         ("attention",): roles.attention,
+        **{("attention_elsewhere", index): name for index, name in enumerate(roles.attention_elsewhere)},
         ("elementwise",): roles.elementwise,
         ("prefill", "fc"): roles.prefill.fc,
         ("prefill", "attention"): roles.prefill.attention,
@@ -385,6 +397,9 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
     ]
     if not roles.fc:
         errors.append(document.error(("roles", "fc"), "is empty, expected at least one device"))
+    for index, name in enumerate(roles.attention_elsewhere):
+        if name in roles.attends[: index + 1]:
+            errors.append(document.error(("roles", "attention_elsewhere", index), f"names '{name}' a second time"))
     if errors:
         raise one_or_all(errors)
 
@@ -481,8 +496,17 @@ def _choose_placement(document: Document, option: str) -> None:
     shipped = document.data.get("placement")
     if isinstance(shipped, dict) and shipped.get("kind") == kind and not device:
         return
-    chosen = {"kind": kind, **({"device": device} if device else {})}
+    chosen = {"kind": kind, **({"device": device} if device else _same_sides(shipped, kind))}
     document.replace(("placement",), Document(chosen, f"--placement {option}"))
+
+
+def _same_sides(shipped: object, kind: str) -> dict[str, object]:
+    """Return the sides that a system's own policy names, as far as the chosen policy names them, too."""
+    placement = family("placement")
+    if not isinstance(shipped, dict) or not placement.has_own(kind):
+        return {}
+    fields = placement.load(kind).options.model_fields
+    return {name: shipped[name] for name in _SIDES if name in shipped and name in fields}
 
 
 def _parse_placement(document: Document, spec: SystemSpec) -> Any:

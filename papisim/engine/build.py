@@ -29,6 +29,7 @@ from papisim.errors import NotModelled
 from papisim.ops.held import HeldBytes
 from papisim.ops.lower import held_bytes
 from papisim.ops.trace import KernelTrace
+from papisim.plan.build import build_placement
 from papisim.plan.machine import Machine
 from papisim.plan.memory import plan_memory
 from papisim.plan.planner import Planner
@@ -123,7 +124,15 @@ class ServerFactory:
         """
         experiment, machine = self.experiment, self.machine
         speculator = build_speculator(
-            experiment, DraftContext(machine, self.trace, self.planner, experiment.seed, experiment.engine)
+            experiment,
+            DraftContext(
+                machine,
+                self.trace,
+                self.planner,
+                experiment.seed,
+                experiment.engine,
+                build_placement(experiment),
+            ),
         )
         demands, usable, states = speculator.source.demands, experiment.kv.utilisation_ratio, self._states()
         memory = plan_memory(machine, self.trace, demands, usable, states, expert_copies=experiment.experts.copies)

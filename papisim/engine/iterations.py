@@ -264,9 +264,13 @@ class Stretch:
         return batch.least_remaining >= self.tlp
 
     def iterations(self, batch: Batch, *, may_be_truncated: bool) -> int:
-        """Return the number of whole iterations up to the first request's end, fewer if an arrival may truncate them."""
+        """Return the number of whole iterations up to the first request's end, or to where an operator moves.
+
+        They are fewer if an arrival may truncate them.
+        """
         until_end = batch.least_remaining // self.tlp
-        return min(until_end, self._most) if may_be_truncated else until_end
+        n, rlp = min(until_end, self._most) if may_be_truncated else until_end, len(batch)
+        return self._planner.placed_alike(decode_shape(rlp, rlp * self.tlp), _lengths(batch, self.tlp), n)
 
     def ran(self, done: int, planned: int) -> None:
         """Adapt the length of the next stretch to the iterations that ran of those planned."""
@@ -284,8 +288,9 @@ class Stretch:
             fold: whether identical layers are multiplied.
         """
         rlp = len(batch)
-        layout = self._planner.layout(decode_shape(rlp, rlp * self.tlp), fold=fold)
-        growing = self._planner.growing(layout, _lengths(batch, self.tlp), n)
+        lengths = _lengths(batch, self.tlp)
+        layout = self._planner.layout(decode_shape(rlp, rlp * self.tlp), lengths, fold=fold)
+        growing = self._planner.growing(layout, lengths, n)
         host = self._speculator.steady_host(rlp, self.tlp)
         times_s = sum((run.time_s * phase.repeats for phase, run in growing), np.zeros(n))
         times_s += layout.time_s + seconds(host)

@@ -19,7 +19,7 @@ from papisim.ops.fusion import with_append
 from papisim.ops.kernel import ROW_PARALLEL, Elementwise, FcRole, Group, Kernel, KernelClass, Linear
 from papisim.ops.lower import lower, lower_append
 from papisim.ops.trace import Block, KernelTrace
-from papisim.ops.trace_kernels import TraceKernel
+from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 from papisim.plan.layout import AttentionSlot, BodyKey, HeadKey, StepKey
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Category, Exchange, Message, Phase, Work, together
@@ -87,6 +87,7 @@ class ModelKernels:
         blocks: its blocks in launch order.
         body_fc: one kernel per class of FC kernels, neither an expert's nor of the LM head.
         head_fc: one kernel per class of FC kernels of the LM head.
+        attention: one attention kernel per shape, and whether its layer appends to the cache that it reads.
         has_experts: whether some kernels are experts'.
         has_states: whether some kernels update states of requests.
     """
@@ -107,9 +108,17 @@ class ModelKernels:
         every = {each.class_id: each for block in blocks for each in block.kernels}.values()
         self.has_experts = any(each.kernel.per_expert for each in every)
         self.has_states = any(each.kernel.state_bytes for each in every)
+        attention = {
+            each.attention: (each, bool(block.appended))
+            for block in trace.blocks
+            for each in block.kernels
+            if each.attention is not None
+        }
+        self.attention = tuple(attention.values())
         self.head_fc = tuple(each for each in every if each.is_fc and each.is_head)
         self.body_fc = tuple(each for each in every if each.is_fc and not (each.is_head or each.kernel.per_expert))
         self.place = {each.class_id: at for fc in (self.head_fc, self.body_fc) for at, each in enumerate(fc)}
+        self.attention_place = {shape: at for at, shape in enumerate(attention)}
 
 
 def _alike(kernel: TraceKernel) -> Hashable:
@@ -314,20 +323,31 @@ class _Body:
         time_s = max(0.0, item.time_s - self.planner.machine.price(item.resource, empty).time_s)
         return item._replace(time_s=time_s, work=tuple(each._replace(time_s=time_s, kernels=0) for each in item.work))
 
+    def _attends(self, shape: AttentionShape) -> str:
+        """Return the device of attention of requests that decode."""
+        at = self.planner.model.attention_place[shape]
+        return self.key.attention[at] if self.key.attention else self.planner.machine.roles.attention
+
+    def _query_rows(self, shape: AttentionShape) -> int:
+        """Return the token-rows whose attention is computed where the caches are."""
+        is_elsewhere = self._attends(shape) != self.planner.machine.roles.attention
+        return self.key.query_rows - (self.key.decoding_rows if is_elsewhere else 0)
+
     def _kernel(self, kernel: StepKernel, block: Block) -> Iterator[Phase | AttentionSlot]:
-        transfers, rows = self.planner.transfers, self.key.query_rows
+        transfers = self.planner.transfers
         if kernel.is_head:
             if self.head is not None:
                 yield self.planner.head_phase(kernel, self.head)
         elif kernel.kernel.attention is not None:
+            shape, rows = kernel.kernel.attention, self._query_rows(kernel.kernel.attention)
             if not block.appended:
-                yield from transfers.queries(rows, kernel.kernel.attention)
+                yield from transfers.queries(rows, shape)
             if self.gathers:
-                yield from transfers.gather_queries(rows, kernel.kernel.attention)
-            yield AttentionSlot(kernel.kernel)
+                yield from transfers.gather_queries(rows, shape)
+            yield AttentionSlot(kernel.kernel, self._attends(shape))
             if self.gathers:
-                yield from transfers.sum_contexts(rows, kernel.kernel.attention)
-            yield from transfers.context(rows, kernel.kernel.attention)
+                yield from transfers.sum_contexts(rows, shape)
+            yield from transfers.context(rows, shape)
         elif kernel.kernel.kernel_class is KernelClass.KV_APPEND:
             yield from self._append(kernel, block)
         elif kernel.kernel.state_bytes is not None:
@@ -372,7 +392,7 @@ class _Body:
     def _append(self, kernel: StepKernel, block: Block) -> Iterator[Phase]:
         """Yield the write of the new K and V, with the message before it."""
         planner, rows = self.planner, self.key.appended_rows
-        *messages, write = planner.transfers.append(planner.model.trace, rows, self.key.query_rows, block)
+        *messages, write = planner.transfers.append(planner.model.trace, rows, self._query_rows, block)
         yield from messages
         if planner.eager is not None and planner.machine.roles.kv == planner.machine.roles.elementwise:
             write = self._unfused(kernel, planner.eager, write.category, rows)

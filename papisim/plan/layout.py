@@ -28,13 +28,17 @@ class BodyKey(NamedTuple):
         appended_rows: token-rows whose K and V are written.
         layers: the layers that run, from first to before last; None for all.
         wants_logits: whether the blocks after the layers run.
-        query_rows: token-rows whose attention is computed where the caches are; Q and context of these rows cross the link.
+        query_rows: token-rows whose attention is computed where the caches are unless it is placed elsewhere; Q and context of
+            these rows cross the link.
         devices: device of each FC kernel class but the experts', in the order of :attr:`ModelKernels.body_fc`.
         expert_rlp: RLP by which the policy places experts; None if there are none, or if the prefill role places them.
         requests: requests whose states are updated; 0 in a model without states.
         drafted_rows: token-rows after each of which a state is kept; 0 in a model without states.
         drafting: requests whose drafts may choose the experts of the tokens before them; None if all rows choose for themselves.
         groups: keys of the attention groups that have rows, and the number of groups of each key; empty for one group.
+        attention: device of each shape of decoding attention, in the order of :attr:`ModelKernels.attention`; empty if all are
+            at home.
+        decoding_rows: rows of ``query_rows`` of requests that decode, where attention of some of them may be elsewhere.
     """
 
     rows: int
@@ -48,6 +52,8 @@ class BodyKey(NamedTuple):
     drafted_rows: int = 0
     drafting: int | None = None
     groups: tuple[tuple[BodyKey, int], ...] = ()
+    attention: tuple[str, ...] = ()
+    decoding_rows: int = 0
 
 
 class HeadKey(NamedTuple):
@@ -77,9 +83,16 @@ class StepKey(NamedTuple):
 
 
 class AttentionSlot(NamedTuple):
-    """The place of attention in a layer; its cost changes with every step, the cost of the layer's other kernels does not."""
+    """The place of attention in a layer; its cost changes with every step, the cost of the layer's other kernels does not.
+
+    Attributes:
+        kernel: the kernel.
+        device: the device that attends to the caches of requests that decode.
+        repeats: layers in a row.
+    """
 
     kernel: TraceKernel
+    device: str
     repeats: int = 1
 
     @property

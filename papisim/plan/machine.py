@@ -110,6 +110,11 @@ class Machine:
         """Return the phase in which a payload crosses a link."""
         return self.exchanged(link, Message(payload_bytes))
 
+    def paced_transfer(self, link: str, payload_bytes: float) -> Cost:
+        """Return the cost of a payload that crosses a link, as :meth:`send` charges it."""
+        cost = self.links[link].transfer(payload_bytes)
+        return replace(cost, time_s=cost.time_s * self.times.communication_ratio)
+
     def exchanged(self, link: str, message: Message, groups: int = 1) -> Phase:
         """Return the phase of a message on a link, of which several groups of ranks exchange one each at the same time."""
         cost = message.price(self.links[link])

@@ -47,25 +47,30 @@ class PipelinePlanner(Planner):
     def __init__(self, stage: StepPlanner, machine: Machine, model: ModelFacts, pipeline: PipelineParallel) -> None:
         self.graphs, self.notes = stage.graphs, stage.notes
         self._stage, self._machine, self._model, self._pipeline = stage, machine, model, pipeline
-        self._layouts = BoundedDict[tuple[StepShape, bool], StepLayout](PARTS_KEPT)
+        self._layouts = BoundedDict[tuple[StepShape, tuple[StepPart, ...]], StepLayout](PARTS_KEPT)
         self._parts = BoundedDict[Hashable, StepPart](PARTS_KEPT)
 
-    def layout(self, shape: StepShape, *, fold: bool = True) -> StepLayout:
-        """Return all of a step but its attention.
+    def layout(self, shape: StepShape, decode: KvLengths | None = None, *, fold: bool = True) -> StepLayout:
+        """Return all of a step but its attention; arguments as of :meth:`Planner.layout`.
 
         Raises:
             NotModelled: only some layers run.
         """
         if shape.layers is not None:
             raise NotModelled("drafting with some of the layers (early exit) in a pipeline is not modelled")
-        layout = self._layouts.get((shape, fold))
+        m = self._microbatches(shape.rlp)
+        parts = self._stage.layout(shape.microbatch(m), decode and decode.microbatch(m), fold=fold).parts
+        layout = self._layouts.get((shape, parts))
         if layout is None:
-            m = self._microbatches(shape.rlp)
             micro = shape.microbatch(m)
-            parts = self._stage.layout(micro, fold=fold).parts
             layout = StepLayout([*(self._stretched_part(part, m) for part in parts), self._crossing(micro.rows, m)])
-            self._layouts[shape, fold] = layout
+            self._layouts[shape, parts] = layout
         return layout
+
+    def placed_alike(self, shape: StepShape, lengths: KvLengths, n: int) -> int:
+        """Return the number of the first of ``n`` decoding iterations whose operators are where those of the first are."""
+        m = self._microbatches(shape.rlp)
+        return self._stage.placed_alike(shape.microbatch(m), lengths.microbatch(m), n)
 
     def attention(self, slot: AttentionSlot, decode: KvLengths | None, prompts: KvLengths | None) -> Iterator[Phase]:
         """Yield the attention of a microbatch, stretched."""

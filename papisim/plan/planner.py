@@ -46,8 +46,24 @@ class Planner(ABC):
     notes: tuple[str, ...]
 
     @abstractmethod
-    def layout(self, shape: StepShape, *, fold: bool = True) -> StepLayout:
-        """Return all of a step but its attention."""
+    def layout(self, shape: StepShape, decode: KvLengths | None = None, *, fold: bool = True) -> StepLayout:
+        """Return all of a step but its attention.
+
+        Args:
+            shape: shape of the whole step.
+            decode: caches of the requests that decode, by which attention is placed; at home, if None.
+            fold: whether identical layers are multiplied.
+        """
+
+    @abstractmethod
+    def placed_alike(self, shape: StepShape, lengths: KvLengths, n: int) -> int:
+        """Return the number of the first of ``n`` decoding iterations whose operators are where those of the first are.
+
+        Args:
+            shape: shape of each iteration.
+            lengths: caches of the first iteration, which grow by their new tokens from one to the next.
+            n: iterations.
+        """
 
     @abstractmethod
     def attention(self, slot: AttentionSlot, decode: KvLengths | None, prompts: KvLengths | None) -> Iterator[Phase]:
@@ -87,7 +103,7 @@ class Planner(ABC):
             prompts: caches of the prompts computed in the step, if any.
             fold: whether identical layers are multiplied.
         """
-        layout = self.layout(shape, fold=fold)
+        layout = self.layout(shape, decode, fold=fold)
         return StepWork(layout, [phase for slot in layout.slots for phase in self.attention(slot, decode, prompts)])
 
     def in_order(
@@ -95,7 +111,7 @@ class Planner(ABC):
     ) -> list[Phase]:
         """Return all phases of a step in the order they run; arguments as of :meth:`work`."""
         phases: list[Phase] = []
-        for item in self.layout(shape, fold=fold).items:
+        for item in self.layout(shape, decode, fold=fold).items:
             if isinstance(item, Phase):
                 phases.append(item)
             else:

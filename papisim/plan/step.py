@@ -13,6 +13,8 @@ A step decodes, computes prompts, or does both (a mixed step):
 - Attention of the decoding requests and of the prompts are two kernels, each on its own device. A chunk attends to the
   part of its prompt that is cached already; where the caches are on another device than the one that computes prompts,
   that part is fetched over the link, layer by layer.
+- Where attention of the decoding requests has several devices, the placement policy chooses for each shape of attention
+  (:mod:`papisim.plan.placing`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from papisim.bounded import BoundedDict
 from papisim.config.engine import CAPTURED, EngineSpec
 from papisim.config.experts import BALANCED, ExpertsSpec
 from papisim.devices.base import AttentionRun, DevicePool, runs_together
+from papisim.errors import NotModelled
 from papisim.ops.cost import Energy
 from papisim.ops.experts import Routing
 from papisim.ops.fusion import fuse
@@ -49,10 +52,11 @@ from papisim.plan.layout import (
 )
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Category, Phase, together
+from papisim.plan.placing import Placing
 from papisim.plan.planner import Planner
 from papisim.plan.sharing import SharedMachines
 from papisim.plan.transfers import fetch
-from papisim.policies.placement.base import PlacementPolicy, PlacementView
+from papisim.policies.placement.base import PlacementPolicy
 
 
 def build_routing(trace: KernelTrace, experts: ExpertsSpec, seed: int) -> Routing:
@@ -73,11 +77,12 @@ class StepPlanner(Planner):
     Args:
         trace: the model.
         machine: the hardware.
-        placement: the placement of FC kernels of decoding steps.
+        placement: the placement of the operators of decoding steps.
         seed: seed of the experts' router.
         engine: the engine, which merges kernels, captures steps, and samples.
         most_rows: token-rows of a full batch, drafts included; None if unknown.
         experts: choices of the router of a mixture of experts.
+        drafts: whether the model is a draft model.
 
     Attributes:
         graphs: the steps that the engine has captured.
@@ -94,25 +99,37 @@ class StepPlanner(Planner):
         engine: EngineSpec = CAPTURED,
         most_rows: int | None = None,
         experts: ExpertsSpec = BALANCED,
+        drafts: bool = False,
     ) -> None:
         self._trace, self.notes = fuse(trace, engine.fusion)
         shared = SharedMachines(machine.paced(engine.kernels), experts.copies)
-        self._shared, self._machine, self._placement = shared, (machine := shared.group), placement
+        self._shared, self._machine = shared, (machine := shared.group)
         self.graphs = Graphs(engine.graphs, most_rows)
         self._kernels = ModelKernels(self._trace)
         self._repeats = bool(experts.repeat_ratio)
+        if machine.roles.attention_elsewhere and self._shares_attention:
+            raise NotModelled(
+                "attention elsewhere (roles.attention_elsewhere) of several attention groups or of contexts that are split"
+            )
         routing = build_routing(trace, experts, seed)
-        self._sections = SectionPlanner(self._kernels, machine, self.place, routing, engine, shared)
+        self._placing = Placing(self._trace, machine, placement, self._kernels.attention, drafts)
+        self._sections = SectionPlanner(self._kernels, machine, self._placing.experts, routing, engine, shared)
         self._candidates = tuple(machine.roles.fc)
-        self._layouts = BoundedDict[tuple[StepShape, bool], StepLayout](PARTS_KEPT)
+        self._layouts = BoundedDict[tuple[StepShape, bool, tuple[str, ...]], StepLayout](PARTS_KEPT)
         self._parts = BoundedDict[BodyKey | HeadKey | StepKey, StepPart](PARTS_KEPT)
 
-    def layout(self, shape: StepShape, *, fold: bool = True) -> StepLayout:
-        """Return all of a step but its attention."""
-        layout = self._layouts.get((shape, fold))
+    def layout(self, shape: StepShape, decode: KvLengths | None = None, *, fold: bool = True) -> StepLayout:
+        """Return all of a step but its attention; arguments as of :meth:`Planner.layout`."""
+        attention = self._placing.attention_devices(shape, decode)
+        layout = self._layouts.get((shape, fold, attention))
         if layout is None:
-            layout = self._layouts[shape, fold] = StepLayout(self._layout_parts(self.key(shape), fold=fold))
+            layout = StepLayout(self._layout_parts(self.key(shape, attention), fold=fold))
+            self._layouts[shape, fold, attention] = layout
         return layout
+
+    def placed_alike(self, shape: StepShape, lengths: KvLengths, n: int) -> int:
+        """Return the number of the first of ``n`` decoding iterations whose operators are where those of the first are."""
+        return self._placing.alike(lengths, n)
 
     def _layout_parts(self, key: StepKey, *, fold: bool) -> Iterator[StepPart]:
         body, head = key
@@ -131,10 +148,18 @@ class StepPlanner(Planner):
             part = self._parts[key] = StepPart(items())
         return part
 
-    def key(self, shape: StepShape) -> StepKey:
-        """Return all that the kernels of a step depend on, attention aside."""
+    def key(self, shape: StepShape, attention: tuple[str, ...] = ()) -> StepKey:
+        """Return all that the kernels of a step depend on, attention aside.
+
+        Args:
+            shape: shape of the step.
+            attention: device of each shape of decoding attention; empty if all are at home.
+        """
         parts = shape.dealt(self._shared.parallel.data_ranks) if self._shares_attention else ()
-        body, heads = self._body_key(shape), tuple((part.logit_rows, n) for part, n in parts if part.logit_rows)
+        body = self._body_key(shape)._replace(
+            attention=attention, decoding_rows=shape.rows - shape.prompt_rows if attention else 0
+        )
+        heads = tuple((part.logit_rows, n) for part, n in parts if part.logit_rows)
         if parts:
             groups = tuple((self._body_key(part), n) for part, n in parts)
             body = body._replace(rows=sum(own.rows * n for own, n in groups), groups=groups)
@@ -160,7 +185,7 @@ class StepPlanner(Planner):
             layers=shape.layers,
             wants_logits=shape.logit_rows > 0,
             query_rows=shape.rows - (shape.prompt_rows if local else 0),
-            devices=self._devices(kernels.body_fc, shape, shape.rows),
+            devices=self._devices(kernels.body_fc, shape, self.graphs.padded(shape.rows)),
             expert_rlp=shape.rlp if by_policy else None,
             requests=shape.rlp if kernels.has_states else 0,
             drafted_rows=shape.drafted_rows if kernels.has_states else 0,
@@ -177,19 +202,24 @@ class StepPlanner(Planner):
 
     def place(self, kernel: Linear, rlp: int, rows: int) -> str:
         """Return the device on which the policy places an FC kernel of a decoding step."""
-        return self._placement.place(PlacementView(rlp, rows, kernel, self._candidates, self._machine.price))
+        return self._placing.fc(kernel, rlp, rows)
 
     def attention(self, slot: AttentionSlot, decode: KvLengths | None, prompts: KvLengths | None) -> Iterator[Phase]:
         """Yield the attention of decoding requests and of prompts, and the message with the prompts' cached part."""
         roles = self._machine.roles
         groups = self._shared.parallel.data_ranks
         if decode is not None:
-            phases = [
-                (self._attention(slot, kernel, roles.attention, self._shared.heads), n * times)
-                for lengths, n in decode.dealt(groups)
-                for kernel, times in self._in_context(lower_attention(slot.kernel, self._trace, lengths))
-            ]
-            yield together(phases)
+            if slot.device == roles.attention:
+                phases = [
+                    (self._attention(slot, kernel, roles.attention, self._shared.heads), n * times)
+                    for lengths, n in decode.dealt(groups)
+                    for kernel, times in self._in_context(lower_attention(slot.kernel, self._trace, lengths))
+                ]
+                yield together(phases)
+            else:
+                for phase in self._placing.fetched(slot.kernel, slot.device, decode):
+                    yield phase._replace(repeats=slot.repeats)
+                yield self._attention(slot, lower_attention(slot.kernel, self._trace, decode), slot.device)
         if prompts is not None:
             parts = prompts.dealt(groups)
             each = [(list(self._cached_part(slot, lengths)), n) for lengths, n in parts]
@@ -219,7 +249,7 @@ class StepPlanner(Planner):
         shape, machine = slot.shape, self._machine
         tokens = prompts.within(shape.reach).prefix_tokens
         if tokens:
-            yield from fetch(machine, cached_bytes(shape, self._trace, tokens))
+            yield from fetch(machine, machine.roles.prefill.attention, cached_bytes(shape, self._trace, tokens))
             expanded = expansion(shape, self._trace, tokens)
             if expanded is not None:
                 yield machine.compute(machine.roles.prefill.fc, Category.FC, expanded)
@@ -235,6 +265,10 @@ class StepPlanner(Planner):
         """Return the attention of ``n`` decoding iterations, each of which lengthens every cache by its new tokens."""
         device, runs = self._machine.roles.attention, []
         for slot in layout.slots:
+            if slot.device != device:
+                moved = self._placing.growing(slot.kernel, slot.device, lengths, n)
+                runs += [(phase._replace(repeats=slot.repeats), run) for phase, run in moved]
+                continue
             parts = lengths.dealt(self._shared.parallel.data_ranks)
             each = [(*self._growing(slot, part, n), groups) for part, groups in parts]
             flop = sum(kernel.flop * groups for kernel, _, groups in each)

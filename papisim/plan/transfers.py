@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from papisim.ops.kernel import Elementwise
@@ -28,27 +28,37 @@ class Transfers(NamedTuple):
     machine: Machine
     element_bytes: int
 
-    def append(self, trace: KernelTrace, rows: int, query_rows: int, block: Block) -> Iterator[Phase]:
+    def append(
+        self, trace: KernelTrace, rows: int, query_rows: Callable[[AttentionShape], int], block: Block
+    ) -> Iterator[Phase]:
         """Yield the message with new K and V, and Q of the rows that attend there, and the write into the caches.
 
         Args:
             trace: the model.
             rows: token-rows that are appended.
-            query_rows: token-rows whose attention is computed where the caches are.
+            query_rows: token-rows of a shape whose attention is computed where the caches are.
             block: the block of the layer.
         """
         roles, kernel = self.machine.roles, lower_append(block, trace, rows)
         assert kernel is not None, "of a layer with caches"
         if roles.attention_link is not None:
-            query_bytes = sum(self._query_bytes(query_rows, shape) for shape in block.attention)
+            query_bytes = sum(self._query_bytes(query_rows(shape), shape) for shape in block.attention)
             yield self.machine.send(roles.attention_link, kernel.write_bytes + query_bytes)
         yield self.machine.compute(roles.kv, Category.ATTENTION, kernel)
 
-    def queries(self, query_rows: int, attention: AttentionShape) -> Iterator[Phase]:
-        """Yield the message with Q of the rows that attend to the cache of another layer."""
+    def queries(self, query_rows: int, attention: AttentionShape, *, with_cache: bool = False) -> Iterator[Phase]:
+        """Yield the message with Q of the rows that attend to the cache of another layer.
+
+        Args:
+            query_rows: token-rows whose attention is computed where the caches are.
+            attention: the heads.
+            with_cache: whether Q travels in a message that is sent anyway, as of a layer that appends: its bytes alone count.
+        """
         link, payload = self.machine.roles.attention_link, self._query_bytes(query_rows, attention)
         if link is not None and payload:
-            yield self.machine.send(link, payload)
+            sent = self.machine.send(link, payload)
+            latency_s = self.machine.send(link, 0).time_s if with_cache else 0.0
+            yield sent._replace(time_s=sent.time_s - latency_s)
 
     def context(self, query_rows: int, attention: AttentionShape) -> Iterator[Phase]:
         """Yield the message with the context of the rows whose attention is computed where the caches are."""
@@ -96,20 +106,26 @@ class Transfers(NamedTuple):
 
     def reduce(self, kernel: TraceKernel, rows: int, device: str) -> Iterator[Phase]:
         """Yield the sum of a row-parallel kernel's partial outputs; experts' outputs are first combined on each rank."""
+        if kernel.fc is not None:
+            yield from self.sums(rows, kernel.fc.n, device)
+
+    def sums(self, rows: int, n: int, device: str) -> Iterator[Phase]:
+        """Yield the sum over ranks of ``n`` partial outputs of each row, unless the device hands over whole sums."""
         parallel = self.machine.roles.tensor_parallel
         if parallel.reduced is not None and device not in parallel.reduced:
             return
-        if parallel.ranks > 1 and kernel.fc is not None:
-            yield from all_reduce(self.machine, rows * kernel.fc.n * self.element_bytes, parallel.ranks)
+        if parallel.ranks > 1:
+            yield from all_reduce(self.machine, rows * n * self.element_bytes, parallel.ranks)
 
 
-def fetch(machine: Machine, prefix_bytes: int) -> Iterator[Phase]:
-    """Yield the message that brings the cached part of prompts to the device that attends to it.
+def fetch(machine: Machine, device: str, prefix_bytes: int) -> Iterator[Phase]:
+    """Yield the message that brings the cached part of requests to the device that attends to it, unless it is there.
 
     Args:
         machine: the hardware.
+        device: the device that attends.
         prefix_bytes: bytes of the part that was cached before the step.
     """
     roles, link = machine.roles, machine.roles.attention_link
-    if link is not None and roles.prefill.attention != roles.attention:
+    if link is not None and device != roles.attention and prefix_bytes:
         yield machine.send(link, prefix_bytes)

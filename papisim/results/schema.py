@@ -204,11 +204,11 @@ class SpeculationYield(Schema):
 class Tuned(Schema):
     """A value that belongs to the machine and the model."""
 
-    value: float | list[dict[str, int]]
+    value: float | list[dict[str, int | float | str]]
     """what the run used: a number, or the rows of a table"""
     origin: str
     """``calibrated for this machine`` (stored with it), ``calibrated on the fly``, or ``given``"""
-    calibrated: float | list[dict[str, int]] | None
+    calibrated: float | list[dict[str, int | float | str]] | None
     """what calibration finds for this machine and model; null where it cannot be found"""
     loss_ratio: float | None
     """by how much longer the work takes with ``value`` than with ``calibrated``, on average; null where not known"""

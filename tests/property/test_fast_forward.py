@@ -90,3 +90,23 @@ def test_a_long_steady_stretch_is_one_segment_and_its_steps_are_those_of_the_ora
     fast, slow = (serve(requests, hw, fast_forward=on) for on in (True, False))
     assert (len(fast.ledger.segments), len(slow.ledger.segments)) == (2, 300)
     assert differences(everything(slow), everything(fast)) == []
+
+
+@pytest.mark.parametrize(
+    ("hw", "options"),
+    [
+        ("papi_attached", {"placement": "cheapest"}),
+        ("papi_attached", {"placement": "papi_operators"}),
+        ("papi", {"placement": "cheapest", "set": ["roles.attention_elsewhere=[gpu]"]}),
+    ],
+)
+def test_attention_that_moves_within_a_stretch_changes_no_figure(
+    serve: Callable[..., Run], differences: Differences, hw, options
+):
+    requests = [(0.0, 5_900 + 10 * number, 700 + 20 * number) for number in range(8)]
+    runs = [serve(requests, hw, trace="llama3-8b", fast_forward=on, **options) for on in (True, False)]
+    fast, slow = runs
+    assert differences(everything(slow), everything(fast)) == []
+    if hw == "papi_attached":
+        devices = {phase.resource for segment in fast.ledger.segments for phase, _ in segment.growing}
+        assert devices == {"attn_pim", "gpu"}, "attention should move in this run"

@@ -31,6 +31,7 @@ from papisim.plan.machine import Machine
 from papisim.plan.memory import Demand
 from papisim.plan.phase import Category, Phase
 from papisim.plan.planner import Planner
+from papisim.policies.placement.base import PlacementPolicy
 from papisim.policies.speculation.base import Draft
 
 
@@ -48,6 +49,7 @@ class DraftContext:
         planner: turns steps of the target model into phases.
         seed: the run's seed.
         engine: the engine that runs draft models, too.
+        placement: the placement policy of the machine, for operators of drafting that have several devices.
     """
 
     machine: Machine
@@ -55,6 +57,7 @@ class DraftContext:
     planner: Planner
     seed: int
     engine: EngineSpec = CAPTURED
+    placement: PlacementPolicy | None = None
 
 
 class DraftSource(Protocol):

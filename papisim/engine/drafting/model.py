@@ -1,9 +1,15 @@
-"""A separate, smaller draft model with its own captured trace, on a device of the machine."""
+"""A separate, smaller draft model with its own captured trace, on a device of the machine.
+
+With ``elsewhere`` its FC kernels and its attention are operators that the machine's placement policy moves before every draft step,
+among devices that share the memory of ``device``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
+
+from pydantic import Field
 
 from papisim import catalog
 from papisim.arrays import Ints
@@ -32,12 +38,15 @@ class Options(DraftingOptions):
         trace: kernel trace of the draft model: a shipped name or a path.
         device: device of the machine that runs it and holds its weights and KV cache.
         count: how many of the device's units it is spread over; all, if None.
+        elsewhere: further devices that can run its FC kernels and its attention; they share the memory of ``device``, and the
+            placement policy of the machine chooses.
     """
 
     kind: Literal["model"]
     trace: str
     device: str
     count: Width | None = None
+    elsewhere: list[str] = Field(default_factory=list)
 
 
 EXAMPLE = Example({"trace": "llama-68m", "device": "gpu", "count": 1})
@@ -50,9 +59,12 @@ class Source(WholeVerification):
         super().__init__(context)
         trace = read_trace(catalog.find(Shelf.TRACE, options.trace).path)
         refuse_shares(context.machine, "a draft model")
-        machine = _machine_of(options, context.machine)
-        placement = Pinned(PinnedOptions(kind="pinned", device=options.device))
-        self._planner = StepPlanner(trace, machine, placement, seed=context.seed, engine=context.engine)
+        machine = machine_of(options, context.machine)
+        pinned = Pinned(PinnedOptions(kind="pinned", device=options.device))
+        placement = context.placement if options.elsewhere and context.placement is not None else pinned
+        self._planner = StepPlanner(
+            trace, machine, placement, seed=context.seed, engine=context.engine, drafts=bool(options.elsewhere)
+        )
         pool = machine.pools[options.device]
         kv_token_bytes = spread_bytes(trace, range(trace.model.n_layers), pool)
         self.demands = (Demand(options.device, weight_bytes(trace), kv_token_bytes, pool.count),)
@@ -66,7 +78,7 @@ class Source(WholeVerification):
         return phases
 
 
-def _machine_of(options: Options, machine: Machine) -> Machine:
+def machine_of(options: Options, machine: Machine) -> Machine:
     """Return the part of the machine that the draft model sees: some units of one device that do everything."""
     pool = machine.pools.get(options.device)
     if pool is None:
@@ -76,12 +88,14 @@ def _machine_of(options: Options, machine: Machine) -> Machine:
         raise InputError(
             f"drafting.count: found {options.count}, expected at most {pool.count}, all there are of '{options.device}'"
         )
+    _check_elsewhere(options, machine)
     count = options.count or pool.count
     device, ranks = options.device, machine.roles.tensor_parallel.ranks
     roles = machine.roles.model_copy(
         update={
-            "fc": [device],
+            "fc": [device, *options.elsewhere],
             "attention": device,
+            "attention_elsewhere": options.elsewhere,
             "elementwise": device,
             "prefill": PrefillRoles(fc=device, attention=device),
             "weights": device,
@@ -91,4 +105,21 @@ def _machine_of(options: Options, machine: Machine) -> Machine:
             "tensor_parallel": machine.roles.tensor_parallel.model_copy(update={"ranks": min(ranks, count)}),
         }
     )
-    return Machine(machine.name, {device: type(pool)(device, pool.part, count)}, machine.links, roles)
+    pools = {device: type(pool)(device, pool.part, count)} | {name: machine.pools[name] for name in options.elsewhere}
+    return Machine(machine.name, pools, machine.links, roles)
+
+
+def _check_elsewhere(options: Options, machine: Machine) -> None:
+    """Refuse devices that the weights and the caches of the draft model are out of reach of."""
+    roles, place = machine.roles, "drafting.elsewhere"
+    if options.elsewhere and options.count is not None:
+        raise InputError(f"{place}: found beside 'count', expected the draft model on all units of its devices")
+    shared = {*roles.fc, roles.weights}
+    if options.device not in shared:
+        shared = {options.device, *(() if roles.attention_link else (roles.kv, *roles.attends))}
+    for name in options.elsewhere:
+        if name == options.device or name not in shared:
+            others = sorted(shared - {options.device})
+            raise InputError(
+                f"{place}: '{name}' is no other device on the memory of '{options.device}', found {others}"
+            )

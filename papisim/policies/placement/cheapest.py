@@ -1,6 +1,7 @@
 """An oracle: ask the cost model what each kernel would take on each device, and choose the fastest.
 
-No online scheduler can know these times; it bounds what any placement of single kernels can reach.
+No online scheduler can know these times. Kernels of a step follow one another, so the fastest device of each operator makes the
+fastest step: the oracle bounds what any placement of FC, attention, experts and drafts can reach.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ EXAMPLE = Example()
 
 
 class Placement:
-    """Each FC kernel goes to the device on which it takes the least time; the first named wins a tie."""
+    """Each kernel goes to the device on which it takes the least time; the first named wins a tie."""
 
     def __init__(self, options: Options) -> None:
         del options

@@ -2,7 +2,7 @@
 
 The arithmetic intensity of an FC kernel tends to RLP × TLP (eq. 2), which is known before the kernel runs. Above α the
 processing units are faster, up to α FC-PIM is. α belongs to a machine and a model: it is found offline (``papisim calibrate alpha``), or when
-an experiment is loaded (:mod:`papisim.calibration.alpha`).
+an experiment is loaded (:mod:`papisim.calibration.alpha`). Attention and drafts stay at home: PAPI moves the target's FC alone.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ EXAMPLE = Example({"processing_unit": "gpu", "pim": "fc_pim", "alpha": 9})
 
 
 class Placement:
-    """FC kernels go to the processing units when RLP × TLP > α, else to FC-PIM."""
+    """FC kernels of the target model go to the processing units when RLP × TLP > α, else to FC-PIM."""
 
     def __init__(self, options: Options) -> None:
         alpha = options.for_model("default").alpha
@@ -81,6 +81,8 @@ class Placement:
         self._options, self._alpha = options, alpha
 
     def place(self, view: PlacementView) -> str:
-        """Return the side of the threshold that RLP × TLP is on."""
+        """Return the side of the threshold that RLP × TLP is on; the home of an operator that is not target FC."""
         options = self._options
+        if not view.operator.is_of_target_fc:
+            return view.candidates[0]
         return options.processing_unit if view.rows > self._alpha else options.pim

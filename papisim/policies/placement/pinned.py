@@ -1,4 +1,4 @@
-"""Static mapping: every FC kernel runs on one device, whatever the batch."""
+"""Static mapping: every FC kernel of the target model runs on one device, whatever the batch; other operators stay at home."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ EXAMPLE = Example({"device": "gpu"})
 
 
 class Placement:
-    """FC kernels always go to the same device."""
+    """FC kernels of the target model always go to the same device."""
 
     def __init__(self, options: Options) -> None:
         self._device = options.device
 
     def place(self, view: PlacementView) -> str:
-        """Return the device of the options."""
-        return self._device
+        """Return the device of the options for target FC, the home of any other operator."""
+        return self._device if view.operator.is_of_target_fc else view.candidates[0]

@@ -6,9 +6,9 @@ from papisim.config.base import parse
 from papisim.config.yaml import parse_yaml
 from papisim.errors import PapisimError
 from papisim.ops.cost import Cost
-from papisim.ops.kernel import FcRole, Linear
-from papisim.policies.placement import cheapest, papi, pinned
-from papisim.policies.placement.base import PlacementView
+from papisim.ops.kernel import Attention, FcRole, Linear
+from papisim.policies.placement import cheapest, papi, papi_operators, pinned
+from papisim.policies.placement.base import Operator, PlacementView
 
 
 def view(rlp=1, tlp=1, times=None):
@@ -98,3 +98,68 @@ def test_the_oracle_takes_the_smaller_price_and_the_first_named_on_a_tie(times, 
 def test_no_candidate_is_cheaper_than_the_oracles(times):
     chosen = cheapest.Placement(cheapest.Options(kind="cheapest")).place(view(times=times))
     assert times[chosen] == min(times.values())
+
+
+def attention(rlp=4, group=4, tokens=1000, operator=Operator.ATTENTION, candidates=("attn_pim", "gpu")):
+    kernel = Attention(rlp, rlp, rlp * tokens, tokens, rlp * tokens, 8 * group, 8, 128)
+    return PlacementView(rlp, rlp, kernel, candidates, lambda device, _: Cost(1.0, "test"), operator, float(group))
+
+
+def by_operator(**thresholds):
+    options = {"kind": "papi_operators", "processing_unit": "gpu", "pim": "fc_pim", "thresholds": thresholds}
+    return papi_operators.Placement(papi_operators.Options.model_validate(options))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rlp=st.integers(1, 300), tlp=st.integers(1, 16), alpha=st.integers(0, 400))
+def test_thresholds_by_operator_are_papi_where_fc_alone_has_a_choice(rlp, tlp, alpha):
+    paper = papi.Placement(papi.Options(kind="papi", processing_unit="gpu", pim="fc_pim", alpha=float(alpha)))
+    assert by_operator(fc=float(alpha)).place(view(rlp, tlp)) == paper.place(view(rlp, tlp))
+
+
+@pytest.mark.parametrize("policy", [
+    papi.Placement(papi.Options(kind="papi", processing_unit="gpu", pim="fc_pim", alpha=3.0)),
+    pinned.Placement(pinned.Options(kind="pinned", device="gpu")),
+    by_operator(fc=3.0),
+])  # fmt: skip
+@pytest.mark.parametrize("operator", [Operator.ATTENTION, Operator.DRAFT_FC, Operator.DRAFT_ATTENTION])
+def test_what_a_policy_has_no_opinion_about_stays_at_home(policy, operator):
+    assert policy.place(attention(rlp=64, operator=operator)) == "attn_pim"
+
+
+TABLE = [
+    {"intensity": 1, "tokens": 0, "requests": 2},
+    {"intensity": 4, "tokens": 0},
+    {"intensity": 4, "tokens": 512, "requests": 8},
+]
+
+
+@pytest.mark.parametrize(
+    ("rlp", "group", "tokens", "device"),
+    [
+        (1, 1, 300, "gpu"),
+        (2, 1, 300, "attn_pim"),
+        (2, 3, 9000, "attn_pim"),  # the row of intensity 1 is for all below 4
+        (64, 4, 300, "gpu"),  # never on PIM
+        (7, 4, 512, "gpu"),
+        (8, 4, 512, "attn_pim"),
+        (8, 30, 9000, "attn_pim"),  # beyond the table its last row holds
+        (1, 0.5, 10, "gpu"),  # below the table its first row
+    ],
+)
+def test_the_threshold_of_attention_depends_on_intensity_requests_and_length(rlp, group, tokens, device):
+    shown = attention(rlp, 1, tokens)
+    shown = PlacementView(rlp, rlp, shown.kernel, shown.candidates, shown.price, shown.operator, float(group))
+    assert by_operator(attention=TABLE).place(shown) == device
+
+
+def test_a_draft_model_whose_home_is_the_gpu_moves_to_pim_below_its_threshold():
+    candidates = ("gpu", "fc_pim")
+    policy = by_operator(draft_fc=8.0)
+    shown = [attention(group=group, operator=Operator.DRAFT_FC, candidates=candidates) for group in (8, 9)]
+    assert [policy.place(each) for each in shown] == ["fc_pim", "gpu"]
+
+
+def test_a_table_must_ascend():
+    with pytest.raises(ValueError, match="expected intensity and tokens to ascend"):
+        by_operator(attention=TABLE[::-1])

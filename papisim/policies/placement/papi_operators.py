@@ -1,0 +1,126 @@
+"""PAPI's rule for every operator: compare its estimated arithmetic intensity with a threshold of its own.
+
+PAPI moves the target's FC by RLP × TLP (PAPI, Section 5). The same comparison places any operator, once its intensity is that of what
+it reads: TLP × query heads per KV head for attention, the expected rows of an expert for experts, RLP for a step of a draft model.
+
+The ridge of attention depends on the batch, too. PIM deals caches out to its channels by request and KV head, so that a small batch
+leaves channels idle, while a GPU splits a long cache; and with the caches, since a launch takes longer than attention to short ones.
+Its threshold is therefore a table: for each intensity and length, the requests from which on PIM is the faster side.
+
+Thresholds belong to a machine, a model and an operator, and are calibrated (:mod:`papisim.calibration.operators`). Where FC alone has
+several devices, the policy is ``papi``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import ClassVar, Literal, TypeAlias
+
+from pydantic import Field, field_validator
+
+from papisim.config.base import NonNegative, Spec
+from papisim.errors import InputError
+from papisim.kinds import Example
+from papisim.ops.kernel import Attention
+from papisim.policies.placement.base import Operator, PlacementOptions, PlacementView
+
+
+class Level(Spec):
+    """A row of a threshold that depends on the batch.
+
+    Attributes:
+        intensity: least intensity that the row is for, in token-rows per number read.
+        tokens: least tokens of a mean cache that the row is for.
+        requests: requests from which on the operator stays on PIM; never, if None.
+    """
+
+    intensity: NonNegative
+    tokens: NonNegative = 0.0
+    requests: int | None = Field(default=None, ge=0)
+
+
+#: the highest intensity of an operator on PIM, or a table by intensity
+Threshold: TypeAlias = NonNegative | list[Level]
+
+
+class Options(PlacementOptions):
+    """Options of the thresholds by operator.
+
+    Attributes:
+        processing_unit: device for compute-bound operators.
+        pim: device for memory-bound FC kernels of the target; other operators go to their first candidate that is not the
+            processing unit.
+        thresholds: by operator, the highest intensity at which it stays on PIM, in token-rows per number read, or a table, ascending
+            by intensity and then by tokens; an operator that is not named stays at home. ``auto`` calibrates all that have several devices.
+    """
+
+    tuner: ClassVar[str | None] = "papisim.calibration.operators:tune"
+
+    kind: Literal["papi_operators"]
+    processing_unit: str
+    pim: str
+    thresholds: Literal["auto"] | dict[Operator, Threshold] = "auto"
+
+    @field_validator("thresholds")
+    @classmethod
+    def _ascending(cls, value: Literal["auto"] | dict[Operator, Threshold]) -> object:
+        for operator, threshold in value.items() if isinstance(value, dict) else ():
+            rows = [(row.intensity, row.tokens) for row in threshold] if isinstance(threshold, list) else []
+            if rows != sorted(set(rows)):
+                raise ValueError(f"found rows {rows} of '{operator}', expected intensity and tokens to ascend")
+        return value
+
+    def devices(self) -> dict[str, str]:
+        """Return both sides, which must run FC kernels."""
+        return {"processing_unit": self.processing_unit, "pim": self.pim}
+
+
+EXAMPLE = Example(
+    {
+        "processing_unit": "gpu",
+        "pim": "fc_pim",
+        "thresholds": {"fc": 9, "attention": [{"intensity": 0, "requests": 1}, {"intensity": 16, "requests": 32}]},
+    }
+)
+
+
+class Placement:
+    """An operator goes to the processing units when its intensity exceeds its threshold, else to PIM."""
+
+    def __init__(self, options: Options) -> None:
+        if options.thresholds == "auto":
+            raise InputError("placement.thresholds: found auto, which no calibration has replaced by numbers")
+        self._options, self._thresholds = options, options.thresholds
+
+    def place(self, view: PlacementView) -> str:
+        """Return the side of the operator's threshold that its intensity is on; its home without a threshold."""
+        threshold = self._thresholds.get(view.operator)
+        if threshold is None:
+            return view.candidates[0]
+        units = self._options.processing_unit
+        if _exceeds(threshold, view):
+            return units if units in view.candidates else view.candidates[0]
+        return self._pim(view)
+
+    def _pim(self, view: PlacementView) -> str:
+        pim = self._options.pim
+        if pim in view.candidates:
+            return pim
+        return next((each for each in view.candidates if each != self._options.processing_unit), view.candidates[0])
+
+
+def _exceeds(threshold: float | Sequence[Level], view: PlacementView) -> bool:
+    if isinstance(threshold, float):
+        return view.intensity > threshold
+    needed = _row(threshold, view).requests
+    return needed is None or view.rlp < needed
+
+
+def _row(threshold: Sequence[Level], view: PlacementView) -> Level:
+    """Return the last row that begins at or below the view's intensity and mean cache, or else the first of either."""
+    below = threshold[max(1, bisect_right(threshold, view.intensity, key=lambda row: row.intensity)) - 1]
+    first = bisect_left(threshold, below.intensity, key=lambda row: row.intensity)
+    alike = threshold[first : bisect_right(threshold, below.intensity, key=lambda row: row.intensity)]
+    tokens = view.kernel.kv_tokens / view.kernel.n_requests if isinstance(view.kernel, Attention) else 0.0
+    return alike[max(1, bisect_right(alike, tokens, key=lambda row: row.tokens)) - 1]
