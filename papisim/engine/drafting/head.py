@@ -118,12 +118,14 @@ class _Captured:
 
 
 class _AsTarget:
-    """Places FC kernels as the target's are."""
+    """Places FC kernels as the target's are; attention stays at home."""
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner
 
     def place(self, view: PlacementView) -> str:
+        if not isinstance(view.kernel, Linear):
+            return view.candidates[0]
         return self._planner.place(view.kernel, view.rlp, view.rows)
 
 
