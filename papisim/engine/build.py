@@ -123,17 +123,7 @@ class ServerFactory:
             NotModelled: the experiment combines what is not modelled together.
         """
         experiment, machine = self.experiment, self.machine
-        speculator = build_speculator(
-            experiment,
-            DraftContext(
-                machine,
-                self.trace,
-                self.planner,
-                experiment.seed,
-                experiment.engine,
-                build_placement(experiment),
-            ),
-        )
+        speculator = build_speculator(experiment, self._draft_context)
         demands, usable, states = speculator.source.demands, experiment.kv.utilisation_ratio, self._states()
         memory = plan_memory(machine, self.trace, demands, usable, states, expert_copies=experiment.experts.copies)
         self.ledger.kv_capacity_bytes += memory.kv_capacity_bytes
@@ -194,6 +184,11 @@ class ServerFactory:
             )
         self.ledger.reuse = self.ledger.reuse or Reuse(kv.block_tokens)
         return PrefixCache(kv.prefix_cache.eviction, kv.block_tokens, self.ledger.reuse_now)
+
+    @property
+    def _draft_context(self) -> DraftContext:
+        experiment, placement = self.experiment, build_placement(self.experiment)
+        return DraftContext(self.machine, self.trace, self.planner, experiment.seed, experiment.engine, placement)
 
     def _strategy(self, speculator: Speculator) -> IterationStrategy:
         overlap = Overlap(self.experiment.overlap, self.planner, self.machine, self.trace)
