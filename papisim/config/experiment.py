@@ -74,6 +74,22 @@ class PrefixCacheSpec(Spec):
     eviction: Literal["lru", "lfu", "fifo"] = "lru"
 
 
+class TierSpec(Spec):
+    """A memory or drive below the device that keeps blocks of the prefix cache (see :mod:`papisim.engine.tiers`).
+
+    Attributes:
+        name: name in results.
+        capacity_bytes: room for blocks, of each replica.
+        link: link of the machine over which its blocks come and go.
+        fetch: blocks that a prompt begins with are fetched ``always``, or ``when_faster`` than computing them.
+    """
+
+    name: Name
+    capacity_bytes: Positive
+    link: Name
+    fetch: Literal["always", "when_faster"] = "always"
+
+
 class KvSpec(Spec):
     """Management of KV caches.
 
@@ -90,6 +106,7 @@ class KvSpec(Spec):
         beyond_positions: a request longer than a model's table of learned positions is refused (``refuse``), or served as if the
             table were longer (``run``), as papers do that serve GPT-3 beyond its 2,048 tokens.
         prefix_cache: reuse of the caches of prompts that begin alike.
+        tiers: where blocks of the prefix cache go that the device has no room for, in this order.
     """
 
     page_tokens: Count = 16
@@ -100,6 +117,7 @@ class KvSpec(Spec):
     swap_link: str | None = None
     beyond_positions: Literal["refuse", "run"] = "refuse"
     prefix_cache: PrefixCacheSpec = PrefixCacheSpec()
+    tiers: list[TierSpec] = Field(default_factory=list)
 
     @property
     def block_tokens(self) -> int:
@@ -117,6 +135,21 @@ class KvSpec(Spec):
             raise ValueError(
                 f"found 'prefix_cache.block_tokens' {given}, expected a multiple of 'page_tokens' {self.page_tokens}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tiers_of_a_prefix_cache(self) -> Self:
+        if not self.tiers:
+            return self
+        if self.prefix_cache.kind == "off":
+            raise ValueError("found 'tiers' and 'prefix_cache.kind: off', expected 'block' or 'radix'")
+        if self.on_exhaustion == "swap":
+            raise ValueError(
+                "found 'tiers' and 'on_exhaustion: swap', expected 'recompute', which finds its blocks in the tiers"
+            )
+        names = ["device", *(tier.name for tier in self.tiers)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"found tiers of the names {', '.join(names)}, expected different ones")
         return self
 
     @model_validator(mode="after")
@@ -423,7 +456,7 @@ def load_experiment(options: RunOptions, read_system: Callable[..., System] = lo
     sections: dict[str, Any] = {name: file.options for name, file in files.items()} | {"engine": engine.spec}
     for name in section_types().keys() - sections.keys():
         sections[name] = _load_inline(name, options, engine.spec, overrides[name])
-    _check_swap_link(sections["kv"], system, overrides["kv"])
+    _check_links(sections["kv"], system, overrides["kv"])
     trace_notes = (trace.note,) if trace.note else ()
     read: tuple[SectionFile | EngineFile, ...] = (*files.values(), engine)
     experiment = Experiment(
@@ -537,11 +570,14 @@ def _size_field(kind: str) -> str:
     return "batch_size" if "batch_size" in options.model_fields else "max_batch"
 
 
-def _check_swap_link(kv: KvSpec, system: System, overrides: Sequence[Override]) -> None:
-    if kv.swap_link is not None and kv.swap_link not in system.spec.links:
-        hint = did_you_mean(kv.swap_link, system.spec.links)
-        document = _inline("kv", {}, overrides)
-        raise document.error(("swap_link",), f"no link '{kv.swap_link}' in {system.name}; {hint}")
+def _check_links(kv: KvSpec, system: System, overrides: Sequence[Override]) -> None:
+    """Refuse links that the machine does not have."""
+    links: dict[tuple[str | int, ...], str | None] = {("swap_link",): kv.swap_link}
+    links |= {("tiers", index, "link"): tier.link for index, tier in enumerate(kv.tiers)}
+    for path, link in links.items():
+        if link is not None and link not in system.spec.links:
+            document = _inline("kv", {"prefix_cache": {}}, overrides)
+            raise document.error(path, f"no link '{link}' in {system.name}; {did_you_mean(link, system.spec.links)}")
 
 
 def _from_tlp(tlp: int) -> dict[str, object]:

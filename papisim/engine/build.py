@@ -25,9 +25,10 @@ from papisim.engine.queues import ServerQueues
 from papisim.engine.runner import StepRunner
 from papisim.engine.server import Server
 from papisim.engine.speculation import Speculator
+from papisim.engine.tiers import Tiers
 from papisim.errors import NotModelled
 from papisim.ops.held import HeldBytes
-from papisim.ops.lower import held_bytes
+from papisim.ops.lower import Prompts, chunk_lengths, held_bytes
 from papisim.ops.trace import KernelTrace
 from papisim.plan.build import build_placement
 from papisim.plan.machine import Machine
@@ -131,9 +132,9 @@ class ServerFactory:
         model = self.trace.model
         refuses = model.learned_positions and experiment.kv.beyond_positions == "refuse"
         positions = model.max_positions if refuses else None
-        pages = KvPages(
-            experiment.kv, memory, reserves_whole=batching.reserves_whole, prefixes=self._prefixes(memory.held)
-        )
+        prefixes, tiers = self._prefixes(memory.held)
+        whole = batching.reserves_whole
+        pages = KvPages(experiment.kv, memory, reserves_whole=whole, prefixes=prefixes, tiers=tiers)
         queues = ServerQueues(machine, memory, experiment.kv, batching, pages, positions=positions)
         timeout_s = client_of(experiment).timeout_s
         runner = StepRunner(
@@ -169,21 +170,36 @@ class ServerFactory:
             )
         return 1 + (longest or 0)
 
-    def _prefixes(self, held: HeldBytes) -> PrefixCache | None:
-        """Build the prefix cache of a server; None where there is none.
+    def _prefixes(self, held: HeldBytes) -> tuple[PrefixCache | None, Tiers | None]:
+        """Build the prefix cache of a server and the tiers below it; None where there is none.
 
         Raises:
             NotModelled: the model forgets tokens, or keeps states.
+            InputError: a tier has no room for a single block.
         """
         kv = self.experiment.kv
         if kv.prefix_cache.kind == "off":
-            return None
+            return None, None
         if not held.grows_alike:
             raise NotModelled(
                 f"kv.prefix_cache of {self.trace.name}: reuse of caches that keep a window of tokens, or of states, is not modelled"
             )
-        self.ledger.reuse = self.ledger.reuse or Reuse(kv.block_tokens)
-        return PrefixCache(kv.prefix_cache.eviction, kv.block_tokens, self.ledger.reuse_now)
+        self.ledger.reuse = self.ledger.reuse or Reuse(kv.block_tokens, tuple(tier.name for tier in kv.tiers))
+        tiers = Tiers(
+            kv.tiers,
+            self.machine.links,
+            block_bytes=kv.block_tokens * held.token_bytes,
+            block_tokens=kv.block_tokens,
+            prefill_s=self._prefill_s,
+            ledger=self.ledger,
+        )
+        cache = PrefixCache(kv.prefix_cache.eviction, kv.block_tokens, self.ledger.reuse_now, tiers.rooms)
+        return cache, tiers if kv.tiers else None
+
+    def _prefill_s(self, cached: int, tokens: int) -> float:
+        """Return the seconds of a step that computes the rest of a prompt and nothing else."""
+        prompts = Prompts(chunk_lengths([(cached, tokens)]), 1)
+        return self.planner.work(prompts.shape, None, prompts.lengths).time_s
 
     @property
     def _draft_context(self) -> DraftContext:

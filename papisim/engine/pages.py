@@ -16,6 +16,7 @@ request needs them.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -25,7 +26,9 @@ from papisim.config.experiment import KvSpec
 from papisim.engine.batch import Batch
 from papisim.engine.prefix import Block, Chain, PrefixCache
 from papisim.engine.request import Request
+from papisim.engine.tiers import Tiers
 from papisim.plan.memory import MemoryPlan
+from papisim.plan.phase import Phase
 
 
 class KvPages:
@@ -33,6 +36,13 @@ class KvPages:
 
     The number of pages depends on the number of requests that hold some: whole heads lie on one device or channel, and
     the fullest limits the room (:class:`papisim.plan.memory.MemoryPlan`).
+
+    Args:
+        spec: how caches are kept.
+        memory: the room for them.
+        reserves_whole: whether admission allocates the pages of a whole length, unless the spec says otherwise.
+        prefixes: the prefix cache, if there is one.
+        tiers: moves its blocks below the device and back, if there are such tiers.
 
     Attributes:
         page_tokens: tokens of one request that a page holds; caches that keep different numbers of tokens have pages of their
@@ -43,7 +53,13 @@ class KvPages:
     """
 
     def __init__(
-        self, spec: KvSpec, memory: MemoryPlan, *, reserves_whole: bool, prefixes: PrefixCache | None = None
+        self,
+        spec: KvSpec,
+        memory: MemoryPlan,
+        *,
+        reserves_whole: bool,
+        prefixes: PrefixCache | None = None,
+        tiers: Tiers | None = None,
     ) -> None:
         self.page_tokens = spec.page_tokens
         self._memory = memory
@@ -52,7 +68,7 @@ class KvPages:
         self._granted: tuple[Batch, int, int] | None = None
         self._whole = reserves_whole if spec.reserve is None else spec.reserve == "whole"
         self._watermark = 0 if self._whole else int(spec.watermark_ratio * self.total(None))
-        self.prefixes = prefixes
+        self.prefixes, self._tiers = prefixes, tiers
         self._block_pages = 0 if prefixes is None else self.pages(prefixes.block_tokens)
 
     def total(self, holders: int | None) -> int:
@@ -122,18 +138,25 @@ class KvPages:
         cache = self.prefixes
         return request.prompt_left - (0 if cache is None else len(self._found(request)) * cache.block_tokens)
 
-    def allocate(self, request: Request) -> None:
-        """Allocate the pages of a request's admission; cached blocks of its prompt count as computed."""
+    def allocate(self, request: Request) -> list[Phase]:
+        """Allocate the pages of a request's admission; cached blocks of its prompt count as computed.
+
+        Returns:
+            The transfers of blocks from tiers below the device.
+        """
         found, cache = self._found(request), self.prefixes
         request.pages = self.demand(request)
         self.used += request.pages
         self.holders += 1
-        if cache is not None:
-            if request.begins:
-                cache.admitted(request.prompt_tokens, found)
-                request.computed_tokens = len(found) * cache.block_tokens
-            self.used -= cache.take(self._chain(request), found) * self._block_pages
-            self._make_room()
+        if cache is None:
+            return []
+        by_tier = Counter(block.tier for block in found)
+        if request.begins:
+            cache.admitted(request.prompt_tokens, by_tier)
+            request.computed_tokens = len(found) * cache.block_tokens
+        self.used -= cache.take(self._chain(request), found) * self._block_pages
+        self._make_room()
+        return [] if self._tiers is None else self._tiers.fetch(by_tier)
 
     def keep(self, request: Request) -> None:
         """Cache the full blocks of a request's computed tokens."""
@@ -162,7 +185,8 @@ class KvPages:
         """Return the cached blocks that the prompt of a waiting request begins with."""
         if self.prefixes is None or not request.begins:
             return []
-        return self.prefixes.find(self._chain(request), request.prompt_tokens)
+        found = self.prefixes.find(self._chain(request), request.prompt_tokens)
+        return found if self._tiers is None else self._tiers.worth(found, request.prompt_tokens)
 
     def _make_room(self) -> None:
         """Let idle blocks leave for the pages that requests hold; blocks of many requests are spread evenly over devices."""
@@ -170,7 +194,9 @@ class KvPages:
         if cache is not None:
             excess = self.used + cache.idle * self._block_pages - self.total(None)
             if excess > 0:
-                cache.evict(min(cache.idle, -(-excess // self._block_pages)))
+                left = cache.evict(min(cache.idle, -(-excess // self._block_pages)))
+                if self._tiers is not None:
+                    self._tiers.write(left)
 
     def grow(self, batch: Batch, rows: Ints | int) -> bool:
         """Allocate the pages for all tokens in flight, or none if they are too few; returns whether they sufficed.

@@ -136,9 +136,9 @@ class PrefixCache:
             block = following
         return found[:most]
 
-    def admitted(self, prompt_tokens: int, found: Sequence[Block]) -> None:
-        """Count the admission of a prompt that is computed but for some blocks."""
-        self._reuse().admitted(prompt_tokens, Counter(block.tier for block in found))
+    def admitted(self, prompt_tokens: int, found: Counter[int]) -> None:
+        """Count the admission of a prompt that is computed but for some blocks, whose number by tier ``found`` has."""
+        self._reuse().admitted(prompt_tokens, found)
 
     def take(self, chain: Chain, blocks: Sequence[Block]) -> int:
         """Let a request hold blocks that were found; returns the number of those that others hold already.

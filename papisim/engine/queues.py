@@ -209,7 +209,7 @@ class ServerQueues:
         resumed = []
         for request in requests:
             swapped_tokens = request.computed_tokens
-            self.pages.allocate(request)
+            self.moves += self.pages.allocate(request)
             request.admit(now_s)
             if swapped_tokens:
                 self._move(swapped_tokens)

@@ -11,7 +11,7 @@ from papisim.engine.build import build_workload
 from papisim.engine.run import Run, simulate
 from papisim.errors import InputError, NotModelled
 from papisim.ops.lower import kv_bytes_per_token
-from papisim.record.steps import StepKind
+from papisim.record.steps import StepKind, StepRow
 from papisim.results.metrics import summarise
 from papisim.workloads.base import ClosedLoop, Request
 from papisim.workloads.content import Content, Span, repeated_blocks
@@ -210,6 +210,96 @@ def test_a_router_that_knows_prefixes_reuses_more():
     assert shares["prefix_aware"] > shares["round_robin"]
 
 
+def tiers(*fields: str) -> str:
+    return f"kv.tiers=[{', '.join('{' + each + '}' for each in fields)}]"
+
+
+def on_tiers(serve: Serve, requests: object, pages: int, *sets: str, **options: object) -> Run:
+    tight = small(serve([(0.0, 1, 1)], "h100_tiers"), pages)
+    return serve(requests, "h100_tiers", set=[ON, tight, *sets], **options)
+
+
+def prefill_of(run: Run, number: int) -> StepRow:
+    (step,) = [step for step in run.ledger.steps if step.kind is StepKind.PREFILL][number : number + 1]
+    return step
+
+
+def test_a_block_from_below_costs_its_transfer_and_saves_its_rows(serve: Serve):
+    """``a`` is evicted by ``b``, and asked for again."""
+    block_bytes = 16 * kv_bytes_per_token(serve([(0.0, 1, 1)]).trace)
+    requests = tuple(
+        Request(number, number * 10.0, 16 * 20, 2, (Span(key, 16 * 20),)) for number, key in enumerate("aba")
+    )
+    here, below = (
+        on_tiers(serve, requests, pages, tiers("name: host, capacity_bytes: 1 TB, link: pcie")) for pages in (99, 21)
+    )
+    link = below.machine.links["pcie"]
+    moved_s = link.transfer(19 * block_bytes).time_s
+    assert prefill_of(below, 2).prompt_tokens == prefill_of(here, 2).prompt_tokens == 16
+    assert prefill_of(below, 2).time_s == pytest.approx(prefill_of(here, 2).time_s + moved_s, rel=1e-9)
+    reuse = below.ledger.reuse
+    assert reuse is not None
+    assert reuse.reused_blocks == {1: 19}
+    assert reuse.fetched_bytes == {1: 19 * block_bytes}
+    assert reuse.written_bytes[1] == reuse.evicted_blocks[0] * block_bytes > 0
+    assert below.ledger.between.busy_by["pcie"] == pytest.approx(
+        reuse.written_bytes[1] / link.part.bandwidth_bytes_per_s
+    )
+
+
+@pytest.mark.parametrize("fetch", ["always", "when_faster"])
+@pytest.mark.parametrize("bandwidth", ["63 GB/s", "10 MB/s"])
+def test_what_is_computed_faster_is_not_fetched_where_the_tier_says_so(serve: Serve, bandwidth: str, fetch: str):
+    requests = tuple(
+        Request(number, number * 10.0, 16 * 100, 2, (Span(key, 16 * 100),)) for number, key in enumerate("aba")
+    )
+    run = on_tiers(
+        serve,
+        requests,
+        101,
+        tiers(f"name: host, capacity_bytes: 1 TB, link: pcie, fetch: {fetch}"),
+        f"links.pcie.part.bandwidth_bytes_per_s={bandwidth}",
+        "batching.chunk_tokens=4096",
+    )
+    first, last = prefill_of(run, 0), prefill_of(run, 2)
+    if fetch == "always" or bandwidth == "63 GB/s":
+        assert last.prompt_tokens == 16
+        assert (last.time_s < first.time_s) == (bandwidth == "63 GB/s")
+    else:
+        assert last.prompt_tokens == 16 * 100
+        assert last.time_s == pytest.approx(first.time_s)
+
+
+TWO = tiers(
+    "name: host, capacity_bytes: 0.1 GB, link: pcie",
+    "name: drive, capacity_bytes: 1 TB, link: nvme, fetch: when_faster",
+)
+
+
+@pytest.mark.parametrize("tlp", [1, 3])
+def test_fast_forward_changes_nothing_with_tiers(serve: Serve, differences: Differences, tlp: int):
+    slow, fast = (on_tiers(serve, asked(60, 0.01), 24, TWO, tlp=tlp, fast_forward=on) for on in (False, True))
+    assert not differences(figures(slow), figures(fast))
+    reuse = fast.ledger.reuse
+    assert reuse is not None
+    assert reuse.evicted_blocks[0] > 0
+    assert reuse.evicted_blocks[1] > 0
+    computed = sum(kind.prompt_tokens for kind in fast.ledger.totals.values())
+    if not fast.ledger.n_preemptions:
+        assert computed + reuse.reused_tokens == reuse.prompt_tokens
+
+
+def test_more_tiers_find_more(serve: Serve):
+    host = tiers("name: host, capacity_bytes: 0.1 GB, link: pcie")
+    shares = []
+    for sets in ([], [host], [TWO.replace("when_faster", "always")]):
+        reuse = on_tiers(serve, asked(60, 100.0), 16, *sets).ledger.reuse
+        assert reuse is not None
+        shares.append(reuse.reused_tokens)
+    assert shares == sorted(shares)
+    assert shares[0] < shares[-1]
+
+
 def test_models_that_forget_are_refused_by_name(serve: Serve):
     with pytest.raises(NotModelled, match=r"kv.prefix_cache of gemma3-12b.*window"):
         serve([(0.0, 10, 10)], "h100_single", "gemma3-12b", set=[ON])
@@ -222,8 +312,16 @@ def test_models_that_forget_are_refused_by_name(serve: Serve):
         (["kv.prefix_cache.block_tokens=32"], "is for 'prefix_cache.kind: block' only"),
         (["kv.prefix_cache.kind=radix"], "found 'page_tokens' 16, expected 1"),
         (["kv.prefix_cache.eviction=mru"], "lru"),
+        ([tiers("name: host, capacity_bytes: 1 GB, link: pcie")], "expected 'block' or 'radix'"),
+        ([ON, tiers("name: host, capacity_bytes: 1 GB, link: pci")], "no link 'pci'"),
+        ([ON, tiers("name: host, capacity_bytes: 1 kB, link: pcie")], "expected room for a block"),
+        ([ON, tiers("name: device, capacity_bytes: 1 GB, link: pcie")], "expected different ones"),
+        (
+            [ON, tiers("name: h, capacity_bytes: 1 GB, link: pcie"), "kv.on_exhaustion=swap", "kv.swap_link=pcie"],
+            "expected 'recompute'",
+        ),
     ],
 )
 def test_mistakes_are_told(serve: Serve, sets: list[str], message: str):
     with pytest.raises(InputError, match=message):
-        serve([(0.0, 1, 1)], set=sets)
+        serve([(0.0, 1, 1)], "h100_tiers", set=sets)
