@@ -5,19 +5,33 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.config.experts import ExpertsSpec
+from papisim.config.parallel import Parallel
 from papisim.config.system import load_part, load_system
 from papisim.devices.gpu import Pool
 from papisim.ops.cost import Energy
-from papisim.ops.kernel import Attention
-from papisim.ops.lower import kv_bytes_per_token, lower_attention, ragged_lengths, stage_weight_bytes
+from papisim.ops.experts import Routed, Routing, Spread, rank_loads
+from papisim.ops.kernel import Attention, FcRole, Group, Linear
+from papisim.ops.lower import (
+    decode_lengths,
+    decode_shape,
+    expert_weight_bytes,
+    kv_bytes_per_token,
+    lower_attention,
+    ragged_lengths,
+    stage_weight_bytes,
+)
 from papisim.ops.trace import KernelTrace, read_trace
-from papisim.plan.machine import build_machine
+from papisim.plan.build import build_planner
+from papisim.plan.machine import Machine, build_machine
 from papisim.plan.memory import plan_memory
+from papisim.plan.phase import Category
+from papisim.policies.placement.pinned import Options, Placement
 
 PLANS = 500
 
@@ -136,3 +150,146 @@ def test_a_head_that_is_on_two_ranks_is_read_twice():
     attention = lower_attention(kernel, trace, lengths)
     eight, sixteen = gpus(8).price(attention).energy, gpus(16).price(attention).energy
     assert sixteen.total_j > eight.total_j
+
+
+# --- attention groups, split caches, experts on ranks -------------------------------------------------------------
+
+
+@cache
+def one_gpu() -> Machine:
+    return build_machine(load_system("h200_single"))
+
+
+@st.composite
+def plans(draw):
+    """Draw a number of ranks and shares of them that do not contradict each other."""
+    heads, context, data = draw(st.integers(1, 6)), draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    ranks = heads * context * data
+    divisors = [n for n in range(1, ranks + 1) if ranks % n == 0]
+    experts = draw(st.sampled_from([1, ranks] if data > 1 else divisors))
+    return ranks, Parallel(data_ranks=data, context_ranks=context, expert_ranks=experts)
+
+
+def sharing(ranks: int, parallel: Parallel) -> Machine:
+    one = one_gpu()
+    tensor = one.roles.tensor_parallel.model_copy(update={"ranks": ranks // parallel.data_ranks})
+    roles = one.roles.model_copy(update={"tensor_parallel": tensor})
+    return replace(one.of_ranks(ranks), roles=roles, parallel=parallel)
+
+
+def alone(count: int) -> Pool:
+    return gpus(count, "h200")
+
+
+def fullest_and_sum(costs):
+    costs = list(costs)
+    return max(cost.time_s for cost in costs), sum((cost.energy for cost in costs), Energy()).total_j
+
+
+@settings(max_examples=PLANS, deadline=None)
+@given(plans(), st.integers(1, 40), st.integers(1, 3000), st.sampled_from([0.0, 0.8]), st.integers(0, 9))
+def test_every_rank_computes_what_is_placed_on_it(plan, requests, kv, skew, copies):
+    """Place every request, token, head and expert of one layer on a rank, and price each rank by itself."""
+    (ranks, parallel), trace = plan, shipped("qwen3-30b-a3b")
+    model, data, context = trace.model, parallel.data_ranks, parallel.context_ranks
+    copies = copies if parallel.expert_ranks > 1 else 0
+    made, spec = sharing(ranks, parallel), ExpertsSpec(zipf_exponent=skew, copies=copies)
+    planner = build_planner(trace, made, Placement(Options(kind="pinned", device="gpu")), seed=3, experts=spec)
+    phases = planner.in_order(
+        decode_shape(requests, requests, (0, 1)), decode_lengths(requests, 1, requests * kv, kv), None, fold=False
+    )
+
+    groups = [len(range(group, requests, data)) for group in range(data)]
+    tensor, head_ranks = ranks // data, ranks // data // context
+    costs = []
+    for own in filter(None, groups):
+        tokens = [0] * context
+        for token in range(own * (kv + 1)):
+            tokens[token % context] += 1
+        for there in filter(None, tokens):
+            for queries, keys in placed(model.n_heads, model.n_kv_heads, head_ranks):
+                longest = -(-(kv + 1) // context)
+                if queries:
+                    sizes = (own, own, there, longest, there, len(queries), len(keys), 128)
+                    costs.append(alone(1).price(Attention(*sizes)))
+    check(phases, Category.ATTENTION, fullest_and_sum(costs), Attention)
+
+    routed = Routed(0, requests, requests, model.n_experts, model.n_experts_per_token)
+    loads = rank_loads(Routing(3, skew), routed, Spread(parallel.expert_ranks, copies))
+    assert sum(map(sum, loads.rows)) == requests * model.n_experts_per_token
+    assert sum(map(len, loads.rows)) == model.n_experts + copies
+    for role, (k, n) in {FcRole.FEED_FORWARD_UP: (2048, 1536), FcRole.FEED_FORWARD_DOWN: (768, 2048)}.items():
+        costs = []
+        for rows in filter(any, loads.rows):
+            products = tuple(Group(m, rows.count(m)) for m in sorted(set(rows)) if m)
+            kernel = Linear(role, sum(rows), k, n, groups=products if sum(map(bool, rows)) > 1 else ())
+            costs.append(alone(ranks // parallel.expert_ranks).price(kernel))
+        check(phases, Category.FC, fullest_and_sum(costs), role)
+
+    output = [alone(tensor).price(Linear(FcRole.PROJECTION, own, 4096, 2048)) for own in groups if own]
+    check(phases, Category.FC, fullest_and_sum(output), FcRole.PROJECTION)
+
+
+def check(phases, category, expected, kind):
+    """Compare the phases of one role, or of attention, with a time and an energy."""
+    found = [
+        phase
+        for phase in phases
+        if phase.category is category
+        and any(
+            isinstance(work.item, kind) if isinstance(kind, type) else work.item.role is kind for work in phase.work
+        )
+    ]
+    assert sum(phase.total_s for phase in found) == pytest.approx(expected[0], rel=1e-9)
+    assert sum((phase.energy * phase.repeats for phase in found), Energy()).total_j == pytest.approx(
+        expected[1], rel=1e-9
+    )
+
+
+@settings(max_examples=PLANS // 5, deadline=None)
+@given(plans(), st.integers(1, 60), st.integers(0, 9))
+def test_room_is_that_of_the_rank_that_is_full_first(plan, requests, copies):
+    (ranks, parallel), trace = plan, shipped("qwen3-30b-a3b")
+    model, data, context = trace.model, parallel.data_ranks, parallel.context_ranks
+    copies = copies if parallel.expert_ranks > 1 else 0
+    made, layers = sharing(ranks, parallel), range(model.n_layers)
+    experts = expert_weight_bytes(trace, layers)
+    each_bytes, others = experts / model.n_experts, stage_weight_bytes(trace, layers) - experts
+    tensor, cut = ranks // data, ranks // parallel.expert_ranks
+    held = [
+        len(range(rank, model.n_experts + copies, parallel.expert_ranks)) for rank in range(parallel.expert_ranks)
+    ]
+    free = one_gpu().pools["gpu"].capacity_bytes - others / tensor - max(held) * each_bytes / cut
+    fullest = max(len(range(group, requests, data)) for group in range(data))
+    keys = max(len(keys) for _, keys in placed(model.n_heads, model.n_kv_heads, tensor // context))
+    token_bytes = kv_bytes_per_token(trace) / model.n_kv_heads * keys / context
+    expected = free / (token_bytes * fullest) * requests
+    assume(free > 0)
+    assert plan_memory(made, trace, expert_copies=copies).tokens_of(requests) == pytest.approx(expected, rel=1e-9)
+
+
+@settings(max_examples=PLANS, deadline=None)
+@given(
+    st.integers(1, 12), st.integers(1, 4), st.integers(1, 8), st.integers(0, 12), st.integers(1, 200), st.sampled_from([0.0, 1.2])
+)  # fmt: skip
+def test_rows_that_are_sent_arrive(ranks, node_ranks, k, copies, rows, skew):
+    """Count every row by itself: what leaves ranks reaches others, and what goes to a rank's own experts stays."""
+    routing, routed = Routing(1, skew), Routed(2, rows, rows, 16, k)
+    senders = tuple(len(range(rank, rows, ranks)) for rank in range(ranks))
+    loads = rank_loads(routing, routed, Spread(ranks, copies, senders, node_ranks))
+    each, once = loads.once_per_expert, loads.once_per_rank
+    assert each is not None
+    assert once is not None
+    arrived = sum(map(sum, loads.rows))
+    assert arrived == rows * k
+    assert once.inner_total <= each.inner_total <= arrived
+    assert once.inner_total + once.outer_total <= rows * min(k, ranks)
+    for traffic in (each, once):
+        assert traffic.inner <= traffic.inner_total <= traffic.inner * ranks
+        assert traffic.outer <= traffic.outer_total <= traffic.outer * ranks
+    if ranks == 1:
+        assert (each.inner_total, each.outer_total) == (0, 0)
+    if node_ranks >= ranks:
+        assert each.outer_total == 0
+    if k == 1:
+        assert each == once
