@@ -42,6 +42,7 @@ class FusionSpec(Spec):
         rotary_append: the rotary embedding also writes K and V into the cache, where both run on the same device.
         activation: the activation and its product with up are one kernel.
         all_reduce_norm: the all-reduce also adds the residual and normalises, where both run on the same device.
+        all_expert_rows: where every rank has all rows and its own experts, the small kernels around experts stream the rows of all.
     """
 
     kernels: Literal["captured", "aten"] = "captured"
@@ -53,6 +54,7 @@ class FusionSpec(Spec):
     rotary_append: bool = False
     activation: bool = False
     all_reduce_norm: bool = False
+    all_expert_rows: bool = False
 
     @property
     def merges(self) -> bool:

@@ -438,7 +438,7 @@ class _Body:
             yield from _repeated(shared.to_experts(load, self.key.rows, self._hidden, Exchange.DISPATCH), count)
         device = ""
         for kernel in kernels:
-            for runs, count in self._runs(loads, one_by_one=eager, whole=not (kernel.is_fc or eager)).items():
+            for runs, count in self._runs(loads, one_by_one=eager, small=not (kernel.is_fc or eager)).items():
                 phase = together([(self._local(kernel, groups), n) for groups, n in runs])
                 device = phase.resource if kernel.is_fc else device
                 yield phase._replace(repeats=count)
@@ -460,21 +460,25 @@ class _Body:
         spread = self.planner.shared.spread([(own.rows, n) for own, n in key.groups])
         return rank_loads(self.planner.routing, routed, spread)
 
-    def _runs(self, loads: Mapping[RankLoads, int], *, one_by_one: bool, whole: bool) -> Counter[_Runs]:
+    def _runs(self, loads: Mapping[RankLoads, int], *, one_by_one: bool, small: bool) -> Counter[_Runs]:
         """Return the experts that ranks run at the same time, and how often, each with the number of ranks that have them.
 
         Args:
             loads: rows of the experts of each rank, and the number of layers with them.
             one_by_one: whether experts run one at a time, as in eager torch, by the rows of each.
-            whole: whether the sum of a rank's rows is all that matters.
+            small: whether it is a small kernel, for which the sum of a rank's rows is all that matters.
         """
+        every_row = self.planner.engine.fusion.all_expert_rows and self.planner.shared.senders == 1
         runs = Counter[_Runs]()
         for load, count in loads.items():
             ranks = Counter(_groups(rows) for rows in load.rows if any(rows))
             if one_by_one:
                 for group in next(iter(ranks)):
                     runs[(((Group(group.rows, 1),), 1),)] += count * group.products
-            elif whole:
+            elif small and every_row:
+                rows = sum(map(sum, load.rows))
+                runs[(((Group(rows, 1),), len(load.rows)),)] += count
+            elif small:
                 sums = Counter(sum(group.rows * group.products for group in groups) for groups in ranks.elements())
                 runs[tuple(((Group(rows, 1),), n) for rows, n in sums.items())] += count
             else:

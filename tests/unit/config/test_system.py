@@ -58,6 +58,7 @@ def test_ninety_memory_devices_at_most_as_in_the_paper(name):
         "h200_single": 5,
         "h200x8_ep": 40,
         "h100x16_ep": 80,
+        "gb200x64_ep": 320,
         "h200_hbmpim": 48,
         "saddle": 40,
     }

@@ -5,6 +5,7 @@ import pytest
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.config.engine import CAPTURED, EngineSpec, FusionSpec
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.config.experts import ExpertsSpec
 from papisim.config.system import load_system
@@ -124,6 +125,22 @@ def test_skewed_experts_take_longer_and_copies_of_popular_ones_help():
         for options in ({}, {"zipf_exponent": 1.0}, {"zipf_exponent": 1.0, "copies": 16})
     )
     assert even < copied < skewed
+
+
+def test_small_kernels_of_some_engines_stream_the_rows_of_all_experts():
+    """With all rows on every rank they take as long as without expert ranks; after a dispatch only what came is there."""
+    fused = CAPTURED.model_copy(update={"fusion": FusionSpec(all_expert_rows=True)})
+
+    def small_s(engine: EngineSpec, **shares: int) -> float:
+        placement = Placement(Options(kind="pinned", device="gpu"))
+        planner = build_planner(QWEN, machine(8, **shares), placement, seed=0, engine=engine)
+        lengths = decode_lengths(4096, 1, 4096 * 1000, 1000)
+        phases = planner.in_order(decode_shape(4096, 4096), lengths, None)
+        return sum(phase.total_s for phase in phases if phase.category is Category.OTHER)
+
+    assert small_s(fused, expert_ranks=8) > 2 * small_s(CAPTURED, expert_ranks=8)
+    assert small_s(fused) == small_s(CAPTURED)
+    assert small_s(fused, expert_ranks=8, data_ranks=8) == small_s(CAPTURED, expert_ranks=8, data_ranks=8)
 
 
 def test_attention_groups_hold_all_weights_but_the_experts():
