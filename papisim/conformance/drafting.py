@@ -37,7 +37,7 @@ def _context(trace: str) -> DraftContext:
 
 
 def _built(subject: Drafted) -> tuple[DraftContext, DraftSource]:
-    context = _context(str(subject.beside.get("trace", "llama7b")))
+    context = _context(running.model_for(subject))
     return context, subject.build(context)
 
 

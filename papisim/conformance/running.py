@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from math import isclose
+from math import ceil, isclose
 
 from papisim import catalog
 from papisim.acceptance.base import AcceptanceOptions
@@ -12,9 +12,12 @@ from papisim.catalog import Shelf
 from papisim.config.base import KindOptions
 from papisim.config.experiment import load_experiment, options_of
 from papisim.conformance.law import Subject, expect
+from papisim.engine.drafting.base import DraftingOptions, has_states
 from papisim.engine.run import simulate
 from papisim.kinds.family import OptionsT, ThingT
+from papisim.ops.lower import weight_bytes
 from papisim.ops.trace import read_trace
+from papisim.plan.machine import build_machine
 from papisim.results.metrics import summarise
 
 #: six requests of unlike lengths, all there at once
@@ -28,12 +31,37 @@ _BESIDE = {"speculation": {"acceptance": "always", "draft": "free"}}
 
 
 @cache
-def _model_of(n_layers: int) -> str:
-    """Return the first shipped model of a depth."""
-    models = catalog.shipped(Shelf.TRACE)
+def _model_with(n_layers: int | None, width: int | None) -> str:
+    """Return the first shipped model of a depth or width whose layers all look up what they cached, as drafting needs."""
+    models = ((name, read_trace(catalog.find(Shelf.TRACE, name).path)) for name in catalog.shipped(Shelf.TRACE))
     return next(
-        name for name in models if read_trace(catalog.find(Shelf.TRACE, name).path).model.n_layers == n_layers
+        name
+        for name, trace in models
+        if n_layers in (None, trace.model.n_layers)
+        and width in (None, trace.model.hidden_size)
+        and not has_states(trace)
     )
+
+
+def model_for(subject: Subject[OptionsT, ThingT]) -> str:
+    """Return a model that a subject can serve: one with the layers or the width that its options ask for."""
+    options = subject.options
+    layers = options.model_layers if isinstance(options, AcceptanceOptions) else None
+    width = options.target_width if isinstance(options, DraftingOptions) else None
+    if layers is None and width is None:
+        return str(subject.beside.get("trace", "llama7b"))
+    return _model_with(layers, width)
+
+
+@cache
+def _more_stacks(model: str) -> Mapping[str, object]:
+    """Return assignments that give PAPI's machine enough stacks for a model's weights."""
+    machine = build_machine(load_experiment(options_of(hw="papi", trace="llama7b")).system)
+    pool = machine.pools[machine.roles.weights]
+    needed = ceil(
+        1.1 * weight_bytes(read_trace(catalog.find(Shelf.TRACE, model).path)) / pool.capacity_bytes * pool.count
+    )
+    return {f"devices.{machine.roles.weights}.count": needed} if needed > pool.count else {}
 
 
 def summary(subject: Subject[OptionsT, ThingT], **options: object) -> dict[str, object]:
@@ -43,15 +71,15 @@ def summary(subject: Subject[OptionsT, ThingT], **options: object) -> dict[str, 
         subject: of any family whose kinds a run can name; where a device is, the options say.
         options: further options of the run.
     """
+    model = model_for(subject)
     chosen = {
         "hw": "papi",
-        "trace": "llama7b",
+        "set": _more_stacks(model),
         "workload": BATCH,
         **_BESIDE.get(subject.family.name, {}),
         **subject.beside,
+        "trace": model,
     }
-    if isinstance(subject.options, AcceptanceOptions) and subject.options.model_layers is not None:
-        chosen["trace"] = _model_of(subject.options.model_layers)
     if subject.family.name in ("placement", "routing"):
         assert isinstance(subject.options, KindOptions)
         chosen["set"] = {subject.family.name: subject.options.model_dump()}

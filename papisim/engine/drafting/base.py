@@ -38,6 +38,11 @@ from papisim.policies.speculation.base import Draft
 class DraftingOptions(KindOptions):
     """What every draft source's options say."""
 
+    @property
+    def target_width(self) -> int | None:
+        """Elements of the hidden state of the models that it drafts for; None where it drafts for any."""
+        return None
+
 
 @dataclass(frozen=True)
 class DraftContext:
@@ -126,13 +131,18 @@ class WholeVerification:
         return self._context.planner.decode(shape, ragged_lengths(cached, rows), prompts, fold=fold)
 
 
+def has_states(trace: KernelTrace) -> bool:
+    """Tell whether some layers of a model keep a state, which follows one chain of tokens."""
+    return any(block.state_bytes for block in trace.blocks)
+
+
 def refuse_states(trace: KernelTrace, what: str) -> None:
     """Refuse drafting that the states of a model do not follow.
 
     Raises:
         NotModelled: some layers keep states.
     """
-    if any(block.state_bytes for block in trace.blocks):
+    if has_states(trace):
         raise NotModelled(
             f"{what}, on {trace.name}: some of its layers keep a state, which follows one chain; draft chains with all layers"
         )

@@ -45,6 +45,11 @@ class Options(DraftingOptions):
     trace: str | None = None
     step_time_ratio: Positive = 1.0
 
+    @property
+    def target_width(self) -> int | None:
+        """Elements of the hidden state that a captured head reads."""
+        return None if self.trace is None else read_trace(catalog.find(Shelf.HEAD, self.trace).path).model.hidden_size
+
 
 EXAMPLE = Example({"step_time_ratio": 0.5})
 
