@@ -43,6 +43,7 @@ class FusionSpec(Spec):
         activation: the activation and its product with up are one kernel.
         all_reduce_norm: the all-reduce also adds the residual and normalises, where both run on the same device.
         all_expert_rows: where every rank has all rows and its own experts, the small kernels around experts stream the rows of all.
+        quantise: norms and activations write inputs of FC kernels in their eight or four bits.
     """
 
     kernels: Literal["captured", "aten"] = "captured"
@@ -55,6 +56,7 @@ class FusionSpec(Spec):
     activation: bool = False
     all_reduce_norm: bool = False
     all_expert_rows: bool = False
+    quantise: bool = False
 
     @property
     def merges(self) -> bool:

@@ -16,7 +16,7 @@ class WeightSpec(Spec):
     """Widths of the weights of one role; fields as in :class:`QuantisationSpec`."""
 
     weight_bits: Literal[16, 8, 4]
-    activation_bits: Literal[16, 8] = 16
+    activation_bits: Literal[16, 8, 4] = 16
     group: Count = 128
     scale_bits: Annotated[int, Field(ge=0)] = 16
     scale_rows: Count = 1
@@ -36,7 +36,7 @@ class QuantisationSpec(Spec):
     Attributes:
         weight_bits: of a weight.
         kv_bits: of an element of the KV cache.
-        activation_bits: of an input of FC kernels on GPUs; 8 runs them at the tensor cores' 8-bit rate. PIM units take
+        activation_bits: of an input of FC kernels on GPUs; 8 and 4 run them at the tensor cores' rate of that width. PIM units take
             inputs as traced.
         group: weights of an output, or elements of a token's head, that share a scale.
         scale_bits: of a scale, with its zero point where there is one; 0 where one scale serves a whole tensor.
@@ -50,7 +50,7 @@ class QuantisationSpec(Spec):
 
     weight_bits: Literal[16, 8, 4] = 16
     kv_bits: Literal[16, 8, 4] = 16
-    activation_bits: Literal[16, 8] = 16
+    activation_bits: Literal[16, 8, 4] = 16
     group: Count = 128
     scale_bits: Annotated[int, Field(ge=0)] = 16
     scale_rows: Count = 1

@@ -245,6 +245,11 @@ class DevicePool(ABC):
         del kernel
         return None
 
+    def quantises(self, kernel: Linear) -> bool:
+        """Return whether the inputs of an FC kernel are narrowed by a kernel before it; False where it takes them as they come."""
+        del kernel
+        return False
+
     def outside_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> tuple[OutsideFit, ...]:
         """Return the stretches of caches outside the fit, as :meth:`price_caches` prices them; no cache is shorter than the last."""
         if type(self).outside is DevicePool.outside:

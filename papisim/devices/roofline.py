@@ -22,8 +22,6 @@ from papisim.ops.shards import head_shares, kv_imbalance
 
 #: elementwise kernels that work on a tensor which is itself split over the ranks; the others run whole on each
 _SHARDED = frozenset({KernelClass.ACTIVATION, KernelClass.ROTARY, KernelClass.STATE})
-#: bits of inputs that run at a rate of their own
-_NARROW_BITS = 8
 
 
 class Part(DevicePart):
@@ -32,6 +30,7 @@ class Part(DevicePart):
     Attributes:
         peak_flop_per_s: dense matrix arithmetic on 16-bit inputs.
         peak_8bit_flop_per_s: the same on 8-bit inputs; None if it has no such rate.
+        peak_4bit_flop_per_s: the same on 4-bit inputs; None if it has no such rate.
         memory_bandwidth_bytes_per_s: bandwidth of its memory.
         launch_s: time of a kernel that computes nothing.
         board_w: power while a kernel runs.
@@ -39,6 +38,7 @@ class Part(DevicePart):
 
     peak_flop_per_s: Positive
     peak_8bit_flop_per_s: Positive | None = None
+    peak_4bit_flop_per_s: Positive | None = None
     memory_bandwidth_bytes_per_s: Positive
     launch_s: NonNegative
     board_w: NonNegative
@@ -66,7 +66,7 @@ class Pool(DevicePool):
         """Return the cost of a kernel on its fullest rank; all ranks draw power meanwhile.
 
         Raises:
-            NotModelled: inputs of FC are of 8 bits, and the part has no rate for them.
+            NotModelled: inputs of FC are of 8 or 4 bits, and the part has no rate for them.
         """
         moved_bytes, share = kernel.read_bytes + kernel.write_bytes, self._share(kernel)
         charged_s = self.part.charged_s(kernel) if isinstance(kernel, Elementwise) else None
@@ -96,12 +96,20 @@ class Pool(DevicePool):
         del n_layers, n_requests
         return kv_imbalance(n_heads, n_kv_heads, self.count)
 
+    def quantises(self, kernel: Linear) -> bool:
+        """Return True of narrow inputs: a datasheet knows of no kernel that narrows them on its way."""
+        return kernel.input_bits is not None and kernel.input_bits < 8 * kernel.element_bytes
+
     def _rate(self, kernel: Kernel) -> float:
-        if not isinstance(kernel, Linear) or kernel.input_bits != _NARROW_BITS:
+        if not isinstance(kernel, Linear) or not self.quantises(kernel):
             return self.part.peak_flop_per_s
-        if self.part.peak_8bit_flop_per_s is None:
-            raise NotModelled(f"FC inputs of 8 bits on '{self.part.description}', which has no peak_8bit_flop_per_s")
-        return self.part.peak_8bit_flop_per_s
+        name = f"peak_{kernel.input_bits}bit_flop_per_s"
+        rate: float | None = getattr(self.part, name)
+        if rate is None:
+            raise NotModelled(
+                f"FC inputs of {kernel.input_bits} bits on '{self.part.description}', which has no {name}"
+            )
+        return rate
 
     def _share(self, kernel: Kernel) -> float:
         """Return the part of a kernel that the fullest rank has."""

@@ -122,7 +122,7 @@ class Linear:
     @property
     def input_bytes(self) -> int:
         """Bytes of the input."""
-        return self.m * self.k * (self.element_bytes if self.input_bits is None else self.input_bits // 8)
+        return self.m * self.k * (8 * self.element_bytes if self.input_bits is None else self.input_bits) // 8
 
     @property
     def activation_bytes(self) -> int:

@@ -22,6 +22,7 @@ from papisim.ops.trace import Block, KernelTrace
 from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 from papisim.plan.layout import AttentionSlot, BodyKey, HeadKey, StepKey
 from papisim.plan.machine import Machine
+from papisim.plan.narrowing import firsts, is_fused, narrowing
 from papisim.plan.phase import Category, Exchange, Message, Phase, Work, together
 from papisim.plan.sharing import SharedMachines
 from papisim.plan.transfers import Transfers
@@ -46,11 +47,13 @@ class StepKernel(NamedTuple):
         kernel: the kernel.
         class_id: number of its class.
         append: the write into the cache that the kernel does as well, if any.
+        is_first: whether it is the first FC kernel of its input, which is narrowed before it.
     """
 
     kernel: TraceKernel
     class_id: KernelClassId
     append: TraceKernel | None = None
+    is_first: bool = False
 
     @property
     def is_head(self) -> bool:
@@ -98,8 +101,8 @@ class ModelKernels:
         blocks, reached = list[StepBlock](), False
         for block in trace.blocks:
             kernels = tuple(
-                StepKernel(kernel, classes.setdefault(_alike(kernel), KernelClassId(len(classes))))
-                for kernel in block.kernels
+                StepKernel(kernel, classes.setdefault(_alike(kernel), KernelClassId(len(classes))), is_first=is_first)
+                for kernel, is_first in zip(block.kernels, firsts(block.kernels), strict=True)
             )
             layers = block.layer_indices
             reached = reached or bool(layers)
@@ -356,6 +359,7 @@ class _Body:
             yield self._rotated(kernel, block)
         else:
             phase = self._local(kernel)
+            yield from self._narrowed(kernel, phase.resource)
             yield phase
             if kernel.kernel.role in ROW_PARALLEL:
                 yield from transfers.reduce(kernel.kernel, self.key.rows, phase.resource)
@@ -388,6 +392,19 @@ class _Body:
                 phase = machine.compute(machine.roles.elementwise, Category.OTHER, lowered)
             self._priced[known] = phase
         return phase
+
+    def _narrowed(self, kernel: StepKernel, device: str, experts: tuple[Group, ...] = ()) -> Iterator[Phase]:
+        """Yield the kernel that narrows the input of an FC kernel before it, where its device needs one."""
+        if not kernel.is_first or (self.planner.engine.fusion.quantise and is_fused(kernel.kernel.role)):
+            return
+        shared = self.planner.shared
+        machine = shared.experts if kernel.kernel.per_expert else self.planner.machine
+        rows = -(-self.key.rows // shared.senders) if kernel.kernel.per_expert else self.key.rows
+        lowered = lower(kernel.kernel, self.planner.model.trace, rows, experts)
+        if isinstance(lowered, Linear) and machine.pools[device].quantises(lowered):
+            gathered = kernel.kernel.per_expert and kernel.kernel.role is FcRole.FEED_FORWARD_UP
+            narrow = narrowing(lowered, min(rows, lowered.m) if gathered else lowered.m)
+            yield machine.compute(device, Category.OTHER, narrow)
 
     def _append(self, kernel: StepKernel, block: Block) -> Iterator[Phase]:
         """Yield the write of the new K and V, with the message before it."""
@@ -441,6 +458,11 @@ class _Body:
             for runs, count in self._runs(loads, one_by_one=eager, small=not (kernel.is_fc or eager)).items():
                 phase = together([(self._local(kernel, groups), n) for groups, n in runs])
                 device = phase.resource if kernel.is_fc else device
+                narrowed = [
+                    (each, n) for groups, n in runs for each in self._narrowed(kernel, phase.resource, groups)
+                ]
+                if narrowed:
+                    yield together(narrowed)._replace(repeats=count)
                 yield phase._replace(repeats=count)
         for load, count in loads.items():
             yield from _repeated(shared.to_experts(load, self.key.rows, self._hidden, Exchange.COMBINE), count)

@@ -231,7 +231,7 @@ def peak_flop_per_s(part: Part, widths: Widths) -> float:
         return part.peak_flop_per_s
     if widths.inputs != 1 or part.peak_8bit_flop_per_s is None:
         raise NotModelled(
-            f"FC inputs of {8 * widths.inputs:g} bits on '{part.description}', which has no peak_8bit_flop_per_s; try: "
+            f"FC inputs of {8 * widths.inputs:g} bits on '{part.description}', which has no peak_{8 * widths.inputs:g}bit_flop_per_s; try: "
             "--set quantisation.activation_bits=16, which packs weights alone"
         )
     return part.peak_8bit_flop_per_s

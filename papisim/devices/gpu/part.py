@@ -53,6 +53,7 @@ class LinearLibrary(Spec):
         row_overlap_s: how much less a product takes in a row of equal products, where the next one begins before this one
             has ended, than in its place between other kernels; what is priced is in its place.
         input_bytes: bytes of an input and of a weight in the fit.
+        quantises: whether launches as measured include narrowing their inputs from 16 bits.
     """
 
     description: Name
@@ -79,6 +80,7 @@ class LinearLibrary(Spec):
     correction: Correction | None = None
     row_overlap_s: NonNegative = 0.0
     input_bytes: Positive = 2.0
+    quantises: bool = False
 
     def outside(self, kernel: Linear) -> str | None:
         """Return the limits of the fit that a kernel's sizes pass, in words; None if all are inside."""

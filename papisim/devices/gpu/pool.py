@@ -101,6 +101,15 @@ class Pool(DevicePool):
         """Peak DRAM bandwidth of all GPUs."""
         return self.part.memory_bandwidth_bytes_per_s * self.count
 
+    def quantises(self, kernel: Linear) -> bool:
+        """Return whether inputs are narrow, and the library in use was measured with inputs that were narrow already."""
+        linear, bits = self.part.linear, kernel.input_bits
+        return (
+            bits is not None
+            and bits < 8 * kernel.element_bytes
+            and not linear.libraries[linear.used_for(bits / 8)].quantises
+        )
+
     def price(self, kernel: Kernel) -> Cost:
         """Return the cost of a kernel split over the GPUs.
 

@@ -9,6 +9,7 @@ from papisim.config.experiment import RunOptions, load_experiment
 from papisim.devices.roofline import Part, Pool
 from papisim.engine.run import simulate
 from papisim.errors import NotModelled
+from papisim.ops.formats import Packed
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
 from papisim.results.metrics import summarise
 
@@ -82,3 +83,12 @@ def test_a_run_on_a_datasheet_is_all_outside_a_fit(name: str):
     summary = summarise(done)
     assert summary["outside_fit_time_ratio"] == pytest.approx(1)
     assert done.ledger.outcomes["served"] == 2
+
+
+def test_inputs_of_four_bits_run_at_their_own_rate_and_move_half_a_byte():
+    four = Linear(FcRole.QKV, 4096, 8192, 8192, 2, Packed(4, 16, 8), 4)
+    part = PART.model_copy(update={"peak_4bit_flop_per_s": 4e15})
+    assert pool(part=part).price(four).time_s == pytest.approx(1e-6 + 2 * 4096 * 8192**2 / 4e15)
+    assert four.input_bytes == 4096 * 8192 // 2
+    with pytest.raises(NotModelled, match="has no peak_4bit_flop_per_s"):
+        pool().price(four)
