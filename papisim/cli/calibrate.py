@@ -15,6 +15,7 @@ from papisim.calibration.alpha import ROWS, AlphaFit, fit, profile, write_system
 from papisim.calibration.speculation import BATCHES, CACHED, MOST_DRAFTED, Profile, speculator_of
 from papisim.calibration.speculation import profile as profile_speculation
 from papisim.catalog import Shelf
+from papisim.cli import _thresholds
 from papisim.cli._command import Commands
 from papisim.cli._options import (
     PositiveInt,
@@ -48,6 +49,9 @@ PAPER_MODELS = ("llama65b", "gpt3-66b", "gpt3-175b")
 @click.group(name="calibrate", cls=Commands)
 def command() -> None:
     """Find parameters of the simulated machine."""
+
+
+command.add_command(_thresholds.command)
 
 
 @command.command(name="alpha")
@@ -97,7 +101,10 @@ def alpha(
     system, chosen = load_equipped(hw, options["engine"], overrides)
     show_notes((*system.notes, *chosen.notes), quiet=False)
     if system.placement.kind != "papi":
-        raise InputError(f"{system.name} places FC by '{system.placement.kind}'; α belongs to placement kind 'papi'")
+        hint = "; 'papisim calibrate operators' finds thresholds" if system.placement.kind == "papi_operators" else ""
+        raise InputError(
+            f"{system.name} places FC by '{system.placement.kind}'; α belongs to placement kind 'papi'{hint}"
+        )
     names = traces or tuple(catalog.shipped(Shelf.TRACE))
     models = [read_trace(catalog.find(Shelf.TRACE, name).path) for name in names]
     profiles = [profile(system, model, max_rows, seed=seed, engine=chosen.spec) for model in models]

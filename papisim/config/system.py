@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -66,6 +66,25 @@ class PipelineParallel(Spec):
     link: str
 
 
+class Arbitration(Spec):
+    """How devices on one memory take turns on it, where parts of a step overlap.
+
+    Attributes:
+        devices: the devices: a GPU, and the PIM units of its own stacks.
+        kind: ``blocked``: while PIM units compute, their banks serve no ordinary reads, nor the other way round; so the devices take
+            turns. ``dual_row_buffer``: each bank has a second row buffer for PIM, so that both go on (NeuPIMs, Heo et al.,
+            ASPLOS 2024).
+    """
+
+    devices: Annotated[list[str], Field(min_length=2)]
+    kind: Literal["blocked", "dual_row_buffer"]
+
+    @property
+    def exclusive(self) -> frozenset[str]:
+        """Devices of which one works at a time."""
+        return frozenset(self.devices if self.kind == "blocked" else ())
+
+
 class Roles(Spec):
     """Which device does what.
 
@@ -81,6 +100,7 @@ class Roles(Spec):
         pipeline: stages of pipeline parallelism, if any.
         attention_elsewhere: further devices that can run attention of requests that decode; the placement policy chooses. They
             read the caches from the memory that these are in, over ``attention_link`` where there is one.
+        arbitration: how devices on one memory take turns on it; None if each device has a memory of its own.
     """
 
     fc: list[str]
@@ -93,6 +113,7 @@ class Roles(Spec):
     attention_link: str | None = None
     pipeline: PipelineParallel | None = None
     attention_elsewhere: list[str] = Field(default_factory=list)
+    arbitration: Arbitration | None = None
 
     @property
     def attends(self) -> tuple[str, ...]:
@@ -362,6 +383,10 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
         },
         ("attention",): roles.attention,
         **{("attention_elsewhere", index): name for index, name in enumerate(roles.attention_elsewhere)},
+        **{
+            ("arbitration", "devices", at): name
+            for at, name in enumerate(roles.arbitration.devices if roles.arbitration else ())
+        },
         ("elementwise",): roles.elementwise,
         ("prefill", "fc"): roles.prefill.fc,
         ("prefill", "attention"): roles.prefill.attention,

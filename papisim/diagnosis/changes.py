@@ -120,10 +120,12 @@ def _gpus(machine: Machine, name: str) -> int | None:
 
 
 def choices(explored: Explored) -> Iterator[Change]:
-    """Yield other parts and links for those that had work, and other placements of FC kernels."""
+    """Yield other parts and links for those that had work, and other placements of operators."""
     for resource in explored.repricing.resources:
         yield from _parts(explored, resource)
     machine, placement = explored.run.machine, explored.run.experiment.system.placement
+    if machine.roles.attention_elsewhere and placement.kind == "papi":
+        yield Change("placement", "papi", placement="papi_operators")
     if len(machine.roles.fc) > 1:
         pinned = [f"pinned:{device}" for device in machine.roles.fc]
         now = placement.kind + (f":{placement.device}" if placement.kind == "pinned" else "")

@@ -128,7 +128,9 @@ class Overlap:
 
     def _simulated_s(self, streams: Sequence[Stream], n_layers: int) -> float:
         unfolded = [self._unfolded(stream, n_layers) for stream in streams]
-        return together_s([self._in_pieces(each) for each in unfolded] if self._spec.kind == "heads" else unfolded)
+        streams_of_items = [self._in_pieces(each) for each in unfolded] if self._spec.kind == "heads" else unfolded
+        arbitration = self._machine.roles.arbitration
+        return together_s(streams_of_items, frozenset() if arbitration is None else arbitration.exclusive)
 
     def _in_pieces(self, phases: Sequence[Phase]) -> list[Item]:
         """Cut the phases of each layer from QKV to projection into equal pieces that follow one another."""
@@ -192,15 +194,22 @@ def _roles(phase: Phase) -> set[FcRole]:
     return {work.item.role for work in phase.work if isinstance(work.item, Linear)}
 
 
-def together_s(streams: Sequence[Sequence[Item]]) -> float:
-    """Return the makespan of the streams in seconds, when each device and link serves one phase at a time."""
+def together_s(streams: Sequence[Sequence[Item]], exclusive: frozenset[str] = frozenset()) -> float:
+    """Return the makespan of the streams in seconds, when each device and link serves one phase at a time.
+
+    Args:
+        streams: the streams.
+        exclusive: devices of which one works at a time, since they share a memory.
+    """
     env = simpy.Environment()
     resources: dict[str, simpy.Resource] = {}
+    shared = "+".join(sorted(exclusive))
 
     def chain(items: Sequence[Item]) -> Process:
         for item in items:
             if isinstance(item, Phase):
-                resource = resources.setdefault(item.resource, simpy.Resource(env))
+                name = shared if item.resource in exclusive else item.resource
+                resource = resources.setdefault(name, simpy.Resource(env))
                 with resource.request() as granted:
                     yield granted
                     yield env.timeout(item.total_s)

@@ -117,3 +117,21 @@ def test_what_is_not_modelled_is_refused(run: Runner):
         run(speculation="dsde", acceptance="meta_8b", draft="free", set=["overlap.kind=sub_batches"])
     with pytest.raises(InputError, match="expected a divisor of the 8 KV heads"):
         run(trace="llama3-8b", set=["overlap={kind: heads, pieces: 3}"])
+
+
+def test_devices_on_one_memory_that_is_blocked_take_turns_and_others_do_not():
+    stream = [phase("gpu", 1.0), phase("pim", 1.0)] * 5
+    assert together_s([stream, stream], frozenset({"gpu", "pim"})) == 20
+    assert together_s([stream, stream], frozenset({"gpu", "link"})) == 11
+
+
+def test_a_second_row_buffer_lets_both_devices_work_at_once_and_blocked_banks_do_not(run: Runner):
+    def beyond_both(kind: str) -> list[bool]:
+        arbitration = f"roles.arbitration={{devices: [gpu, pim], kind: {kind}}}"
+        chosen = {"hw": "saddle", "trace": "llama13b", "batch": 64, "placement": "pinned:gpu"}
+        steps = run(**chosen, set=[LONG, "overlap.kind=sub_batches", arbitration]).ledger.steps
+        decoding = [step for step in steps if step.kind == "decode"]
+        return [step.time_s >= (step.busy_by["gpu"] + step.busy_by["pim"]) * (1 - 1e-9) for step in decoding]
+
+    assert all(beyond_both("blocked"))
+    assert not any(beyond_both("dual_row_buffer"))
