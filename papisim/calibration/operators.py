@@ -24,13 +24,14 @@ from papisim.config.experiment import Experiment
 from papisim.config.tuning import Tuning, with_tuning
 from papisim.engine.drafting.model import Options as DraftModel
 from papisim.engine.drafting.model import machine_of
+from papisim.ops.kernel import FcRole, Linear
 from papisim.ops.lower import decode_lengths, decode_shape
 from papisim.ops.trace import KernelTrace, read_trace
 from papisim.plan.build import build_formats
 from papisim.plan.machine import Machine, build_machine
 from papisim.plan.step import StepPlanner
 from papisim.policies.placement.base import Operator, PlacementView
-from papisim.policies.placement.papi_operators import Level
+from papisim.policies.placement.papi_operators import Level, Threshold
 
 #: token-rows that are priced one by one, and levels of each further doubling up to the last
 _ROWS, _LEVELS, _MOST_ROWS = 64, 16, 8192
@@ -194,6 +195,34 @@ def crossover(subject: Subject, operator: Operator, sides: tuple[str, str], poin
     return Crossover(operator, *sides, points, intensity, *times)
 
 
+def by_role(subject: Subject, operator: Operator, sides: tuple[str, str]) -> dict[FcRole, float]:
+    """Return the threshold of each role of an operator's FC kernels, one kernel of each shape priced on both sides."""
+    found: dict[FcRole, list[tuple[float, float, float]]] = {}
+    at: dict[FcRole, Floats] = {}
+
+    def note(view: PlacementView) -> None:
+        if view.operator is operator and isinstance(view.kernel, Linear):
+            both = [view.price(device, view.kernel).time_s for device in sides]
+            at[view.kernel.role] = at.get(view.kernel.role, np.zeros(3)) + np.array([0.0, *both])
+            at[view.kernel.role][0] = view.intensity
+
+    planner, points = subject.planner(Assigned({}, note)), points_of(operator)
+    for point in points:
+        planner.layout(decode_shape(point.rlp, point.rlp * point.tlp))
+        for role, row in at.items():
+            found.setdefault(role, []).append(tuple(row.tolist()))
+        at.clear()
+    return {
+        role: _threshold_of(Crossover(operator, *sides, points, *np.array(rows).T)) for role, rows in found.items()
+    }
+
+
+def _threshold_of(found: Crossover) -> float:
+    threshold = found.threshold
+    assert isinstance(threshold, float), "of FC"
+    return threshold
+
+
 def points_of(operator: Operator) -> list[Point]:
     """Return the grid of an operator's calibration."""
     if operator is Operator.DRAFT_ATTENTION:
@@ -233,9 +262,9 @@ def _sides(subject: Subject, operator: Operator) -> tuple[str, str] | None:
     return (options.processing_unit, others[0]) if options.processing_unit in candidates and others else None
 
 
-def thresholds(experiment: Experiment) -> dict[Operator, float | list[Level]]:
+def thresholds(experiment: Experiment) -> dict[Operator, Threshold]:
     """Return the threshold of each operator that has several devices, from the cache if it is there."""
-    found: dict[Operator, float | list[Level]] = {}
+    found: dict[Operator, Threshold] = {}
     for subject in subjects(experiment):
         for operator in Operator:
             sides = _sides(subject, operator)
@@ -244,15 +273,19 @@ def thresholds(experiment: Experiment) -> dict[Operator, float | list[Level]]:
     return found
 
 
-def _threshold(subject: Subject, operator: Operator, sides: tuple[str, str]) -> float | list[Level]:
+def _threshold(subject: Subject, operator: Operator, sides: tuple[str, str]) -> Threshold:
     experiment = subject.experiment
-    if operator is Operator.FC and not subject.trace.model.n_experts:
+    is_by_role = experiment.system.placement.fc_by_role and operator in (Operator.FC, Operator.EXPERTS)
+    if operator is Operator.FC and not is_by_role and not subject.trace.model.n_experts:
         as_captured = read_trace(experiment.trace.path)
         return float(
             best_alpha(calibrated(experiment.system, as_captured, experiment.quantisation, experiment.engine))
         )
 
     def columns() -> list[list[float]]:
+        if is_by_role:
+            roles = by_role(subject, operator, sides)
+            return [[roles.get(role, -1.0)] for role in FcRole]
         found = crossover(subject, operator, sides, points_of(operator)).threshold
         if isinstance(found, float):
             return [[found]]
@@ -269,6 +302,8 @@ def _threshold(subject: Subject, operator: Operator, sides: tuple[str, str]) -> 
         experiment.seed,
     ]
     rows = remembered(what, columns)
+    if is_by_role:
+        return {role: row[0] for role, row in zip(FcRole, rows, strict=True) if row[0] >= 0}
     if operator not in _ATTENTION:
         return rows[0][0]
     return [Level(intensity=i, tokens=tokens, requests=None if n < 0 else int(n)) for i, tokens, n in rows]
@@ -288,10 +323,14 @@ def tune(experiment: Experiment) -> Experiment:
     return with_tuning(replace(experiment, system=replace(system, placement=options)), tuning)
 
 
-def _told(operator: Operator, threshold: float | list[Level]) -> Iterator[dict[str, float | str]]:
+def _told(operator: Operator, threshold: Threshold) -> Iterator[dict[str, float | str]]:
     """Yield a threshold as rows of plain values; requests of −1 keep attention off PIM."""
     if isinstance(threshold, float):
         yield {"operator": operator.value, "intensity": threshold}
+        return
+    if isinstance(threshold, dict):
+        for role, each in threshold.items():
+            yield {"operator": f"{operator.value}.{role.value}", "intensity": each}
         return
     for row in threshold:
         requests = -1 if row.requests is None else row.requests

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from papisim import units
 from papisim.calibration.operators import Crossover, crossovers
+from papisim.cli._command import Command
 from papisim.cli._options import overrides_option, run_option, show_notes
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.report.console.console import console
@@ -18,7 +19,7 @@ from papisim.results.csv_files import write_csv
 from papisim.results.store import check_file
 
 
-@click.command(name="operators")
+@click.command(name="operators", cls=Command)
 @click.option("--hw", default="papi_attached", show_default=True, metavar="NAME|FILE", help="Machine.")
 @click.option("--trace", "trace", required=True, metavar="NAME|DIR|FILE", help="Model.")
 @run_option("engine")

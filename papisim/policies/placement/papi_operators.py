@@ -22,7 +22,7 @@ from pydantic import Field, field_validator
 from papisim.config.base import NonNegative, Spec
 from papisim.errors import InputError
 from papisim.kinds import Example
-from papisim.ops.kernel import Attention
+from papisim.ops.kernel import Attention, FcRole, Linear
 from papisim.policies.placement.base import Operator, PlacementOptions, PlacementView
 
 
@@ -40,8 +40,8 @@ class Level(Spec):
     requests: int | None = Field(default=None, ge=0)
 
 
-#: the highest intensity of an operator on PIM, or a table by intensity
-Threshold: TypeAlias = NonNegative | list[Level]
+#: the highest intensity of an operator on PIM; that of the FC kernels of each role; or a table by intensity
+Threshold: TypeAlias = NonNegative | dict[FcRole, NonNegative] | list[Level]
 
 
 class Options(PlacementOptions):
@@ -51,8 +51,10 @@ class Options(PlacementOptions):
         processing_unit: device for compute-bound operators.
         pim: device for memory-bound FC kernels of the target; other operators go to their first candidate that is not the
             processing unit.
-        thresholds: by operator, the highest intensity at which it stays on PIM, in token-rows per number read, or a table, ascending
-            by intensity and then by tokens; an operator that is not named stays at home. ``auto`` calibrates all that have several devices.
+        thresholds: by operator, the highest intensity at which it stays on PIM, in token-rows per number read; the same for each role of
+            FC kernels; or a table, ascending by intensity and then by tokens; an operator that is not named stays at home. ``auto`` calibrates all that have several devices.
+        fc_by_role: whether ``auto`` finds a threshold for each role of FC kernels, which on ranks of many GPUs cross at different
+            rows; with one for all of them FC is placed as ``papi`` places it.
     """
 
     tuner: ClassVar[str | None] = "papisim.calibration.operators:tune"
@@ -61,6 +63,7 @@ class Options(PlacementOptions):
     processing_unit: str
     pim: str
     thresholds: Literal["auto"] | dict[Operator, Threshold] = "auto"
+    fc_by_role: bool = False
 
     @field_validator("thresholds")
     @classmethod
@@ -96,6 +99,8 @@ class Placement:
     def place(self, view: PlacementView) -> str:
         """Return the side of the operator's threshold that its intensity is on; its home without a threshold."""
         threshold = self._thresholds.get(view.operator)
+        if isinstance(threshold, dict):
+            threshold = threshold.get(view.kernel.role) if isinstance(view.kernel, Linear) else None
         if threshold is None:
             return view.candidates[0]
         units = self._options.processing_unit

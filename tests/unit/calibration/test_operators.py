@@ -61,6 +61,28 @@ def test_experts_have_a_threshold_in_rows_of_an_expert():
     assert 0 < found[Operator.EXPERTS] < found[Operator.FC] * 1.5
 
 
+def test_thresholds_by_role_are_closer_to_the_oracle_where_ranks_make_kernels_differ():
+    sides = {"processing_unit": "gpu", "pim": "pim"}
+    found = {
+        by_role: experiment(
+            "h200_hbmpim", set=[f"placement.{k}={v}" for k, v in (sides | {"fc_by_role": by_role}).items()]
+        )
+        for by_role in ("true", "false")
+    }
+    roles = found["true"].system.placement.thresholds[Operator.FC]
+    assert set(roles) == {"qkv", "projection", "feed_forward_up", "feed_forward_down", "lm_head"}
+    subject = next(subjects(found["true"]))
+    plans = [planner_of(chosen, subject.trace, subject.machine) for chosen in found.values()]
+    oracle = planner("h200_hbmpim", "llama3-8b", "cheapest")
+    rows = [decode_shape(each, each) for each in (4, 8, 12, 16, 24, 32, 48, 64, 96)]
+    best = [oracle.fc_time_s(shape) for shape in rows]
+    by_role, together = (
+        [plan.fc_time_s(shape) / least - 1 for shape, least in zip(rows, best, strict=True)] for plan in plans
+    )
+    assert min(by_role) >= -1e-12
+    assert sum(by_role) < 0.6 * sum(together)
+
+
 def test_a_grid_has_single_rows_and_then_equal_shares_of_each_doubling():
     rows = [point.rlp for point in points_of(Operator.FC)]
     assert rows[:65] == [*range(1, 65), 68]
