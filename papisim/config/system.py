@@ -373,9 +373,10 @@ def _parse_parts(document: Document) -> dict[str, BaseModel]:
     return parts
 
 
-def _check_roles(document: Document, spec: SystemSpec) -> None:
-    roles = spec.roles
-    devices: dict[tuple[str | int, ...], str] = {
+def _devices_of_roles(roles: Roles) -> dict[Path_, str]:
+    """Return every device that a role names, by the place of its name in the roles."""
+    shared = roles.arbitration.devices if roles.arbitration else ()
+    return {
         **{("fc", index): name for index, name in enumerate(roles.fc)},
         **{
             ("tensor_parallel", "reduced", index): name
@@ -383,16 +384,17 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
         },
         ("attention",): roles.attention,
         **{("attention_elsewhere", index): name for index, name in enumerate(roles.attention_elsewhere)},
-        **{
-            ("arbitration", "devices", at): name
-            for at, name in enumerate(roles.arbitration.devices if roles.arbitration else ())
-        },
+        **{("arbitration", "devices", at): name for at, name in enumerate(shared)},
         ("elementwise",): roles.elementwise,
         ("prefill", "fc"): roles.prefill.fc,
         ("prefill", "attention"): roles.prefill.attention,
         ("weights",): roles.weights,
         ("kv",): roles.kv,
     }
+
+
+def _check_roles(document: Document, spec: SystemSpec) -> None:
+    roles, devices = spec.roles, _devices_of_roles(spec.roles)
     links: dict[tuple[str | int, ...], str] = {("tensor_parallel", "link"): roles.tensor_parallel.link}
     if roles.attention_link is not None:
         links[("attention_link",)] = roles.attention_link
