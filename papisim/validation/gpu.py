@@ -26,6 +26,7 @@ from papisim.pricing.table import (
     covered_linear,
     elementwise_energies,
     elementwise_times,
+    fused_times,
     linear_energies,
     linear_times_of,
     prefill_times_of,
@@ -230,6 +231,16 @@ def _compare_elementwise(gpu: str, part: Part, table: Measured) -> Iterator[Comp
             yield _compared(gpu, f"{kernel_class} energy", table, "eager", _points(joules, known.energy_j))
 
 
+def _compare_fused(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:
+    known = part.elementwise.libraries.items()
+    name = next((name for name, kernels in known if table.source in kernels.measured_as), None)
+    if name is None:
+        return
+    library = part.elementwise.model_copy(update={"use": name})
+    for kernel_class, each in table.rows.groupby("kernel_class"):
+        yield _compared(gpu, str(kernel_class), table, name, _points(fused_times(part, library, each), each.time_s))
+
+
 def _compare_steps(gpu: str, part: Part, table: Measured) -> Iterator[Compared]:
     for model, rows in table.rows.groupby("model"):
         for mode in ("model", "corrected", "table") if part.tables is not None else ("model", "corrected"):
@@ -247,6 +258,7 @@ _COMPARISONS: dict[str, Callable[[str, Part, Measured], Iterator[Compared]]] = {
     "prefill": _compare_attention,
     "all_reduce": _compare_all_reduce,
     "elementwise": _compare_elementwise,
+    "fused": _compare_fused,
     "step": _compare_steps,
 }
 

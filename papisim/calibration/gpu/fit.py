@@ -17,6 +17,7 @@ from papisim.devices.gpu.part import (
     AttentionLibrary,
     ElementwiseLibrary,
     FittedEnergy,
+    FusedStreaming,
     LinearLibrary,
     Part,
     PrefillKernels,
@@ -122,22 +123,33 @@ def streaming_fit(part: Part, kernel_class: str, rows: pd.DataFrame) -> dict[str
 
 
 def fused_fit(part: Part, name: str, kernel_class: str, rows: pd.DataFrame) -> dict[str, float]:
-    """Fit launch and rate of a class of an engine's fused kernels to rows of ``kernel_class, moved_bytes, time_s``."""
-    start = part.elementwise.libraries[name].classes.get(KernelClass(kernel_class), part.elementwise.fused)
+    """Fit the figures of a class of an engine's fused kernels to rows of ``kernel_class, moved_bytes, time_s``."""
+    start = _fused(part.elementwise, name, kernel_class)
 
-    def predict(candidate: Streaming, sample: pd.DataFrame) -> Floats:
+    def predict(candidate: FusedStreaming, sample: pd.DataFrame) -> Floats:
         library = with_fused(part.elementwise, name, kernel_class, dict(candidate))
         return fused_times(part, library, sample)
 
-    return _fit(start, ["launch_s", "on_chip_bytes_per_s"], rows, predict)
+    names = ["launch_s", "on_chip_bytes_per_s", "cache_bytes", "bandwidth_ratio"]
+    return _fit(start, names, rows, predict)
+
+
+def _fused(library: ElementwiseLibrary, name: str, kernel_class: str) -> FusedStreaming:
+    """Return the figures of a class of an engine's kernels; of a class that it does not have, those of any fused kernel."""
+    found = library.libraries[name].classes.get(KernelClass(kernel_class))
+    if found is not None:
+        return found
+    return FusedStreaming(
+        **dict(library.fused), cache_bytes=library.cache_bytes, bandwidth_ratio=library.bandwidth_ratio
+    )
 
 
 def with_fused(
     library: ElementwiseLibrary, name: str, kernel_class: str, values: Mapping[str, float]
 ) -> ElementwiseLibrary:
-    """Return a library that uses an engine's fused kernels, with another launch and rate of one class."""
+    """Return a library that uses an engine's fused kernels, with other figures of one class."""
     fused, of_class = library.libraries[name], KernelClass(kernel_class)
-    changed = fused.classes.get(of_class, library.fused).model_copy(update=dict(values))
+    changed = _fused(library, name, kernel_class).model_copy(update=dict(values))
     kernels = fused.model_copy(update={"classes": fused.classes | {of_class: changed}})
     return library.model_copy(update={"use": name, "libraries": library.libraries | {name: kernels}})
 

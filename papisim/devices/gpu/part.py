@@ -217,6 +217,18 @@ class Streaming(Spec):
     on_chip_j_per_byte: NonNegative | None = None
 
 
+class FusedStreaming(Streaming):
+    """One class of small kernels between the products of a layer, whose weights pass through the cache in between.
+
+    Attributes:
+        cache_bytes: operands that the kernels before left in the L2 cache.
+        bandwidth_ratio: share of the DRAM bandwidth that operands beyond those reach; they stream while the others are computed.
+    """
+
+    cache_bytes: NonNegative
+    bandwidth_ratio: Fraction
+
+
 class FusedKernels(Spec):
     """Small kernels as one engine has them.
 
@@ -228,7 +240,7 @@ class FusedKernels(Spec):
 
     description: Name
     measured_as: list[str]
-    classes: dict[KernelClass, Streaming]
+    classes: dict[KernelClass, FusedStreaming]
 
 
 class ElementwiseLibrary(Spec):

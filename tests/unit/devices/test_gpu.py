@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from papisim.config.system import load_part
 from papisim.devices.gpu import FittedEnergy, Part, Pool
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
+from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy, streaming_energy
 from papisim.devices.gpu.linear import linear_times, norm, roofline_times, waves
-from papisim.devices.gpu.part import Streaming
+from papisim.devices.gpu.part import FusedStreaming, Streaming
 from papisim.ops.kernel import Attention, Elementwise, FcRole, KernelClass, KvAppend, Linear
 from papisim.ops.lower import chunk_lengths, ragged_lengths
 
@@ -381,6 +382,27 @@ def test_fitted_energy_is_bytes_flop_and_time_and_no_more_than_the_board_draws()
     assert cost.energy.total_j == pytest.approx(50 * cost.time_s + 100e-12 * moved(FC) + 1e-12 * FC.flop)
     glutton = gpus(energy_model="fitted", fitted_energy=fitted.model_copy(update={"active_w": 1e6}))
     assert glutton.price(FC).energy.total_j == pytest.approx((400 - 50) * cost.time_s)
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds"), [(1e6, 2e-6 + 1e6 / 5e12), (20e6, 2e-6 + 20e6 / 5e12), (1e9, 2e-6 + 990e6 / 3e12)]
+)
+def test_an_engines_small_kernels_stream_what_is_not_in_cache_while_they_compute(size, seconds):
+    """``launch + max(bytes / on-chip rate, (bytes − cache) / bandwidth)``, the kernel bound on chip below 25 MB."""
+    part = load_part("h200").part.model_copy(update={"memory_bandwidth_bytes_per_s": 4e12})
+    kernels = FusedStreaming(
+        launch_s=2e-6, on_chip_bytes_per_s=5e12, cache_bytes=10e6, bandwidth_ratio=0.75, on_chip_j_per_byte=None
+    )
+    assert streaming_s(part, part.elementwise, kernels, size) == pytest.approx(seconds, rel=1e-12)
+
+
+def test_classes_that_an_engine_does_not_have_are_as_any_fused_kernel():
+    elementwise = load_part("h200").part.elementwise
+    engines = elementwise.libraries["vllm"].classes
+    assert elementwise.fused_for(KernelClass.ROTARY) == engines[KernelClass.ROTARY]
+    assert elementwise.fused_for(KernelClass.EMBEDDING) == elementwise.fused
+    without = elementwise.model_copy(update={"use": None})
+    assert without.fused_for(KernelClass.ROTARY) == elementwise.fused
 
 
 def test_streaming_kernels_take_energy_from_cache_and_beyond_it_from_dram():
