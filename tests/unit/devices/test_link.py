@@ -5,7 +5,19 @@ from hypothesis import strategies as st
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.system import load_part, load_system
-from papisim.devices.link import AllReduce, BoardEnergy, Collective, Links, OneShot, Part, Ring, Rounds, Switch
+from papisim.devices.link import (
+    AllReduce,
+    AllToAll,
+    BoardEnergy,
+    Collective,
+    Links,
+    OneShot,
+    Part,
+    Ring,
+    Rounds,
+    Rows,
+    Switch,
+)
 from papisim.errors import DoesNotFit, NotModelled
 from papisim.ops.cost import Cost
 from papisim.plan.machine import build_machine
@@ -203,3 +215,81 @@ def test_an_engines_one_shot_all_reduce_of_one_mebibyte_on_two_h200_takes_what_w
     links = Links("nvlink", part, 2)
     for n_bytes, time_s in ((1024, 4.0e-6), (2**20, 8.17e-6), (2**22, 19.75e-6)):
         assert links.all_reduce(n_bytes, 2).time_s == pytest.approx(time_s, rel=0.12)
+
+
+# --- parts of sums, and rows to experts ---------------------------------------------------------------------------
+
+
+def test_a_reduce_scatter_is_half_of_an_all_reduce_in_two_shots():
+    whole, half = links().all_reduce(1e6, 8), links().reduce_scatter(1e6, 8)
+    assert half.time_s == pytest.approx(whole.time_s / 2)
+    assert half.energy.link_j == pytest.approx(whole.energy.link_j / 2)
+    assert links().reduce_scatter(1e6, 1).time_s == 0
+
+
+def test_a_library_that_sums_in_one_shot_has_no_half():
+    one_shot = PART.collective.model_copy(
+        update={"one_shot": OneShot(latency_s=0, rank_latency_s=0, efficiency_ratio=1)}
+    )
+    assert links(collective=one_shot).all_reduce(1e3, 8).time_s < links().all_reduce(1e3, 8).time_s
+    assert links(collective=one_shot).reduce_scatter(1e3, 8) == links().reduce_scatter(1e3, 8)
+
+
+def test_figures_of_a_reduce_scatter_replace_the_half():
+    own = PART.collective.model_copy(
+        update={"scatter": OneShot(latency_s=2e-6, rank_latency_s=1e-6, efficiency_ratio=0.5)}
+    )
+    assert links(collective=own).reduce_scatter(1e6, 4).time_s == pytest.approx(2e-6 + 2e-6 + 0.75e6 / 50e9)
+    assert links(collective=own).all_reduce(1e6, 4) == links().all_reduce(1e6, 4)
+
+
+def to_all(once_per, latency_s, efficiency_ratio):
+    out = OneShot(latency_s=latency_s, rank_latency_s=0, efficiency_ratio=efficiency_ratio)
+    return AllToAll(once_per=once_per, dispatch=out, combine=out.model_copy(update={"latency_s": 2 * latency_s}))
+
+
+def test_rows_go_by_the_fastest_library():
+    """1 MB to each expert at 100 GB/s after 1 us, or 0.5 MB once per rank after 6 us."""
+    group = links(all_to_all={"direct": to_all("expert", 1e-6, 1.0), "once": to_all("rank", 6e-6, 1.0)})
+    few, many = Rows(1e5, 0.5e5, 4e5, 2e5), Rows(2e6, 1e6, 8e6, 4e6)
+    assert group.all_to_all(few, back=False).time_s == pytest.approx(1e-6 + 1e-6)
+    assert group.all_to_all(few, back=False).energy.link_j == pytest.approx(10e-12 * 4e5)
+    assert group.all_to_all(many, back=False).time_s == pytest.approx(6e-6 + 10e-6)
+    assert group.all_to_all(many, back=False).energy.link_j == pytest.approx(10e-12 * 4e6)
+    assert group.all_to_all(few, back=True).time_s == pytest.approx(2e-6 + 1e-6)
+
+
+def test_links_without_figures_send_no_rows():
+    with pytest.raises(NotModelled, match="has no 'all_to_all' figures"):
+        links().all_to_all(Rows(1, 1, 1, 1), back=False)
+    with pytest.raises(NotModelled, match="has no 'collective' figures"):
+        links(collective=None).reduce_scatter(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "dispatch_us", "combine_us"),
+    [(16, 118, 195), (32, 155, 273), (64, 173, 314), (128, 192, 369), (256, 194, 360)],
+)
+def test_rows_between_nodes_take_what_deepep_publishes(ranks, dispatch_us, combine_us):
+    """Its table of low-latency kernels: 128 rows per rank of 7,168 elements to 8 experts; those within a node of eight stay."""
+    network, rows = Links("ib", load_part("infiniband_ndr").part, ranks), 128 * 8 * (1 - 8 / ranks)
+    times = []
+    for row_bytes, back in ((7168 * (1 + 4 / 128), False), (7168 * 2, True)):
+        sent = rows * row_bytes
+        times.append(network.all_to_all(Rows(sent, sent, sent * ranks, sent * ranks), back=back).time_s)
+    assert times == pytest.approx([dispatch_us * 1e-6, combine_us * 1e-6], rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dispatch_us", "combine_us"),
+    [(1, 11.9, 12.6), (64, 23.0, 38.8), (256, 60.5, 124.5), (1024, 211.1, 481.0)],
+)
+def test_rows_among_eight_h200_take_what_aiconfigurator_publishes(rows, dispatch_us, combine_us):
+    """DeepEP's low-latency kernels in SGLang 0.5.12, 7,168 elements to 8 of 256 experts: in-sample."""
+    part, library = load_part("nvlink4").part, "deepep_low_latency"
+    nvlink = Links("nvlink", part.model_copy(update={"all_to_all": {library: part.all_to_all[library]}}), 8)
+    times = []
+    for row_bytes, back in ((7168 * (1 + 4 / 128), False), (7168 * 2, True)):
+        sent = rows * 8 * 7 / 8 * row_bytes
+        times.append(nvlink.all_to_all(Rows(sent, sent, 8 * sent, 8 * sent), back=back).time_s)
+    assert times == pytest.approx([dispatch_us * 1e-6, combine_us * 1e-6], rel=0.17)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from papisim.ops.experts import Routed, Routing, awake_experts, tokens_per_expert
+from papisim.ops.experts import Routed, Routing, Spread, awake_experts, most_experts, rank_loads, tokens_per_expert
 
 
 @settings(max_examples=60, deadline=None)
@@ -98,3 +98,37 @@ def test_drafts_that_go_where_the_token_before_went_wake_what_the_tokens_that_ch
     if ratio == 1:
         loads = tokens_per_expert(Routing(6, repeat_ratio=ratio), Routed(0, 32, 8, 64, 4))
         assert all(load % 4 == 0 for load in loads), "all four rows of a request go the same way"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 200), st.sampled_from([0.0, 1.0]))
+def test_ranks_have_the_rows_of_their_experts(ranks, rows, skew):
+    """Without copies, experts lie in order on ranks that differ by one, with the rows that the layer's draw gives them."""
+    routing, routed = Routing(1, skew), Routed(2, rows, rows, 16, 4)
+    loads = rank_loads(routing, routed, Spread(ranks))
+    assert tuple(count for own in loads.rows for count in own) == tokens_per_expert(routing, routed)
+    assert max(map(len, loads.rows)) - min(map(len, loads.rows)) <= 1
+    assert max(map(len, loads.rows)) == most_experts(16, Spread(ranks))
+
+
+def test_copies_share_the_rows_of_the_most_popular_and_ranks_come_closer():
+    """One expert of 16 gets half of all rows; with 15 copies of experts its rows lie on several ranks."""
+    routing = Routing(0, popularity=(15.0, *(1.0,) * 15))
+    routed = Routed(0, 4096, 4096, 16, 1)
+    fullest = [max(map(sum, rank_loads(routing, routed, Spread(8, copies)).rows)) for copies in (0, 8, 16)]
+    assert fullest[0] > 4096 / 2
+    assert fullest[2] <= fullest[1] < fullest[0] / 2
+    assert fullest[2] < 1.3 * 4096 / 8
+
+
+def test_rows_are_sent_once_per_rank_or_once_per_expert():
+    """Two ranks of two experts, every row goes to all four: two copies of a row leave its rank, or one."""
+    loads = rank_loads(Routing(), Routed(0, 6, 6, 4, 4), Spread(2, senders=(4, 2)))
+    assert loads.rows == ((6, 6), (6, 6))
+    assert loads.once_per_expert is not None
+    assert loads.once_per_rank is not None
+    assert loads.once_per_expert[:1] + loads.once_per_expert[2:3] == (8, 12)
+    assert loads.once_per_rank[:1] + loads.once_per_rank[2:3] == (4, 6)
+    apart = rank_loads(Routing(), Routed(0, 6, 6, 4, 4), Spread(2, senders=(4, 2), node_ranks=1))
+    assert apart.once_per_expert is not None
+    assert tuple(apart.once_per_expert) == (0, 8, 0, 12), "each rank is a node"

@@ -299,3 +299,24 @@ def test_ranks_follow_from_groups_and_contradictions_are_refused():
     assert machine(8, data_ranks=4).roles.tensor_parallel.ranks == 2
     with pytest.raises(InputError, match="found 8, expected 2: each of the 2 'gpu' of an attention group"):
         load_system("h200_single", ["devices.gpu.count=8", "parallel.data_ranks=4", "roles.tensor_parallel.ranks=8"])
+
+
+@pytest.mark.parametrize(
+    "shares", [(), ("parallel.data_ranks=2", "parallel.context_ranks=2")], ids=["deepseek", "split"]
+)
+def test_iterations_at_once_are_those_one_by_one(shares):
+    """Folded layers and fast-forwarded iterations of attention groups and split caches equal those simulated each."""
+    lengths = "workload.lengths={kind: uniform, input_tokens: 60, output_tokens: 10, min_ratio: 0.5}"
+    runs = [
+        simulate(
+            load_experiment(
+                RunOptions(
+                    hw="h200x8_ep", trace="qwen3-30b-a3b", batch=6, requests=9, set=[lengths, *shares],
+                    fold=fast, fast_forward=fast,
+                )
+            )
+        ).ledger
+        for fast in (True, False)
+    ]  # fmt: skip
+    assert runs[0].makespan_s == pytest.approx(runs[1].makespan_s, rel=1e-9)
+    assert runs[0].sums().energy.total_j == pytest.approx(runs[1].sums().energy.total_j, rel=1e-9)
