@@ -134,7 +134,7 @@ class ServingTable(Spec):
     description: Name
     machines: dict[Name, Name]
     traces: dict[Name, Name]
-    quantisation: dict[int, dict[str, int]]
+    quantisation: dict[int, dict[str, int | dict[str, int]]]
     engines: dict[Name, Name]
     step_tokens: dict[Name, dict[Name, Budget]]
     batching: dict[str, object]
@@ -283,8 +283,10 @@ def point_of(row: ServingRow, *, with_engine: bool) -> Point:
         "quantisation.weight_bits": 16,
         "quantisation.activation_bits": 16,
         "quantisation.scale_bits": 16,
+        "quantisation.experts": None,
         **table.quantisation[row.weight_bits],
         "quantisation.kv_bits": row.kv_bits or 16,
+        "parallel.expert_ranks": row.ep or 1,
     }
     if with_engine:
         return values | {"engine": table.engines[row.backend], "batching": _launched(row, table)}
@@ -301,9 +303,14 @@ def _check_expressible(row: ServingRow, table: ServingTable) -> None:
     for value, names, reason in known:
         if value not in names:
             raise Inexpressible(f"{reason} {value}")
-    for name, ranks in (("pp", row.pp), ("dp", row.dp), ("ep", row.ep)):
+    for name, ranks in (("pp", row.pp), ("dp", row.dp)):
         if ranks is not None and ranks > 1:
             raise Inexpressible(f"{name} {ranks}")
+    if (row.ep or 1) not in (
+        1,
+        row.tp,
+    ):  # experts dealt out to some ranks and cut over others; the tables do not say which
+        raise Inexpressible(f"ep {row.ep} of {row.tp} ranks")
     if row.reentered:
         raise Inexpressible("the same measurement entered again")
 

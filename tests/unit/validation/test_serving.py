@@ -105,12 +105,17 @@ def test_every_row_says_all_fields_that_any_row_sets_so_that_no_setting_leaks_fr
     assert len({repr(point) for point in points}) == len(points)
 
 
+def test_experts_that_are_dealt_out_to_all_ranks_are_so_in_the_plan():
+    assert point_of(ROW, with_engine=True)["parallel.expert_ranks"] == 1
+    assert point_of(replace(ROW, tp=8, ep=8), with_engine=True)["parallel.expert_ranks"] == 8
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"gpu": "b200"}, "no machine of b200"),
         ({"model": "x/y"}, "no trace of x/y"),
-        ({"weight_bits": 4}, "no quantisation of weight bits 4"),
+        ({"weight_bits": 2}, "no quantisation of weight bits 2"),
         ({"backend": "tgi"}, "no engine profile of tgi"),
         ({"pp": 2}, "pp 2"),
         ({"ep": 8}, "ep 8"),
