@@ -71,7 +71,7 @@ def test_a_shipped_rate_and_evenness_are_met_within_their_statistical_error(name
     n = 20_000
     options = load_section("workload", name, [f"workload.n_requests={n}"]).options
     cv = getattr(options, "gap_cv", 1.0)
-    arrivals = describe(tabulate(WORKLOAD.build(options, 5), options.kind), tpot_s=1.0)["arrivals"]
+    arrivals = describe(tabulate(WORKLOAD.build(options, 5), options.kind), tpot_s=1.0, block_tokens=512)["arrivals"]
     assert arrivals["rate_per_s"] == pytest.approx(options.rate_per_s, rel=4 * cv / np.sqrt(n))
     # relative error of a gamma's sample coefficient of variation, from its fourth moment
     assert arrivals["gap_cv"] == pytest.approx(cv, rel=4 * np.sqrt((0.5 + 1.5 * cv**2) / n))

@@ -208,6 +208,7 @@ def others_regimes(every_row):
 
 @pytest.mark.shared_data
 @pytest.mark.parametrize("key", OTHERS, ids=" ".join)
+@pytest.mark.slow
 def test_tables_of_others_are_met(others, key):
     errors = [row.errors for row in others[key]]
     if not errors:
@@ -232,6 +233,7 @@ def test_a_fit_to_one_lab_predicts_another(data):
 
 
 @pytest.mark.shared_data
+@pytest.mark.slow
 def test_a_settled_meter_reads_what_half_of_the_kernels_take(others_regimes):
     """The rest of aiconfigurator's readings is lower: rows of some token-rows are of a meter read before it had settled."""
     settled = others_regimes.get(("h200", "linear energy", "settled meter"))
@@ -244,6 +246,7 @@ def test_a_settled_meter_reads_what_half_of_the_kernels_take(others_regimes):
 
 
 @pytest.mark.shared_data
+@pytest.mark.slow
 def test_every_fit_to_others_beats_the_roofline(others):
     linear = [row for rows in others.values() for row in rows if row.family == "linear"]
     assert len(linear) >= 5

@@ -55,6 +55,7 @@ def test_a_crossover_has_the_time_of_both_sides_and_the_threshold_between_them()
     assert never == [None]
 
 
+@pytest.mark.slow
 def test_experts_have_a_threshold_in_rows_of_an_expert():
     found = thresholds(experiment(trace="mixtral-8x7b"))
     assert set(found) == {Operator.FC, Operator.EXPERTS, Operator.ATTENTION}

@@ -85,7 +85,7 @@ def test_a_fetch_over_pcie_never_pays_for_multi_head_attention_and_the_oracle_st
     assert {p.resource for p in step(oracle, rlp=64, cached=4000) if p.category is Category.ATTENTION} == {"attn_pim"}
 
 
-@pytest.mark.parametrize(("hw", "trace"), [("papi", "llama3-8b"), ("papi_attached", "llama3-8b"), ("papi_attached", "mixtral-8x7b"), ("papi_attached", "gpt-oss-120b")])  # fmt: skip
+@pytest.mark.parametrize(("hw", "trace"), [("papi", "llama3-8b"), ("papi_attached", "llama3-8b"), ("papi_attached", "mixtral-8x7b"), pytest.param("papi_attached", "gpt-oss-120b", marks=pytest.mark.slow)])  # fmt: skip
 def test_no_assignment_of_operators_beats_the_oracle(hw, trace):
     extra = {"set": ELSEWHERE} if hw == "papi" else {}
     oracle, _ = planner(hw, trace, placement="cheapest", **extra)
@@ -99,7 +99,9 @@ def test_no_assignment_of_operators_beats_the_oracle(hw, trace):
         assert all(best <= seconds(step(other, rlp, tlp, cached)) * (1 + 1e-12) for other in others)
 
 
-@pytest.mark.parametrize("trace", ["llama3-8b", "gpt-oss-120b", "deepseek-v3"])
+@pytest.mark.parametrize(
+    "trace", ["llama3-8b", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt-oss-120b", "deepseek-v3"))]
+)
 def test_folding_changes_nothing_where_attention_is_elsewhere(trace):
     plan, _ = planner(trace=trace, set=[*ELSEWHERE, "devices.fc_pim.count=300"], policy=ON_GPU)
     folded, unfolded = (step(plan, fold=fold) for fold in (True, False))
