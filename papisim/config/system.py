@@ -337,6 +337,8 @@ def _graft_parts(document: Document, errors: list[InputError], overridden: Mappi
             try:
                 found = catalog.find(Shelf.DEVICE, group["part"])
                 part, part_sources, part_errors = load_sourced(found.path, DEVICE_SCHEMA)
+                if misplaced := _misplaced(section, part):
+                    raise document.error(path, misplaced)  # not in the part's file, which is right
             except InputError as error:
                 errors.append(error if error.place.file else document.error(path, error.message))
                 continue
@@ -346,6 +348,13 @@ def _graft_parts(document: Document, errors: list[InputError], overridden: Mappi
             errors += part_errors
             document.graft(path, part)
     return sources
+
+
+def _misplaced(section: str, part: Document) -> str | None:
+    """Return why a part cannot be used in a section; None if it can."""
+    if issubclass(part_class(part), family("link").base) == (section == "links"):
+        return None
+    return f"a {part.data['kind']} cannot be used in '{section}'"
 
 
 def _parse_parts(document: Document) -> dict[str, BaseModel]:
@@ -358,12 +367,9 @@ def _parse_parts(document: Document) -> dict[str, BaseModel]:
                 if not isinstance(group["part"], dict):
                     raise document.error((section, name, "part"), "expected the name of a part, or its fields")
                 inner = part_at((section, name, "part"))
-                cls = part_class(inner)
-                if issubclass(cls, family("link").base) != (section == "links"):
-                    raise document.error(
-                        (section, name, "part"), f"a {inner.data['kind']} cannot be used in '{section}'"
-                    )
-                parts[name] = parse(cls, inner)
+                if misplaced := _misplaced(section, inner):
+                    raise document.error((section, name, "part"), misplaced)
+                parts[name] = parse(part_class(inner), inner)
             except InputErrors as several:
                 errors += several.errors
             except InputError as error:

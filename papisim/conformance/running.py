@@ -55,13 +55,16 @@ def model_for(subject: Subject[OptionsT, ThingT]) -> str:
 
 @cache
 def _more_stacks(model: str) -> Mapping[str, object]:
-    """Return assignments that give PAPI's machine enough stacks for a model's weights."""
+    """Return assignments that give PAPI's machine enough stacks for a model's weights, and that need no α of that machine."""
     machine = build_machine(load_experiment(options_of(hw="papi", trace="llama7b")).system)
     pool = machine.pools[machine.roles.weights]
     needed = ceil(
         1.1 * weight_bytes(read_trace(catalog.find(Shelf.TRACE, model).path)) / pool.capacity_bytes * pool.count
     )
-    return {f"devices.{machine.roles.weights}.count": needed} if needed > pool.count else {}
+    if needed <= pool.count:
+        return {}
+    pinned = {"kind": "pinned", "device": machine.roles.weights}
+    return {f"devices.{machine.roles.weights}.count": needed, "placement": pinned}
 
 
 def summary(subject: Subject[OptionsT, ThingT], **options: object) -> dict[str, object]:
