@@ -7,27 +7,22 @@ those between two markers.
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import linear
-from torch.profiler import ProfilerActivity, profile
 
 from kernels.harness import Bench, Pool, open_pool
 from kernels.linear import Point, other_points
 from kernels.linear import points as linear_points
+from kernels.profiler import MARKER, events_of
 from kernels.tables import Row
 
 COLUMNS = ("m", "k", "n", "dtype", "kernels", "grids")
 _POOL_BYTES = 4 << 30
 #: products that one profile holds; it keeps every event in memory
 _CHUNK = 250
-#: name of the marker's kernel, in part
-_MARKER = "sigmoid"
 
 _Kernel = tuple[str, str]
 
@@ -54,17 +49,14 @@ def measure(bench: Bench, todo: Sequence[Point]) -> Iterator[Row]:
 def _profiled(bench: Bench, pool: Pool, chunk: Sequence[Point]) -> list[list[_Kernel]]:
     """Launch each product once and return its kernels."""
     marker = torch.zeros(1, device=bench.device)
-    with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
+
+    def run() -> None:
         for point in chunk:
             matrix = pool.sets((point.weight.n, point.weight.k), 1)[0]
             linear(torch.ones(point.m, point.weight.k, dtype=torch.float16, device=bench.device), matrix)
             torch.sigmoid(marker)
-        torch.cuda.synchronize()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    return _by_product(events)
+
+    return _by_product(events_of(run))
 
 
 def _by_product(events: Sequence[dict[str, Any]]) -> list[list[_Kernel]]:
@@ -72,7 +64,7 @@ def _by_product(events: Sequence[dict[str, Any]]) -> list[list[_Kernel]]:
     kernels = sorted((event for event in events if event.get("cat") == "kernel"), key=lambda event: event["ts"])
     found: list[list[_Kernel]] = [[]]
     for event in kernels:
-        if _MARKER in event["name"]:
+        if MARKER in event["name"]:
             found.append([])
         elif "at::native" not in event["name"]:
             grid = "x".join(str(size) for size in event["args"]["grid"])

@@ -73,7 +73,7 @@ def _describe(data: dict[str, str]) -> str:
 def _memory_of(trace: KernelTrace) -> str:
     """Name the kinds of caches and states of a model, where they are not all full caches."""
     kinds = {shape.kind: None for block in trace.blocks for shape in block.attention}
-    kinds |= {"states": None} if any(block.state_bytes for block in trace.blocks) else {}
+    kinds |= {"states": None} if trace.has_states else {}
     return "" if set(kinds) <= {"full"} else f" ({'; '.join(kinds)})"
 
 

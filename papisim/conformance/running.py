@@ -12,7 +12,7 @@ from papisim.catalog import Shelf
 from papisim.config.base import KindOptions
 from papisim.config.experiment import load_experiment, options_of
 from papisim.conformance.law import Subject, expect
-from papisim.engine.drafting.base import DraftingOptions, has_states
+from papisim.engine.drafting.base import DraftingOptions
 from papisim.engine.run import simulate
 from papisim.kinds.family import OptionsT, ThingT
 from papisim.ops.lower import weight_bytes
@@ -39,7 +39,7 @@ def _model_with(n_layers: int | None, width: int | None) -> str:
         for name, trace in models
         if n_layers in (None, trace.model.n_layers)
         and width in (None, trace.model.hidden_size)
-        and not has_states(trace)
+        and not trace.has_states
     )
 
 

@@ -292,7 +292,7 @@ class KernelTrace(TraceSpec):
             raise ValueError(
                 f"found blocks for the layers {shown}, expected each of the model's {self.model.n_layers} layers once"
             )
-        if not self.model.n_experts and any(kernel.per_expert for block in self.blocks for kernel in block.kernels):
+        if not self.model.n_experts and self.has_experts:
             raise ValueError("found per_expert kernels in a model with n_experts 0")
         for problem in filter(None, (rule(self) for rule in _TRACE_RULES)):
             raise ValueError(problem)
@@ -313,6 +313,16 @@ class KernelTrace(TraceSpec):
         for block in self.blocks:
             for kernel in block.kernels:
                 yield kernel, block.repeats
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether some kernels are experts'."""
+        return any(kernel.per_expert for block in self.blocks for kernel in block.kernels)
+
+    @property
+    def has_states(self) -> bool:
+        """Whether some layers keep a state, which follows one chain of tokens."""
+        return any(block.state_bytes for block in self.blocks)
 
     @cached_property
     def fc_weight_bytes(self) -> int:

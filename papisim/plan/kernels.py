@@ -109,7 +109,7 @@ class ModelKernels:
             blocks.append(StepBlock(block, layers, reached and not layers, kernels))
         self.blocks = tuple(blocks)
         every = {each.class_id: each for block in blocks for each in block.kernels}.values()
-        self.has_experts = any(each.kernel.per_expert for each in every)
+        self.has_experts = trace.has_experts
         self.has_states = any(each.kernel.state_bytes for each in every)
         attention = {
             each.attention: (each, bool(block.appended))
@@ -379,10 +379,7 @@ class _Body:
         known = kernel.class_id, experts
         phase = self._priced.get(known)
         if phase is None:
-            shared = self.planner.shared
-            machine = shared.experts if kernel.kernel.per_expert else self.planner.machine
-            # after a dispatch, a rank knows the rows that it had itself, and those that came
-            rows = -(-self.key.rows // shared.senders) if kernel.kernel.per_expert else self.key.rows
+            machine, rows = self._on_ranks(kernel)
             lowered = lower(kernel.kernel, self.planner.model.trace, rows, experts)
             if isinstance(lowered, Linear):
                 phase = machine.compute(self._device(kernel, lowered), Category.FC, lowered)
@@ -393,13 +390,18 @@ class _Body:
             self._priced[known] = phase
         return phase
 
+    def _on_ranks(self, kernel: StepKernel) -> tuple[Machine, int]:
+        """Return the ranks that share a kernel, and the token-rows that each knows: after a dispatch its own, and those that came."""
+        shared = self.planner.shared
+        if kernel.kernel.per_expert:
+            return shared.experts, -(-self.key.rows // shared.senders)
+        return self.planner.machine, self.key.rows
+
     def _narrowed(self, kernel: StepKernel, device: str, experts: tuple[Group, ...] = ()) -> Iterator[Phase]:
         """Yield the kernel that narrows the input of an FC kernel before it, where its device needs one."""
         if not kernel.is_first or (self.planner.engine.fusion.quantise and is_fused(kernel.kernel.role)):
             return
-        shared = self.planner.shared
-        machine = shared.experts if kernel.kernel.per_expert else self.planner.machine
-        rows = -(-self.key.rows // shared.senders) if kernel.kernel.per_expert else self.key.rows
+        machine, rows = self._on_ranks(kernel)
         lowered = lower(kernel.kernel, self.planner.model.trace, rows, experts)
         if isinstance(lowered, Linear) and machine.pools[device].quantises(lowered):
             gathered = kernel.kernel.per_expert and kernel.kernel.role is FcRole.FEED_FORWARD_UP

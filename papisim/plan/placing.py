@@ -18,13 +18,13 @@ from functools import cache, cached_property, partial
 import numpy as np
 
 from papisim.arrays import Floats, Ints
-from papisim.devices.base import AttentionRun
+from papisim.devices.base import AttentionRun, DevicePool
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.experts import awake_experts
 from papisim.ops.kernel import ROW_PARALLEL, Attention, Kernel, Linear
 from papisim.ops.lower import KvLengths, StepShape, cached_bytes, lower_attention
 from papisim.ops.trace import KernelTrace
-from papisim.ops.trace_kernels import TraceKernel
+from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Category, Phase, seconds
 from papisim.plan.transfers import Transfers, fetch
@@ -180,15 +180,8 @@ class Placing:
     def growing(self, kernel: TraceKernel, device: str, lengths: KvLengths, n: int) -> Growing:
         """Return attention on a device in ``n`` decoding iterations, and the message that fetches the caches, if any."""
         lowered = lower_attention(kernel, self.trace, lengths)
-        pool, shape = self.machine.pools[device], kernel.attention
-        assert shape is not None, "of an attention kernel"
-        if shape.reach.is_bounded:
-            caches = lengths.growing(shape.reach, n)
-            run, outside = pool.price_caches(lowered, *caches), pool.outside_caches(lowered, *caches)
-        else:
-            run, outside = pool.price_growing(lowered, n), pool.outside_growing(lowered, n)
-        if outside:
-            run = replace(run, outside=outside)
+        assert kernel.attention is not None, "of an attention kernel"
+        run = grown(self.machine.pools[device], lowered, kernel.attention, lengths, n)
         phase = Phase(device, Category.ATTENTION, 0.0, Energy(), lowered.flop)
         return [(phase, self.machine.paced_run(run)), *self._fetched(kernel, device, lengths, n)]
 
@@ -208,6 +201,16 @@ class Placing:
         assert shape is not None, "of an attention kernel"
         tokens = lengths.within(shape.reach).kv_tokens - lengths.query_tokens
         yield from fetch(self.machine, device, cached_bytes(shape, self.trace, tokens))
+
+
+def grown(pool: DevicePool, kernel: Attention, shape: AttentionShape, lengths: KvLengths, n: int) -> AttentionRun:
+    """Return the costs of attention on some devices in ``n`` iterations, each of which lengthens every cache by its new tokens."""
+    if shape.reach.is_bounded:
+        caches = lengths.growing(shape.reach, n)
+        run, outside = pool.price_caches(kernel, *caches), pool.outside_caches(kernel, *caches)
+    else:
+        run, outside = pool.price_growing(kernel, n), pool.outside_growing(kernel, n)
+    return replace(run, outside=outside) if outside else run
 
 
 def _price_at(times_s: Callable[[str], Floats], number: int, device: str, kernel: Kernel) -> Cost:

@@ -134,9 +134,8 @@ def check_model(machine: Machine, trace: KernelTrace, expert_copies: int = 0) ->
         NotModelled: states would be split by tokens.
     """
     parallel, n_experts = machine.parallel, trace.model.n_experts
-    has_experts = any(kernel.per_expert for block in trace.blocks for kernel in block.kernels)
-    if parallel.expert_ranks > 1 and parallel.expert_ranks > (n_experts if has_experts else 0):
-        there = f"the {n_experts} experts" if has_experts else "1, since there are no experts in the layers"
+    if parallel.expert_ranks > 1 and parallel.expert_ranks > (n_experts if trace.has_experts else 0):
+        there = f"the {n_experts} experts" if trace.has_experts else "1, since there are no experts in the layers"
         raise InputError(
             f"found {parallel.expert_ranks}, expected at most {there} of {trace.name}", field="parallel.expert_ranks"
         )
@@ -145,7 +144,7 @@ def check_model(machine: Machine, trace: KernelTrace, expert_copies: int = 0) ->
             f"found {expert_copies}, but every rank has a part of every expert; copies need parallel.expert_ranks",
             field="experts.copies",
         )
-    if parallel.context_ranks > 1 and any(block.state_bytes for block in trace.blocks):
+    if parallel.context_ranks > 1 and trace.has_states:
         raise NotModelled(f"parallel.context_ranks {parallel.context_ranks} of layers with states ({trace.name})")
 
 

@@ -52,7 +52,7 @@ from papisim.plan.layout import (
 )
 from papisim.plan.machine import Machine
 from papisim.plan.phase import Category, Phase, together
-from papisim.plan.placing import Placing
+from papisim.plan.placing import Placing, grown
 from papisim.plan.planner import Planner
 from papisim.plan.sharing import SharedMachines
 from papisim.plan.transfers import fetch
@@ -280,15 +280,10 @@ class StepPlanner(Planner):
     def _growing(self, slot: AttentionSlot, lengths: KvLengths, n: int) -> tuple[Attention, AttentionRun]:
         """Return the attention of an attention group and its costs in ``n`` iterations."""
         pool = self._shared.heads.pools[self._machine.roles.attention]
-        kernel, reach = lower_attention(slot.kernel, self._trace, lengths), slot.shape.reach
+        kernel = lower_attention(slot.kernel, self._trace, lengths)
         if self._shared.context_ranks > 1:
-            return kernel, self._growing_in_context(pool, kernel, lengths.growing(reach, n))
-        if reach.is_bounded:
-            caches = lengths.growing(reach, n)
-            run, outside = pool.price_caches(kernel, *caches), pool.outside_caches(kernel, *caches)
-        else:
-            run, outside = pool.price_growing(kernel, n), pool.outside_growing(kernel, n)
-        return kernel, replace(run, outside=outside) if outside else run
+            return kernel, self._growing_in_context(pool, kernel, lengths.growing(slot.shape.reach, n))
+        return kernel, grown(pool, kernel, slot.shape, lengths, n)
 
     def _growing_in_context(self, pool: DevicePool, kernel: Attention, caches: tuple[Ints, Ints]) -> AttentionRun:
         """Return the costs over caches whose tokens are dealt out to ranks, as :meth:`_in_context` deals them out."""

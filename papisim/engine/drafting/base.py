@@ -131,18 +131,13 @@ class WholeVerification:
         return self._context.planner.decode(shape, ragged_lengths(cached, rows), prompts, fold=fold)
 
 
-def has_states(trace: KernelTrace) -> bool:
-    """Tell whether some layers of a model keep a state, which follows one chain of tokens."""
-    return any(block.state_bytes for block in trace.blocks)
-
-
 def refuse_states(trace: KernelTrace, what: str) -> None:
     """Refuse drafting that the states of a model do not follow.
 
     Raises:
         NotModelled: some layers keep states.
     """
-    if has_states(trace):
+    if trace.has_states:
         raise NotModelled(
             f"{what}, on {trace.name}: some of its layers keep a state, which follows one chain; draft chains with all layers"
         )

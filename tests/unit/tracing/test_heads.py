@@ -17,16 +17,8 @@ from papisim.tracing.run import capture
 
 pytestmark = pytest.mark.capture
 
-BASE = {
-    "vocab_size": 160, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 4096, "torch_dtype": "float16",
-    "tie_word_embeddings": False,
-}  # fmt: skip
-MLA = {
-    "head_dim": 8, "q_lora_rank": 24, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 12,
-    "num_key_value_heads": 4, "n_routed_experts": 64, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_group": 2,
-    "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1, "model_type": "deepseek_v3",
-}  # fmt: skip
+TINY = json.loads((Path(__file__).parents[2] / "data" / "tiny_models.json").read_text())
+BASE, MLA = TINY["base"], {**TINY["mla"], "model_type": "deepseek_v3"}
 
 
 def captured(folder: Path, fields: dict[str, Any]) -> KernelTrace:
