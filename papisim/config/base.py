@@ -35,6 +35,27 @@ _LARGEST_WHOLE = 2**63 - 1
 _PLAIN_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
+def parts_of(model: type[BaseModel]) -> dict[str, BaseModel]:
+    """Return the fields of a configuration value that are values of several fields, and may be left out, with their defaults."""
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
+    return {name: default for name, default in defaults.items() if isinstance(default, BaseModel)}
+
+
+def open_parts(data: object, model: type[BaseModel], path: Path_) -> None:
+    """Add the parts of a configuration value that a path leads into, as they are by default, where its data leave them out.
+
+    Args:
+        data: the data as read from a file.
+        model: the class that they become.
+        path: the path of a field that is to be set.
+    """
+    for part in path[:-1]:
+        default = parts_of(model).get(str(part))
+        if not isinstance(data, dict) or default is None:
+            return
+        data, model = data.setdefault(str(part), default.model_dump(mode="json")), type(default)
+
+
 class Spec(BaseModel):
     """A frozen configuration value.
 

@@ -538,7 +538,7 @@ def _load_inline(name: str, options: RunOptions, engine: EngineSpec, overrides: 
     if name == "routing":
         chosen = {"kind": options.router, "replicas": options.replicas}
         return parse_options(_inline(name, chosen, overrides), "routing")
-    defaults = {"prefix_cache": {}, **engine.kv.model_dump(exclude_none=True)} if name == "kv" else {}
+    defaults = engine.kv.model_dump(exclude_none=True) if name == "kv" else {}
     return parse(section_types()[name], _inline(name, defaults, overrides))
 
 
@@ -576,7 +576,7 @@ def _check_links(kv: KvSpec, system: System, overrides: Sequence[Override]) -> N
     links |= {("tiers", index, "link"): tier.link for index, tier in enumerate(kv.tiers)}
     for path, link in links.items():
         if link is not None and link not in system.spec.links:
-            document = _inline("kv", {"prefix_cache": {}}, overrides)
+            document = _inline("kv", {}, overrides)
             raise document.error(path, f"no link '{link}' in {system.name}; {did_you_mean(link, system.spec.links)}")
 
 
@@ -585,7 +585,7 @@ def _from_tlp(tlp: int) -> dict[str, object]:
 
 
 def _inline(section: str, defaults: dict[str, object], overrides: Sequence[Override]) -> Document:
-    return override_section(section, Document(defaults, section), overrides)
+    return override_section(section, Document(defaults, section), overrides, section_types()[section])
 
 
 def _by_section(assignments: Sequence[Assignment]) -> dict[str | None, list[Assignment]]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from papisim import catalog
 from papisim.catalog import YAML_SUFFIXES, Shelf
 from papisim.config.acceptance import resolve_acceptance
-from papisim.config.base import KindOptions
+from papisim.config.base import KindOptions, open_parts, parts_of
 from papisim.config.kinds import parse_options
 from papisim.config.options import Choice
 from papisim.config.sources import OVERRIDE, Source, load_sourced, without_overridden
@@ -131,29 +131,32 @@ def _open_section(found: AnyFamily, choice: Choice) -> tuple[str, Document, list
     return file.name, document, sources, file.note
 
 
-def override_section(section: str, document: Document, overrides: Sequence[Override]) -> Document:
-    """Apply ``section={…}``, which replaces the whole, and ``section.field=…``."""
+def override_section(
+    section: str, document: Document, overrides: Sequence[Override], model: type[BaseModel] | None = None
+) -> Document:
+    """Apply ``section={…}``, which replaces the whole, and ``section.field=…``.
+
+    Args:
+        section: name of the section in overrides.
+        document: the section.
+        overrides: assignments.
+        model: the class that the section becomes; that of its kind, if None.
+    """
     if not overrides:
         return document
     whole = Document({}, document.file)
     whole.data[section] = None
     whole.graft((section,), document)
     for assignment in map(as_assignment, overrides):
-        _open_left_out(whole, assignment.path)
-        apply_override(whole, assignment)
+        options = model or _options_class(section, whole.data[section])
+        if options is not None:
+            open_parts(whole.data[section], options, assignment.path[1:])
+        apply_override(whole, assignment, () if options is None else parts_of(options))
     return whole.subtree((section,))
 
 
-def _open_left_out(whole: Document, path: Sequence[str | int]) -> None:
-    """Add the part of the options that a path leads into, where it has defaults and the document leaves it out."""
-    if len(path) < 3 or path[0] not in SECTIONS:  # noqa: PLR2004 - section, part, field
-        return
-    section, part = str(path[0]), str(path[1])
-    options = whole.data[section]
-    kind = options.get("kind") if isinstance(options, dict) else None
-    found = family(section)
-    if not isinstance(kind, str) or part in options or not found.names_kind(kind):
-        return
-    field = found.load(kind).options.model_fields.get(part)
-    if field is not None and isinstance(field.get_default(call_default_factory=True), BaseModel):
-        options[part] = {}
+def _options_class(section: str, options: object) -> type[BaseModel] | None:
+    """Return the class of the options of the kind that a part of an experiment names; None if it names none that is known."""
+    kind = options.get("kind") if isinstance(options, dict) and section in SECTIONS else None
+    found = family(section) if isinstance(kind, str) else None
+    return None if found is None or not found.names_kind(str(kind)) else found.load(str(kind)).options

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from papisim import catalog
 from papisim.catalog import Shelf
-from papisim.config.base import Count, NonNegative, Positive, Spec, parse
+from papisim.config.base import Count, NonNegative, Positive, Spec, open_parts, parse, parts_of
 from papisim.config.kinds import load_kind, parse_kind
 from papisim.config.parallel import TENSOR_ONLY, Parallel
 from papisim.config.sources import Source, load_sourced, without_overridden
@@ -255,9 +255,10 @@ def open_system(name_or_path: str, overrides: Sequence[Override] = ()) -> OpenSy
     sources = without_overridden(sources, overridden) + _graft_parts(document, errors, overridden)
     if errors:
         raise one_or_all(errors)
-    if isinstance(document.data, dict):
-        document.data.setdefault("parallel", {})  # so that one of its fields can be set
-    _apply(document, [each for each in assignments if not _names_a_part(each)])
+    others = [each for each in assignments if not _names_a_part(each)]
+    for each in others:
+        open_parts(document.data, SystemSpec, each.path)
+    _apply(document, others, parts_of(SystemSpec))
     return OpenSystem(found.name, document, tuple(sources), notes)
 
 
@@ -316,9 +317,9 @@ def _names_a_part(assignment: Assignment) -> bool:
     return len(path) == 3 and path[0] in ("devices", "links") and path[2] == "part"  # noqa: PLR2004
 
 
-def _apply(document: Document, overrides: Sequence[Override]) -> None:
+def _apply(document: Document, overrides: Sequence[Override], left_out: Iterable[str] = ()) -> None:
     for assignment in overrides:
-        apply_override(document, assignment)
+        apply_override(document, assignment, left_out)
 
 
 def _graft_parts(document: Document, errors: list[InputError], overridden: Mapping[Path_, str]) -> list[Source]:

@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -491,27 +491,32 @@ def as_assignment(override: Override) -> Assignment:
     return Assignment.read(override) if isinstance(override, str) else override
 
 
-def apply_override(document: Document, override: Override) -> None:
+def apply_override(document: Document, override: Override, left_out: Iterable[str] = ()) -> None:
     """Set one field of a document, as text such as ``devices.gpu.count=8`` or an assignment asks.
 
     The parent must exist; whether the field itself does is checked when the document is parsed.
+
+    Args:
+        document: the document.
+        override: the assignment.
+        left_out: names of fields that the document leaves out, which a message may suggest.
 
     Raises:
         InputError: text that is no assignment, or a parent that is not there.
     """
     assignment = as_assignment(override)
     path = assignment.path
-    _check_parent(document, assignment)
+    _check_parent(document, assignment, left_out)
     if isinstance(path[-1], int) and path[-1] >= len(document.get(path[:-1])):
         raise assignment.error(f"the list ends at [{len(document.get(path[:-1])) - 1}]")
     document.replace(path, assignment.value.copy(), assignment.mark)
 
 
-def _check_parent(document: Document, assignment: Assignment) -> None:
+def _check_parent(document: Document, assignment: Assignment, left_out: Iterable[str]) -> None:
     node, path = document.data, assignment.path
     for depth, part in enumerate(path[:-1]):
         if isinstance(node, dict) and part not in node:
-            hint = did_you_mean(str(part), node)
+            hint = did_you_mean(str(part), {*node, *left_out})
             raise assignment.error(f"no field '{part}' in {dotted(path[:depth]) or 'the file'}; {hint}")
         if isinstance(node, list) and not (isinstance(part, int) and part < len(node)):
             raise assignment.error(f"no entry [{part}] in {dotted(path[:depth])}")

@@ -202,5 +202,5 @@ def test_a_part_of_a_workload_that_the_file_leaves_out_can_be_set_and_its_fields
     assert options.think_time.mean_s == 3.0  # type: ignore[attr-defined]
     with pytest.raises(PapisimError, match=r"think_time\.mean: unknown field; did you mean 'mean_s'"):
         load_section("workload", closed, ["workload.think_time.mean=3"])
-    with pytest.raises(InputError, match="no field 'think_tim' in workload; known"):
+    with pytest.raises(InputError, match="no field 'think_tim' in workload; did you mean 'think_time'"):
         load_section("workload", closed, ["workload.think_tim.mean_s=3"])

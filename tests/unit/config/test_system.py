@@ -220,3 +220,8 @@ def test_a_part_takes_overrides_and_refuses_other_kinds_of_files():
         load_part("a100", ["static=5"])
     with pytest.raises(InputError, match="found 'papisim/system/1', expected 'papisim/device/1'"):
         load_part(str(catalog.shipped(Shelf.SYSTEM)["gpu_only"]))
+
+
+def test_a_part_of_the_plan_that_the_file_leaves_out_can_be_set_and_keeps_its_other_defaults():
+    parallel = load_system("gpu_only", ["parallel.dispatch.bits=8"]).spec.parallel
+    assert (parallel.dispatch.bits, parallel.dispatch.group, parallel.combine.bits) == (8, 128, 16)
