@@ -217,6 +217,8 @@ class Alpha(Schema):
     """name of the machine"""
     engine: str
     """name of the engine profile"""
+    max_rows: int
+    """most token-rows tried; a threshold as high as that may be too low"""
     alpha: float
     """threshold for all models"""
     models: dict[str, ModelAlpha]

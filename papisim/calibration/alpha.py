@@ -98,8 +98,12 @@ class ModelAlpha:
 
 @dataclass(frozen=True)
 class AlphaFit:
-    """The threshold that follows the faster side best over several models, and each model's own."""
+    """The threshold that follows the faster side best over several models, and each model's own.
 
+    FC-PIM is the faster side up to ``max_rows``, the most token-rows tried, where a threshold is as high as that: the best one may be higher.
+    """
+
+    max_rows: int
     alpha: int
     models: dict[str, ModelAlpha]
 
@@ -169,7 +173,7 @@ def fit(profiles: Sequence[Profile], together: Sequence[str]) -> AlphaFit:
         name: ModelAlpha(int(thresholds[slowdown.argmin()]), float(slowdown.min()), float(slowdown[best]))
         for name, slowdown in slowdowns.items()
     }
-    return AlphaFit(int(thresholds[best]), models)
+    return AlphaFit(int(thresholds[-1]), int(thresholds[best]), models)
 
 
 def stamp(subject: str, alpha: float) -> str:

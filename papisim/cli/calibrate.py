@@ -226,11 +226,15 @@ def _print(result: AlphaFit, shipped: PapiOptions) -> None:
     table = Table("model", "α", "slow-down", f"slow-down at {result.alpha}", "α in the file", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
-    table.add_row("default", str(result.alpha), "", "", _in_file(shipped, "default"))
+
+    def found(alpha: int) -> str:
+        return f"{'≥ ' if alpha == result.max_rows else ''}{alpha}"
+
+    table.add_row("default", found(result.alpha), "", "", _in_file(shipped, "default"))
     for name, own in result.models.items():
         table.add_row(
             name,
-            str(own.alpha),
+            found(own.alpha),
             f"{100 * own.slowdown_ratio:.2f} %",
             f"{100 * own.default_slowdown_ratio:.2f} %",
             _in_file(shipped, name),

@@ -14,14 +14,14 @@ A device kind is one module (or package) of :mod:`papisim.devices` with three na
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self, TextIO
 
 import numpy as np
 from pydantic import Field
 
-from papisim.arrays import Floats, Ints
+from papisim.arrays import Bools, Floats, Ints
 from papisim.catalog import Shelf
 from papisim.config.base import KindOptions, NonNegative, Positive, Spec
 from papisim.errors import InputError, NotModelled
@@ -127,13 +127,23 @@ class AttentionRun:
 def runs_together(runs: list[tuple[AttentionRun, int]]) -> AttentionRun:
     """Return the costs of attention that groups of devices compute at the same time, each with its number of groups.
 
-    The slowest group sets each time; energy is that of all groups.
+    The slowest group sets each time, which lies outside a fit where that group's does; energy is that of all groups.
     """
     (first, n), *others = runs
     if n == 1 and not others:
         return first
+    times_s = np.array([run.time_s for run, _ in runs])
     energy_j = np.sum([run.energy_j * count for run, count in runs], axis=0)
-    return AttentionRun(np.maximum.reduce([run.time_s for run, _ in runs]), energy_j, first.outside)
+    slowest = times_s.argmax(axis=0)
+    outside = [each for at, (run, _) in enumerate(runs) for each in _where(slowest == at, run.outside)]
+    return AttentionRun(times_s.max(axis=0), energy_j, tuple(outside))
+
+
+def _where(mask: Bools, stretches: Iterable[OutsideFit]) -> Iterator[OutsideFit]:
+    """Yield the parts of stretches in which a mask, shape (n,), is true."""
+    for start, stop, reason in stretches:
+        edges = np.flatnonzero(np.diff(mask[start:stop], prepend=False, append=False)) + start
+        yield from (OutsideFit(int(begin), int(end), reason) for begin, end in edges.reshape(-1, 2))
 
 
 class DevicePool(ABC):

@@ -44,6 +44,11 @@ def test_the_smallest_of_several_equal_thresholds_is_taken():
     assert fit([same], together=["same"]).alpha == 0
 
 
+def test_a_fit_says_how_far_it_tried():
+    found = fit([crossing_at(20)], together=["made"])
+    assert found.alpha == found.max_rows == 10, "PIM is faster up to 20 rows"
+
+
 def test_a_profile_is_flat_on_gpus_and_grows_on_pim():
     system = load_system("papi")
     trace = read_trace(catalog.find(Shelf.TRACE, "llama7b").path)

@@ -7,7 +7,7 @@ import papisim
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.system import load_part
-from papisim.devices.base import DEVICE, AttentionRun, DevicePart, DevicePool
+from papisim.devices.base import DEVICE, AttentionRun, DevicePart, DevicePool, OutsideFit, runs_together
 from papisim.errors import InputError, NotModelled
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, KernelClass, Linear
@@ -169,3 +169,14 @@ def test_shipped_kinds_price_many_caches_as_the_default_does(name, count):
 def assert_same(run: AttentionRun, other: AttentionRun):
     np.testing.assert_allclose(run.time_s, other.time_s, rtol=1e-12)
     np.testing.assert_allclose(run.energy_j, other.energy_j, rtol=1e-12)
+
+
+def test_groups_at_the_same_time_are_outside_a_fit_where_the_slowest_of_them_is():
+    energy_j = np.ones((6, 4))
+    full = AttentionRun(np.array([4.0, 4, 1, 1]), energy_j, (OutsideFit(1, 4, "long"),))
+    other = AttentionRun(np.array([2.0, 2, 2, 2]), energy_j, (OutsideFit(0, 3, "wide"),))
+    both = runs_together([(full, 1), (other, 3)])
+    assert both.time_s.tolist() == [4, 4, 2, 2]
+    assert np.array_equal(both.energy_j, 4 * energy_j)
+    assert both.outside == (OutsideFit(1, 2, "long"), OutsideFit(2, 3, "wide"))
+    assert runs_together([(full, 1)]) is full
