@@ -33,3 +33,8 @@ def outside_fits(summary: Json) -> str:
     reasons = [f"{reason} ({', '.join(places)})" for reason, places in where.items()]
     more = [f"{len(reasons) - _REASONS_SHOWN} more reasons"] if len(reasons) > _REASONS_SHOWN else []
     return f"{percent(summary['outside_fit_time_ratio'])} of the time: {'; '.join(reasons[:_REASONS_SHOWN] + more)}"
+
+
+def can_move(summary: Json) -> bool:
+    """Whether some operator of a run may run on more than one device."""
+    return any(len(each["candidates"]) > 1 for each in summary.get("operators", []))

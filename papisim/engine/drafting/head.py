@@ -29,7 +29,7 @@ from papisim.plan.phase import Category, Phase
 from papisim.plan.planner import Planner
 from papisim.plan.sharing import refuse_shares
 from papisim.plan.step import StepPlanner
-from papisim.policies.placement.base import PlacementView
+from papisim.policies.placement.base import Operator, PlacementView
 from papisim.policies.speculation.base import Draft
 
 
@@ -100,7 +100,7 @@ class _LikeTarget:
         machine, model = self._context.machine, self._context.trace.model
         kernel = Linear(FcRole.FEED_FORWARD_UP, rows, 2 * model.hidden_size, model.hidden_size, model.element_bytes)
         device = self._context.planner.place(kernel, rlp, rows)
-        return machine.compute(device, Category.DRAFT, kernel)
+        return machine.compute(device, Category.DRAFT, kernel)._replace(operator=Operator.FC)
 
 
 class _Captured:

@@ -15,7 +15,7 @@ from papisim.record.ledger import TAIL_RLP
 from papisim.record.segment import Segment
 from papisim.record.steps import DECODING
 from papisim.report.console.console import console
-from papisim.report.figures import outside_fits, percent, rate
+from papisim.report.figures import can_move, outside_fits, percent, rate
 from papisim.results.folder import Json
 from papisim.results.metrics import run_notes, summarise
 
@@ -70,6 +70,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
         *([("outside fits", outside_fits(summary))] if summary["outside_fit"] else []),
         ("FC runs on", _shares(summary["fc_flop_ratio"])),
         ("placement", _placement(run, summary)),
+        *([("operators", _operators(summary))] if can_move(summary) else []),
         *([("tuned", _tuned(summary))] if summary["tuned"] else []),
         ("RLP·TLP over time", _over_time(run, lambda steps: steps.plan.rows)),
         (
@@ -161,9 +162,18 @@ def _seconds(value: float | None) -> str:
 
 def _policy(options: Json) -> str:
     inner = ", ".join(
-        f"{key} {value}" for key, value in options.items() if key not in ("kind", "description") and value is not None
+        f"{key} {_option(value)}"
+        for key, value in options.items()
+        if key not in ("kind", "description") and value is not None
     )
     return f"{options['kind']} {inner}".strip() if options["kind"] != "off" else "no speculation"
+
+
+def _option(value: object) -> object:
+    """Return the value of an option in short: tables by their number of rows."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_option(inner)}" for name, inner in value.items())
+    return f"in {len(value)} rows" if isinstance(value, list) else value
 
 
 def _spread(summary: Json, name: str) -> str:
@@ -195,6 +205,17 @@ def _placement(run: Run, summary: Json) -> str:
     left = summary["n_switches"] - len(switches[:_SWITCHES_SHOWN])
     more = [f"… {left} more switches"] if left else []
     return f"{_policy(summary['placement'])}: {' '.join([first, *shown, *more])}"
+
+
+def _operators(summary: Json) -> str:
+    """Return the share of decoding time that each operator was on each device, and the number of its switches."""
+    told = []
+    for each in summary["operators"]:
+        shares = _shares({row["device"]: row["step_time_ratio"] for row in each["on"] if row["iteration_ratio"]})
+        switches = each["n_switches"]
+        moves = f" ({switches:,} switch{'es' if switches > 1 else ''})" if switches else ""
+        told.append(f"{each['operator']}: {shares}{moves}")
+    return "; ".join(told)
 
 
 def _tuned(summary: Json) -> str:
