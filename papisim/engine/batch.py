@@ -76,11 +76,23 @@ class Batch:
         self.cached_tokens += int(figures[:, 0].sum())
         self._change()
 
-    def deliver(self, now_s: float) -> Floats:
-        """Note that every request gets tokens now; returns the gap since its last ones, shape (RLP,)."""
+    def deliver(self, now_s: float, rows: Ints | int = 1) -> Floats:
+        """Note that requests get tokens now.
+
+        Args:
+            now_s: the time.
+            rows: token-rows of each request, shape (RLP,) or the same for all; a request without any gets no token.
+
+        Returns:
+            The gap since the last tokens of each request that gets some, shape (n,).
+        """
         gaps_s = now_s - self.since_s
-        self.since_s = np.full(len(self.requests), now_s)
-        return gaps_s
+        if isinstance(rows, int) or rows.all():
+            self.since_s = np.full(len(self.requests), now_s)
+            return gaps_s
+        gets = rows > 0
+        self.since_s = np.where(gets, now_s, self.since_s)
+        return gaps_s[gets]
 
     def storable(self, tokens: Ints | int) -> int:
         """Return the tokens in flight that are cached until they are verified: none beyond a request's end.

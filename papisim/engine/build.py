@@ -11,9 +11,10 @@ import simpy
 from papisim.acceptance.base import ACCEPTANCE
 from papisim.config.experiment import Experiment
 from papisim.engine.arrivals import Arrivals
+from papisim.engine.asynchronous import Asynchronous, check_schedule
 from papisim.engine.clock import StepClock
 from papisim.engine.disaggregation import HandOver
-from papisim.engine.drafting.base import DRAFTING, DraftContext
+from papisim.engine.drafting.base import DRAFTING, DraftContext, SerialDrafting, SerialOptions
 from papisim.engine.host import Host
 from papisim.engine.iterations import IterationStrategy, choose_strategy
 from papisim.engine.log import StepLog
@@ -208,6 +209,14 @@ class ServerFactory:
 
     def _strategy(self, speculator: Speculator) -> IterationStrategy:
         overlap = Overlap(self.experiment.overlap, self.planner, self.machine, self.trace)
+        drafting, source = self.experiment.drafting, speculator.source
+        if isinstance(drafting, SerialOptions) and drafting.schedule.kind != "synchronous":
+            check_schedule(drafting.schedule, self.machine, overlap, is_watched=self.probe is not None)
+            if speculator.policy.steady_tlp != 1:  # without drafts there is nothing to schedule
+                assert isinstance(source, SerialDrafting)
+                arbitration = self.machine.roles.arbitration
+                exclusive = frozenset[str]() if arbitration is None else arbitration.exclusive
+                return Asynchronous(speculator, source, drafting.schedule, exclusive)
         return choose_strategy(
             self.planner,
             speculator,

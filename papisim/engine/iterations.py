@@ -1,4 +1,4 @@
-"""How decoding iterations are prepared and what comes of them: three strategies, and stretches of equal iterations.
+"""How decoding iterations are prepared and what comes of them: strategies, and stretches of equal iterations.
 
 ``Drawn``
     every iteration asks the speculation policy and draws which drafts are accepted.
@@ -7,6 +7,8 @@
     fewer tokens left, it drafts no further than its end.
 ``Overlapped``
     a steady iteration whose parts run at the same time (:mod:`papisim.engine.overlap`).
+``Asynchronous``
+    as ``Drawn``, with drafts made beside verification (:mod:`papisim.engine.asynchronous`).
 
 Steady iterations follow one another without a decision between them, so a :class:`Stretch` prices many at once.
 """
@@ -41,11 +43,13 @@ class Iteration(NamedTuple):
     """A decoding iteration that is about to run, prompts beside it included.
 
     Attributes:
-        rows: token-rows of each request that decodes, shape (RLP,) or the same for all.
+        rows: token-rows of each request, shape (RLP,) or the same for all; 0 of one that only drafts.
         work: its phases.
         overlapped_s: seconds saved by overlap: sum of phase times minus duration.
         drafts: drafts of each request, in batch order; empty where all are equal and accepted.
         prompts: prompts computed in the same step, if any.
+        draft_steps: serial steps of a draft model.
+        ahead: drafts of each request that are not verified in it, shape (RLP,), or the same for all.
     """
 
     rows: Ints | int
@@ -53,6 +57,17 @@ class Iteration(NamedTuple):
     overlapped_s: float = 0.0
     drafts: Sequence[Draft] = ()
     prompts: Prompts | None = None
+    draft_steps: int = 0
+    ahead: Ints | int = 0
+
+    @property
+    def room(self) -> Ints | int:
+        """Tokens of each request that need room in the caches, shape (RLP,), or the same for all."""
+        return self.rows + self.ahead
+
+    def decoding(self, rlp: int) -> int:
+        """Return the number of the ``rlp`` requests that decode in it: those with token-rows."""
+        return rlp if isinstance(self.rows, int) else int(np.count_nonzero(self.rows))
 
     def total_rows(self, rlp: int) -> int:
         """Return the token-rows of all ``rlp`` requests that decode."""
@@ -67,12 +82,14 @@ class Verified(NamedTuple):
         drafted: draft tokens verified.
         accepted: draft tokens accepted.
         counts: drafts by length and acceptance.
+        wasted: draft tokens thrown away before they were verified.
     """
 
     tokens: Ints | int
     drafted: int
     accepted: int
     counts: list[DraftCount]
+    wasted: int = 0
 
 
 class IterationStrategy(Protocol):
@@ -124,7 +141,11 @@ class Drawn:
     def prepare(self, number: int, batch: Batch, prompts: Prompts | None, *, fold: bool) -> Iteration:
         """Return an iteration with the drafts that the policy plans."""
         drafted = self._speculator.prepare(number, batch, prompts, fold=fold)
-        return Iteration(drafted.rows, StepWork(StepLayout(), drafted.phases), drafts=drafted.drafts, prompts=prompts)
+        work, steps = (
+            StepWork(StepLayout(), drafted.phases),
+            max((draft.length for draft in drafted.drafts), default=0),
+        )
+        return Iteration(drafted.rows, work, drafts=drafted.drafts, prompts=prompts, draft_steps=steps)
 
     def verify(self, batch: Batch, iteration: Iteration) -> Verified:
         """Draw which drafts are accepted, and let the policy learn from them."""
@@ -165,7 +186,7 @@ class Steady:
     def prepare(self, number: int, batch: Batch, prompts: Prompts | None, *, fold: bool) -> Iteration:
         """Return an iteration with equally many tokens in flight for each request, none beyond its end."""
         if batch.least_remaining < self._tlp:
-            return self._drawn.prepare(number, batch, prompts, fold=fold)._replace(drafts=())
+            return self._drawn.prepare(number, batch, prompts, fold=fold)._replace(drafts=(), draft_steps=0)
         rlp = len(batch)
         shape, lengths = decode_shape(rlp, rlp * self._tlp), _lengths(batch, self._tlp)
         if prompts is None:

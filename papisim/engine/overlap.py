@@ -18,7 +18,8 @@ all are simulated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -220,3 +221,59 @@ def together_s(streams: Sequence[Sequence[Item]], exclusive: frozenset[str] = fr
         env.process(chain(items))
     env.run()
     return float(env.now)
+
+
+class Beside(NamedTuple):
+    """A stream with another beside it.
+
+    Attributes:
+        time_s: seconds until the stream ends.
+        rest: what is left of the part of the other stream that is under way then.
+    """
+
+    time_s: float
+    rest: tuple[Phase, ...]
+
+
+def beside(
+    stream: Sequence[Phase], begin: Callable[[], Sequence[Phase]], exclusive: frozenset[str] = frozenset()
+) -> Beside:
+    """Return the time of a stream beside another that begins one part after the other, until the first has ended.
+
+    As in :func:`together_s`, each device and link serves one phase at a time, first come first served; the stream is before the other
+    where both come at once.
+
+    Args:
+        stream: the stream.
+        begin: returns the next part of the other stream when the one before has ended; empty when there is none.
+        exclusive: devices of which one works at a time, since they share a memory.
+    """
+    free_s: dict[str, float] = {}
+    shared = "+".join(sorted(exclusive))
+    left: deque[Phase] = deque()
+    last: Phase | None = None
+    other_s, is_over = 0.0, False
+
+    def serve(phase: Phase, asked_s: float) -> float:
+        name = shared if phase.resource in exclusive else phase.resource
+        end_s = free_s[name] = max(asked_s, free_s.get(name, 0.0)) + phase.total_s
+        return end_s
+
+    def advance(until_s: float) -> None:
+        nonlocal other_s, last, is_over
+        while other_s < until_s and not is_over:
+            if not left:
+                left.extend(begin())
+                is_over = not left
+                continue
+            last = left.popleft()
+            other_s = serve(last, other_s)
+
+    time_s = 0.0
+    for phase in stream:
+        advance(time_s)
+        time_s = serve(phase, time_s)
+    advance(time_s)
+    if last is not None and other_s > time_s:
+        left.appendleft(last._replace(time_s=other_s - time_s, repeats=1, work=()))
+    return Beside(time_s, tuple(left))

@@ -35,6 +35,7 @@ class _Settled(NamedTuple):
     tokens: int = 0
     drafted: int = 0
     accepted: int = 0
+    wasted: int = 0
     complete: tuple[Request, ...] = ()
 
 
@@ -142,7 +143,8 @@ class StepRunner:
         self.last_began_s = plan.start_s
         decoded = _Settled() if iteration is None else self._settle(plan, iteration, chunks)
         prompted = self._complete(chunks)
-        yielded = StepYield(decoded.tokens + prompted.tokens, prompted.tokens, decoded.drafted, decoded.accepted)
+        tokens = decoded.tokens + prompted.tokens
+        yielded = StepYield(tokens, prompted.tokens, decoded.drafted, decoded.accepted, decoded.wasted)
         self._log.close(Segment(plan, elapsed, yielded))
         return [*decoded.complete, *prompted.complete]
 
@@ -156,7 +158,7 @@ class StepRunner:
         while len(queues.batch):
             prompts = _prompts_of(chunks)
             iteration = self._iterations.prepare(self._log.iteration, queues.batch, prompts, fold=fold)
-            if not queues.reserve_pages(iteration.rows):
+            if not queues.reserve_pages(iteration.room):
                 return iteration, chunks
             chunks = [chunk for chunk in chunks if chunk.request in queues.prefilling]
         return None, chunks
@@ -164,18 +166,19 @@ class StepRunner:
     def _plan(self, iteration: Iteration | None, chunks: list[Chunk], *, fold: bool) -> PlannedStep:
         queues = self._queues
         if iteration is None:
-            prompts, decoding, rows, overlapped_s = _prompts_of(chunks), 0, 0, 0.0
+            prompts, requests, decoding, rows, overlapped_s = _prompts_of(chunks), 0, 0, 0, 0.0
             work = self._prompt_work(prompts, fold=fold)
         else:
             prompts, work, overlapped_s = iteration.prompts, iteration.work, iteration.overlapped_s
-            decoding = len(queues.batch)
-            rows = iteration.total_rows(decoding)
+            requests = len(queues.batch)
+            decoding, rows = iteration.decoding(requests), iteration.total_rows(requests)
         work = StepWork(work.layout, [*queues.moves, *work.phases])
         queues.moves.clear()
         kind = _kind(iteration, prompts)
         prompt_tokens = 0 if prompts is None else prompts.lengths.query_tokens
         if not self._host.is_free:
-            size = StepSize(decoding + len(chunks), rows + prompt_tokens, prompt_tokens, _draft_steps(iteration))
+            draft_steps = 0 if iteration is None else iteration.draft_steps
+            size = StepSize(requests + len(chunks), rows + prompt_tokens, prompt_tokens, draft_steps)
             host = self._host.phases(size, work.layout, work.phases)
             overlapped_s += self._host.hidden_s(size, host, work.time_s - overlapped_s)
             work = StepWork(work.layout, [*host, *work.phases])
@@ -184,7 +187,7 @@ class StepRunner:
             server=self._log.server,
             index=self._log.number(kind),
             start_s=self._clock.now_s,
-            rlp=decoding + len(chunks),
+            rlp=requests + len(chunks),
             decoding=decoding,
             rows=rows + prompt_tokens,
             prompt_tokens=prompt_tokens,
@@ -206,14 +209,14 @@ class StepRunner:
     def _settle(self, plan: PlannedStep, iteration: Iteration, chunks: list[Chunk]) -> _Settled:
         """Accept drafts and emit the tokens of an iteration."""
         batch, log = self._queues.batch, self._log
-        log.note_gaps(batch.deliver(self._clock.now_s))
+        log.note_gaps(batch.deliver(self._clock.now_s, iteration.rows))
         in_flight_bytes = self._queues.growth_bytes(iteration.rows, chunks)
         verified = self._iterations.verify(batch, iteration)
         log.note_drafts(verified.counts)
         tokens, complete = batch.emit(verified.tokens)
         log.note_kv(plan.held_bytes.item(0) + in_flight_bytes)
         self._free(complete)
-        return _Settled(tokens, verified.drafted, verified.accepted, tuple(complete))
+        return _Settled(tokens, verified.drafted, verified.accepted, verified.wasted, tuple(complete))
 
     def _complete(self, chunks: list[Chunk]) -> _Settled:
         """Give every request whose prompt is complete its first token; unless that was all, it decodes from now on."""
@@ -297,11 +300,6 @@ def _prompts_of(chunks: list[Chunk]) -> Prompts | None:
         return None
     lengths = chunk_lengths([(request.computed_tokens, tokens) for request, tokens in chunks])
     return Prompts(lengths, sum(request.prompt_left == tokens for request, tokens in chunks))
-
-
-def _draft_steps(iteration: Iteration | None) -> int:
-    """Return the serial draft steps of an iteration: those of the longest draft."""
-    return 0 if iteration is None else max((draft.length for draft in iteration.drafts), default=0)
 
 
 def _kind(iteration: Iteration | None, prompts: Prompts | None) -> StepKind:

@@ -79,7 +79,7 @@ class Speculator:
         """Return the host's phases of a steady iteration."""
         if not (self.verification.bookkeeping_s or self.verification.sampling_row_s):
             return []
-        return self._host((), rlp, float(tlp))
+        return self.sampling((), rlp, float(tlp))
 
     def prepare(
         self, number: int, batch: Batch, prompts: Prompts | None = None, *, fold: bool = True
@@ -92,23 +92,43 @@ class Speculator:
             prompts: prompts computed in the same step, if any.
             fold: whether identical layers are multiplied.
         """
-        left = batch.remaining.tolist()
-        view = SpeculationView(
-            number,
-            batch.request_ids,
-            lambda drafts: self.price_s(drafts, batch.cached, prompts),
-            tokens_left=tuple(left),
-        )
-        planned = [
-            _shorten(draft, min(draft.length, n - 1)) for draft, n in zip(self.policy.plan(view), left, strict=True)
+        planned = self.plan(number, batch, batch.cached, batch.remaining, prompts)
+        proposals = [
+            self._propose(request, draft) if draft.length else _NOTHING_PROPOSED
+            for request, draft in zip(batch.request_ids, planned, strict=True)
         ]
-        drafts = self._cut(batch, planned)
-        rows = self._rows(drafts)
+        drafts = tuple(self.cut(batch.request_ids, planned, proposals))
+        rows = self.rows_of(drafts)
         return DraftedIteration(drafts, rows, self._phases(drafts, batch.cached, rows, prompts, fold=fold))
+
+    def plan(
+        self, number: int, batch: Batch, cached: Ints, left: Ints, prompts: Prompts | None = None
+    ) -> list[Draft]:
+        """Return the drafts that the policy plans, none beyond a request's end.
+
+        Args:
+            number: number of the iteration.
+            batch: the requests that decode.
+            cached: tokens in each request's cache when the drafts are verified, shape (RLP,).
+            left: tokens that each request has left to emit then, shape (RLP,).
+            prompts: prompts computed in the same step, if any.
+        """
+        most = np.maximum(left, 1).tolist()
+        view = SpeculationView(
+            number, batch.request_ids, lambda drafts: self.price_s(drafts, cached, prompts), tokens_left=tuple(most)
+        )
+        return [
+            shorten(draft, min(draft.length, n - 1)) for draft, n in zip(self.policy.plan(view), most, strict=True)
+        ]
+
+    def cut(self, requests: Sequence[int], planned: Sequence[Draft], proposals: Sequence[Proposal]) -> list[Draft]:
+        """Return the drafts of requests as far as the policy lets them go, having seen what the draft source proposes."""
+        lengths = self.policy.cut(requests, planned, proposals)
+        return [shorten(draft, length) for draft, length in zip(planned, lengths, strict=True)]
 
     def price_s(self, drafts: Sequence[Draft], cached: Ints, prompts: Prompts | None = None) -> float:
         """Return the seconds of an iteration with given drafts."""
-        return seconds(self._with_host(self._phases(drafts, cached, self._rows(drafts), prompts), len(drafts)))
+        return seconds(self._with_host(self._phases(drafts, cached, self.rows_of(drafts), prompts), len(drafts)))
 
     def phases(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
         """Return the phases of an iteration with given drafts; no draft is judged and no policy learns.
@@ -117,7 +137,7 @@ class Speculator:
             drafts: drafts of each request.
             cached: tokens in each request's cache, shape (RLP,).
         """
-        return self._with_host(self._phases(drafts, cached, self._rows(drafts), None), len(drafts))
+        return self._with_host(self._phases(drafts, cached, self.rows_of(drafts), None), len(drafts))
 
     def _with_host(self, phases: list[Phase], requests: int) -> list[Phase]:
         """Return phases and the time by which the engine's host lengthens them."""
@@ -146,33 +166,27 @@ class Speculator:
         self._sequences.pop(request_id, None)
         self.policy.leave(request_id)
 
-    def _sequence(self, request_id: int) -> AcceptanceSequence:
+    def sequence(self, request_id: int) -> AcceptanceSequence:
+        """Return the acceptance of a request's drafts."""
         sequence = self._sequences.get(request_id)
         if sequence is None:
             sequence = self._sequences[request_id] = self.acceptance.start(request_id)
         return sequence
 
-    def _cut(self, batch: Batch, planned: Sequence[Draft]) -> tuple[Draft, ...]:
-        proposals = [
-            self._propose(request, draft) if draft.length else _NOTHING_PROPOSED
-            for request, draft in zip(batch.request_ids, planned, strict=True)
-        ]
-        lengths = self.policy.cut(batch.request_ids, planned, proposals)
-        return tuple(_shorten(draft, length) for draft, length in zip(planned, lengths, strict=True))
-
     def _propose(self, request_id: int, draft: Draft) -> Proposal:
-        shown = self._sequence(request_id).proposal(draft.length, draft.exit_layer)
+        shown = self.sequence(request_id).proposal(draft.length, draft.exit_layer)
         return Proposal(shown.confidence, shown.entropy)
 
     def _verify(self, request_id: int, draft: Draft) -> Round:
-        sequence = self._sequence(request_id)
+        sequence = self.sequence(request_id)
         if draft.tree is None:
             outcome = sequence.round(draft.length, draft.exit_layer)
         else:
             outcome = sequence.round_tree(tree_of(draft.tree))
-        return _round(request_id, draft, outcome)
+        return round_of(request_id, draft, outcome)
 
-    def _rows(self, drafts: Sequence[Draft]) -> Ints:
+    def rows_of(self, drafts: Sequence[Draft]) -> Ints:
+        """Return the token-rows verified for each request, padding included, shape (RLP,)."""
         rows = np.array([draft.rows for draft in drafts], dtype=np.int64)
         return np.full_like(rows, rows.max(initial=0)) if self.verification.padding else rows
 
@@ -181,9 +195,9 @@ class Speculator:
     ) -> list[Phase]:
         drafting = self.source.draft(drafts, cached, fold=fold)
         verifying = self.source.verify(drafts, cached, rows, prompts, fold=fold)
-        return [*drafting, *verifying, *self._host(drafting + verifying, len(rows), float(rows.mean()))]
+        return [*drafting, *verifying, *self.sampling(drafting + verifying, len(rows), float(rows.mean()))]
 
-    def _host(self, work: Sequence[Phase], rlp: int, mean_rows: float) -> list[Phase]:
+    def sampling(self, work: Sequence[Phase], rlp: int, mean_rows: float) -> list[Phase]:
         """Return sampling, and the bookkeeping of the last iteration as far as this one does not hide it.
 
         The rank with most requests to sample, ``ceil(RLP / ranks)``, sets the time.
@@ -197,13 +211,15 @@ class Speculator:
         return [Phase(HOST, Category.OTHER, time_s, Energy())] if time_s else []
 
 
-def _shorten(draft: Draft, length: int) -> Draft:
+def shorten(draft: Draft, length: int) -> Draft:
+    """Return the first positions of a draft."""
     if length == draft.length:
         return draft
     return replace(draft, length=length, tree=None if draft.tree is None else draft.tree[:length])
 
 
-def _round(request_id: int, draft: Draft, outcome: Outcome) -> Round:
+def round_of(request_id: int, draft: Draft, outcome: Outcome) -> Round:
+    """Return the round of a request's draft, for a policy to learn from."""
     layers = outcome.layers
     return Round(
         request_id,

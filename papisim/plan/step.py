@@ -56,7 +56,7 @@ from papisim.plan.placing import Placing, grown
 from papisim.plan.planner import Planner
 from papisim.plan.sharing import SharedMachines
 from papisim.plan.transfers import fetch
-from papisim.policies.placement.base import Operator, PlacementPolicy
+from papisim.policies.placement.base import PlacementPolicy
 
 
 def build_routing(trace: KernelTrace, experts: ExpertsSpec, seed: int) -> Routing:
@@ -215,12 +215,11 @@ class StepPlanner(Planner):
                     for lengths, n in decode.dealt(groups)
                     for kernel, times in self._in_context(lower_attention(slot.kernel, self._trace, lengths))
                 ]
-                yield together(phases)._replace(operator=Operator.ATTENTION)
+                yield together(phases)
             else:
                 for phase in self._placing.fetched(slot.kernel, slot.device, decode):
                     yield phase._replace(repeats=slot.repeats)
-                phase = self._attention(slot, lower_attention(slot.kernel, self._trace, decode), slot.device)
-                yield phase._replace(operator=Operator.ATTENTION)
+                yield self._attention(slot, lower_attention(slot.kernel, self._trace, decode), slot.device)
         if prompts is not None:
             parts = prompts.dealt(groups)
             each = [(list(self._cached_part(slot, lengths)), n) for lengths, n in parts]
@@ -274,7 +273,7 @@ class StepPlanner(Planner):
             each = [(*self._growing(slot, part, n), groups) for part, groups in parts]
             flop = sum(kernel.flop * groups for kernel, _, groups in each)
             run = runs_together([(run, groups) for _, run, groups in each])
-            phase = Phase(device, Category.ATTENTION, 0.0, Energy(), flop, slot.repeats, operator=Operator.ATTENTION)
+            phase = Phase(device, Category.ATTENTION, 0.0, Energy(), flop, slot.repeats)
             runs.append((phase, self._machine.paced_run(run)))
         return runs
 

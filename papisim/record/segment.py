@@ -18,8 +18,7 @@ from papisim.ops.cost import Energy
 from papisim.plan.layout import StepLayout
 from papisim.plan.phase import Category, Phase
 from papisim.plan.sums import Sums
-from papisim.policies.placement.base import Operator
-from papisim.record.steps import StepKind, StepRow, only_device, placements
+from papisim.record.steps import StepKind, StepRow, only_device
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,12 +113,14 @@ class StepYield(NamedTuple):
         first_tokens: first tokens among them, of requests whose prompts were completed.
         drafted: draft tokens verified in each step.
         accepted: draft tokens accepted in each step.
+        wasted: draft tokens thrown away unverified in each step.
     """
 
     last_tokens: int
     first_tokens: int = 0
     drafted: int = 0
     accepted: int = 0
+    wasted: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,18 +170,6 @@ class Segment:
         return only_device(devices)
 
     @property
-    def placed(self) -> dict[Operator, str]:
-        """The device of each operator that has kernels, or ``mixed`` if several ran it."""
-        plan = self.plan
-        varying = (*plan.phases, *(phase for phase, _ in plan.growing))
-        return placements(
-            (
-                *(placed for part in plan.layout.parts for placed in part.sums.operator_s),
-                *((phase.operator, phase.resource) for phase in varying if phase.operator is not None),
-            )
-        )
-
-    @property
     def kv_token_s(self) -> float:
         """Tokens in the KV caches at the start of each step, integrated over the time of the steps."""
         plan, times_s = self.plan, self.elapsed.times_s
@@ -205,7 +194,7 @@ class Segment:
         Args:
             static_w: power that the machine draws whether or not it works.
         """
-        plan, yielded, start_s, placed = self.plan, self.yielded, self.plan.start_s, self.placed
+        plan, yielded, start_s = self.plan, self.yielded, self.plan.start_s
         for number, time_s in enumerate(self.elapsed.times_s.tolist()):
             is_last = number == self.n_steps - 1
             sums = self._fixed()
@@ -223,6 +212,7 @@ class Segment:
                 prompt_tokens=plan.prompt_tokens,
                 drafted=yielded.drafted,
                 accepted=yielded.accepted,
+                wasted=yielded.wasted,
                 tokens=yielded.last_tokens if is_last else plan.step_tokens,
                 time_s=time_s,
                 stalled_s=self.elapsed.stalled_s if is_last else 0.0,
@@ -230,7 +220,6 @@ class Segment:
                 time_by={category: sums.time_by.get(category, 0.0) for category in Category},
                 busy_by=sums.busy_by,
                 fc_flop_by=sums.fc_flop_by,
-                placed=placed,
                 energy=sums.energy + Energy(static_j=static_w * time_s),
             )
             start_s += time_s

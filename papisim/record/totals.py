@@ -20,6 +20,7 @@ class Totals:
         prompt_tokens: prompt tokens computed.
         drafted: draft tokens verified.
         accepted: draft tokens accepted.
+        wasted: draft tokens thrown away before they were verified.
         tokens: tokens emitted.
         round_tokens: tokens emitted by requests that decoded.
         time_s: seconds of the steps.
@@ -34,6 +35,7 @@ class Totals:
     prompt_tokens: int = 0
     drafted: int = 0
     accepted: int = 0
+    wasted: int = 0
     tokens: int = 0
     round_tokens: int = 0
     time_s: float = 0.0
@@ -50,6 +52,7 @@ class Totals:
         self.prompt_tokens += n_steps * plan.prompt_tokens
         self.drafted += n_steps * yielded.drafted
         self.accepted += n_steps * yielded.accepted
+        self.wasted += n_steps * yielded.wasted
         self.tokens += emitted
         self.round_tokens += emitted - yielded.first_tokens
         self.time_s += segment.time_s

@@ -22,7 +22,6 @@ from papisim.record.requests import RequestOutcome, RequestRecord
 from papisim.record.reuse import Reuse
 from papisim.record.steps import DECODING, StepKind
 from papisim.record.users import Users
-from papisim.results.operators import operator_figures
 from papisim.results.schema import Figures, RunSummary
 
 #: percentiles of latencies
@@ -217,7 +216,6 @@ def _devices(run: Run) -> dict[str, object]:
         "fc_flop_ratio": {device: _over(fc_flop.get(device, 0.0), sum(fc_flop.values())) for device in fc},
         "n_switches": ledger.n_switches,
         "switches": ledger.switches,
-        **operator_figures(run),
     }
 
 
@@ -278,6 +276,7 @@ def _speculation(ledger: Ledger, acceptance: KindOptions) -> dict[str, object]:
     return {
         "drafted_tokens_per_round": _over(drafted, rounds),
         "accepted_tokens_per_round": _over(accepted, rounds),
+        "wasted_tokens_per_round": _over(sum(kind.wasted for kind in totals), rounds),
         "emitted_tokens_per_round": _over(sum(kind.round_tokens for kind in totals), rounds),
         "acceptance_ratio": _over(accepted, drafted),
         "acceptance_by_position_ratio": [

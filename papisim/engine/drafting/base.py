@@ -13,15 +13,16 @@ A source from outside is one class that has ``Options`` and ``EXAMPLE`` inside; 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from papisim.arrays import Ints
 from papisim.catalog import Shelf
-from papisim.config.base import KindOptions
+from papisim.config.base import Count, KindOptions, Spec
 from papisim.config.engine import CAPTURED, EngineSpec
 from papisim.errors import NotModelled
 from papisim.kinds.family import Family
@@ -42,6 +43,32 @@ class DraftingOptions(KindOptions):
     def target_width(self) -> int | None:
         """Elements of the hidden state of the models that it drafts for; None where it drafts for any."""
         return None
+
+
+class ScheduleSpec(Spec):
+    """When a draft model runs (see :mod:`papisim.engine.asynchronous`).
+
+    Attributes:
+        kind: ``synchronous``: drafting and verification take turns; ``asynchronous``: the next drafts are made beside verification;
+            ``pre_verification``: refused, since what is published of it does not say what becomes of a pre-verified draft.
+        eager: whether requests draft on, from drafts that are not verified yet, while these are being verified.
+        pool_tokens: drafts, of all requests together, from which on verification starts; it starts without them when there is
+            nothing left to draft. None waits until then.
+    """
+
+    kind: Literal["synchronous", "asynchronous", "pre_verification"] = "synchronous"
+    eager: bool = True
+    pool_tokens: Count | None = None
+
+
+class SerialOptions(DraftingOptions):
+    """What the options of a source say that runs a model of its own, one step per token.
+
+    Attributes:
+        schedule: when the model runs.
+    """
+
+    schedule: ScheduleSpec = ScheduleSpec()
 
 
 @dataclass(frozen=True)
@@ -131,6 +158,34 @@ class WholeVerification:
         return self._context.planner.decode(shape, ragged_lengths(cached, rows), prompts, fold=fold)
 
 
+class SerialDrafting(WholeVerification, ABC):
+    """A source that runs a model of its own, one step per token of the longest draft.
+
+    Attributes:
+        resources: devices and links that its steps may need.
+    """
+
+    resources: frozenset[str]
+
+    @abstractmethod
+    def step(self, cached: Ints, rows: Ints, *, first: bool, fold: bool = True) -> list[Phase]:
+        """Return the phases of one draft step.
+
+        Args:
+            cached: tokens in the cache of each request that drafts, shape (n,).
+            rows: drafts of each, shape (n,).
+            first: whether the step is the first after a verification.
+            fold: whether identical layers are multiplied.
+        """
+
+    def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
+        """Return the phases of the serial draft steps."""
+        phases: list[Phase] = []
+        for index, (caches, rows) in enumerate(serial_steps(drafts, cached)):
+            phases += self.step(caches, rows, first=index == 0, fold=fold)
+        return phases
+
+
 def refuse_states(trace: KernelTrace, what: str) -> None:
     """Refuse drafting that the states of a model do not follow.
 
@@ -162,8 +217,5 @@ def serial_steps(drafts: Sequence[Draft], cached: Ints) -> list[tuple[Ints, Ints
 
 
 def as_drafting(phases: Sequence[Phase]) -> list[Phase]:
-    """Return phases reported as drafting, and as operators of a draft model."""
-    return [
-        phase._replace(category=Category.DRAFT, operator=None if phase.operator is None else phase.operator.of_draft)
-        for phase in phases
-    ]
+    """Return phases reported as drafting."""
+    return [phase._replace(category=Category.DRAFT) for phase in phases]

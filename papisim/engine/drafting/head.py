@@ -9,7 +9,6 @@ that were accepted, and on prompts, is not counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -17,7 +16,7 @@ from papisim import catalog
 from papisim.arrays import Ints
 from papisim.catalog import Shelf
 from papisim.config.base import Positive
-from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification, as_drafting, serial_steps
+from papisim.engine.drafting.base import DraftContext, SerialDrafting, SerialOptions, as_drafting
 from papisim.errors import InputError
 from papisim.kinds import Example
 from papisim.ops.kernel import FcRole, Linear
@@ -29,11 +28,10 @@ from papisim.plan.phase import Category, Phase
 from papisim.plan.planner import Planner
 from papisim.plan.sharing import refuse_shares
 from papisim.plan.step import StepPlanner
-from papisim.policies.placement.base import Operator, PlacementView
-from papisim.policies.speculation.base import Draft
+from papisim.policies.placement.base import PlacementView
 
 
-class Options(DraftingOptions):
+class Options(SerialOptions):
     """How the head differs from a layer of the target model.
 
     Attributes:
@@ -54,7 +52,7 @@ class Options(DraftingOptions):
 EXAMPLE = Example({"step_time_ratio": 0.5})
 
 
-class Source(WholeVerification):
+class Source(SerialDrafting):
     """Each draft step fuses embedding and hidden state, and runs the head's layer and LM head.
 
     The head has weights and a KV cache of its own; embedding and LM head of the target's vocabulary are the target's.
@@ -63,16 +61,15 @@ class Source(WholeVerification):
     def __init__(self, options: Options, context: DraftContext) -> None:
         super().__init__(context)
         refuse_shares(context.machine, "a draft head")
+        self.resources = context.machine.roles.resources
         self._ratio = options.step_time_ratio
         self._head = _LikeTarget(context) if options.trace is None else _Captured(options.trace, context)
         self.demands = self._head.demands
 
-    def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
-        """Return the phases of the serial draft steps."""
-        phases: list[Phase] = []
-        for index, (caches, rows) in enumerate(serial_steps(drafts, cached)):
-            phases += self._head.step(caches, rows, first=index == 0, fold=fold)
-        return [p._replace(time_s=p.time_s * self._ratio) for p in as_drafting(phases)]
+    def step(self, cached: Ints, rows: Ints, *, first: bool, fold: bool = True) -> list[Phase]:
+        """Return the phases of one draft step."""
+        phases = as_drafting(self._head.step(cached, rows, first=first, fold=fold))
+        return [phase._replace(time_s=phase.time_s * self._ratio) for phase in phases]
 
 
 class _LikeTarget:
@@ -100,7 +97,7 @@ class _LikeTarget:
         machine, model = self._context.machine, self._context.trace.model
         kernel = Linear(FcRole.FEED_FORWARD_UP, rows, 2 * model.hidden_size, model.hidden_size, model.element_bytes)
         device = self._context.planner.place(kernel, rlp, rows)
-        return machine.compute(device, Category.DRAFT, kernel)._replace(operator=Operator.FC)
+        return machine.compute(device, Category.DRAFT, kernel)
 
 
 class _Captured:

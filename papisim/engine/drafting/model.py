@@ -6,7 +6,6 @@ among devices that share the memory of ``device``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -16,7 +15,7 @@ from papisim.arrays import Ints
 from papisim.catalog import Shelf
 from papisim.config.base import Width
 from papisim.config.system import PrefillRoles
-from papisim.engine.drafting.base import DraftContext, DraftingOptions, WholeVerification, as_drafting, serial_steps
+from papisim.engine.drafting.base import DraftContext, SerialDrafting, SerialOptions, as_drafting
 from papisim.errors import InputError, did_you_mean
 from papisim.kinds import Example
 from papisim.ops.lower import decode_shape, ragged_lengths, weight_bytes
@@ -28,10 +27,9 @@ from papisim.plan.sharing import refuse_shares
 from papisim.plan.step import StepPlanner
 from papisim.policies.placement.pinned import Options as PinnedOptions
 from papisim.policies.placement.pinned import Placement as Pinned
-from papisim.policies.speculation.base import Draft
 
 
-class Options(DraftingOptions):
+class Options(SerialOptions):
     """Which model drafts, and where.
 
     Attributes:
@@ -52,7 +50,7 @@ class Options(DraftingOptions):
 EXAMPLE = Example({"trace": "llama-68m", "device": "gpu", "count": 1})
 
 
-class Source(WholeVerification):
+class Source(SerialDrafting):
     """Runs one step of the draft model for each token of the longest draft."""
 
     def __init__(self, options: Options, context: DraftContext) -> None:
@@ -60,6 +58,7 @@ class Source(WholeVerification):
         trace = read_trace(catalog.find(Shelf.TRACE, options.trace).path)
         refuse_shares(context.machine, "a draft model")
         machine = machine_of(options, context.machine)
+        self.resources = machine.roles.resources
         pinned = Pinned(PinnedOptions(kind="pinned", device=options.device))
         placement = context.placement if options.elsewhere and context.placement is not None else pinned
         self._planner = StepPlanner(
@@ -69,13 +68,11 @@ class Source(WholeVerification):
         kv_token_bytes = spread_bytes(trace, range(trace.model.n_layers), pool)
         self.demands = (Demand(options.device, weight_bytes(trace), kv_token_bytes, pool.count),)
 
-    def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
-        """Return the phases of the serial draft steps."""
-        phases: list[Phase] = []
-        for caches, rows in serial_steps(drafts, cached):
-            shape = decode_shape(len(rows), int(rows.sum()))
-            phases += as_drafting(self._planner.decode(shape, ragged_lengths(caches, rows), fold=fold))
-        return phases
+    def step(self, cached: Ints, rows: Ints, *, first: bool, fold: bool = True) -> list[Phase]:
+        """Return the phases of one step of the draft model."""
+        del first
+        shape = decode_shape(len(rows), int(rows.sum()))
+        return as_drafting(self._planner.decode(shape, ragged_lengths(cached, rows), fold=fold))
 
 
 def machine_of(options: Options, machine: Machine) -> Machine:

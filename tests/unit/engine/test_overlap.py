@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from papisim.engine.overlap import together_s
+from papisim.engine.overlap import beside, together_s
 from papisim.engine.run import Run
 from papisim.errors import InputError, NotModelled
 from papisim.ops.cost import Energy
@@ -135,3 +135,53 @@ def test_a_second_row_buffer_lets_both_devices_work_at_once_and_blocked_banks_do
 
     assert all(beyond_both("blocked"))
     assert not any(beyond_both("dual_row_buffer"))
+
+
+class Parts:
+    """A stream of parts that counts those begun."""
+
+    def __init__(self, parts: list[list[Phase]]) -> None:
+        self.left, self.begun = list(parts), 0
+
+    def __call__(self) -> list[Phase]:
+        self.begun += bool(self.left)
+        return self.left.pop(0) if self.left else []
+
+
+def test_a_stream_beside_another_on_other_devices_takes_its_own_time():
+    parts = Parts([[phase("pim", 1.0), phase("pim", 2.0)]] * 5)
+    together = beside([phase("gpu", 1.0)] * 4, parts)
+    assert together.time_s == 4
+    assert parts.begun == 2, "the second part begins at 3, when the first has ended"
+    assert [each.time_s for each in together.rest] == [2.0], "its first phase ends as the stream does"
+
+
+def test_a_part_that_has_not_begun_leaves_nothing():
+    parts = Parts([[phase("pim", 4.0)]] * 3)
+    together = beside([phase("gpu", 4.0)], parts)
+    assert (together.time_s, together.rest, parts.begun) == (4.0, (), 1)
+
+
+def test_streams_that_need_one_device_take_turns():
+    parts = Parts([[phase("gpu", 1.0), phase("gpu", 1.0)]])
+    together = beside([phase("gpu", 2.0)] * 3, parts)
+    assert together.time_s == 8, "one after the other, the stream first"
+    assert together.rest == ()
+
+
+def test_devices_on_one_memory_take_turns_where_they_exclude_each_other():
+    stream, part = [phase("gpu", 2.0)] * 2, [phase("pim", 3.0)]
+    assert beside(stream, Parts([part])).time_s == 4
+    assert beside(stream, Parts([part]), frozenset({"gpu", "pim"})).time_s == 7
+
+
+@given(phases, st.lists(phases.filter(bool), max_size=6))
+def test_the_other_stream_delays_by_no_more_than_it_does_meanwhile(stream: list[Phase], parts: list[list[Phase]]):
+    counted = Parts(parts)
+    together = beside(stream, counted)
+    alone = sum(each.time_s for each in stream)
+    begun = [each for part in parts[: counted.begun] for each in part]
+    done = sum(each.time_s for each in begun) - sum(each.time_s for each in together.rest)
+    shared = sum(each.time_s for each in begun if each.resource in {p.resource for p in stream})
+    assert alone - 1e-9 <= together.time_s <= alone + shared + 1e-9
+    assert done <= together.time_s + 1e-9, "the other stream is one chain, too"
