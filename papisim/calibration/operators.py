@@ -1,21 +1,26 @@
 """Find the threshold of each operator offline, as PAPI finds α: price both sides over a grid, and follow the faster one.
 
 The grid of FC and experts are token-rows, that of attention TLP × RLP × context. A threshold is that of the least mean slow-down of
-the step against the faster side; attention has one for each TLP and context, in requests. Thresholds of FC of dense models are PAPI's α
-(:mod:`papisim.calibration.alpha`).
+the step against the faster side; attention has, for each TLP and context, the requests at which the faster side changes. PIM takes
+equally long for every batch that fills as many rounds of its channels, so its times rise in steps: the grid has both sides of each,
+and further points where sides change between its own.
+Thresholds of FC of dense models are PAPI's α (:mod:`papisim.calibration.alpha`).
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from functools import cached_property
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
 
 from papisim import catalog
-from papisim.arrays import Bools, Floats
+from papisim.arrays import Bools, Floats, Ints
 from papisim.calibration.alpha import best_alpha, calibrated
 from papisim.calibration.cache import remembered
 from papisim.catalog import Shelf
@@ -27,20 +32,23 @@ from papisim.engine.drafting.model import machine_of
 from papisim.ops.kernel import FcRole, Linear
 from papisim.ops.lower import decode_lengths, decode_shape
 from papisim.ops.trace import KernelTrace, read_trace
+from papisim.ops.trace_kernels import AttentionShape
 from papisim.plan.build import build_formats
 from papisim.plan.machine import Machine, build_machine
 from papisim.plan.step import StepPlanner
 from papisim.policies.placement.base import Operator, PlacementView
-from papisim.policies.placement.papi_operators import Level, Threshold
+from papisim.policies.placement.papi_operators import ByWidth, Level, Threshold
 
 #: token-rows that are priced one by one, and levels of each further doubling up to the last
 _ROWS, _LEVELS, _MOST_ROWS = 64, 16, 8192
 #: the grid of attention
 TLPS, CONTEXTS = (1, 2, 3, 4, 6, 8, 12, 16), (128, 256, 512, 1024, 2048, 4096, 8192, 32768, 131072)
 BATCHES = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-
+#: loss by the row of a table at the next row that asks for one between, and the ratio of contexts that ask for none
+_LOSS, _NEAREST_CONTEXTS = 0.01, 1.1
 
 _ATTENTION = frozenset({Operator.ATTENTION, Operator.DRAFT_ATTENTION})
+_ROLES = tuple(FcRole)
 
 
 class Point(NamedTuple):
@@ -111,7 +119,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Crossover:
-    """Time of steps with one operator on each of two sides.
+    """Time of an operator in decoding steps on each of two sides: FC with all FC kernels, attention with its messages.
 
     Attributes:
         operator: the operator.
@@ -119,8 +127,8 @@ class Crossover:
         pim: the device of the other.
         points: the steps.
         intensity: estimated arithmetic intensity of the operator in each step, shape (points,).
-        processing_unit_s: seconds of each step with the operator on the processing unit, shape (points,).
-        pim_s: seconds of each step with the operator on PIM, shape (points,).
+        processing_unit_s: seconds of each step's operator on the processing unit, shape (points,).
+        pim_s: seconds of each step's operator on PIM, shape (points,).
     """
 
     operator: Operator
@@ -138,7 +146,7 @@ class Crossover:
 
     @property
     def gain(self) -> Floats:
-        """Time of each step on PIM over that on the processing unit, less one: positive where PIM is slower, shape (points,)."""
+        """Time of each step's operator on PIM over that on the processing unit, less one: positive where PIM is slower, shape (points,)."""
         ratio: Floats = self.pim_s / self.processing_unit_s - 1
         return ratio
 
@@ -149,24 +157,135 @@ class Crossover:
 
     @property
     def threshold(self) -> float | list[Level]:
-        """The threshold of least mean slow-down, the smallest of equal ones."""
+        """The threshold of least mean slow-down, the smallest of equal ones; of attention, where the faster side changes."""
         if not self.is_of_attention:
             candidates = [0.0, *np.unique(self.intensity).tolist()]
             return float(min(candidates, key=lambda each: float(self._slowdown(self.intensity > each).mean())))
-        cells = sorted(set(zip(self.intensity.tolist(), (point.cached for point in self.points), strict=True)))
-        return [Level(intensity=i, tokens=tokens, requests=self._requests(i, tokens)) for i, tokens in cells]
+        return [
+            Level(intensity=cell.intensity, tokens=cell.cached, requests=cell.changes.tolist() or None)
+            for _, cell in sorted(self._cells.items())
+        ]
 
-    def _requests(self, intensity: float, tokens: int) -> int | None:
-        """Return the requests from which on PIM is the better side in a cell of the table; None if it never is."""
-        rlp, cached = (np.array(each) for each in zip(*((p.rlp, p.cached) for p in self.points), strict=True))
-        here = (self.intensity == intensity) & (cached == tokens)
-        candidates = [0, *np.unique(rlp[here])[1:].tolist(), int(rlp.max()) + 1]
-        best = min(candidates, key=lambda each: float(self._slowdown(rlp < each)[here].mean()))
-        return None if best > rlp.max() else int(best)
+    @cached_property
+    def _cells(self) -> dict[tuple[int, int], _Cell]:
+        """The points by TLP and context, ascending by requests."""
+        at = defaultdict[tuple[int, int], list[int]](list)
+        for index, point in sorted(enumerate(self.points), key=lambda each: each[1].rlp):
+            at[point.tlp, point.cached].append(index)
+        rlp = np.array([point.rlp for point in self.points])
+        return {
+            key: _Cell(*key, float(self.intensity[own[0]]), rlp[own], self.processing_unit_s[own], self.pim_s[own])
+            for key, own in at.items()
+        }
+
+    def between(self, batches: Sequence[int]) -> list[Point]:
+        """Return further points that the thresholds of attention need; none where they are exact.
+
+        They are those halfway between neighbouring batches whose faster sides differ, until these are one request apart; and all batches
+        halfway between neighbouring contexts or TLP, where those at the second would lose too much by the row of the first.
+
+        Args:
+            batches: requests of a row of the table.
+        """
+        further = {point for cell in self._cells.values() for point in cell.between()}
+        rows = set[tuple[int, int]]()
+        for first, second in self._neighbours():
+            further |= self._cells[second].at_changes_of(self._cells[first])
+            if self._cells[second].loss(self._cells[first].changes) > _LOSS:
+                rows |= self._halfway(first, second)
+        further |= {Point(rlp, *row) for row in rows for rlp in batches}
+        return sorted(further - set(self.points))
+
+    def _neighbours(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Yield the pairs of rows of the table, as TLP and context, that differ in one of both and have none between them."""
+        by_tlp, by_cached = sorted(self._cells), sorted(self._cells, key=lambda key: key[::-1])
+        yield from ((first, second) for first, second in pairwise(by_tlp) if first[0] == second[0])
+        yield from ((first, second) for first, second in pairwise(by_cached) if first[1] == second[1])
+
+    def _halfway(self, first: tuple[int, int], second: tuple[int, int]) -> set[tuple[int, int]]:
+        """Return the rows halfway between neighbours: a context, or a TLP at all contexts of the first; none if both are close."""
+        (tlp, context), (other, longer) = first, second
+        if tlp == other:
+            return {(tlp, math.isqrt(context * longer))} if longer > _NEAREST_CONTEXTS * context else set()
+        return {((tlp + other) // 2, each) for at, each in self._cells if at == tlp} if other - tlp > 1 else set()
+
+    def with_points(self, other: Crossover) -> Crossover:
+        """Return the crossover with the points of another one of the same operator and sides."""
+        return replace(
+            self,
+            points=[*self.points, *other.points],
+            intensity=np.concatenate((self.intensity, other.intensity)),
+            processing_unit_s=np.concatenate((self.processing_unit_s, other.processing_unit_s)),
+            pim_s=np.concatenate((self.pim_s, other.pim_s)),
+        )
+
+
+class _Cell(NamedTuple):
+    """Batches of one TLP and context, ascending: requests, and seconds on either side, shape (batches,) each."""
+
+    tlp: int
+    cached: int
+    intensity: float
+    rlp: Ints
+    processing_unit_s: Floats
+    pim_s: Floats
+
+    @property
+    def is_on_pim(self) -> Bools:
+        """Whether PIM is the faster side, shape (batches,)."""
+        faster: Bools = self.pim_s <= self.processing_unit_s
+        return faster
+
+    @property
+    def _changed(self) -> Ints:
+        """Indices of the batches whose faster side is not that of the batch before; processing units before the first."""
+        return np.flatnonzero(np.diff(self.is_on_pim, prepend=False))
+
+    @property
+    def changes(self) -> Ints:
+        """Requests at which the faster side changes, PIM from the first on."""
+        return self.rlp[self._changed]
+
+    def between(self) -> Iterator[Point]:
+        """Yield the points halfway between batches whose faster sides differ and that are more than a request apart."""
+        for at in self._changed.tolist():
+            if at and self.rlp[at] - self.rlp[at - 1] > 1:
+                yield Point(int(self.rlp[at] + self.rlp[at - 1]) // 2, self.tlp, self.cached)
+
+    def at_changes_of(self, other: _Cell) -> set[Point]:
+        """Return the points at which another cell's rule may lose most here: those on both sides of its changes."""
+        return {Point(rlp, self.tlp, self.cached) for n in other.changes.tolist() for rlp in (n - 1, n) if rlp}
+
+    def loss(self, changes: Ints) -> float:
+        """Return by which share of its time the worst step is slower where the side changes at other requests."""
+        on_pim = np.searchsorted(changes, self.rlp, side="right") % 2 == 1
+        chosen = np.where(on_pim, self.pim_s, self.processing_unit_s)
+        return float((chosen / np.minimum(self.pim_s, self.processing_unit_s)).max() - 1)
+
+
+def located(subject: Subject, operator: Operator, sides: tuple[str, str]) -> Crossover:
+    """Return an operator's crossover over its grid; that of attention over as many points as its thresholds need to be exact."""
+    if operator not in _ATTENTION:
+        return crossover(subject, operator, sides, points_of(operator))
+    batches = sorted({*BATCHES, *(n for device in sides for n in _rounds(subject, device))})
+    grid = [each._replace(rlp=rlp) for each in points_of(operator) if each.rlp == 1 for rlp in batches]
+    found = crossover(subject, operator, sides, grid)
+    while further := found.between(batches):
+        found = found.with_points(crossover(subject, operator, sides, further))
+    return found
+
+
+def _rounds(subject: Subject, device: str) -> Iterator[int]:
+    """Yield the requests of the grid whose caches fill rounds of a device's channels, and those with one request more."""
+    model, pool = subject.trace.model, subject.machine.pools[device]
+    imbalance = [pool.kv_imbalance(model.n_heads, model.n_kv_heads, 1, n) for n in range(1, BATCHES[-1] + 1)]
+    for n, (full, more) in enumerate(pairwise(imbalance), 1):
+        if more > full:
+            yield from (n, n + 1)
 
 
 def crossover(subject: Subject, operator: Operator, sides: tuple[str, str], points: Sequence[Point]) -> Crossover:
-    """Price steps with an operator on either side, all others at home.
+    """Price an operator of steps on either side, all others at home.
 
     Args:
         subject: the model and the machine.
@@ -174,47 +293,63 @@ def crossover(subject: Subject, operator: Operator, sides: tuple[str, str], poin
         sides: the processing unit and PIM.
         points: the steps.
     """
+    price = _attention if operator in _ATTENTION else _fc
+    rows = [price(subject, operator, device, points) for device in sides]
+    return Crossover(operator, *sides, points, rows[0][0], rows[0][1], rows[1][1])
+
+
+def _fc(subject: Subject, operator: Operator, device: str, points: Sequence[Point]) -> tuple[Floats, Floats]:
+    """Return the intensity of an operator of FC kernels in each step, and the seconds of all FC kernels with it on a device."""
     seen: dict[Operator, float] = {}
 
     def note(view: PlacementView) -> None:
         seen[view.operator] = view.intensity
 
-    intensity = np.zeros(len(points))
-    times = np.zeros((2, len(points)))
-    for side, device in enumerate(sides):
-        planner = subject.planner(Assigned({operator: device}, note))
-        for at, point in enumerate(points):
-            shape = decode_shape(point.rlp, point.rlp * point.tlp)
-            if operator in _ATTENTION:
-                cached = point.rlp * point.cached
-                lengths = decode_lengths(point.rlp, point.tlp, cached, point.cached)
-                times[side, at] = planner.work(shape, lengths, None).time_s
-            else:
-                times[side, at] = planner.fc_time_s(shape)
-            intensity[at] = seen[operator]
-    return Crossover(operator, *sides, points, intensity, *times)
+    planner = subject.planner(Assigned({operator: device}, note))
+    found = np.zeros((2, len(points)))
+    for at, point in enumerate(points):
+        time_s = planner.fc_time_s(decode_shape(point.rlp, point.rlp * point.tlp))
+        found[:, at] = seen[operator], time_s
+    return found[0], found[1]
 
 
-def by_role(subject: Subject, operator: Operator, sides: tuple[str, str]) -> dict[FcRole, float]:
-    """Return the threshold of each role of an operator's FC kernels, one kernel of each shape priced on both sides."""
-    found: dict[FcRole, list[tuple[float, float, float]]] = {}
-    at: dict[FcRole, Floats] = {}
+def _attention(subject: Subject, operator: Operator, device: str, points: Sequence[Point]) -> tuple[Floats, Floats]:
+    """Return the intensity of attention in each step, and the seconds of all layers' attention on a device, messages included."""
+    views: list[PlacementView] = []
+    planner = subject.planner(Assigned({operator: device}, views.append))
+    layers = Counter[AttentionShape]()
+    for slot in planner.layout(decode_shape(1, 1)).slots:
+        layers[slot.shape] += slot.repeats
+    repeats = [layers[kernel.attention] for kernel, _ in planner.placing.attention if kernel.attention is not None]
+    found = np.zeros((2, len(points)))
+    for at, point in enumerate(points):
+        views.clear()
+        lengths = decode_lengths(point.rlp, point.tlp, point.rlp * point.cached, point.cached)
+        planner.placing.attention_devices(decode_shape(point.rlp, point.rlp * point.tlp), lengths)
+        time_s = sum(n * view.price(device, view.kernel).time_s for n, view in zip(repeats, views, strict=True))
+        found[:, at] = views[-1].intensity, time_s
+    return found[0], found[1]
+
+
+def by_width(subject: Subject, operator: Operator, sides: tuple[str, str]) -> dict[tuple[FcRole, int], float]:
+    """Return the threshold of an operator's FC kernels by role and width, one kernel of each shape priced on both sides."""
+    found = defaultdict[tuple[FcRole, int], list[tuple[float, ...]]](list)
+    at: dict[tuple[FcRole, int], Floats] = {}
 
     def note(view: PlacementView) -> None:
         if view.operator is operator and isinstance(view.kernel, Linear):
             both = [view.price(device, view.kernel).time_s for device in sides]
-            at[view.kernel.role] = at.get(view.kernel.role, np.zeros(3)) + np.array([0.0, *both])
-            at[view.kernel.role][0] = view.intensity
+            key = view.kernel.role, view.kernel.n
+            at[key] = at.get(key, np.zeros(3)) + np.array([0.0, *both])
+            at[key][0] = view.intensity
 
     planner, points = subject.planner(Assigned({}, note)), points_of(operator)
     for point in points:
         planner.layout(decode_shape(point.rlp, point.rlp * point.tlp))
-        for role, row in at.items():
-            found.setdefault(role, []).append(tuple(row.tolist()))
+        for key, row in at.items():
+            found[key].append(tuple(row.tolist()))
         at.clear()
-    return {
-        role: _threshold_of(Crossover(operator, *sides, points, *np.array(rows).T)) for role, rows in found.items()
-    }
+    return {key: _threshold_of(Crossover(operator, *sides, points, *np.array(rows).T)) for key, rows in found.items()}
 
 
 def _threshold_of(found: Crossover) -> float:
@@ -253,7 +388,7 @@ def crossovers(experiment: Experiment) -> Iterator[Crossover]:
         for operator in Operator:
             sides = _sides(subject, operator)
             if sides is not None:
-                yield crossover(subject, operator, sides, points_of(operator))
+                yield located(subject, operator, sides)
 
 
 def _sides(subject: Subject, operator: Operator) -> tuple[str, str] | None:
@@ -284,12 +419,14 @@ def _threshold(subject: Subject, operator: Operator, sides: tuple[str, str]) -> 
 
     def columns() -> list[list[float]]:
         if is_by_role:
-            roles = by_role(subject, operator, sides)
-            return [[roles.get(role, -1.0)] for role in FcRole]
-        found = crossover(subject, operator, sides, points_of(operator)).threshold
+            return [
+                [_ROLES.index(role), width, each]
+                for (role, width), each in by_width(subject, operator, sides).items()
+            ]
+        found = located(subject, operator, sides).threshold
         if isinstance(found, float):
             return [[found]]
-        return [[row.intensity, row.tokens, -1 if row.requests is None else row.requests] for row in found]
+        return [[row.intensity, row.tokens, *row.changes] for row in found]
 
     what = [
         "threshold",
@@ -303,10 +440,20 @@ def _threshold(subject: Subject, operator: Operator, sides: tuple[str, str]) -> 
     ]
     rows = remembered(what, columns)
     if is_by_role:
-        return {role: row[0] for role, row in zip(FcRole, rows, strict=True) if row[0] >= 0}
+        return _of_roles(rows)
     if operator not in _ATTENTION:
         return rows[0][0]
-    return [Level(intensity=i, tokens=tokens, requests=None if n < 0 else int(n)) for i, tokens, n in rows]
+    return [
+        Level(intensity=i, tokens=tokens, requests=[int(n) for n in changes] or None) for i, tokens, *changes in rows
+    ]
+
+
+def _of_roles(rows: Sequence[Sequence[float]]) -> dict[FcRole, ByWidth]:
+    """Return thresholds by role from rows of role, width and threshold; by width where a role has several."""
+    found = defaultdict[FcRole, dict[int, float]](dict)
+    for role, width, each in rows:
+        found[_ROLES[int(role)]][int(width)] = each
+    return {role: own if len(own) > 1 else next(iter(own.values())) for role, own in found.items()}
 
 
 def tune(experiment: Experiment) -> Experiment:
@@ -318,20 +465,22 @@ def tune(experiment: Experiment) -> Experiment:
     options: KindOptions = given.model_copy(update={"thresholds": found})
     rows = [row for operator, threshold in found.items() for row in _told(operator, threshold)]
     tuning = Tuning(
-        "placement.thresholds", rows, "calibrated on the fly", rows, 0.0, "a step, averaged over the grid,"
+        "placement.thresholds", rows, "calibrated on the fly", rows, 0.0, "an operator, averaged over the grid,"
     )
     return with_tuning(replace(experiment, system=replace(system, placement=options)), tuning)
 
 
 def _told(operator: Operator, threshold: Threshold) -> Iterator[dict[str, float | str]]:
-    """Yield a threshold as rows of plain values; requests of −1 keep attention off PIM."""
+    """Yield a threshold as rows of plain values; attention without requests is never on PIM."""
     if isinstance(threshold, float):
         yield {"operator": operator.value, "intensity": threshold}
         return
     if isinstance(threshold, dict):
-        for role, each in threshold.items():
-            yield {"operator": f"{operator.value}.{role.value}", "intensity": each}
+        for role, own in threshold.items():
+            for width, each in own.items() if isinstance(own, dict) else [("", own)]:
+                name = f"{operator.value}.{role.value}" + (f".{width}" if width else "")
+                yield {"operator": name, "intensity": each}
         return
     for row in threshold:
-        requests = -1 if row.requests is None else row.requests
-        yield {"operator": operator.value, "intensity": row.intensity, "tokens": row.tokens, "requests": requests}
+        changes = "/".join(map(str, row.changes)) or "never"
+        yield {"operator": operator.value, "intensity": row.intensity, "tokens": row.tokens, "requests": changes}

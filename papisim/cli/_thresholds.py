@@ -14,6 +14,7 @@ from papisim.calibration.operators import Crossover, crossovers
 from papisim.cli._command import Command
 from papisim.cli._options import overrides_option, run_option, show_notes
 from papisim.config.experiment import RunOptions, load_experiment
+from papisim.policies.placement.papi_operators import Level
 from papisim.report.console.console import console
 from papisim.results.csv_files import write_csv
 from papisim.results.store import check_file
@@ -36,7 +37,7 @@ def command(
 ) -> None:
     """Find the thresholds of every operator with several devices, as placement papi_operators uses them.
 
-    A step is priced with the operator on either side over a grid: token-rows for FC and experts; TLP, RLP and context for attention.
+    Each operator is priced on either side over a grid: token-rows for FC and experts; TLP, RLP and context for attention.
     Operators of a draft model are those of the draft source in --set drafting=….
 
     \b
@@ -81,6 +82,11 @@ def _table(found: Sequence[Crossover]) -> Table:
             table.add_row(each.operator.value, "0", units.NO_VALUE, f"up to {threshold:g}")
             continue
         for row in threshold:
-            requests = "never" if row.requests is None else f"from {max(1, row.requests)} requests"
-            table.add_row(each.operator.value, f"{row.intensity:g}", f"{row.tokens:g}", requests)
+            table.add_row(each.operator.value, f"{row.intensity:g}", f"{row.tokens:g}", _on_pim(row))
     return table
+
+
+def _on_pim(row: Level) -> str:
+    """Return the batches whose attention stays on PIM in words."""
+    spans = [f"from {n}" if at % 2 == 0 else f"to {n - 1}" for at, n in enumerate(row.changes)]
+    return f"{' '.join(spans)} requests" if spans else "never"

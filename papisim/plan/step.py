@@ -87,6 +87,7 @@ class StepPlanner(Planner):
     Attributes:
         graphs: the steps that the engine has captured.
         notes: kernels that the engine merges and the model's cannot be.
+        placing: asks the placement policy.
     """
 
     def __init__(
@@ -112,15 +113,15 @@ class StepPlanner(Planner):
                 "attention elsewhere (roles.attention_elsewhere) of several attention groups or of contexts that are split"
             )
         routing = build_routing(trace, experts, seed)
-        self._placing = Placing(self._trace, machine, placement, self._kernels.attention, drafts)
-        self._sections = SectionPlanner(self._kernels, machine, self._placing.experts, routing, engine, shared)
+        self.placing = Placing(self._trace, machine, placement, self._kernels.attention, drafts)
+        self._sections = SectionPlanner(self._kernels, machine, self.placing.experts, routing, engine, shared)
         self._candidates = tuple(machine.roles.fc)
         self._layouts = BoundedDict[tuple[StepShape, bool, tuple[str, ...]], StepLayout](PARTS_KEPT)
         self._parts = BoundedDict[BodyKey | HeadKey | StepKey, StepPart](PARTS_KEPT)
 
     def layout(self, shape: StepShape, decode: KvLengths | None = None, *, fold: bool = True) -> StepLayout:
         """Return all of a step but its attention; arguments as of :meth:`Planner.layout`."""
-        attention = self._placing.attention_devices(shape, decode)
+        attention = self.placing.attention_devices(shape, decode)
         layout = self._layouts.get((shape, fold, attention))
         if layout is None:
             layout = StepLayout(self._layout_parts(self.key(shape, attention), fold=fold))
@@ -129,7 +130,7 @@ class StepPlanner(Planner):
 
     def placed_alike(self, shape: StepShape, lengths: KvLengths, n: int) -> int:
         """Return the number of the first of ``n`` decoding iterations whose operators are where those of the first are."""
-        return self._placing.alike(lengths, n)
+        return self.placing.alike(lengths, n)
 
     def _layout_parts(self, key: StepKey, *, fold: bool) -> Iterator[StepPart]:
         body, head = key
@@ -202,7 +203,7 @@ class StepPlanner(Planner):
 
     def place(self, kernel: Linear, rlp: int, rows: int) -> str:
         """Return the device on which the policy places an FC kernel of a decoding step."""
-        return self._placing.fc(kernel, rlp, rows)
+        return self.placing.fc(kernel, rlp, rows)
 
     def attention(self, slot: AttentionSlot, decode: KvLengths | None, prompts: KvLengths | None) -> Iterator[Phase]:
         """Yield the attention of decoding requests and of prompts, and the message with the prompts' cached part."""
@@ -217,7 +218,7 @@ class StepPlanner(Planner):
                 ]
                 yield together(phases)
             else:
-                for phase in self._placing.fetched(slot.kernel, slot.device, decode):
+                for phase in self.placing.fetched(slot.kernel, slot.device, decode):
                     yield phase._replace(repeats=slot.repeats)
                 yield self._attention(slot, lower_attention(slot.kernel, self._trace, decode), slot.device)
         if prompts is not None:
@@ -266,7 +267,7 @@ class StepPlanner(Planner):
         device, runs = self._machine.roles.attention, []
         for slot in layout.slots:
             if slot.device != device:
-                moved = self._placing.growing(slot.kernel, slot.device, lengths, n)
+                moved = self.placing.growing(slot.kernel, slot.device, lengths, n)
                 runs += [(phase._replace(repeats=slot.repeats), run) for phase, run in moved]
                 continue
             parts = lengths.dealt(self._shared.parallel.data_ranks)

@@ -3,9 +3,10 @@
 PAPI moves the target's FC by RLP × TLP (PAPI, Section 5). The same comparison places any operator, once its intensity is that of what
 it reads: TLP × query heads per KV head for attention, the expected rows of an expert for experts, RLP for a step of a draft model.
 
-The ridge of attention depends on the batch, too. PIM deals caches out to its channels by request and KV head, so that a small batch
-leaves channels idle, while a GPU splits a long cache; and with the caches, since a launch takes longer than attention to short ones.
-Its threshold is therefore a table: for each intensity and length, the requests from which on PIM is the faster side.
+The ridge of attention depends on the batch, too. PIM deals caches out to its channels by request and KV head, in rounds: a round that
+is not full leaves channels idle, while a GPU splits a long cache; and with the caches, since a launch takes longer than attention to
+short ones. Its threshold is therefore a table: for each intensity and length, the requests at which the faster side changes. The
+ridge of FC depends on the kernel, as a launch takes longer than a narrow one: its thresholds may be by role, and by width.
 
 Thresholds belong to a machine, a model and an operator, and are calibrated (:mod:`papisim.calibration.operators`). Where FC alone has
 several devices, the policy is ``papi``.
@@ -14,10 +15,10 @@ several devices, the policy is ``papi``.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import NonNegativeInt, field_validator
 
 from papisim.config.base import NonNegative, Spec
 from papisim.errors import InputError
@@ -32,16 +33,33 @@ class Level(Spec):
     Attributes:
         intensity: least intensity that the row is for, in token-rows per number read.
         tokens: least tokens of a mean cache that the row is for.
-        requests: requests from which on the operator stays on PIM; never, if None.
+        requests: requests from which on the operator stays on PIM; or those at which it changes sides, ascending: on PIM from the first
+            on, off it from the second, and so forth; never on PIM, if None.
     """
 
     intensity: NonNegative
     tokens: NonNegative = 0.0
-    requests: int | None = Field(default=None, ge=0)
+    requests: NonNegativeInt | list[NonNegativeInt] | None = None
+
+    @property
+    def changes(self) -> list[int]:
+        """Requests at which the operator changes sides, off PIM before the first."""
+        if self.requests is None:
+            return []
+        return [self.requests] if isinstance(self.requests, int) else self.requests
+
+    @field_validator("requests")
+    @classmethod
+    def _ascend(cls, value: int | list[int] | None) -> int | list[int] | None:
+        if isinstance(value, list) and value != sorted(set(value)):
+            raise ValueError(f"found {value}, expected requests to ascend")
+        return value
 
 
+#: the highest intensity on PIM of the FC kernels of a role: of all of them, or from each width (columns of the weights) on
+ByWidth: TypeAlias = NonNegative | dict[NonNegativeInt, NonNegative]
 #: the highest intensity of an operator on PIM; that of the FC kernels of each role; or a table by intensity
-Threshold: TypeAlias = NonNegative | dict[FcRole, NonNegative] | list[Level]
+Threshold: TypeAlias = NonNegative | dict[FcRole, ByWidth] | list[Level]
 
 
 class Options(PlacementOptions):
@@ -52,9 +70,11 @@ class Options(PlacementOptions):
         pim: device for memory-bound FC kernels of the target; other operators go to their first candidate that is not the
             processing unit.
         thresholds: by operator, the highest intensity at which it stays on PIM, in token-rows per number read; the same for each role of
-            FC kernels; or a table, ascending by intensity and then by tokens; an operator that is not named stays at home. ``auto`` calibrates all that have several devices.
-        fc_by_role: whether ``auto`` finds a threshold for each role of FC kernels, which on ranks of many GPUs cross at different
-            rows; with one for all of them FC is placed as ``papi`` places it.
+            FC kernels, or for each width from which on it holds; or a table, ascending by intensity and then by tokens; an operator that is
+            not named stays at home. ``auto`` calibrates all that have several devices.
+        fc_by_role: whether ``auto`` finds a threshold for each role of FC kernels, and for each width where a role has several (Q is wider
+            than K and V of grouped queries), which on ranks of many GPUs cross at different rows; with one for all of them FC is placed as
+            ``papi`` places it.
     """
 
     tuner: ClassVar[str | None] = "papisim.calibration.operators:tune"
@@ -100,7 +120,7 @@ class Placement:
         """Return the side of the operator's threshold that its intensity is on; its home without a threshold."""
         threshold = self._thresholds.get(view.operator)
         if isinstance(threshold, dict):
-            threshold = threshold.get(view.kernel.role) if isinstance(view.kernel, Linear) else None
+            threshold = _by_width(threshold, view.kernel) if isinstance(view.kernel, Linear) else None
         if threshold is None:
             return view.candidates[0]
         units = self._options.processing_unit
@@ -118,8 +138,16 @@ class Placement:
 def _exceeds(threshold: float | Sequence[Level], view: PlacementView) -> bool:
     if isinstance(threshold, float):
         return view.intensity > threshold
-    needed = _row(threshold, view).requests
-    return needed is None or view.rlp < needed
+    return bisect_right(_row(threshold, view).changes, view.rlp) % 2 == 0
+
+
+def _by_width(roles: Mapping[FcRole, ByWidth], kernel: Linear) -> float | None:
+    """Return the threshold of an FC kernel: that of the last width at or below its own, or else the first."""
+    own = roles.get(kernel.role)
+    if not isinstance(own, dict):
+        return own
+    widths = sorted(own)
+    return own[widths[max(1, bisect_right(widths, kernel.n)) - 1]]
 
 
 def _row(threshold: Sequence[Level], view: PlacementView) -> Level:

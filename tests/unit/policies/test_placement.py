@@ -153,6 +153,25 @@ def test_the_threshold_of_attention_depends_on_intensity_requests_and_length(rlp
     assert by_operator(attention=TABLE).place(shown) == device
 
 
+@pytest.mark.parametrize(("rlp", "device"), [(71, "gpu"), (72, "attn_pim"), (96, "attn_pim"), (97, "gpu"), (131, "gpu"), (132, "attn_pim"), (900, "attn_pim")])  # fmt: skip
+def test_attention_may_change_sides_several_times(rlp, device):
+    policy = by_operator(attention=[{"intensity": 0, "requests": [72, 97, 132]}])
+    assert policy.place(attention(rlp)) == device
+
+
+@pytest.mark.parametrize(("width", "device"), [(8, "fc_pim"), (16, "fc_pim"), (64, "gpu"), (99, "gpu")])
+def test_fc_of_a_role_may_have_a_threshold_for_each_width(width, device):
+    policy = by_operator(fc={"qkv": {16: 40, 64: 20}})
+    kernel = Linear(FcRole.QKV, m=30, k=64, n=width)
+    shown = PlacementView(30, 30, kernel, ("gpu", "fc_pim"), unpriced)
+    assert policy.place(shown) == device
+
+
+def test_requests_of_a_row_must_ascend():
+    with pytest.raises(ValueError, match="expected requests to ascend"):
+        by_operator(attention=[{"intensity": 0, "requests": [5, 2]}])
+
+
 def test_a_draft_model_whose_home_is_the_gpu_moves_to_pim_below_its_threshold():
     candidates = ("gpu", "fc_pim")
     policy = by_operator(draft_fc=8.0)
