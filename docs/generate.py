@@ -38,14 +38,21 @@ def hardware() -> Iterator[str]:
     yield "## Systems\n"
     yield from _index(Shelf.SYSTEM)
     yield "\n## Parts\n"
-    yield from _index(Shelf.DEVICE)
-    for name, path in catalog.shipped(Shelf.DEVICE).items():
+    yield from _sourced(Shelf.DEVICE)
+    yield "\n## Energy tables\n"
+    yield from _sourced(Shelf.ENERGY)
+    yield "\n## Works cited\n"
+    yield from (f"- **{key}**: {work}" for key, work in sorted(bibliography().items()))
+
+
+def _sourced(shelf: Shelf) -> Iterator[str]:
+    """Yield the files of a shelf, and the source of every number of each."""
+    yield from _index(shelf)
+    for name, path in catalog.shipped(shelf).items():
         yield f"\n### {name}\n"
         yield "| field | source |\n|---|---|"
         for field, origin in (load_yaml(path).data.get("sources") or {}).items():
             yield f"| `{field}` | {_origin(origin)} |"
-    yield "\n## Works cited\n"
-    yield from (f"- **{key}**: {work}" for key, work in sorted(bibliography().items()))
 
 
 def _index(shelf: Shelf) -> Iterator[str]:

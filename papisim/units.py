@@ -30,6 +30,9 @@ _SECONDS = {**_with(_SMALL, "s"), "min": 60.0, "h": 3600.0}
 _JOULES = {**_with(_SMALL, "J"), **_with({"k": 1e3, "M": 1e6}, "J")}
 
 
+_WATTS = _with({**_DECIMAL, "m": 1e-3, "u": 1e-6, "µ": 1e-6}, "W")
+
+
 def _per(units: dict[str, float], denominator: str, factor: float = 1.0) -> dict[str, float]:
     return {f"{symbol}/{denominator}": value / factor for symbol, value in units.items()}
 
@@ -44,13 +47,16 @@ UNITS: dict[str, dict[str, float]] = {
     "flop_per_s": {**_per(_FLOP, "s"), **_with(_DECIMAL, "FLOPS", "FLOPs/s")},
     "j_per_byte": {**_per(_JOULES, "B"), **_per(_JOULES, "b", 1 / 8), **_per(_JOULES, "bit", 1 / 8)},
     "j_per_flop": _per(_JOULES, "FLOP"),
+    "w_per_byte": {
+        f"{watt}/{symbol}": factor / size for watt, factor in _WATTS.items() for symbol, size in _BYTES.items()
+    },
     "tokens_per_s": {"tokens/s": 1.0, "token/s": 1.0},
     "bytes": _BYTES,
     "flop": _FLOP,
     "hz": _with(_DECIMAL, "Hz"),
     "s": _SECONDS,
     "j": _JOULES,
-    "w": _with({**_DECIMAL, "m": 1e-3, "u": 1e-6, "µ": 1e-6}, "W"),
+    "w": _WATTS,
     "mm2": {"mm2": 1.0, "mm²": 1.0},
     "ratio": {"%": 0.01},
 }
@@ -59,7 +65,7 @@ _LONGEST = 400  # characters
 
 #: suffix → example for messages
 _EXAMPLES = {
-    "bytes_per_s": "3.35 TB/s", "flop_per_s": "312 TFLOP/s", "j_per_byte": "3.9 pJ/b", "j_per_flop": "0.16 pJ/FLOP",
+    "bytes_per_s": "3.35 TB/s", "flop_per_s": "312 TFLOP/s", "j_per_byte": "3.9 pJ/b", "j_per_flop": "0.16 pJ/FLOP", "w_per_byte": "0.25 W/GiB",
     "tokens_per_s": "100 tokens/s", "bytes": "16 GiB", "flop": "2 GFLOP", "hz": "666 MHz", "s": "45 ns", "j": "2 pJ",
     "w": "116 W", "mm2": "121 mm2", "ratio": "0.85 or 85 %",
 }  # fmt: skip
@@ -128,7 +134,7 @@ _DISPLAY = {
     "hz": ("Hz", _DECIMAL), "s": ("s", _SMALL), "j": ("J", {**_SMALL, "k": 1e3, "M": 1e6}),
     "w": ("W", {**_DECIMAL, "m": 1e-3, "µ": 1e-6}), "j_per_byte": ("J/B", _SMALL), "j_per_flop": ("J/FLOP", _SMALL),
     "tokens_per_s": ("tokens/s", {"": 1.0}),
-    "mm2": ("mm²", {"": 1.0}),
+    "mm2": ("mm²", {"": 1.0}), "w_per_byte": ("W/GB", {"": 1e-9, "m": 1e-12}),
 }  # fmt: skip
 
 

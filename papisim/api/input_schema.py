@@ -13,9 +13,14 @@ from papisim import units
 from papisim.config.base import Spec, plain_type
 from papisim.config.engine import SCHEMA as ENGINE_SCHEMA
 from papisim.config.engine import EngineSpec
+from papisim.devices.pim.energy import SCHEMA as ENERGY_SCHEMA
+from papisim.devices.pim.energy import EnergyTable
 
 #: files by the name of their schema, without ``papisim/`` and version: the values that they hold, and the schema's version
-FILES: Final[dict[str, tuple[type[Spec], str]]] = {"engine": (EngineSpec, ENGINE_SCHEMA)}
+FILES: Final[dict[str, tuple[type[Spec], str]]] = {
+    "engine": (EngineSpec, ENGINE_SCHEMA),
+    "energy": (EnergyTable, ENERGY_SCHEMA),
+}
 #: fields that the reader of a file fills in
 _NOT_WRITTEN: Final = frozenset({"name"})
 #: roles of references in docstrings
@@ -65,8 +70,12 @@ def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 def _describe(schema: JsonSchemaValue, model: type[BaseModel]) -> None:
     """Add the meaning of each field, as the model's docstring has it, and let texts with a unit be numbers."""
-    meanings = dict(_ATTRIBUTE.findall(str(model.__doc__)))
+    meanings = {
+        name: text for each in reversed(model.__mro__) for name, text in _ATTRIBUTE.findall(str(each.__doc__))
+    }
     for name, value in schema.get("properties", {}).items():
         value["description"] = " ".join(meanings.get(name, "").split()).removesuffix(".")
-        if units.unit_of(name) is not None and value.get("type") in ("number", "integer"):
-            value["type"] = [value["type"], "string"]
+        if units.unit_of(name) is not None:
+            for each in (value, *value.get("anyOf", [])):
+                if each.get("type") in ("number", "integer"):
+                    each["type"] = [each["type"], "string"]

@@ -38,8 +38,6 @@ from papisim.policies.placement.pinned import Placement as Pinned
 ROWS, _MOST_ROWS = 256, 8192
 #: fields of quantisation that FC kernels do not depend on
 _NOT_FC = {"kv_bits", "kv_group", "kv_scale_bits"}
-#: fields of parts that no cost depends on
-_NO_COST = {"description", "measured_on"}
 
 
 @dataclass(frozen=True)
@@ -212,10 +210,9 @@ def subject_of(
 def _side(system: System, name: str) -> dict[str, object]:
     part = system.parts[name]
     code = DEVICE.code(part.kind)
-    fields = part.model_dump(mode="json", exclude_defaults=True, exclude=_NO_COST)
     return {
         "count": system.spec.devices[name].count,
-        "part": _with_contents(fields),
+        "part": _with_contents(part.decisive()),
         **({} if code is None else {"code": asdict(code)["sha256"]}),
     }
 

@@ -19,6 +19,8 @@ from papisim.config.engine import load_engine
 from papisim.config.sections import SECTIONS, load_section
 from papisim.config.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_system
 from papisim.config.yaml import load_yaml
+from papisim.devices.pim.energy import SCHEMA as ENERGY_SCHEMA
+from papisim.devices.pim.energy import load_energy
 from papisim.errors import CheckFailed, DoesNotFit, InputError, InputErrors, did_you_mean, one_or_all
 from papisim.exploration.file import SCHEMA as SWEEP_SCHEMA
 from papisim.exploration.file import load_sweep
@@ -41,6 +43,7 @@ def _check_sweep(path: str) -> None:
 _READERS: dict[str, Callable[[str], object]] = {
     SYSTEM_SCHEMA: load_system,
     DEVICE_SCHEMA: load_part,
+    ENERGY_SCHEMA: load_energy,
     TRACE_SCHEMA: read_trace,
     SIGNALS_SCHEMA: load_signals,
     PUBLIC_SCHEMA: load_public,

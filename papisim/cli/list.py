@@ -19,6 +19,7 @@ from papisim.report.console.console import console
 _SHELVES = {
     "systems": Shelf.SYSTEM,
     "devices": Shelf.DEVICE,
+    "energy": Shelf.ENERGY,
     "traces": Shelf.TRACE,
     "heads": Shelf.HEAD,
     "workloads": Shelf.REQUESTS,

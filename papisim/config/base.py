@@ -6,12 +6,14 @@ import math
 import re
 import types
 import typing
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from papisim import units
+from papisim.catalog import Shelf
 from papisim.config.yaml import Document, Path_
 from papisim.errors import InputError, did_you_mean, one_or_all
 
@@ -120,9 +122,11 @@ class KindOptions(Spec):
         kind: name of the kind, or reference to it (see :mod:`papisim.kinds`).
         tuner: of kinds with values that belong to a machine and a model: the function, ``module:name``, that turns an experiment
             into one with the right values (see :mod:`papisim.config.tuning`).
+        named_files: fields that may name a file of their own, and the shelf that it is on; the file's fields take the place of its name.
     """
 
     tuner: ClassVar[str | None] = None
+    named_files: ClassVar[Mapping[str, Shelf]] = {}
 
     kind: str
 

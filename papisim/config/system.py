@@ -21,6 +21,8 @@ from papisim.kinds.families import family
 
 DEVICE_SCHEMA = "papisim/device/1"
 SYSTEM_SCHEMA = "papisim/system/1"
+#: schema of the files that fields of parts name, by shelf
+TABLE_SCHEMAS = {Shelf.ENERGY: "papisim/energy/1"}
 
 #: fields of placement policies that name the sides of a threshold, and mean the same in each
 _SIDES = ("processing_unit", "pim")
@@ -251,11 +253,13 @@ def open_system(name_or_path: str, overrides: Sequence[Override] = ()) -> OpenSy
         return replace(aliased, notes=(*notes, f"{found.name} is another name for {aliased.name}", *aliased.notes))
     assignments = [as_assignment(override) for override in overrides]
     _apply(document, [each for each in assignments if _names_a_part(each)])
-    overridden = {each.path: each.text for each in assignments if not _names_a_part(each)}
+    others = [each for each in assignments if not _names_a_part(each)]
+    overridden = {each.path: each.text for each in others}
     sources = without_overridden(sources, overridden) + _graft_parts(document, errors, overridden)
+    if not errors:
+        sources += _graft_tables(document, others, errors)
     if errors:
         raise one_or_all(errors)
-    others = [each for each in assignments if not _names_a_part(each)]
     for each in others:
         open_parts(document.data, SystemSpec, each.path)
     _apply(document, others, parts_of(SystemSpec))
@@ -299,9 +303,12 @@ def load_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Device:
     if errors:
         raise one_or_all(errors)
     assignments = [as_assignment(override) for override in overrides]
+    sources = without_overridden(sources, {each.path: each.text for each in assignments})
+    sources += _graft_tables_of((), part_class(document), document, assignments, errors)
+    if errors:
+        raise one_or_all(errors)
     _apply(document, assignments)
     part = parse(part_class(document), document)
-    sources = without_overridden(sources, {each.path: each.text for each in assignments})
     return Device(found.name, part, tuple(sources), (found.note,) if found.note else ())
 
 
@@ -348,6 +355,56 @@ def _graft_parts(document: Document, errors: list[InputError], overridden: Mappi
             sources += without_overridden(part_sources, own)
             errors += part_errors
             document.graft(path, part)
+    return sources
+
+
+def _graft_tables(document: Document, overrides: list[Assignment], errors: list[InputError]) -> list[Source]:
+    """Replace the names of files in the parts of a system by the fields of these files; errors are added to ``errors``.
+
+    Overrides that name such files are applied and taken out of ``overrides``.
+
+    Returns:
+        The sources of the files, without those of overridden numbers.
+    """
+    sources: list[Source] = []
+    for section in ("devices", "links"):
+        groups = document.data.get(section)
+        for name, group in groups.items() if isinstance(groups, dict) else ():
+            if not isinstance(group, dict) or not isinstance(group.get("part"), dict):
+                continue
+            path = (section, name, "part")
+            try:
+                kind = part_class(Document(group["part"], document.mark((*path, "kind")).file))
+            except InputError:
+                continue  # an unknown kind is refused when the part is parsed
+            sources += _graft_tables_of(path, kind, document, overrides, errors)
+    return sources
+
+
+def _graft_tables_of(
+    path: Path_, kind: type[BaseModel], document: Document, overrides: list[Assignment], errors: list[InputError]
+) -> list[Source]:
+    """Do the same for one part of a kind, which is at a path."""
+    sources: list[Source] = []
+    for field, shelf in getattr(kind, "named_files", {}).items():
+        place = (*path, field)
+        for naming in [each for each in overrides if each.path == place and isinstance(each.value.data, str)]:
+            _apply(document, [naming])
+            overrides.remove(naming)
+        named = document.get(path).get(field)
+        if not isinstance(named, str):
+            continue
+        try:
+            found = catalog.find(shelf, named)
+            table, table_sources, table_errors = load_sourced(found.path, TABLE_SCHEMAS[shelf])
+        except InputError as error:
+            errors.append(error if error.place.file else document.error(place, error.message))
+            continue
+        own = {each.path[len(place) :]: each.text for each in overrides if each.path[: len(place)] == place}
+        sources += without_overridden(table_sources, own)
+        errors += table_errors
+        table.data["name"] = found.name
+        document.graft(place, table)
     return sources
 
 

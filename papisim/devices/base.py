@@ -30,6 +30,9 @@ from papisim.ops.caches import AttentionOverCaches, tokens_per_request
 from papisim.ops.cost import ENERGY_PARTS, Cost, Energy
 from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KernelClass, Linear
 
+#: fields of parts that no price depends on
+_NO_COST = {"description", "measured_on"}
+
 
 class Charge(Spec):
     """Time charged for a streaming kernel: ``fixed + bytes / rate``.
@@ -69,6 +72,20 @@ class DevicePart(KindOptions):
             return None
         moved_bytes = kernel.read_bytes + kernel.write_bytes
         return charge.fixed_s + (moved_bytes / charge.bytes_per_s if charge.bytes_per_s else 0.0)
+
+    @property
+    def refresh_w(self) -> float | None:
+        """Share of the static power that refreshing DRAM takes; None where it is not known."""
+        return None
+
+    @property
+    def energy_source(self) -> str | None:
+        """The energy model or table in use; None for a kind that has but one."""
+        return None
+
+    def decisive(self) -> dict[str, object]:
+        """Return the fields that prices depend on, those left at their defaults aside, as JSON."""
+        return self.model_dump(mode="json", exclude_defaults=True, exclude=_NO_COST)
 
 
 class OutsideFit(NamedTuple):

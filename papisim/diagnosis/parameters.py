@@ -13,7 +13,11 @@ from papisim.diagnosis.recording import Repricing, Sees, Variant
 from papisim.ops.kernel import Attention, Elementwise, KvAppend, Linear
 
 #: fields that no time depends on, and widths that the rest of a bank's structure is built around
-_LEFT_OUT = frozenset({"capacity_bytes", "static_w", "board_w", "bank_bytes", "column_bytes"})
+_LEFT_OUT = frozenset({
+    "capacity_bytes", "static_w", "board_w", "bank_bytes", "column_bytes", "standby_w_per_byte", "refresh_w_per_byte"
+})  # fmt: skip
+#: sections of an energy table beside the terms in use
+_NOT_USED = frozenset({"low", "high", "per_toggle"})
 #: counts that are better when smaller: banks that share an FPU, and its cycles per column
 _LESS_IS_BETTER = frozenset({"per_banks", "cycles_per_column"})
 #: sections of a GPU part that determine its energy and not its speed; a PIM stack's power limits its rate
@@ -106,6 +110,8 @@ def _numbers(spec: BaseModel, above: tuple[str, ...]) -> Iterator[tuple[tuple[st
     """Yield the positive numbers of a part; of kernel libraries, those of the libraries in use."""
     for name in type(spec).model_fields:
         value = getattr(spec, name)
+        if name in _NOT_USED:
+            continue
         if isinstance(value, BaseModel):
             yield from _numbers(value, (*above, name))
         elif name == "libraries":

@@ -59,6 +59,8 @@ def device_rows(run: Run) -> list[dict[str, object]]:
             "bandwidth_bytes_per_s": pool.bandwidth_bytes_per_s,
             "capacity_bytes": pool.capacity_bytes,
             "static_w": pool.static_w,
+            "refresh_w": None if pool.part.refresh_w is None else pool.count * pool.part.refresh_w,
+            "energy_model": pool.part.energy_source,
         }
         for name, pool in run.machine.pools.items()
     ]

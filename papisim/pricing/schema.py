@@ -102,7 +102,7 @@ class KernelPrice(Schema):
     outside_fit: str | None = None
     """GPU: which size lies outside the range of the fit, or ``no``"""
     energy_model: str | None = None
-    """GPU: ``fitted`` to a meter of the board, or ``per_access``"""
+    """GPU: ``fitted`` to a meter of the board, or ``per_access``; PIM: energy table in use"""
     cycles: int | None = None
     """PIM: cycles, refresh included"""
     cycles_from_idle: int | None = None

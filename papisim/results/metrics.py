@@ -211,6 +211,7 @@ def _devices(run: Run) -> dict[str, object]:
     busy_s, machine_s = ledger.busy_s, ledger.makespan_s * ledger.n_servers
     decode_s, fc_flop = ledger.sums(StepKind.DECODE).time_by, ledger.sums(*DECODING).fc_flop_by
     return {
+        "energy_models": {name: pool.part.energy_source for name, pool in run.machine.pools.items()},
         "busy_ratio": {name: _over(busy_s.get(name, 0.0), machine_s) for name in resources(run)},
         "decode_time_by_category_s": {category.value: decode_s.get(category, 0.0) for category in Category},
         "fc_flop_ratio": {device: _over(fc_flop.get(device, 0.0), sum(fc_flop.values())) for device in fc},

@@ -434,6 +434,8 @@ class RunSummary(Schema):
     """energy over emitted tokens; null where none was emitted"""
     energy_per_token_by_part_j: EnergyParts
     """the same by part"""
+    energy_models: dict[str, str | None]
+    """energy model or table in use by device; null for kinds that have but one"""
     busy_ratio: dict[str, float | None]
     """share of the makespan that each device, each link and the host was occupied, averaged over replicas"""
     decode_time_by_category_s: DecodeTimes
@@ -682,6 +684,10 @@ class DeviceColumns(Schema):
     """memory of the pool"""
     static_w: float
     """static power of the pool"""
+    refresh_w: float | None
+    """share of it that refreshing DRAM takes; empty where it is not known"""
+    energy_model: str | None
+    """energy model or table in use; empty for kinds that have but one"""
 
 
 class CrossoverColumns(Schema):

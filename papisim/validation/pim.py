@@ -8,10 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from papisim import units
 from papisim.config.system import load_part
 from papisim.devices.base import DevicePool
 from papisim.devices.pim import Pool
-from papisim.devices.pim.energy import column_energy, fed_w
+from papisim.devices.pim.energy import column_energy, fed_w, read_j_per_byte
 from papisim.errors import InputError
 from papisim.ops.kernel import Attention, FcRole, Linear
 from papisim.pricing.kernel import pool_of
@@ -20,6 +21,7 @@ from papisim.validation.published import (
     Crossover,
     DramShares,
     Gemv,
+    MemoryPower,
     MostBanks,
     PowerLimits,
     SpeedUps,
@@ -117,6 +119,7 @@ def published() -> list[PublishedFigure]:
         _samsung(figures.samsung_gemv),
         *_figure_4(figures.figure_4),
         *_figure_12(figures.figure_12),
+        *_memory_power(figures.memory_power),
     ]
 
 
@@ -217,6 +220,25 @@ def _figure_12(figure: SpeedUps) -> Iterator[PublishedFigure]:
     )
     slower = _attention_s("attn_pim", kernel, figure) / _attention_s("attacc", kernel, figure)
     yield _shown("attention on Attn-PIM over AttAcc, slower by", figure.attention_slower, slower, figure.source)
+
+
+def _memory_power(figure: MemoryPower) -> Iterator[PublishedFigure]:
+    for read in figure.reads:
+        part = load_part(figure.device, [f"energy.toggle_ratio={read.toggle_ratio}"]).part
+        predicted, measured = (
+            read_j_per_byte(part.energy, part.organisation, figure.columns),
+            fmean(read.energies_j_per_byte),
+        )
+        error = predicted / measured - 1
+        what, within = f"HBM3E read above idle, {read.data}", abs(error) <= figure.tolerance_ratio
+        shown, found = (units.format(each / 8, "j") + "/b" for each in (measured, predicted))
+        yield _figure(what, shown, found, figure.source, error=error, within=within)
+    part = load_part(figure.device).part
+    least, most = (bound(figure.idle_w) / figure.capacity_bytes for bound in (min, max))
+    idle = part.static_w / part.capacity_bytes
+    shown = " to ".join(units.format(each, "w_per_byte", 3) for each in (least, most))
+    found = units.format(idle, "w_per_byte", 3)
+    yield _figure("idle power of HBM3E", shown, found, figure.source, within=least <= idle <= most)
 
 
 def _attention_s(name: str, kernel: Attention, figure: SpeedUps) -> float:

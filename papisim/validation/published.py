@@ -90,6 +90,28 @@ class SpeedUps(Figure):
     attention_slower: float
 
 
+class Read(Spec):
+    """Energy above idle of reading a byte whose wires toggle at a rate: data, and joules on each board that was measured."""
+
+    data: str
+    toggle_ratio: float
+    energies_j_per_byte: list[float]
+
+
+class MemoryPower(Figure):
+    """Measured power of a GPU's memory: of reads with ``columns`` columns to an activation, and idle (HBM-Power).
+
+    ``capacity_bytes`` is that of all stacks, ``idle_w`` their power on each board.
+    """
+
+    device: str
+    columns: int
+    reads: list[Read]
+    capacity_bytes: float
+    idle_w: list[float]
+    tolerance_ratio: float
+
+
 class Published(Spec):
     """All figures of the file."""
 
@@ -101,6 +123,7 @@ class Published(Spec):
     samsung_gemv: Gemv
     figure_4: Crossover
     figure_12: SpeedUps
+    memory_power: MemoryPower
 
 
 def load_published() -> Published:

@@ -397,6 +397,11 @@ class Part(DevicePart):
     energy: GpuEnergy
     fitted_energy: FittedEnergy | None = None
 
+    @property
+    def energy_source(self) -> str:
+        """The energy model in use."""
+        return self.energy_model
+
     def other_board(self, library: LinearLibrary | None = None) -> str | None:
         """Return the differences from the board on which a library was measured; None if there are none.
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import NamedTuple
+from pathlib import Path
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
-from papisim.config.base import NonNegative, Spec
+from pydantic import Field, model_validator
+
+from papisim.config.base import NonNegative, Spec, parse
+from papisim.config.sources import load_sourced
 from papisim.devices.pim.organisation import Fpu, Organisation, Power
 from papisim.devices.pim.timing import Timing
+from papisim.errors import one_or_all
 from papisim.ops.cost import Energy
 
+#: schema of the files of energy tables, ``hwconfigs/devices/energy``
+SCHEMA: Final = "papisim/energy/1"
+#: name of a table that is written in a part and not in a file of its own
+IN_PART: Final = "in the part"
+#: share of wires that toggle when data are random, which typical values are of
+RANDOM: Final = 0.5
+Share = Annotated[float, Field(ge=0, le=1)]
 _FLOP_PER_MAC = 2
 
 
-class EnergyTable(Spec):
-    """Energy per command, byte and operation.
+class Terms(Spec):
+    """Energy per command, byte and operation, and the power of idle memory.
 
     Attributes:
         activation_j: opening and closing one row of one bank.
@@ -23,6 +35,8 @@ class EnergyTable(Spec):
         data_path_j_per_byte: between a bank group and the logic die or the stack's pins.
         fpu_j_per_flop: FPU work, operand and result buffers included.
         logic_j_per_flop: work of the logic die's vector unit.
+        standby_w_per_byte: power of memory that does nothing; None if the table does not say.
+        refresh_w_per_byte: mean power of refreshing it, beside standby; None if standby contains it.
     """
 
     activation_j: NonNegative
@@ -31,6 +45,98 @@ class EnergyTable(Spec):
     data_path_j_per_byte: NonNegative
     fpu_j_per_flop: NonNegative
     logic_j_per_flop: NonNegative
+    standby_w_per_byte: NonNegative | None = None
+    refresh_w_per_byte: NonNegative | None = None
+
+
+class Toggling(Spec):
+    """Energy that moving a byte takes if every wire toggles from beat to beat, beyond that of data that never changes.
+
+    Attributes:
+        column_j_per_byte: of a column access.
+        data_path_j_per_byte: of the data path.
+    """
+
+    column_j_per_byte: NonNegative = 0.0
+    data_path_j_per_byte: NonNegative = 0.0
+
+
+class EnergyTable(Terms):
+    """A table of energies: typical values, their bands, and their dependence on the data.
+
+    The terms of the table itself are typical ones with random data, of which half the wires toggle. Bands are bounds of each term by
+    itself: terms that only a sum was measured of cannot all be low or all be high at once.
+
+    Attributes:
+        name: name of the table's file; of terms that a part gives itself, ``in the part``.
+        description: memory, data and method.
+        band: which values to use.
+        toggle_ratio: share of wires that toggle between successive beats: 0 for constant data, 0.5 for random data.
+        per_toggle: dependence on it.
+        low: the least that each term may be; None if unknown.
+        high: the most that each term may be; None if unknown.
+    """
+
+    name: str = IN_PART
+    description: str = ""
+    band: Literal["low", "typical", "high"] = "typical"
+    toggle_ratio: Share = RANDOM
+    per_toggle: Toggling = Field(default_factory=Toggling)
+    low: Terms | None = None
+    high: Terms | None = None
+
+    @model_validator(mode="after")
+    def _has_its_band(self) -> Self:
+        if self._bound is None:
+            raise ValueError(f"found band '{self.band}', expected 'typical': the table has no such values")
+        return self
+
+    @property
+    def _bound(self) -> Terms | None:
+        """The terms of the band in use, for random data."""
+        return {"low": self.low, "typical": self, "high": self.high}[self.band]
+
+    @property
+    def used(self) -> Terms:
+        """The terms of the band in use, for the data in use."""
+        band = self._bound
+        assert band is not None, "the table's validator has seen to it"
+        if self.toggle_ratio == RANDOM:
+            return band
+        beyond = self.toggle_ratio - RANDOM
+        return band.model_copy(
+            update={term: max(0.0, getattr(band, term) + slope * beyond) for term, slope in self.per_toggle}
+        )
+
+    @property
+    def label(self) -> str:
+        """The table's name, with band and data where they are not typical values of random data."""
+        data = f"toggle ratio {self.toggle_ratio:g}"
+        return ", ".join([
+            self.name,
+            *([f"{self.band} values"] if self.band != "typical" else []),
+            *([data] if self.toggle_ratio != RANDOM else []),
+        ])  # fmt: skip
+
+
+def load_energy(path: Path | str) -> EnergyTable:
+    """Read the file of an energy table, in which bands must lie around typical values.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong, with places.
+    """
+    document, _, errors = load_sourced(Path(path), SCHEMA)
+    if errors:
+        raise one_or_all(errors)
+    table = parse(EnergyTable, document)
+    for term in Terms.model_fields:
+        bands = [getattr(each, term) for each in (table.low, table, table.high) if each is not None]
+        known = [value for value in bands if value is not None]
+        if known != sorted(known):
+            raise document.error(
+                (term,), f"found {known[0]:g} to {known[-1]:g} around it, expected low, typical, high to rise"
+            )
+    return table
 
 
 class Activity(NamedTuple):
@@ -49,15 +155,23 @@ class Activity(NamedTuple):
 
 def energy_of(activity: Activity, table: EnergyTable, organisation: Organisation, fpu: Fpu) -> Energy:
     """Return the energy of an activity by part."""
+    terms = table.used
     column_bytes = activity.columns * organisation.column_bytes
     fpu_flop = activity.column_rows * fpu.lanes * _FLOP_PER_MAC
     return Energy(
-        dram_activation_j=activity.activations * table.activation_j,
-        dram_access_j=column_bytes * table.column_j_per_byte,
-        dram_transfer_j=column_bytes * table.to_fpu_j_per_byte
-        + activity.data_path_bytes * table.data_path_j_per_byte,
-        pim_compute_j=fpu_flop * table.fpu_j_per_flop + activity.logic_flop * table.logic_j_per_flop,
+        dram_activation_j=activity.activations * terms.activation_j,
+        dram_access_j=column_bytes * terms.column_j_per_byte,
+        dram_transfer_j=column_bytes * terms.to_fpu_j_per_byte
+        + activity.data_path_bytes * terms.data_path_j_per_byte,
+        pim_compute_j=fpu_flop * terms.fpu_j_per_flop + activity.logic_flop * terms.logic_j_per_flop,
     )
+
+
+def read_j_per_byte(table: EnergyTable, organisation: Organisation, columns: float) -> float:
+    """Return the energy above idle of a byte read through the stack's pins, with ``columns`` columns to an activation."""
+    terms = table.used
+    activation = terms.activation_j / (columns * organisation.column_bytes)
+    return activation + terms.column_j_per_byte + terms.data_path_j_per_byte
 
 
 def column_energy(reuse: float, table: EnergyTable, organisation: Organisation, fpu: Fpu) -> Energy:

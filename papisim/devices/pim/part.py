@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
-from pydantic import model_validator
+from pydantic import ModelWrapValidatorHandler, model_validator
 
-from papisim.config.base import Count
+from papisim.catalog import Shelf
+from papisim.config.base import Count, NonNegative
 from papisim.devices.base import DevicePart
 from papisim.devices.pim.area import Area, check_area
-from papisim.devices.pim.energy import EnergyTable
+from papisim.devices.pim.energy import EnergyTable, Terms
 from papisim.devices.pim.mapping.attacc_released import Generator
 from papisim.devices.pim.organisation import Buffers, Fpu, Logic, Organisation, Power
 from papisim.devices.pim.timing import Timing
@@ -19,6 +21,8 @@ class Part(DevicePart):
     """One PIM stack.
 
     Attributes:
+        static_w: power with or without work; where a part leaves it out, standby and refresh of its capacity by the energy table.
+        energy: energy table: the name of a file in ``hwconfigs/devices/energy``, a path, or the terms themselves.
         mapping: ``physical``, or ``attacc_released``: the schedule of AttAcc's released generator, quirks included.
         power_limited: lengthen the column gap until streaming fits the power budget.
         refresh: ``sustained`` charges refresh at its average rate, as a kernel among many meets it; ``from_idle``
@@ -33,7 +37,9 @@ class Part(DevicePart):
     """
 
     is_rank: ClassVar[bool] = False
+    named_files: ClassVar[Mapping[str, Shelf]] = {"energy": Shelf.ENERGY}
 
+    static_w: NonNegative = 0.0
     organisation: Organisation
     fpu: Fpu
     buffers: Buffers
@@ -52,6 +58,18 @@ class Part(DevicePart):
     power_limited: bool = True
     refresh: Literal["sustained", "from_idle"] = "sustained"
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _has_static_power(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        part = handler(data)
+        if "static_w" in part.model_fields_set:
+            return part
+        terms = part.energy.used
+        if terms.standby_w_per_byte is None:
+            raise ValueError("field 'static_w' is missing: the energy table has no standby_w_per_byte")
+        idle = terms.standby_w_per_byte + (terms.refresh_w_per_byte or 0.0)
+        return part.model_copy(update={"static_w": idle * part.capacity_bytes})
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.capacity_bytes != self.organisation.capacity_bytes:
@@ -68,3 +86,22 @@ class Part(DevicePart):
         if self.area is not None:
             check_area(self.area, self.organisation, self.fpu)
         return self
+
+    @property
+    def refresh_w(self) -> float | None:
+        """Share of the static power that refresh takes; None where it is not known."""
+        per_byte = self.energy.used.refresh_w_per_byte
+        return None if per_byte is None else per_byte * self.capacity_bytes
+
+    @property
+    def energy_source(self) -> str:
+        """The energy table in use."""
+        return self.energy.label
+
+    def decisive(self) -> dict[str, object]:
+        """Return the fields that prices depend on: of energies, the terms in use."""
+        idle = {"standby_w_per_byte", "refresh_w_per_byte"}
+        return {
+            **super().decisive(),
+            "energy": self.energy.used.model_dump(mode="json", include=set(Terms.model_fields) - idle),
+        }

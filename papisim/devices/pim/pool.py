@@ -114,6 +114,7 @@ class Pool(DevicePool):
             "tck_s": part.timing.tck_s,
             "column_gap_cycles": self.column_gap(1),
             "power_budget_w": part.power.budget_w,
+            "energy_model": part.energy_source,
             "mapping": part.mapping,
             "bank_bytes": priced.activity.columns * part.organisation.column_bytes,
             "data_path_bytes": priced.activity.data_path_bytes,

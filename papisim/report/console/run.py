@@ -83,6 +83,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
         ),
         ("busy", _shares({name: share for name, share in summary["busy_ratio"].items() if share or name != HOST})),
         ("energy per token", _energy(summary)),
+        ("energy models", ", ".join(f"{name}: {each}" for name, each in summary["energy_models"].items() if each)),
         ("peak KV cache", _kv(summary)),
         *([("prefix cache", _prefixes(summary))] if summary["prefix_reuse"] else []),
         ("parallel plan", _parallel(summary["parallel"])),

@@ -9,13 +9,17 @@ from papisim.api.input_schema import FILES, file_schema
 from papisim.api.schema import json_schema
 from papisim.catalog import Shelf
 
-ENGINES = catalog.shipped(Shelf.ENGINE)
+SHIPPED = [
+    (schema, path)
+    for schema, shelf in (("engine", Shelf.ENGINE), ("energy", Shelf.ENERGY))
+    for path in catalog.shipped(shelf).values()
+]
 
 
-@pytest.mark.parametrize("name", sorted(ENGINES))
-def test_every_shipped_profile_keeps_the_schema(name):
-    document = yaml.safe_load(ENGINES[name].read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(json_schema("engine")).validate(document)
+@pytest.mark.parametrize(("schema", "path"), SHIPPED, ids=lambda value: getattr(value, "stem", value))
+def test_every_shipped_file_keeps_its_schema(schema, path):
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(json_schema(schema)).validate(document)
 
 
 @pytest.mark.parametrize(
@@ -38,4 +42,11 @@ def test_each_field_has_the_meaning_that_its_docstring_says():
     host = file_schema("engine")["$defs"]["HostSpec"]["properties"]
     assert host["request_s"]["description"] == "time per request in a step"
     assert host["request_s"]["type"] == ["number", "string"]
-    assert set(FILES) == {"engine"}
+    assert set(FILES) == {"engine", "energy"}
+
+
+def test_fields_of_a_table_have_meanings_from_the_class_that_it_extends_and_take_texts_with_units():
+    table = file_schema("energy")["properties"]
+    assert table["activation_j"]["description"] == "opening and closing one row of one bank"
+    assert table["activation_j"]["type"] == ["number", "string"]
+    assert {"type": ["number", "string"], "minimum": 0} in table["standby_w_per_byte"]["anyOf"]

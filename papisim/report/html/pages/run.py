@@ -46,6 +46,7 @@ def page(results: Results) -> Page:
     static_w = n_servers * float(devices["static_w"].sum())
     section.add(activity.devices(steps, resources, n_servers), activity.power(steps, static_w))
     section.add(memory.chart(steps, summary["peak_kv_bytes"], summary["kv_capacity_bytes"]))
+    section.add(Table("Energy models and idle power", devices[["device", "energy_model", "static_w", "refresh_w"]]))
     section.add(roofline.chart(results.frame("kernels"), devices, colours))
     accuracy = page.section("Model accuracy", "Known errors of the models behind this run.")
     accuracy.add(_outside_fit(summary))
