@@ -114,7 +114,7 @@ def classify(recording: Recording, layout: Layout) -> list[PlacedKernel]:
     Raises:
         NotModelled: a kernel whose role in the model does not follow from its dataflow.
     """
-    groups = _grouped(recording.calls, layout)
+    groups = _grouped(_used(recording), layout)
     _link(groups)
     for group in groups:
         group.kernel_class = _class_of(group)
@@ -126,6 +126,16 @@ def classify(recording: Recording, layout: Layout) -> list[PlacedKernel]:
 
 
 # ---- groups
+
+
+def _used(recording: Recording) -> list[Call]:
+    """Return the calls but those that fill a tensor for nothing, as a mask of which positions follow that are given."""
+    read = recording.outputs.union(access.storage for call in recording.calls for access in call.reads)
+    return [
+        call
+        for call in recording.calls
+        if call.scope or call.inputs or any(access.storage in read for access in call.writes)
+    ]
 
 
 def _operator(call: Call) -> str:

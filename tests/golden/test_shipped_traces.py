@@ -31,7 +31,7 @@ DENSE = [name for name in UNIFORM if not TRACES[name].model.n_experts]
 #: parameters of the models as their authors publish them, and how many digits of that are published
 PUBLISHED = {
     "llama7b": (6.7e9, 0.01), "llama13b": (13.0e9, 0.01), "llama65b": (65.2e9, 0.01), "llama3-8b": (8.0e9, 0.01),
-    "llama3-70b": (70.6e9, 0.01), "opt30b": (30e9, 0.01), "gpt3-66b": (66e9, 0.01), "gpt3-175b": (174.6e9, 0.001),
+    "llama3-70b": (70.6e9, 0.01), "opt30b": (30e9, 0.01), "opt66b": (66e9, 0.01), "opt1.3b": (1.3e9, 0.02), "gpt3-66b": (66e9, 0.01), "gpt3-175b": (174.6e9, 0.001),
     "mixtral-8x7b": (46.7e9, 0.001), "llama-68m": (68e6, 0.001), "llama32-1b": (1.24e9, 0.005), "qwen2.5-7b": (7_615_616_512, 0),
     "qwen3-8b": (8_190_735_360, 0), "qwen3-32b": (32_762_123_264, 0),
 }  # fmt: skip
