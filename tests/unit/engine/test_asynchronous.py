@@ -7,9 +7,18 @@ import pytest
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.experiment import RunOptions, load_experiment
+from papisim.engine.asynchronous import Asynchronous
+from papisim.engine.batch import Batch
+from papisim.engine.build import build_speculator
+from papisim.engine.drafting.base import DraftContext, ScheduleSpec, SerialDrafting
+from papisim.engine.request import Request
 from papisim.engine.run import Run, simulate
 from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import Linear
+from papisim.ops.lower import kv_bytes_per_token
+from papisim.ops.trace import read_trace
+from papisim.plan.build import planner_of
+from papisim.plan.machine import build_machine
 from papisim.plan.phase import Category
 from papisim.record.steps import StepRow
 from papisim.results.metrics import summarise
@@ -17,6 +26,8 @@ from papisim.results.metrics import summarise
 SYNCHRONOUS = "{kind: synchronous}"
 ASYNCHRONOUS = "{kind: asynchronous}"
 POOLED = "{kind: asynchronous, pool_tokens: 1}"
+NEVER = "acceptance={kind: geometric, alpha: 0}"
+DRAFTS = "drafting={kind: model, trace: llama-68m, device: helper}"
 PATIENT = "{kind: asynchronous, eager: false, pool_tokens: 4}"
 SCHEDULES = (ASYNCHRONOUS, POOLED, PATIENT, "{kind: asynchronous, pool_tokens: 12}")
 
@@ -194,6 +205,71 @@ def test_a_head_drafts_beside_verification_too():
     assert sum(step.tokens for step in beside.ledger.steps) == sum(step.tokens for step in alone.ledger.steps)
     # one device does both: what it drafts beside verification it drafts no sooner
     assert beside.ledger.end_s == pytest.approx(alone.ledger.end_s, rel=0.2)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("batching", ["continuous", "chunked_prefill", "prefill_priority"])
+def test_requests_that_come_and_go_are_all_served(schedule: str, batching: str):
+    lengths = "workload.lengths={kind: fixed, input_tokens: 64, output_tokens: 30}"
+    rate = "workload.rate_per_s=400"
+    options = {"workload": "azure_conversation", "batching": batching, "batch": 4, "requests": 12}
+    made = run("papi", schedule, lengths, rate, **options)
+    assert all(row.outcome == "served" and row.emitted_tokens == 30 for row in made.ledger.requests)
+    steps = made.ledger.steps
+    assert sum(step.tokens for step in steps) == 12 * 30
+    for step in steps:
+        assert sum(step.time_by.values()) - step.overlapped_s == pytest.approx(step.time_s, rel=1e-9)
+    token = fc_flop(run("papi", SYNCHRONOUS, lengths, **options), Category.DRAFT) / sum(
+        step.drafted for step in run("papi", SYNCHRONOUS, lengths, **options).ledger.steps
+    )
+    drafted = sum(step.drafted + step.wasted for step in steps)
+    assert fc_flop(made, Category.DRAFT) / token == pytest.approx(drafted, rel=1e-9)
+
+
+@pytest.mark.parametrize("on_exhaustion", ["recompute", "swap"])
+@pytest.mark.parametrize("schedule", [ASYNCHRONOUS, POOLED])
+def test_a_preempted_request_loses_its_drafts(helped: Path, schedule: str, on_exhaustion: str):
+    kv = [f"kv.on_exhaustion={on_exhaustion}", *(["kv.swap_link=nvlink"] if on_exhaustion == "swap" else [])]
+    plain = run(helped, SYNCHRONOUS, device="helper")
+    token, weights = kv_bytes_per_token(plain.trace), 2 * plain.trace.model.n_parameters
+    room = f"kv.utilisation_ratio={(weights + 1.02 * 250 * token) / plain.machine.pools['gpu'].capacity_bytes!r}"
+    lengths = "workload.lengths={kind: fixed, input_tokens: 60, output_tokens: 100}"
+    options = {
+        "workload": "azure_conversation",
+        "batching": "continuous",
+        "batch": 4,
+        "requests": 6,
+        "device": "helper",
+    }
+    made = run(helped, schedule, lengths, "workload.rate_per_s=1000", room, *kv, **options)
+    assert made.ledger.n_preemptions > 0
+    assert all(row.emitted_tokens == 100 for row in made.ledger.requests)
+    per_token = fc_flop(plain, Category.DRAFT) / sum(step.drafted for step in decoding(plain))
+    drafted = sum(step.drafted + step.wasted for step in made.ledger.steps)
+    assert fc_flop(made, Category.DRAFT) / per_token == pytest.approx(drafted, rel=1e-9)
+
+
+def test_drafts_that_are_made_ahead_need_room(helped: Path):
+    options = RunOptions(
+        hw=str(helped), trace="llama3-8b", speculation="fixed", set=["speculation.tlp=4", NEVER, DRAFTS]
+    )
+    experiment = load_experiment(options)
+    machine, trace = build_machine(experiment.system), read_trace(experiment.trace.path)
+    speculator = build_speculator(experiment, DraftContext(machine, trace, planner_of(experiment, trace, machine), 0))
+    assert isinstance(speculator.source, SerialDrafting)
+    made = Asynchronous(speculator, speculator.source, ScheduleSpec(kind="asynchronous"), frozenset())
+    batch = Batch()
+    batch.join([Request(request, 0.0, 64, 40) for request in range(3)])
+    first = made.prepare(0, batch, None, fold=True)
+    again = made.prepare(0, batch, None, fold=True)
+    assert (again.work.time_s, again.overlapped_s) == (first.work.time_s, first.overlapped_s), (
+        "it may be prepared again"
+    )
+    assert (first.rows == 4).all()
+    assert not isinstance(first.ahead, int)
+    assert first.ahead.sum() > 0
+    assert (first.room == first.rows + first.ahead).all()
+    assert made.verify(batch, first).wasted == first.ahead.sum(), "no draft is right, so nothing made ahead is kept"
 
 
 @pytest.mark.parametrize(

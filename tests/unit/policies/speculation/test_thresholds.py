@@ -1,4 +1,4 @@
-"""Policies whose drafts stop at an adaptive threshold: DV and AdaEDL."""
+"""Policies whose drafts stop at a threshold: DV, AdaEDL and SADDLE."""
 
 import math
 
@@ -99,3 +99,18 @@ def test_adaedls_threshold_falls_only_when_a_whole_longest_draft_is_accepted(pol
     for request_id, (accepted, drafted) in enumerate([(7, 7), (3, 3), (1, 7)]):
         subject.observe([seen(accepted, drafted, request_id=request_id)])
     assert [subject.state(i).value for i in range(3)] == pytest.approx([0.499, 0.5, 0.501])
+
+
+@pytest.mark.parametrize(
+    ("confidence", "kept"),
+    [
+        ((0.9, 0.8, 0.5, 0.6, 0.9), 4),  # 0.9, 0.72, 0.36, 0.216: the example of a note on the paper
+        ((0.9, 0.9, 0.9, 0.9, 0.9), 5),
+        ((0.24, 0.9, 0.9, 0.9, 0.9), 1),
+        ((0.6, 0.5, 0.9, 0.9, 0.9), 4),  # exactly at the threshold after two tokens, below it after four
+    ],
+)
+def test_saddle_ends_a_draft_when_it_is_unlikely_as_a_whole(policy, confidence, kept):
+    subject = policy("saddle", threshold=0.25, max_length=5)
+    proposal = Proposal(confidence, (0.0,) * 5)
+    assert subject.cut([0, 1], [Draft(5), Draft(2)], [proposal, proposal]) == [kept, min(kept, 2)]
