@@ -124,11 +124,25 @@ def fpu_banks(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return tables
 
 
+def energy_tables(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Time of FC over the fastest design's with each energy table, of all designs and of those that are never throttled."""
+    ok = frame.dropna(subset="step_s")
+    design = ["fpus_per_bank", "banks_per_die"]
+    tables = {}
+    for table, rows in ok.groupby("table", sort=False):
+        limits = rows.groupby(design, sort=False)[["die_mm2", "fed_w"]].first()
+        for title, kept in (("all", rows), ("never throttled", rows[rows["never_throttled"] == 1])):
+            times = _table(kept, "step_s", design, ["batch"])
+            slower = times / times.min()
+            tables[f"{table}, {title}: time over the fastest"] = slower[slower.min(axis=1) < _NEAR].join(limits)
+    return tables
+
+
 QUESTIONS: dict[str, Callable[[pd.DataFrame], dict[str, pd.DataFrame]]] = {
     answer.__name__: answer
     for answer in (
         pim_devices, alpha, attention_link, tlp_policy, gpu_generation, hbm_generation, moe_dense, long_context, quantised,
-        fpu_banks,
+        fpu_banks, energy_tables,
     )
 }  # fmt: skip
 

@@ -198,3 +198,18 @@ def test_a_file_whose_bands_do_not_lie_around_the_typical_value_is_refused_and_a
     with pytest.raises(InputError, match=r"activation_j: found 8\.69e-10 to 1\.905e-09 around it"):
         load_energy(tmp_path / "mine.yaml")
     assert part("hbm3e_pim", "energy.activation_j=5 nJ").energy.used.activation_j == 5e-9
+
+
+def test_measured_energies_put_papis_fc_pim_beyond_its_budget_and_only_fewer_banks_stay_within():
+    def fed(*overrides):
+        stack = part("fc_pim", "energy=hbm3e_measured", *overrides)
+        return fed_w(4, stack.energy, stack.organisation, stack.fpu)
+
+    assert fed() == pytest.approx(139.5, abs=0.1)
+    fewer = ["organisation.banks_per_group=3", "capacity_bytes=9 GiB"]
+    assert fed(*fewer) == pytest.approx(0.75 * fed())
+    assert fed(*fewer) < 116 < fed()
+    columns = [
+        Pool("p", part("fc_pim", f"energy={name}"), 1).occupancy(4) for name in ("fgdram2017", "hbm3e_measured")
+    ]
+    assert columns == [4, 6]
