@@ -27,6 +27,7 @@ from papisim.plan.phase import Category, Exchange, Message, Phase, Work, togethe
 from papisim.plan.sharing import SharedMachines
 from papisim.plan.transfers import Transfers
 from papisim.plan.unfused import UnfusedPool, unfused
+from papisim.policies.placement.base import Operator
 
 #: number of a class of kernels that cost the same at every shape and are placed alike
 KernelClassId = NewType("KernelClassId", int)
@@ -225,7 +226,8 @@ class SectionPlanner:
         """Return the phase of a kernel of the LM head."""
         device = key.devices[self.model.place[kernel.class_id]]
         lowered = ((lower(kernel.kernel, self.model.trace, rows), n) for rows, n in key.each)
-        return together([(self.machine.compute(device, Category.FC, each), n) for each, n in lowered])
+        phase = together([(self.machine.compute(device, Category.FC, each), n) for each, n in lowered])
+        return phase._replace(operator=Operator.FC)
 
 
 @dataclass(frozen=True)
@@ -382,7 +384,10 @@ class _Body:
             machine, rows = self._on_ranks(kernel)
             lowered = lower(kernel.kernel, self.planner.model.trace, rows, experts)
             if isinstance(lowered, Linear):
-                phase = machine.compute(self._device(kernel, lowered), Category.FC, lowered)
+                operator = Operator.EXPERTS if kernel.kernel.per_expert else Operator.FC
+                phase = machine.compute(self._device(kernel, lowered), Category.FC, lowered)._replace(
+                    operator=operator
+                )
             elif self.planner.eager is not None:
                 phase = self._unfused(kernel, self.planner.eager, Category.OTHER, self.key.rows, experts)
             else:

@@ -13,11 +13,14 @@ from typing import NamedTuple
 
 from papisim.ops.cost import Energy
 from papisim.ops.trace_kernels import AttentionShape, TraceKernel
-from papisim.plan.phase import Phase, Work
-from papisim.plan.sums import Sums, WhereSpent
+from papisim.plan.phase import Category, Phase, Work
+from papisim.plan.sums import Sums
+from papisim.policies.placement.base import Operator
 
 #: parts of steps that are remembered, or counted, one by one
 PARTS_KEPT = 20_000
+#: what phases have in common that are added up: device or link, category, and operator
+_Alike = tuple[str, Category, Operator | None]
 
 
 class BodyKey(NamedTuple):
@@ -168,8 +171,8 @@ class StepLayout:
 
 
 def merge(items: Iterable[Phase | AttentionSlot]) -> Iterator[Phase | AttentionSlot]:
-    """Add up the phases of a step by resource and category: with one batch in flight their order does not matter."""
-    sums, work = Sums(), defaultdict[WhereSpent, list[Work]](list)
+    """Add up the phases of a step by resource, category and operator: with one batch in flight their order does not matter."""
+    sums, work = defaultdict[_Alike, Sums](Sums), defaultdict[_Alike, list[Work]](list)
     slots: dict[AttentionShape | None, AttentionSlot] = {}
     for item in items:
         if isinstance(item, AttentionSlot):
@@ -178,11 +181,13 @@ def merge(items: Iterable[Phase | AttentionSlot]) -> Iterator[Phase | AttentionS
                 item if known is None else item._replace(repeats=item.repeats + known.repeats)
             )
             continue
-        sums.add(item)
-        work[item.resource, item.category] += [
+        alike = item.resource, item.category, item.operator
+        sums[alike].add(item)
+        work[alike] += [
             each if item.repeats == 1 else each._replace(times=each.times * item.repeats) for each in item.work
         ]
-    for where, row in sums.rows.items():
-        time_s, flop, *energy = row.tolist()
-        yield Phase(*where, time_s, Energy(*energy), flop, work=tuple(work[where]))
+    for alike, own in sums.items():
+        resource, category, operator = alike
+        time_s, flop, *energy = own.rows[resource, category].tolist()
+        yield Phase(resource, category, time_s, Energy(*energy), flop, work=tuple(work[alike]), operator=operator)
     yield from slots.values()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from papisim.devices.link import Links, Rows
 from papisim.ops.cost import Cost, Energy
 from papisim.ops.kernel import Kernel
+from papisim.policies.placement.base import Operator
 
 
 class Category(StrEnum):
@@ -95,6 +96,7 @@ class Phase(NamedTuple):
         flop: operations of one repetition.
         repeats: repetitions in a row.
         work: the priced kernels and messages, one entry per kernel where several were added up; empty for the host.
+        operator: the operator that the kernel belongs to; None of messages, attention of prompts, and kernels that are not placed.
     """
 
     resource: str
@@ -104,6 +106,7 @@ class Phase(NamedTuple):
     flop: float = 0.0
     repeats: int = 1
     work: tuple[Work, ...] = ()
+    operator: Operator | None = None
 
     @property
     def total_s(self) -> float:

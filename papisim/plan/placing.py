@@ -182,7 +182,7 @@ class Placing:
         lowered = lower_attention(kernel, self.trace, lengths)
         assert kernel.attention is not None, "of an attention kernel"
         run = grown(self.machine.pools[device], lowered, kernel.attention, lengths, n)
-        phase = Phase(device, Category.ATTENTION, 0.0, Energy(), lowered.flop)
+        phase = Phase(device, Category.ATTENTION, 0.0, Energy(), lowered.flop, operator=Operator.ATTENTION)
         return [(phase, self.machine.paced_run(run)), *self._fetched(kernel, device, lengths, n)]
 
     def _fetched(self, kernel: TraceKernel, device: str, lengths: KvLengths, n: int) -> Growing:

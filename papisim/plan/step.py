@@ -56,7 +56,7 @@ from papisim.plan.placing import Placing, grown
 from papisim.plan.planner import Planner
 from papisim.plan.sharing import SharedMachines
 from papisim.plan.transfers import fetch
-from papisim.policies.placement.base import PlacementPolicy
+from papisim.policies.placement.base import Operator, PlacementPolicy
 
 
 def build_routing(trace: KernelTrace, experts: ExpertsSpec, seed: int) -> Routing:
@@ -216,11 +216,12 @@ class StepPlanner(Planner):
                     for lengths, n in decode.dealt(groups)
                     for kernel, times in self._in_context(lower_attention(slot.kernel, self._trace, lengths))
                 ]
-                yield together(phases)
+                yield together(phases)._replace(operator=Operator.ATTENTION)
             else:
                 for phase in self.placing.fetched(slot.kernel, slot.device, decode):
                     yield phase._replace(repeats=slot.repeats)
-                yield self._attention(slot, lower_attention(slot.kernel, self._trace, decode), slot.device)
+                phase = self._attention(slot, lower_attention(slot.kernel, self._trace, decode), slot.device)
+                yield phase._replace(operator=Operator.ATTENTION)
         if prompts is not None:
             parts = prompts.dealt(groups)
             each = [(list(self._cached_part(slot, lengths)), n) for lengths, n in parts]
@@ -274,7 +275,7 @@ class StepPlanner(Planner):
             each = [(*self._growing(slot, part, n), groups) for part, groups in parts]
             flop = sum(kernel.flop * groups for kernel, _, groups in each)
             run = runs_together([(run, groups) for _, run, groups in each])
-            phase = Phase(device, Category.ATTENTION, 0.0, Energy(), flop, slot.repeats)
+            phase = Phase(device, Category.ATTENTION, 0.0, Energy(), flop, slot.repeats, operator=Operator.ATTENTION)
             runs.append((phase, self._machine.paced_run(run)))
         return runs
 

@@ -10,9 +10,12 @@ from papisim.arrays import Floats
 from papisim.devices.base import AttentionRun
 from papisim.ops.cost import Energy
 from papisim.plan.phase import Category, Phase
+from papisim.policies.placement.base import Operator
 
 #: where time and energy are spent: a device or link, and the category of its phases
 WhereSpent = tuple[str, Category]
+#: an operator, and the device that runs it
+Placed = tuple[Operator, str]
 #: why time is priced outside the range of a fit: device, category, and the limit that is passed
 WhyOutside = tuple[str, Category, str]
 
@@ -26,13 +29,15 @@ class Sums:
     Attributes:
         rows: seconds, FLOP, and joules by part in the order of :data:`papisim.ops.cost.ENERGY_PARTS`, by device or link
             and category.
+        operator_s: seconds of the kernels of each operator, by device.
         outside_s: seconds priced outside the range of a fit, by device, category and reason.
     """
 
-    __slots__ = ("outside_s", "rows")
+    __slots__ = ("operator_s", "outside_s", "rows")
 
     def __init__(self, phases: Iterable[Phase] = ()) -> None:
         self.rows: dict[WhereSpent, Floats] = {}
+        self.operator_s: dict[Placed, float] = {}
         self.outside_s: dict[WhyOutside, float] = {}
         for phase in phases:
             self.add(phase)
@@ -47,10 +52,17 @@ class Sums:
             self.rows[key] = row
         else:
             known += row
+        self._add_operator(phase, phase.time_s * times)
         for work in phase.work:
             if work.outside is not None:
                 self._add_outside_of(phase, times)
                 break
+
+    def _add_operator(self, phase: Phase, time_s: float) -> None:
+        """Add seconds of each repetition of a phase to its operator, if it belongs to one."""
+        if phase.operator is not None:
+            placed = (phase.operator, phase.resource)
+            self.operator_s[placed] = self.operator_s.get(placed, 0.0) + time_s * phase.repeats
 
     def _add_outside_of(self, phase: Phase, times: int) -> None:
         """Add the seconds of a phase that are priced outside a fit; a phase may be longer than its works by a factor."""
@@ -78,6 +90,7 @@ class Sums:
             known = self.rows[key] = np.zeros(_ENERGY + len(energy_j))
         known[_TIME] += time_s * phase.repeats
         known[_ENERGY:] += energy_j * phase.repeats
+        self._add_operator(phase, time_s)
 
     def add_scaled(self, other: Sums, factor: int = 1) -> None:
         """Add other sums, multiplied by a factor."""
@@ -87,6 +100,8 @@ class Sums:
                 self.rows[key] = row * factor
             else:
                 known += row * factor
+        for placed, time_s in other.operator_s.items():
+            self.operator_s[placed] = self.operator_s.get(placed, 0.0) + time_s * factor
         for why, time_s in other.outside_s.items():
             self._add_outside(why, time_s * factor)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from papisim.config.experiment import SloSpec
 from papisim.ops.cost import Energy
 from papisim.plan.phase import Phase
 from papisim.plan.sums import Sums
+from papisim.policies.placement.base import Operator
 from papisim.record.distribution import Distribution, Exact, Sketch
 from papisim.record.requests import LATENCIES, RequestOutcome, RequestRecord
 from papisim.record.reuse import Reuse
@@ -19,6 +20,7 @@ from papisim.record.segment import Segment
 from papisim.record.steps import DECODING, StepKind, StepRow
 from papisim.record.totals import Totals
 from papisim.record.users import Users
+from papisim.record.visits import Visits
 
 #: requests that decode in the tail of a batch, in which a machine is all but empty
 TAIL_RLP = 2
@@ -79,6 +81,7 @@ class Ledger:
         sojourn_s: time in the system, summed over ended requests.
         n_switches: moves of FC kernels to another device from one decoding iteration to the next.
         switches: the iterations of these moves with RLP and RLP × TLP (rows), where rows are kept.
+        visits: devices that each operator ran on in decoding iterations.
         reuse: what the prefix caches save; None where there is none.
         latencies: of served requests by name: ``ttft``, ``tpot``, ``e2e``, ``queueing``; and ``itl`` of all tokens.
     """
@@ -116,6 +119,7 @@ class Ledger:
     sojourn_s: float = 0.0
     n_switches: int = 0
     switches: list[dict[str, object]] = field(default_factory=list)
+    visits: dict[Operator, Visits] = field(default_factory=lambda: defaultdict(Visits))
     reuse: Reuse | None = None
     latencies: dict[str, Distribution] = field(init=False)
     _records: dict[int, RequestRecord | None] = field(default_factory=dict)
@@ -190,6 +194,8 @@ class Ledger:
             self.decoding_s += segment.plan.decoding * segment.time_s
             self.tail_s += segment.time_s if segment.plan.decoding <= TAIL_RLP else 0.0
             self._note_switch(segment)
+            for operator, device in segment.placed.items():
+                self.visits[operator].add(device, segment)
         if self.keeps_rows:
             self.segments.append(segment)
 

@@ -18,7 +18,8 @@ from papisim.ops.cost import Energy
 from papisim.plan.layout import StepLayout
 from papisim.plan.phase import Category, Phase
 from papisim.plan.sums import Sums
-from papisim.record.steps import StepKind, StepRow, only_device
+from papisim.policies.placement.base import Operator
+from papisim.record.steps import StepKind, StepRow, only_device, placements
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,6 +171,18 @@ class Segment:
         return only_device(devices)
 
     @property
+    def placed(self) -> dict[Operator, str]:
+        """The device of each operator that has kernels, or ``mixed`` if several ran it."""
+        plan = self.plan
+        varying = (*plan.phases, *(phase for phase, _ in plan.growing))
+        return placements(
+            (
+                *(placed for part in plan.layout.parts for placed in part.sums.operator_s),
+                *((phase.operator, phase.resource) for phase in varying if phase.operator is not None),
+            )
+        )
+
+    @property
     def kv_token_s(self) -> float:
         """Tokens in the KV caches at the start of each step, integrated over the time of the steps."""
         plan, times_s = self.plan, self.elapsed.times_s
@@ -194,7 +207,7 @@ class Segment:
         Args:
             static_w: power that the machine draws whether or not it works.
         """
-        plan, yielded, start_s = self.plan, self.yielded, self.plan.start_s
+        plan, yielded, start_s, placed = self.plan, self.yielded, self.plan.start_s, self.placed
         for number, time_s in enumerate(self.elapsed.times_s.tolist()):
             is_last = number == self.n_steps - 1
             sums = self._fixed()
@@ -220,6 +233,7 @@ class Segment:
                 time_by={category: sums.time_by.get(category, 0.0) for category in Category},
                 busy_by=sums.busy_by,
                 fc_flop_by=sums.fc_flop_by,
+                placed=placed,
                 energy=sums.energy + Energy(static_j=static_w * time_s),
             )
             start_s += time_s

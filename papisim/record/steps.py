@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from papisim.ops.cost import Energy
 from papisim.plan.phase import Category
+from papisim.policies.placement.base import Operator
 
 
 class StepKind(StrEnum):
@@ -46,6 +47,7 @@ class StepRow:
         time_by: seconds by category.
         busy_by: seconds by device or link.
         fc_flop_by: FLOP of FC kernels by device.
+        placed: device of each operator that has kernels in the step, or ``mixed`` if several ran it.
         energy: energy by part, static energy included.
     """
 
@@ -68,6 +70,7 @@ class StepRow:
     time_by: Mapping[Category, float]
     busy_by: Mapping[str, float]
     fc_flop_by: Mapping[str, float]
+    placed: Mapping[Operator, str]
     energy: Energy
 
     @property
@@ -79,6 +82,18 @@ class StepRow:
     def fc_device(self) -> str:
         """The device that ran the FC kernels, or ``mixed`` if several did."""
         return only_device(self.fc_flop_by)
+
+
+def placements(placed: Iterable[tuple[Operator, str]]) -> dict[Operator, str]:
+    """Return the one device of each operator, or ``mixed``, in the order of :class:`Operator`.
+
+    Args:
+        placed: operators and the devices that run them; several devices of an operator one after another.
+    """
+    devices: dict[Operator, set[str]] = {}
+    for operator, device in placed:
+        devices.setdefault(operator, set()).add(device)
+    return {operator: only_device(devices[operator]) for operator in Operator if operator in devices}
 
 
 def only_device(devices: Collection[str]) -> str:

@@ -1,7 +1,7 @@
 """A run as a timeline in the Chrome trace format, which Perfetto and Chrome's tracing page open.
 
 Devices and links are processes, kernels and messages slices. The server is a process of its own, with a slice per step,
-counters (RLP, TLP, RLP·TLP, KV cache, power) and an instant wherever FC moves to another device. Times are in microseconds, the
+counters (RLP, TLP, RLP·TLP, KV cache, power) and an instant wherever an operator moves to another device. Times are in microseconds, the
 format's unit; the events of a track are in order.
 
 The file is written during the run. A step of 80 layers has 1,300 kernels, so only steps inside a window are laid out kernel by
@@ -22,8 +22,9 @@ from papisim import __version__, foreign, units
 from papisim.config.experiment import Experiment
 from papisim.errors import InputError
 from papisim.plan.phase import Phase, Work
+from papisim.policies.placement.base import Operator
 from papisim.pricing.kernels import describe, moved_bytes
-from papisim.record.steps import StepRow
+from papisim.record.steps import DECODING, StepRow
 from papisim.results.store import open_file
 
 #: an event of the format, or the facts in one
@@ -126,7 +127,7 @@ class Timeline:
         self._tids: dict[tuple[str, str], int] = {}
         self._pending: dict[str, list[Event]] = defaultdict(list)
         self._wanted: dict[str, bool] = {}
-        self._fc_device: dict[str, str] = {}
+        self._placed: dict[str, dict[Operator, str]] = defaultdict(dict)
         self._end_s: dict[str, float] = {}
         self.n_events = 0
         about = {"papisim": __version__, "machine": experiment.system.name, "trace": experiment.trace.name, "engine": experiment.engine.name, "workload": experiment.workload_name}  # fmt: skip
@@ -150,19 +151,26 @@ class Timeline:
 
     def step(self, server: str, step: StepRow) -> None:
         """Write a step: its slice, the counters and its phases."""
-        moved = step.kind != "prefill" and self._fc_device.get(server, step.fc_device) != step.fc_device
-        if step.kind != "prefill":
-            before, self._fc_device[server] = self._fc_device.get(server), step.fc_device
+        moved = [*self._moved(server, step)] if step.kind in DECODING else []
         if not self._wanted[server]:
             return
         track = self._track(_server(server), server)
-        if moved:
-            self._write(_instant(f"FC: {before} → {step.fc_device}", step, track))
+        for move in moved:
+            self._write(_instant(move, step, track))
         self._write(_step_slice(step, track))
         self._count(server, step.start_s, self._counters(step))
         for event in self._pending.pop(server, []):
             self._write(event)
         self._end_s[server] = step.start_s + step.time_s
+
+    def _moved(self, server: str, step: StepRow) -> Iterator[str]:
+        """Yield the name of each move of an operator since the iteration of the server before that had the operator."""
+        placed = self._placed[server]
+        for operator, device in step.placed.items():
+            before = placed.get(operator, device)
+            placed[operator] = device
+            if before != device:
+                yield f"{_OPERATORS.get(operator, operator.value)}: {before} → {device}"
 
     def close(self) -> None:
         """Set the counters to zero and end the file."""
@@ -215,6 +223,10 @@ class Timeline:
 _COUNTERS = {"RLP": "requests", "TLP": "rows per request", "RLP·TLP": "rows", "KV cache": "bytes", "power": "W"}
 
 
+#: operators whose name in the timeline is not their value
+_OPERATORS = {Operator.FC: "FC"}
+
+
 def _server(name: str) -> str:
     return f"server {name}"
 
@@ -243,6 +255,7 @@ def _facts(step: StepRow) -> Event:
     return {
         "rlp": step.rlp, "rows": step.rows, "kv_tokens": step.kv_tokens, "drafted": step.drafted, "accepted": step.accepted,
         "tokens": step.tokens, "fc_device": step.fc_device, "energy_j": step.energy.total_j,
+        **{f"placed_{operator.value}": device for operator, device in step.placed.items()},
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from papisim.engine.run import Run
 from papisim.plan.phase import Category
+from papisim.policies.placement.base import Operator
 from papisim.results.metrics import resources, summarise, tpot_s
 from papisim.results.schema import columns
 
@@ -101,6 +102,7 @@ def _steps(run: Run) -> list[dict[str, object]]:
             "wasted": step.wasted,
             "tokens": step.tokens,
             "fc_device": step.fc_device,
+            **{f"placed_{operator.value}": step.placed.get(operator) for operator in Operator},
             **{f"{category.value}_s": step.time_by[category] for category in Category},
             **dict(step.energy.items()),
             **{f"busy_{resource}_s": step.busy_by.get(resource, 0.0) for resource in machine},

@@ -22,6 +22,7 @@ from papisim.record.requests import RequestOutcome, RequestRecord
 from papisim.record.reuse import Reuse
 from papisim.record.steps import DECODING, StepKind
 from papisim.record.users import Users
+from papisim.results.operators import operator_figures
 from papisim.results.schema import Figures, RunSummary
 
 #: percentiles of latencies
@@ -217,6 +218,7 @@ def _devices(run: Run) -> dict[str, object]:
         "fc_flop_ratio": {device: _over(fc_flop.get(device, 0.0), sum(fc_flop.values())) for device in fc},
         "n_switches": ledger.n_switches,
         "switches": ledger.switches,
+        **operator_figures(run),
     }
 
 

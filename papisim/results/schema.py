@@ -155,6 +155,32 @@ class Switch(Schema):
     """device of this iteration, or ``mixed``"""
 
 
+class OnDevice(Schema):
+    """The part of the decoding iterations in which an operator ran on one device."""
+
+    device: str
+    """the device; ``mixed`` for iterations in which several devices ran the operator"""
+    iteration_ratio: float
+    """share of the decoding iterations that have the operator"""
+    step_time_ratio: float | None
+    """share of the time of those iterations"""
+    kernel_time_s: float
+    """time of the operator's kernels on the device, in ``mixed`` iterations as well, added up over replicas; messages aside"""
+
+
+class PlacedOperator(Schema):
+    """Where an operator ran in the steps that decode."""
+
+    operator: str
+    """``fc``, ``attention`` (of requests that decode), ``experts``, ``draft_fc`` or ``draft_attention``"""
+    candidates: list[str]
+    """devices that may run it, its home first"""
+    n_switches: int
+    """number of moves to another device from one iteration that has the operator to the next"""
+    on: list[OnDevice]
+    """devices that ran it"""
+
+
 class ParallelShares(Schema):
     """How the kernels of the model are shared among devices."""
 
@@ -446,6 +472,11 @@ class RunSummary(Schema):
     """number of switches of FC between devices from one decoding iteration to the next"""
     switches: list[Switch]
     """those iterations; empty with ``metrics: streaming``"""
+    operators: list[PlacedOperator]
+    """operators with kernels in steps that decode; drafting by a head or by layers of the target counts as operators of a draft model"""
+    attention_intensity_per_tlp: float | None
+    """arithmetic intensity of attention over TLP, in token-rows per number read: query heads per KV head, more where V is a part of K; the
+    largest of all layers, null without attention"""
     speculation_yield: SpeculationYield
     """yield of speculation"""
     peak_kv_bytes: float
@@ -589,6 +620,17 @@ class StepColumns(Schema):
     """tokens emitted"""
     fc_device: str
     """device that ran FC kernels, or ``mixed``"""
+    placed_fc: str | None
+    """device that ran FC of the target model, experts aside; ``mixed`` where several did, empty where a step has no such kernel; the same
+    of the next four"""
+    placed_attention: str | None
+    """device that ran attention of the requests that decode"""
+    placed_experts: str | None
+    """device that ran experts"""
+    placed_draft_fc: str | None
+    """device that ran FC of drafting"""
+    placed_draft_attention: str | None
+    """device that ran attention of drafting"""
     fc_s: float
     """time of fully connected layers"""
     attention_s: float

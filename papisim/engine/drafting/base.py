@@ -217,5 +217,8 @@ def serial_steps(drafts: Sequence[Draft], cached: Ints) -> list[tuple[Ints, Ints
 
 
 def as_drafting(phases: Sequence[Phase]) -> list[Phase]:
-    """Return phases reported as drafting."""
-    return [phase._replace(category=Category.DRAFT) for phase in phases]
+    """Return phases reported as drafting, and as operators of a draft model."""
+    return [
+        phase._replace(category=Category.DRAFT, operator=None if phase.operator is None else phase.operator.of_draft)
+        for phase in phases
+    ]

@@ -28,7 +28,7 @@ from papisim.plan.phase import Category, Phase
 from papisim.plan.planner import Planner
 from papisim.plan.sharing import refuse_shares
 from papisim.plan.step import StepPlanner
-from papisim.policies.placement.base import PlacementView
+from papisim.policies.placement.base import Operator, PlacementView
 
 
 class Options(SerialOptions):
@@ -97,7 +97,7 @@ class _LikeTarget:
         machine, model = self._context.machine, self._context.trace.model
         kernel = Linear(FcRole.FEED_FORWARD_UP, rows, 2 * model.hidden_size, model.hidden_size, model.element_bytes)
         device = self._context.planner.place(kernel, rlp, rows)
-        return machine.compute(device, Category.DRAFT, kernel)
+        return machine.compute(device, Category.DRAFT, kernel)._replace(operator=Operator.FC)
 
 
 class _Captured:

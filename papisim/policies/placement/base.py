@@ -59,6 +59,12 @@ class Operator(StrEnum):
         """Whether the operator computes FC kernels of the target model, experts' among them: what PAPI moves."""
         return self in (Operator.FC, Operator.EXPERTS)
 
+    @property
+    def of_draft(self) -> Operator:
+        """The operator of a draft model that computes kernels of the same kind."""
+        is_attention = self in (Operator.ATTENTION, Operator.DRAFT_ATTENTION)
+        return Operator.DRAFT_ATTENTION if is_attention else Operator.DRAFT_FC
+
 
 @dataclass(frozen=True)
 class PlacementView:

@@ -15,7 +15,7 @@ from papisim.record.ledger import TAIL_RLP
 from papisim.record.segment import Segment
 from papisim.record.steps import DECODING
 from papisim.report.console.console import console
-from papisim.report.figures import outside_fits, percent, rate
+from papisim.report.figures import can_move, count, outside_fits, percent, rate
 from papisim.results.folder import Json
 from papisim.results.metrics import run_notes, summarise
 
@@ -55,7 +55,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
     return [
         ("engine", _engine(run.experiment.engine)),
         ("requests", f"{summary['n_requests']} ({_policy(summary['batching'])}, {_policy(summary['speculation'])})"),
-        ("tokens out", f"{summary['n_output_tokens']:,} in {summary['n_iterations']:,} decoding iterations"),
+        ("tokens out", f"{summary['n_output_tokens']:,} in {count(summary['n_iterations'], 'decoding iteration')}"),
         ("throughput", f"{rate(summary['throughput_tokens_per_s'])} tokens/s over {seconds(summary['makespan_s'])}"),
         ("prefill, decode", _kinds(summary)),
         *([("ended", _outcomes(summary))] if summary["outcomes"]["served"] < summary["n_requests"] else []),
@@ -70,6 +70,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
         *([("outside fits", outside_fits(summary))] if summary["outside_fit"] else []),
         ("FC runs on", _shares(summary["fc_flop_ratio"])),
         ("placement", _placement(run, summary)),
+        *([("operators", _operators(summary))] if can_move(summary) else []),
         *([("tuned", _tuned(summary))] if summary["tuned"] else []),
         ("RLP·TLP over time", _over_time(run, lambda steps: steps.plan.rows)),
         (
@@ -112,12 +113,12 @@ def _over_time(run: Run, value: Callable[[Segment], float]) -> str:
 
 
 def _outcomes(summary: Json) -> str:
-    return ", ".join(f"{count:,} {outcome}" for outcome, count in summary["outcomes"].items() if count)
+    return ", ".join(f"{number:,} {outcome}" for outcome, number in summary["outcomes"].items() if number)
 
 
 def _beyond(summary: Json) -> str:
-    count, positions = summary["n_beyond_positions"], summary["max_positions"]
-    return f"{count:,} requests exceed the {positions:,} positions that {summary['trace']} is configured for"
+    number, positions = summary["n_beyond_positions"], summary["max_positions"]
+    return f"{count(number, 'request')} beyond the {positions:,} positions that {summary['trace']} is configured for"
 
 
 def _goodput(summary: Json) -> str:
@@ -164,9 +165,18 @@ def _seconds(value: float | None) -> str:
 
 def _policy(options: Json) -> str:
     inner = ", ".join(
-        f"{key} {value}" for key, value in options.items() if key not in ("kind", "description") and value is not None
+        f"{key} {_option(value)}"
+        for key, value in options.items()
+        if key not in ("kind", "description") and value is not None
     )
     return f"{options['kind']} {inner}".strip() if options["kind"] != "off" else "no speculation"
+
+
+def _option(value: object) -> object:
+    """Return the value of an option in short: tables by their number of rows."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_option(inner)}" for name, inner in value.items())
+    return f"in {len(value)} rows" if isinstance(value, list) else value
 
 
 def _spread(summary: Json, name: str) -> str:
@@ -196,8 +206,19 @@ def _placement(run: Run, summary: Json) -> str:
     first = next((steps.fc_device for steps in run.ledger.segments if steps.kind in DECODING), units.NO_VALUE)
     shown = [f"→ {s['to']} at iteration {s['iteration']} (RLP·TLP {s['rows']})" for s in switches[:_SWITCHES_SHOWN]]
     left = summary["n_switches"] - len(switches[:_SWITCHES_SHOWN])
-    more = [f"… {left} more switches"] if left else []
+    more = [f"… {count(left, 'more switch')}"] if left else []
     return f"{_policy(summary['placement'])}: {' '.join([first, *shown, *more])}"
+
+
+def _operators(summary: Json) -> str:
+    """Return the share of decoding time that each operator was on each device, and the number of its switches."""
+    told = []
+    for each in summary["operators"]:
+        shares = _shares({row["device"]: row["step_time_ratio"] for row in each["on"] if row["iteration_ratio"]})
+        switches = each["n_switches"]
+        moves = f" ({count(switches, 'switch')})" if switches else ""
+        told.append(f"{each['operator']}: {shares}{moves}")
+    return "; ".join(told)
 
 
 def _tuned(summary: Json) -> str:
@@ -216,7 +237,7 @@ def _energy(summary: Json) -> str:
 def _parallel(plan: Json) -> str:
     """Return the sharing of kernels in words, with what it leaves idle or computes twice, where it does."""
     shares = [
-        f"{plan['tensor_ranks']} ranks",
+        count(plan["tensor_ranks"], "rank"),
         f"{plan['data_ranks']} attention groups" if plan["data_ranks"] > 1 else "",
         f"caches split over {plan['context_ranks']} ranks" if plan["context_ranks"] > 1 else "",
         f"experts on {plan['expert_ranks']} ranks" if plan["expert_ranks"] > 1 else "",
@@ -227,7 +248,7 @@ def _parallel(plan: Json) -> str:
         if plan["expert_ranks"] > 1
         else "",
         f"{plan['kv_head_copies']:.3g} copies of each KV head" if plan["kv_head_copies"] > 1 else "",
-        f"{plan['idle_attention_ranks']} ranks without heads" if plan["idle_attention_ranks"] else "",
+        f"{count(plan['idle_attention_ranks'], 'rank')} without heads" if plan["idle_attention_ranks"] else "",
         f"KV caches {plan['kv_imbalance_ratio']:.4g}× the mean on the fullest"
         if plan["kv_imbalance_ratio"] > 1
         else "",
@@ -240,7 +261,7 @@ def _kv(summary: Json) -> str:
     used, capacity = summary["peak_kv_bytes"], summary["kv_capacity_bytes"]
     text = f"{units.format(used, 'bytes')} of {units.format(capacity, 'bytes')} ({units.format(summary['kv_peak_ratio'], 'ratio', 2)})"
     preemptions = summary["n_preemptions"]
-    return f"{text}, {preemptions:,} preemptions" if preemptions else text
+    return f"{text}, {count(preemptions, 'preemption')}" if preemptions else text
 
 
 def _prefixes(summary: Json) -> str:

@@ -74,7 +74,14 @@ def step(index, device, kind="decode"):
     }
     times = {"start_s": 0.0, "time_s": 1.0, "stalled_s": 0.0, "overlapped_s": 0.0, "time_by": {}, "busy_by": {}}
     return StepRow(
-        index=index, kind=StepKind(kind), server="", fc_flop_by={device: 1.0}, energy=Energy(), **counts, **times
+        index=index,
+        kind=StepKind(kind),
+        server="",
+        fc_flop_by={device: 1.0},
+        placed={},
+        energy=Energy(),
+        **counts,
+        **times,
     )
 
 

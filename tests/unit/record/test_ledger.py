@@ -7,6 +7,7 @@ from papisim.config.experiment import SloSpec
 from papisim.ops.cost import Energy
 from papisim.plan.layout import StepLayout
 from papisim.plan.phase import Category, Phase
+from papisim.policies.placement.base import Operator
 from papisim.record.ledger import DraftCount, Ledger
 from papisim.record.requests import RequestOutcome, RequestRecord
 from papisim.record.segment import Elapsed, PlannedStep, Segment, StepYield
@@ -66,7 +67,7 @@ def test_drafts_are_counted_at_every_position_that_they_reach():
 
 
 def step(index: int, device: str, server: str = "s", kind: StepKind = StepKind.DECODE) -> Segment:
-    phases = (Phase(device, Category.FC, 1.0, Energy(), 1.0),)
+    phases = (Phase(device, Category.FC, 1.0, Energy(), 1.0, operator=Operator.FC),)
     plan = PlannedStep(kind, server, index, 0.0, 4, 4, 8, 0, 100, np.array([1000]), np.ones(1), StepLayout(), phases)
     return Segment(plan, Elapsed.of(plan.times_s, 1), StepYield(4))
 
@@ -84,6 +85,9 @@ def test_a_switch_is_a_change_of_device_between_decoding_iterations_of_one_serve
         ledger.record(segment)
     assert ledger.n_switches == 1
     assert ledger.switches == [{"iteration": 2, "rlp": 4, "rows": 8, "from": "gpu", "to": "pim"}]
+    fc = ledger.visits[Operator.FC]
+    assert (fc.iterations, fc.n_switches) == ({"gpu": 2, "pim": 3}, 1), "prefills are no iterations"
+    assert fc.time_s == {"gpu": 2.0, "pim": 3.0}
     assert ledger.kv_byte_s == 6 * 100 * 10
     assert ledger.kv_token_s == 6 * 100
     assert ledger.running_s == 6 * 4

@@ -7,6 +7,7 @@ from papisim.devices.base import AttentionRun
 from papisim.ops.cost import ENERGY_PARTS, Energy
 from papisim.plan.layout import StepLayout, StepPart
 from papisim.plan.phase import Category, Phase
+from papisim.policies.placement.base import Operator
 from papisim.record.segment import Elapsed, PlannedStep, Segment, StepYield
 from papisim.record.steps import StepKind
 
@@ -83,6 +84,23 @@ def test_fc_on_several_devices_is_mixed():
     mixed = Segment(plan(phases=(other,)), Elapsed.of(TIMES_S, 3), StepYield(0))
     assert mixed.fc_device == "mixed"
     assert segment().fc_device == "gpu"
+
+
+def test_each_operator_has_a_device_or_several():
+    """FC comes from the shared layout, attention from what grows; the host's work and messages are no operators."""
+    (attention, run), fc = growing(), FC._replace(operator=Operator.FC)
+    parts = {
+        "layout": StepLayout([StepPart([fc])]),
+        "growing": ((attention._replace(operator=Operator.ATTENTION), run),),
+    }
+    placed = Segment(plan(**parts), Elapsed.of(TIMES_S, 3), StepYield(0))
+    assert placed.placed == {Operator.FC: "gpu", Operator.ATTENTION: "pim"}
+    assert [row.placed for row in placed.steps(0.0)] == [placed.placed] * 3
+    there = fc._replace(resource="pim")
+    assert Segment(plan(**parts, phases=(HOST, there)), Elapsed.of(TIMES_S, 3), StepYield(0)).placed == {
+        Operator.FC: "mixed", Operator.ATTENTION: "pim",
+    }  # fmt: skip
+    assert segment().placed == {}
 
 
 def test_a_segment_does_not_change():

@@ -10,6 +10,7 @@ from papisim.engine.run import simulate
 from papisim.errors import InputError
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.plan.phase import Category
+from papisim.policies.placement.base import Operator
 from papisim.report import timeline as module
 from papisim.report.timeline import Timeline, Window, parse_window, timeline
 
@@ -136,6 +137,16 @@ def test_a_change_of_placement_is_an_instant_where_the_ledger_has_it():
     assert [event["ts"] for event in instants] == pytest.approx([1e6 * row.start_s for row in changes])
     assert instants[0]["name"] == "FC: gpu → fc_pim"
     assert instants[0]["args"]["rows"] == changes[0].rows
+
+
+def test_a_move_of_attention_is_an_instant_too():
+    """The oracle moves attention of llama3-8b from the GPUs to Attn-PIM and FC to FC-PIM as the batch gets smaller."""
+    run, events = traced(hw="papi_attached", trace="llama3-8b", batch=64, tlp=8, placement="cheapest")
+    names = [event["name"] for event in events if event["ph"] == "i"]
+    assert (
+        sum(name.startswith("attention: ") for name in names) == run.ledger.visits[Operator.ATTENTION].n_switches > 0
+    )
+    assert sum(name.startswith("FC: ") for name in names) == run.ledger.visits[Operator.FC].n_switches > 0
 
 
 def test_devices_and_links_are_processes_with_their_parts_names(whole):

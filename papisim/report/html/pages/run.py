@@ -7,7 +7,7 @@ import pandas as pd
 from papisim import units
 from papisim.config.tuning import told
 from papisim.plan.machine import HOST
-from papisim.report.figures import rate
+from papisim.report.figures import count, rate
 from papisim.report.html.accuracy import add_accuracy
 from papisim.report.html.charts import activity, breakdown, latency, memory, parallelism, roofline
 from papisim.report.html.charts.axes import colours as colours_of
@@ -83,7 +83,7 @@ def _tiles(summary: Json) -> list[Tile]:
         Tile("Time per output token", seconds("tpot_mean_s"), f"mean; p50 {seconds('tpot_p50_s')}, p99 {seconds('tpot_p99_s')}"),
         Tile("Energy per token", units.format(summary["energy_per_token_j"], "j"), _largest_part(summary)),
         Tile("Prefill, decoding", f"{seconds('prefill_s')}, {seconds('decode_s')}", _iterations(summary)),
-        Tile("FC on", _fc(summary["fc_flop_ratio"]), f"share of decoding's FLOP; {_count(len(summary['switches']), 'change')} of placement"),
+        Tile("FC on", _fc(summary["fc_flop_ratio"]), f"share of decoding's FLOP; {count(len(summary['switches']), 'change')} of placement"),
         Tile("Peak KV cache", units.format(used, "bytes"), f"{units.format(summary['kv_peak_ratio'], 'ratio', 3)} of {units.format(room, 'bytes')}"),
         Tile("Mean power", units.format(mean_w, "w"), f"{units.format(summary['energy_j'], 'j')} in total"),
     ]  # fmt: skip
@@ -100,10 +100,6 @@ def _largest_part(summary: Json) -> str:
 def _iterations(summary: Json) -> str:
     mixed = f", mixed steps {units.format(summary['mixed_s'], 's')}" if summary["mixed_s"] else ""
     return f"{summary['n_iterations']:,} iterations{mixed}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _fc(shares: dict[str, float | None]) -> str:
