@@ -17,7 +17,7 @@ from papisim.results.store import write_file, write_run
 
 pytestmark = pytest.mark.browser
 
-KINDS = ("run", "serving", "comparison", "sweep", "reproduction")
+KINDS = ("run", "moving", "serving", "comparison", "sweep", "reproduction")
 
 SPACE = """
 schema: papisim/sweep/1
@@ -33,6 +33,8 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     pytest.importorskip("plotly", reason="needs the [report] extra")
     folder = tmp_path_factory.mktemp("pages")
     write_simulated(folder / "run", trace="llama65b", batch=64, tlp=2)
+    moving = {"trace": "llama3-8b", "placement": "cheapest"}  # FC and attention move
+    write_run(run := simulated("papi_attached", batch=64, tlp=8, **moving), run_frames(run), folder / "moving")
     serving = {"workload": "azure_conversation", "requests": 40, "batch": 16}
     write_simulated(folder / "serving", trace="llama7b", **serving)
     machines = ("papi", "gpu_only", "pim_only")

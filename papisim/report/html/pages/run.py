@@ -9,7 +9,7 @@ from papisim.config.tuning import told
 from papisim.plan.machine import HOST
 from papisim.report.figures import count, rate
 from papisim.report.html.accuracy import add_accuracy
-from papisim.report.html.charts import activity, breakdown, latency, memory, parallelism, roofline
+from papisim.report.html.charts import activity, breakdown, latency, memory, operators, parallelism, roofline
 from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.page import Chart, Page, Section, Table, Tile, rows_frame
 from papisim.report.html.sources import add_sources
@@ -36,7 +36,8 @@ def page(results: Results) -> Page:
         "Parallelism and placement",
         "RLP is the number of requests decoded together, TLP the token-rows per request; their product decides where FC kernels run best.",
     )
-    section.add(*_parallelism(steps, _alpha(summary), colours), _switches(summary), _tuned(summary))
+    section.add(*_parallelism(steps, _alpha(summary), colours), *_operators(steps, summary, colours))
+    section.add(_switches(summary), _tuned(summary))
     section = page.section("Latency")
     section.add(*_latencies(requests))
     section = page.section("Time and energy")
@@ -63,6 +64,17 @@ def _parallelism(steps: pd.DataFrame, alpha: float | None, colours: dict[str, st
         return [parallelism.chart(title, steps, alpha, colours)]
     return [
         parallelism.chart(f"{title} of {name}", steps[steps["server"] == name], alpha, colours) for name in servers
+    ]
+
+
+def _operators(steps: pd.DataFrame, summary: Json, colours: dict[str, str]) -> list[Chart | None]:
+    """Draw the placement of operators on each server; nothing of results that were written before it was recorded."""
+    placed, per_tlp = summary.get("operators", []), summary.get("attention_intensity_per_tlp")
+    servers, title = steps["server"].unique()[:_SERVERS_SHOWN], "Operators over time"
+    titles = {name: title if len(servers) == 1 else f"{title} of {name}" for name in servers}
+    return [
+        operators.chart(title, steps[steps["server"] == name], placed, per_tlp, colours)
+        for name, title in titles.items()
     ]
 
 
