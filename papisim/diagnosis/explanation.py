@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from papisim.config.experiment import Experiment, RunOptions, load_experiment
 from papisim.config.system import SystemSpec
 from papisim.diagnosis.changes import Explored, Yield, best, choices, numbers
+from papisim.diagnosis.operators import OperatorGain, operator_gains
 from papisim.diagnosis.parameters import RANKS, Parameter, parameters
 from papisim.diagnosis.recording import Recording, Repricing, Row
 from papisim.diagnosis.scope import Scope
@@ -36,6 +37,7 @@ class Explanation:
         step_ratio: by how much numbers were improved.
         numbers: yields of single numbers improved.
         choices: yields of other parts, links and placements.
+        operators: what each operator would gain elsewhere, the most first.
     """
 
     run: Run
@@ -47,6 +49,7 @@ class Explanation:
     step_ratio: float
     numbers: list[Yield]
     choices: list[Yield]
+    operators: list[OperatorGain]
 
     @property
     def throughput_tokens_per_s(self) -> float:
@@ -126,6 +129,7 @@ def explain(
         step_ratio=step_ratio,
         numbers=best(explored, numbers(explored, found, step_ratio), wanted, trying),
         choices=best(explored, choices(explored), wanted, trying),
+        operators=operator_gains(options, run, scope, trying),
     )
 
 

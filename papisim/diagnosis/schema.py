@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Final, Literal, Self
 
 from pydantic import Field
 
 from papisim.diagnosis.changes import Yield
 from papisim.diagnosis.explanation import Explanation
+from papisim.diagnosis.operators import Alternative, OperatorGain
 from papisim.diagnosis.recording import Row
 from papisim.diagnosis.sensitivity import Elasticity
 from papisim.results.schema import Schema
@@ -110,6 +112,54 @@ class TriedChange(Schema):
         )
 
 
+class Elsewhere(Schema):
+    """A run with one operator elsewhere, all others where they are, simulated."""
+
+    device: str | None
+    """its device in every iteration; null where the fastest was chosen anew in each"""
+    time_s: float
+    """time of what is explained"""
+    speed_up_ratio: float
+    """throughput over that of the run as it is"""
+
+    @classmethod
+    def of(cls, found: Alternative | None) -> Self | None:
+        """Describe an alternative; None if there is none."""
+        return None if found is None else cls(**asdict(found))
+
+
+class OperatorElsewhere(Schema):
+    """What the run would gain if one operator ran elsewhere."""
+
+    operator: str
+    """``fc``, ``attention``, ``experts``, ``draft_fc`` or ``draft_attention``"""
+    candidates: list[str]
+    """devices that may run it, its home first"""
+    kernel_time_s: float
+    """time of its kernels in steps that decode"""
+    set_: list[str] = Field(alias="set")
+    """assignments for ``--set`` that let it run on a further device; empty where it has several"""
+    whole_run: Elsewhere | None
+    """the best single device for the whole run, of those that differ from the run as it is; null if there is none"""
+    each_iteration: Elsewhere | None
+    """the fastest device of every iteration; null if there is no other device"""
+    refused: dict[str, str]
+    """why the machine does not take it on a further device, by device"""
+
+    @classmethod
+    def of(cls, gain: OperatorGain) -> Self:
+        """Describe the gain of an operator."""
+        return cls(
+            operator=gain.operator.value,
+            candidates=list(gain.devices),
+            kernel_time_s=gain.kernel_s,
+            set_=list(gain.overrides),
+            whole_run=Elsewhere.of(gain.whole),
+            each_iteration=Elsewhere.of(gain.each),
+            refused=dict(gain.refused),
+        )
+
+
 class ExplanationRecord(Schema):
     """An explained run, ``papisim explain --format json``."""
 
@@ -145,6 +195,8 @@ class ExplanationRecord(Schema):
     """changes that raise throughput, most first"""
     rejected_changes: list[TriedChange]
     """changes that were tried and do not, or whose machine is refused"""
+    operators: list[OperatorElsewhere]
+    """what each operator of decoding would gain elsewhere, the most first"""
     overrides: list[str]
     """fields changed by ``--set``"""
 
@@ -168,5 +220,6 @@ class ExplanationRecord(Schema):
             step_ratio=explanation.step_ratio,
             changes=[TriedChange.of(each) for each in explanation.best],
             rejected_changes=[TriedChange.of(each) for each in explanation.rejected],
+            operators=[OperatorElsewhere.of(each) for each in explanation.operators],
             overrides=list(experiment.overrides),
         )

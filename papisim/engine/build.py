@@ -31,11 +31,11 @@ from papisim.errors import NotModelled
 from papisim.ops.held import HeldBytes
 from papisim.ops.lower import Prompts, chunk_lengths, held_bytes
 from papisim.ops.trace import KernelTrace
-from papisim.plan.build import build_placement
 from papisim.plan.machine import Machine
 from papisim.plan.memory import plan_memory
 from papisim.plan.planner import Planner
 from papisim.policies.batching.base import BATCHING, BatchingPolicy
+from papisim.policies.placement.base import PlacementPolicy
 from papisim.policies.routing.base import ROUTING, RoutingPolicy
 from papisim.policies.speculation.base import SPECULATION
 from papisim.record.ledger import Ledger
@@ -93,6 +93,7 @@ class ServerFactory:
         arrivals: where requests come from.
         ledger: records steps and requests.
         probe: watches the run, if given.
+        placement: places operators of drafting that have several devices.
     """
 
     env: simpy.Environment
@@ -103,6 +104,7 @@ class ServerFactory:
     arrivals: Arrivals
     ledger: Ledger
     probe: Probe | None
+    placement: PlacementPolicy
 
     def build(
         self,
@@ -204,8 +206,10 @@ class ServerFactory:
 
     @property
     def _draft_context(self) -> DraftContext:
-        experiment, placement = self.experiment, build_placement(self.experiment)
-        return DraftContext(self.machine, self.trace, self.planner, experiment.seed, experiment.engine, placement)
+        experiment = self.experiment
+        return DraftContext(
+            self.machine, self.trace, self.planner, experiment.seed, experiment.engine, self.placement
+        )
 
     def _strategy(self, speculator: Speculator) -> IterationStrategy:
         overlap = Overlap(self.experiment.overlap, self.planner, self.machine, self.trace)

@@ -20,11 +20,12 @@ from papisim.engine.replicas import Replicas
 from papisim.engine.server import Server
 from papisim.errors import InputError, PapisimError, did_you_mean
 from papisim.ops.trace import KernelTrace, read_trace
-from papisim.plan.build import build_formats, planner_of
+from papisim.plan.build import build_formats, build_placement, planner_of
 from papisim.plan.machine import Machine, build_machine
 from papisim.plan.planner import Planner
 from papisim.policies.batching.disaggregated import Options as DisaggregatedOptions
 from papisim.policies.batching.disaggregated import Prefill
+from papisim.policies.placement.base import PlacementPolicy
 from papisim.record.ledger import Ledger
 from papisim.record.users import Users
 from papisim.workloads.base import ClosedLoop, WorkloadSource
@@ -52,6 +53,7 @@ def simulate(
     machine: Machine | None = None,
     planner: Planner | None = None,
     source: WorkloadSource | None = None,
+    placement: PlacementPolicy | None = None,
 ) -> Run:
     """Simulate an experiment.
 
@@ -63,6 +65,7 @@ def simulate(
         planner: the planner that :func:`planner_of` made of the experiment's model, machine and placement before, with the
             layouts it remembers.
         source: the workload, in place of the experiment's.
+        placement: the placement policy, in place of the experiment's; ``planner`` has its own.
 
     Raises:
         InputError: the trace cannot be read, or sections of the experiment contradict one another.
@@ -80,8 +83,9 @@ def simulate(
     if isinstance(source, ClosedLoop):
         ledger.users = Users(sum(1 for _ in source))
     arrivals = Arrivals(env, source, ledger, progress or (lambda ended, seconds: None))
-    planner = planner or planner_of(experiment, trace, machine)
-    factory = ServerFactory(env, experiment, trace, machine, planner, arrivals, ledger, probe)
+    placement = placement or build_placement(experiment)
+    planner = planner or planner_of(experiment, trace, machine, placement)
+    factory = ServerFactory(env, experiment, trace, machine, planner, arrivals, ledger, probe, placement)
     if isinstance(experiment.batching, DisaggregatedOptions):
         servers = _disaggregated(factory, experiment.batching)
     else:

@@ -79,12 +79,14 @@ def build_planner(
     return planner if pipeline is None else PipelinePlanner(planner, machine, trace.model, pipeline)
 
 
-def planner_of(experiment: Experiment, trace: KernelTrace, machine: Machine) -> Planner:
-    """Build the planner of a model's steps on a machine, with the experiment's placement and engine."""
+def planner_of(
+    experiment: Experiment, trace: KernelTrace, machine: Machine, placement: PlacementPolicy | None = None
+) -> Planner:
+    """Build the planner of a model's steps on a machine, with the experiment's engine, and its placement if none is given."""
     return build_planner(
         trace,
         machine,
-        build_placement(experiment),
+        placement or build_placement(experiment),
         seed=experiment.seed,
         engine=experiment.engine,
         most_rows=experiment.most_rows,

@@ -9,6 +9,8 @@ from rich.table import Table
 from papisim import units
 from papisim.diagnosis.changes import Yield
 from papisim.diagnosis.explanation import Explanation
+from papisim.diagnosis.operators import Alternative, OperatorGain
+from papisim.diagnosis.scope import Scope
 from papisim.diagnosis.sensitivity import WIDE, Elasticity
 from papisim.report.console.console import console
 
@@ -32,6 +34,10 @@ def print_explanation(explanation: Explanation, top: int) -> None:
         style="bold",
     )
     page.print(_changes(explanation.best))
+    if explanation.operators:
+        page.print("\nOperators elsewhere, each moved alone", style="bold")
+        page.print(_operators(explanation.operators))
+        page.print(most_from_moving(explanation), soft_wrap=True)
 
 
 def _times(explanation: Explanation, top: int) -> Table:
@@ -98,3 +104,50 @@ def _changes(found: Sequence[Yield]) -> Table:
             f"{each.throughput_tokens_per_s:,.1f}", f"{each.speed_up_ratio:.3f}×", " ".join(flags), change.was
         )
     return table
+
+
+def _operators(found: Sequence[OperatorGain]) -> Table:
+    table = Table(
+        "operator", "may run on", "kernels", "best other device", "fastest of each iteration", "set", box=None
+    )
+    table.columns[2].justify = "right"
+    table.columns[5].overflow = "fold"
+    for each in found:
+        table.add_row(
+            each.operator.value,
+            ", ".join(each.devices),
+            units.format(each.kernel_s, "s", 3),
+            _elsewhere(each.whole),
+            _elsewhere(each.each),
+            " ".join(f"--set {text}" for text in each.overrides),
+        )
+    return table
+
+
+def _elsewhere(found: Alternative | None) -> str:
+    if found is None:
+        return units.NO_VALUE
+    device = "" if found.device is None else f"{found.device}: "
+    return f"{device}{units.format(found.time_s, 's', 3)}, {found.speed_up_ratio:.3f}×"
+
+
+def most_from_moving(explanation: Explanation) -> str:
+    """Return the operator that would gain most from moving, where to and by how much, as a sentence."""
+    most = explanation.operators[0]
+    alternatives = [each for each in (most.whole, most.each) if each is not None]
+    if not alternatives:
+        return "No operator has another device: the machine has none that could run it."
+    best = max(alternatives, key=lambda each: each.speed_up_ratio)
+    if not most.is_worth_it:
+        return f"No operator gains from moving alone; {most.operator.value} would come closest, {best.speed_up_ratio:.3f}×."
+    where = (
+        "on the fastest device of each iteration" if best.device is None else f"on {best.device} for the whole run"
+    )
+    needs = "".join(f" --set {text}" for text in most.overrides)
+    once = f", once it may run there ({needs.strip()})" if needs else ""
+    what = "the run" if explanation.scope is Scope.RUN else "decoding"
+    before, after = (units.format(time_s, "s", 3) for time_s in (explanation.time_s, best.time_s))
+    return (
+        f"{most.operator.value} would gain most from moving: {where} {what} takes {after} in place of {before}, "
+        f"{best.speed_up_ratio:.3f}× the throughput{once}."
+    )
