@@ -20,6 +20,7 @@ from kernels import (
     gemm_kernels,
     linear,
     paged_attention,
+    power,
     sampling,
     sustained,
 )
@@ -54,6 +55,7 @@ TABLES = {
     "paged_attention": Table(paged_attention, paged_attention.points),
     "sampling": Table(sampling, sampling.points),
     "sustained": Table(sustained, sustained.points),
+    "power": Table(power, power.points),
     "step": Table(decode_step, decode_step.points),
     "step_heldout": Table(decode_step, decode_step.held_out_points),
     "repeat_linear": Table(linear, linear.repeat_points, extra=True),

@@ -256,10 +256,14 @@ class Ticks:
 
     def watts_after(self, moment_s: float) -> float | None:
         """Return the mean power between the first and the last tick after a moment; None with fewer than two ticks."""
-        late = [tick for tick in self.seen if tick[0] >= moment_s]
-        if len(late) < 2:  # noqa: PLR2004 - an interval has two ends
+        return self.watts_between(moment_s, math.inf)
+
+    def watts_between(self, from_s: float, to_s: float) -> float | None:
+        """Return the mean power between the first and the last tick in a span of time; None with fewer than two ticks."""
+        within = [tick for tick in self.seen if from_s <= tick[0] <= to_s]
+        if len(within) < 2:  # noqa: PLR2004 - an interval has two ends
             return None
-        (first_s, first_j), (last_s, last_j) = late[0], late[-1]
+        (first_s, first_j), (last_s, last_j) = within[0], within[-1]
         return (last_j - first_j) / (last_s - first_s)
 
 

@@ -49,7 +49,8 @@ def run(measurement: Measurement, block: str, arguments: argparse.Namespace) -> 
     elif block == "mixed":
         measurement.mixed(32, 1024, CHUNKS)
     elif block == "profile":
-        measurement.profile(PROFILED, PROMPTS)
+        cells = [each for each in PROFILED if each[0] in arguments.batches and each[1] in arguments.contexts]
+        measurement.profile(cells, () if arguments.drafts else PROMPTS)
     else:
         for path in arguments.requests:
             arrivals = read_arrivals(path, arguments.rate_scale)

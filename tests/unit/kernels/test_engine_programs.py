@@ -193,7 +193,7 @@ def test_every_block_can_be_asked_for(measurement: Measurement, tmp_path: Path) 
     requests.write_text("arrival_s,input_tokens,output_tokens\n0.02,8,2\n0.0,8,2\n")
     assert read_arrivals(requests, 2.0) == [(0.0, 8, 2), (0.01, 8, 2)]
     arguments = argparse.Namespace(
-        batches=[2], contexts=[64], requests=[requests], rate_scale=1.0, service_budget=64, max_requests=2
+        batches=[2], contexts=[64], requests=[requests], rate_scale=1.0, service_budget=64, max_requests=2, drafts=0
     )
     for block in BLOCKS:
         run(measurement, block, arguments)
