@@ -181,7 +181,9 @@ class _Seen:
                 ran = [each for each in self.ends if each[0] == load and from_s < each[1] <= to_s]
                 times, spent = [each[2] for each in ran], [each[2] * each[3] for each in ran]
                 if times:
-                    clocks = [hertz for at_s, hertz in self.clocks if from_s < at_s <= to_s]
+                    clocks = [
+                        hertz for at_s, hertz in self.clocks if hertz and from_s < at_s <= to_s
+                    ]  # 0 is no reading
                     watts = self.ticks and self.ticks.watts_between(self.start_s + from_s, self.start_s + to_s)
                     yield {
                         "pattern": pattern.name, "load": load, "from_s": from_s, "to_s": to_s, "busy_ratio": sum(spent) / (to_s - from_s),

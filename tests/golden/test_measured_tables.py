@@ -31,6 +31,7 @@ COLUMNS = {
     "capture_llama3-8b": "rlp,tlp,kv,kernel_class,n_kernels,time_s",
     "capture_llama3-70b_1layer": "rlp,tlp,kv,kernel_class,n_kernels,time_s",
     "sustained": "rows,n,k,burst_s,sustained_s,sm_hz,power_w",
+    "power": "pattern,load,from_s,to_s,busy_ratio,launch_s,sm_hz,power_w",
     "repeat_linear": "models,m,k,n,dtype,time_s,energy_j,library",
     "repeat_attention": "batch,n_heads,n_kv_heads,head_dim,tlp,kv,time_s,energy_j,library,packed_gqa",
 }
@@ -78,7 +79,7 @@ WORK: dict[str, Callable[[Row], Work]] = {
 @pytest.mark.parametrize("name", COLUMNS)
 def test_columns_are_those_promised(name: str) -> None:
     assert (H200 / f"{name}.csv").read_text(encoding="utf-8").partition("\n")[0] == COLUMNS[name]
-    time = "burst_s" if name == "sustained" else "time_s"
+    time = {"sustained": "burst_s", "power": "launch_s"}.get(name, "time_s")
     assert all(float(row[time]) > 0 for row in table(name))
 
 
@@ -261,3 +262,31 @@ def test_the_power_limit_slows_what_computes_and_leaves_alone_what_streams():
         assert (1.1 < slower < 1.3) if is_slowed else slower == pytest.approx(1, abs=0.01)
         assert (float(row["sm_hz"]) < 1.5e9) == is_slowed
         assert 550 < float(row["power_w"]) < 700  # the board's limit
+
+
+def slowdowns(pattern: str, load: str) -> list[float]:
+    """Return the time of a launch in each span of a pattern over that in its first 20 ms, where no board is at its limit."""
+    rows = [row for row in table("power") if (row["pattern"], row["load"]) == (pattern, load)]
+    first_s = min(float(row["launch_s"]) for row in rows if float(row["to_s"]) <= 0.04)
+    return [float(row["launch_s"]) / first_s for row in rows if float(row["to_s"]) > 0.04]
+
+
+def test_a_board_runs_above_its_limit_for_less_than_a_tenth_of_a_second():
+    for rows in (512, 1024, 2048, 8192):
+        first, *later = slowdowns(f"product_{rows}:20", f"product_{rows}")
+        assert first < 1.02
+        assert all(1.1 < slower < 1.3 for slower in later)
+
+
+def test_pauses_of_half_the_time_give_the_clock_back_unless_they_come_after_a_tenth_of_a_second():
+    assert max(slowdowns("product_2048:5+pause:5", "product_2048")) < 1.005
+    assert max(slowdowns("product_2048:80+pause:80", "product_2048")) < 1.03
+    assert slowdowns("product_2048:160+pause:160", "product_2048")[-1] > 1.1
+
+
+def test_a_load_bound_by_memory_shares_the_budget_of_the_products_beside_it():
+    alone, beside = (
+        slowdowns(pattern, "product_2048")[-1] for pattern in ("product_2048:20", "product_2048:5+product_16:5")
+    )
+    assert 1.03 < beside < alone - 0.05
+    assert slowdowns("product_16:20", "product_16")[-1] < 1.01
