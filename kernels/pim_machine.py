@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from papisim.devices.pim import Pool
 from papisim.devices.pim.commands import Command, Op
 from papisim.devices.pim.mapping.attention import query_rows, rows_of_a_visit
-from papisim.devices.pim.mapping.linear import Block, block, held_rows
+from papisim.devices.pim.mapping.linear import Block, Held, block, held_at_once
 from papisim.devices.pim.mapping.phases import Geometry
 from papisim.ops.kernel import Attention, FcRole, Linear
 
@@ -85,6 +85,19 @@ def compute_linear(pool: Pool, x: Array, w: Array) -> tuple[Array, Obeyed]:
     return machine.result(), obeyed
 
 
+def _passes(rows: int, outputs: int, held: Held) -> Iterator[tuple[slice, slice]]:
+    """Yield the token-rows and the outputs of a way of each pass, in the order of the command stream."""
+    full = rows - rows % held.rows
+    for first, last in ((0, full), (full, rows)):
+        done = 0
+        for size, count in held.parts:
+            for start in range(first, last, held.rows):
+                for begin in range(done, done + count * size, size):
+                    yield slice(start, min(start + held.rows, last)), slice(begin, begin + size)
+            done += size * count
+        assert done == outputs
+
+
 class _LinearMachine:
     """All banks of a pool that hold one weight; arrays are indexed [cut k, cut n, channel × way, bank, …]."""
 
@@ -99,12 +112,12 @@ class _LinearMachine:
         inputs = np.zeros((x.shape[0], padded.shape[0]))
         inputs[:, : x.shape[1]] = x
         self._inputs = inputs.reshape(-1, cut.cuts_k, cut.deep, banks, lanes)
-        held = held_rows(geometry, cut, geometry.columns(2))
-        self._passes = [slice(first, min(first + held, len(x))) for first in range(0, len(x), held)]
+        held = held_at_once(geometry, cut, geometry.columns(2))
+        self._passes = list(_passes(len(x), cut.outputs, held))
         self._arriving = self._arrivals()
         self._macs = self._mac_order()
         self._operands: dict[tuple[int, int], Array] = {}
-        self._sums = np.zeros((cut.cuts_k, cut.cuts_n, ways, banks, cut.outputs, held))
+        self._sums = np.zeros((cut.cuts_k, cut.cuts_n, ways, banks, cut.outputs, held.rows))
         self._moved = self._collected = 0
         self._outputs = np.zeros((len(x), cut.cuts_n, ways, cut.outputs))
 
@@ -117,14 +130,15 @@ class _LinearMachine:
 
     def _mac_order(self) -> Iterator[tuple[int, int, int, int]]:
         """Yield (pass, input column, output, turn) in the order of MAC commands: every sweep starts a row."""
-        outputs, geometry = self._cut.outputs, self._geometry
-        for number in range(len(self._passes)):
+        geometry = self._geometry
+        for number, (_, part) in enumerate(self._passes):
+            outputs = part.stop - part.start
             for first, last in self._sweeps(self._n_rows(number)):
                 for column, turn in column_order((last - first) * outputs, geometry.columns_per_row, geometry.turns):
-                    yield number, first + column // outputs, column % outputs, turn
+                    yield number, first + column // outputs, part.start + column % outputs, turn
 
     def _n_rows(self, number: int) -> int:
-        rows = self._passes[number]
+        rows, _ = self._passes[number]
         return int(rows.stop - rows.start)
 
     def _sweeps(self, rows: int) -> list[tuple[int, int]]:
@@ -139,13 +153,13 @@ class _LinearMachine:
             case Op.WRITE_OPERANDS:
                 number, deep, part = next(self._arriving)
                 if part == 0:
-                    rows = self._inputs[self._passes[number], :, deep]
+                    rows = self._inputs[self._passes[number][0], :, deep]
                     self._operands[number, deep] = rows  # row, cut k, bank, lane
             case Op.MAC:
                 self._mac(*next(self._macs))
             case Op.MOVE_RESULTS:
                 self._moved += 1
-                if self._moved == self._bursts(self._n_rows(self._collected)):
+                if self._moved == self._bursts(self._collected):
                     self._collect()
 
     def _mac(self, number: int, deep: int, output: int, turn: int) -> None:
@@ -170,15 +184,15 @@ class _LinearMachine:
         spread: Array = operand[:, :, served[1]]
         return spread
 
-    def _bursts(self, rows: int) -> int:
-        geometry, elements = self._geometry, self._geometry.elements(2)
-        return geometry.path_ways * -(-self._cut.outputs * rows // elements)
+    def _bursts(self, number: int) -> int:
+        geometry, elements, (_, part) = self._geometry, self._geometry.elements(2), self._passes[number]
+        return geometry.path_ways * -(-(part.stop - part.start) * self._n_rows(number) // elements)
 
     def _collect(self) -> None:
         """Bring a pass's sums out: the banks of a way add theirs, the host adds those of blocks along k."""
-        rows = self._passes[self._collected]
+        rows, part = self._passes[self._collected]
         total = self._sums.sum(axis=(0, 3))  # cut n, way, output, row
-        self._outputs[rows] = total.transpose(3, 0, 1, 2)[: rows.stop - rows.start]
+        self._outputs[rows, :, :, part] = total.transpose(3, 0, 1, 2)[: rows.stop - rows.start, :, :, part]
         self._sums[:] = 0
         self._moved, self._collected = 0, self._collected + 1
 

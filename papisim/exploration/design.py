@@ -77,4 +77,4 @@ def _stack(system: System, name: str) -> PimPart:
 def _die_mm2(part: PimPart) -> float:
     if part.area is None:
         raise NotModelled(f"no area is given for {part.description}")
-    return part.area.used_mm2(1, part.fpu.fpus / part.fpu.per_banks) * part.organisation.banks / part.area.dies
+    return part.area.used_mm2(1, part.fpu.on_dram_per_bank) * part.organisation.banks / part.area.dies

@@ -9,6 +9,7 @@ from kernels.pim_machine import compute_attention, compute_linear
 from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.devices.pim.commands import Op
+from papisim.devices.pim.level import Level
 
 torch = pytest.importorskip("torch", reason="the reference is torch's kernels: pip install 'papisim[capture]'")
 pytestmark = pytest.mark.capture
@@ -24,9 +25,12 @@ def pools(draw, names=tuple(PARTS)):
     part = PARTS[draw(st.sampled_from(names))]
     buffers = {
         "operand_bytes": draw(st.sampled_from([128.0, 512.0, 8192.0])),
-        "result_bytes": draw(st.sampled_from([64.0, 256.0, 4096.0])),
+        "result_bytes": draw(st.sampled_from([2.0, 6.0, 64.0, 256.0, 4096.0])),
     }
     fpu = {"fpus": draw(st.integers(1, 4)), "per_banks": draw(st.sampled_from([1, 1, 2, 4]))}
+    at = draw(st.sampled_from([Level.BANK, Level.BANK_GROUP, Level.PSEUDO_CHANNEL]))
+    if at is not Level.BANK:
+        fpu = {"fpus": fpu["fpus"], "at": at, "per_banks": at.banks(part.organisation)}
     update = {
         "organisation": part.organisation.model_copy(update=SMALL),
         "buffers": part.buffers.model_copy(update=buffers),

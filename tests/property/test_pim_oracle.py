@@ -7,6 +7,7 @@ from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.devices.pim.commands import stream
 from papisim.devices.pim.fast_path import time_program
+from papisim.devices.pim.level import Level
 from papisim.devices.pim.mapping.phases import ChannelPhase, Moves, Repeat
 from papisim.devices.pim.scheduler import Channel
 from papisim.devices.pim.timing import Sweep, Timing
@@ -116,3 +117,29 @@ def test_no_command_is_issued_before_one_it_depends_on(timing, program):
             open_row = False
         elif command.op == "REFAB":
             assert not open_row
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(NAMES),
+    at=st.sampled_from(list(Level)),
+    kernel=kernels(),
+    count=st.integers(1, 3),
+    timing=timings(),
+    fpus=st.integers(1, 20),
+)
+def test_every_level_is_timed_as_it_is_issued_and_no_faster_than_its_ports(name, at, kernel, count, timing, fpus):
+    part = PARTS[name]
+    fpu = part.fpu.model_copy(update={"at": at, "fpus": fpus, "per_banks": at.banks(part.organisation)})
+    update = {"timing": timing, "fpu": fpu, "refresh": "from_idle", "power_limited": False}
+    pool = Pool(name, part.model_copy(update=update), count)
+    commands, rules = pool.commands(kernel)
+    channel = Channel(timing, rules)
+    literal = channel.run(commands)
+    priced = pool.priced(kernel)
+    assert (priced.cycles, priced.refreshes) == (literal, channel.refreshes)
+    read = kernel.weight_bytes if isinstance(kernel, Linear) else kernel.kv_bytes
+    ports = count * part.organisation.banks / at.banks(part.organisation)
+    through = ports * part.organisation.column_bytes / at.gap(part.organisation, timing)
+    assert pool.bandwidth_bytes_per_s <= through / timing.tck_s * (1 + 1e-12)
+    assert priced.cycles >= read / through * (1 - 1e-9)

@@ -97,13 +97,13 @@ def test_energy_is_the_sum_of_its_activity_and_covers_all_data(name, kernel, cou
         activity.activations * table.activation_j
         + activity.columns * 32 * (table.column_j_per_byte + table.to_fpu_j_per_byte)
         + activity.data_path_bytes * table.data_path_j_per_byte
-        + activity.column_rows * fpu.lanes * 2 * table.fpu_j_per_flop
+        + activity.macs * 2 * table.fpu_j_per_flop
         + activity.logic_flop * table.logic_j_per_flop
     )
     assert cost.energy.total_j == pytest.approx(expected_j)
     data = kernel.weight_bytes if isinstance(kernel, Linear) else kernel.kv_bytes
     assert activity.columns * 32 >= data * (1 - 1e-12)
-    assert activity.column_rows * fpu.lanes * 2 >= kernel.flop - activity.logic_flop
+    assert activity.macs * 2 >= kernel.flop - activity.logic_flop
 
 
 @settings(max_examples=60, deadline=None)

@@ -39,7 +39,7 @@ def check_area(area: Area, organisation: Organisation, fpu: Fpu) -> None:
     Raises:
         DoesNotFit: with the levers there are.
     """
-    banks, share = organisation.banks / area.dies, fpu.fpus / fpu.per_banks
+    banks, share = organisation.banks / area.dies, fpu.on_dram_per_bank
     used = area.used_mm2(1, share) * banks
     if used > area.die_mm2 * (1 + 1e-9):
         raise DoesNotFit(

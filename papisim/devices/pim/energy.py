@@ -143,13 +143,16 @@ class Activity(NamedTuple):
     """Everything that costs energy in one kernel, counted over all stacks.
 
     ``columns`` and ``activations`` count banks (an all-bank command counts once for each bank it reaches);
-    ``column_rows`` counts (column, token-row) products: reuse costs FPU work and no further access.
+    ``macs`` counts products of a stored number and a token-row, scales included: reuse costs FPU work and no further access, and
+    lanes without a number cost nothing. ``raised_bytes`` counts those columns, in bytes, that take the data path to units beyond their
+    bank group.
     """
 
     activations: float = 0
     columns: float = 0
-    column_rows: float = 0
+    macs: float = 0
     data_path_bytes: float = 0
+    raised_bytes: float = 0
     logic_flop: float = 0
 
 
@@ -157,12 +160,13 @@ def energy_of(activity: Activity, table: EnergyTable, organisation: Organisation
     """Return the energy of an activity by part."""
     terms = table.used
     column_bytes = activity.columns * organisation.column_bytes
-    fpu_flop = activity.column_rows * fpu.lanes * _FLOP_PER_MAC
+    path_bytes = activity.data_path_bytes + activity.raised_bytes * fpu.path_share
+    fpu_flop = activity.macs * _FLOP_PER_MAC
     return Energy(
         dram_activation_j=activity.activations * terms.activation_j,
         dram_access_j=column_bytes * terms.column_j_per_byte,
         dram_transfer_j=column_bytes * terms.to_fpu_j_per_byte
-        + activity.data_path_bytes * terms.data_path_j_per_byte,
+        + path_bytes * terms.data_path_j_per_byte,
         pim_compute_j=fpu_flop * terms.fpu_j_per_flop + activity.logic_flop * terms.logic_j_per_flop,
     )
 
@@ -176,7 +180,9 @@ def read_j_per_byte(table: EnergyTable, organisation: Organisation, columns: flo
 
 def column_energy(reuse: float, table: EnergyTable, organisation: Organisation, fpu: Fpu) -> Energy:
     """Return the energy of one column of one bank, used for ``reuse`` token-rows, with its share of a full row."""
-    activity = Activity(activations=1 / organisation.columns_per_row, columns=1, column_rows=reuse)
+    raised = organisation.column_bytes if fpu.at.beyond_groups else 0.0
+    macs = reuse * 8 * organisation.column_bytes / fpu.bits
+    activity = Activity(activations=1 / organisation.columns_per_row, columns=1, macs=macs, raised_bytes=raised)
     return energy_of(activity, table, organisation, fpu)
 
 
@@ -204,6 +210,6 @@ def power_limited_gap(  # noqa: PLR0917
     Gaps lengthen in whole bursts, the granularity at which a column command meets the data path.
     """
     energy_j = streaming_w(reuse, 1.0, table, organisation, fpu)
-    shortest = energy_j / (power.budget_w * timing.tck_s)
-    longer = max(0, ceil((shortest - timing.column_gap) / timing.burst))
-    return timing.column_gap + longer * timing.burst
+    shortest, least = energy_j / (power.budget_w * timing.tck_s), fpu.at.gap(organisation, timing)
+    longer = max(0, ceil((shortest - least) / timing.burst))
+    return least + longer * timing.burst

@@ -12,6 +12,7 @@ from papisim.config.base import Count, NonNegative
 from papisim.devices.base import DevicePart
 from papisim.devices.pim.area import Area, check_area
 from papisim.devices.pim.energy import EnergyTable, Terms
+from papisim.devices.pim.level import Level
 from papisim.devices.pim.mapping.attacc_released import Generator
 from papisim.devices.pim.organisation import Buffers, Fpu, Logic, Organisation, Power
 from papisim.devices.pim.timing import Timing
@@ -70,6 +71,18 @@ class Part(DevicePart):
         idle = terms.standby_w_per_byte + (terms.refresh_w_per_byte or 0.0)
         return part.model_copy(update={"static_w": idle * part.capacity_bytes})
 
+    @property
+    def banks_of_inputs(self) -> int:
+        """Banks that split the inputs of one output."""
+        return self.organisation.banks_per_group if self.split_inputs else 1
+
+    @property
+    def buffer_shares(self) -> tuple[int, int]:
+        """The slices of inputs that an operand buffer holds side by side, and the ways whose sums a result buffer holds."""
+        if self.fpu.at is Level.BANK:
+            return 1, 1
+        return self.banks_of_inputs, self.fpu.per_banks // self.banks_of_inputs
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.capacity_bytes != self.organisation.capacity_bytes:
@@ -83,6 +96,16 @@ class Part(DevicePart):
             raise ValueError(
                 f"found channels_per_head {self.channels_per_head}, expected at most the stack's channels"
             )
+        self.fpu.check(self.organisation)
+        slices, ways = self.buffer_shares
+        for field, least, what in (
+            ("operand_bytes", slices * self.organisation.column_bytes, "a column of inputs for each bank"),
+            ("result_bytes", ways * self.fpu.bits / 8, "a sum for each way"),
+        ):
+            if (size := getattr(self.buffers, field)) < least:
+                raise ValueError(f"found buffers.{field} {size:g} B, expected at least {least:g} B: {what} it serves")
+        if self.mapping == "attacc_released" and self.fpu.at is not Level.BANK:
+            raise ValueError(f"found fpu.at {self.fpu.at}, expected bank with mapping attacc_released")
         if self.area is not None:
             check_area(self.area, self.organisation, self.fpu)
         return self

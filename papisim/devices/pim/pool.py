@@ -173,31 +173,26 @@ class Pool(DevicePool):
     def geometry(self) -> Geometry:
         """The whole numbers that mappings divide by."""
         part = self.part
-        organisation, fpu, buffers, column_bytes = (
-            part.organisation,
-            part.fpu,
-            part.buffers,
-            part.organisation.column_bytes,
-        )
+        organisation, fpu, buffers = part.organisation, part.fpu, part.buffers
+        column_bytes = organisation.column_bytes
+        slices, sums = part.buffer_shares
         return Geometry(
             count=self.count,
             channels=organisation.channels,
             pseudo_channels=organisation.pseudo_channels,
             bank_groups=organisation.bank_groups,
             ways=organisation.ways if part.split_inputs else organisation.banks_per_channel,
-            banks=organisation.banks_per_group if part.split_inputs else 1,
-            turns=fpu.banks_in_turn,
-            lanes=fpu.lanes,
-            widens_bits=tuple(fpu.widens_bits),
+            banks=part.banks_of_inputs,
+            fpu=fpu,
             column_bytes=int(column_bytes),
             columns_per_row=organisation.columns_per_row,
-            column_gap=part.timing.column_gap,
+            column_gap=fpu.at.gap(organisation, part.timing),
             paced_gap=self.column_gap(1),
-            operand_columns=max(1, int(buffers.operand_bytes / column_bytes)),
+            operand_columns=int(buffers.operand_bytes / column_bytes / slices),
             split_inputs=part.split_inputs,
             overlap=part.moves_beside_macs,
             turnaround=0 if part.moves_beside_macs else part.timing.turnaround,
-            result_columns=max(1, int(buffers.result_bytes / column_bytes)),
+            result_bytes=int(buffers.result_bytes / sums),
             burst=part.timing.burst,
             channels_per_head=part.channels_per_head,
             weight_reuse_rows=part.weight_reuse_rows,
@@ -210,7 +205,7 @@ class Pool(DevicePool):
         """Return the least cycles between column commands, the power limit included, when each is used ``uses`` times."""
         part = self.part
         if not part.power_limited:
-            return part.timing.column_gap
+            return part.fpu.at.gap(part.organisation, part.timing)
         return power_limited_gap(uses, part.timing, part.power, part.energy, part.organisation, part.fpu)
 
     def occupancy(self, uses: int) -> int:

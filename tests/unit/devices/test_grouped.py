@@ -96,7 +96,7 @@ def test_the_command_stream_of_pim_takes_what_the_price_says_and_reads_each_weig
     assert cycles == priced.cycles_from_idle
     each = [(stacks.priced(one), n) for one, n in alone(kernel)]
     assert priced.activity.columns == sum(one.activity.columns * n for one, n in each)
-    assert priced.activity.column_rows == pytest.approx(sum(one.activity.column_rows * n for one, n in each))
+    assert priced.activity.macs == pytest.approx(sum(one.activity.macs * n for one, n in each))
     alone_cycles = sum(one.cycles_from_idle * n for one, n in each)
     refreshed = priced.refreshes * stacks.part.timing.rfc
     assert cycles - refreshed <= alone_cycles, "the next inputs arrive beside a sweep"

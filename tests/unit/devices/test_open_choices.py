@@ -33,7 +33,7 @@ class TestWeightReuse:
         reread, once = (pim("attacc", *o).priced(fc(8)).activity for o in (["weight_reuse_rows=1"], []))
         assert reread.columns == pytest.approx(8 * once.columns)
         assert reread.activations == pytest.approx(8 * once.activations)
-        assert reread.column_rows == pytest.approx(once.column_rows)
+        assert reread.macs == pytest.approx(once.macs)
 
     def test_without_it_time_grows_with_rows_from_the_first(self):
         device = pim("attacc", "weight_reuse_rows=1")

@@ -205,7 +205,7 @@ def test_an_append_writes_what_the_cache_stores():
 @pytest.mark.parametrize("name", ["attacc", "hbm_pim", "hbm_pim_hbm3"])
 def test_units_that_take_their_own_format_alone_refuse_packed_numbers(name):
     for kernel in (linear(1, BITS[4]), attention(4, 128, BITS[8])):
-        with pytest.raises(NotModelled, match=r"units widen none \(field fpu.widens_bits\)"):
+        with pytest.raises(NotModelled, match=r"units take none \(fields fpu\.widens_bits, fpu\.lanes_by_bits\)"):
             stacks(name).price(kernel)
 
 
@@ -245,8 +245,8 @@ def test_columns_of_scales_come_on_top_and_are_used_as_often_as_inputs_are_wide(
     """Thirty-two columns of 64 numbers have one of scales, which one FPU a bank passes in a quarter of their time."""
     geometry = stacks("attacc", 1, "fpu.widens_bits=[4]", "power_limited=false").geometry
     held = geometry.columns(2, Packed(4, 128, 16), 128)
-    assert held == Columns(elements=16, stored=64, scale_ratio=1 / 32)
+    assert held == Columns(elements=16, stored=64, scale_ratio=1 / 32, uses=4)
     assert held.inputs == 4
-    plain, packed = geometry.sweep(128, 1, Columns(16, 64)), geometry.sweep(128, 1, held)
+    plain, packed = geometry.sweep(128, 1, Columns(16, 64, uses=4)), geometry.sweep(128, 1, held)
     assert packed.gap == plain.gap == 16
     assert packed.columns == plain.columns + 1

@@ -116,7 +116,7 @@ class AttentionPlacement(NamedTuple):
 
     def activity(self, geometry: Geometry, program: Program, channels: float) -> Activity:
         """Return the activity of ``channels`` channels that each run a program, the logic die aside."""
-        return geometry.activity(program, channels, geometry.uses(self.rows, self.columns.stored))
+        return geometry.activity(program, channels, self.rows * self.columns.stored)
 
 
 def lay_out(geometry: Geometry, kernel: Attention) -> tuple[AttentionPlacement, int, float]:
@@ -158,7 +158,7 @@ def rows_of_a_visit(geometry: Geometry, kernel: Attention, elements: int) -> tup
     """Return the query rows of one visit and the visits to each pair."""
     rows = query_rows(kernel)
     deep = -(-kernel.head_dim // (geometry.banks * elements))
-    held = max(1, min(geometry.result_columns, geometry.operand_columns // 2) // deep)
+    held = max(1, min(geometry.result_bytes // geometry.column_bytes, geometry.operand_columns // 2) // deep)
     held = min(held, geometry.query_reuse_rows or held)
     visits = -(-rows // held)
     return -(-rows // visits), visits

@@ -7,7 +7,8 @@ outputs of its block; blocks along k leave partial sums that the host adds.
 A bank stores its block one input column after the other, each for all outputs of its way. The operand buffer is used in
 two halves: while the banks sweep one input column, the inputs of later ones arrive, and only the first is waited
 for. The sums of all outputs and token-rows stay in the result buffer until the end of the pass; token-rows whose sums do not fit
-make another pass that reads every column again.
+make another pass that reads every column again. Where not even the sums of one token-row fit, a pass covers as many outputs as
+do: the inputs are sent again for each such part of the outputs, and the columns of a part lie together.
 
 The weights of a grouped kernel, such as a layer's experts, are all cut in this way: a bank holds a slice of each, and the stacks
 go through one after another, with the inputs of the next on their way.
@@ -65,7 +66,7 @@ def block(geometry: Geometry, k: int, n: int, columns: Columns) -> Block:
     if (
         columns.stored > columns.elements
     ):  # packed weights are multiplied in several turns, and soon wait for the units
-        gap = geometry.occupancy(geometry.uses(_CUT_FOR_ROWS, columns.stored))
+        gap = geometry.occupancy(_CUT_FOR_ROWS * columns.uses)
     column_cycles = geometry.turns * gap
     best, best_cycles = None, 0
     for cuts_k, cuts_n in _cuts(geometry.count) if geometry.split_inputs else ((1, geometry.count),):
@@ -92,38 +93,45 @@ def place_linear(geometry: Geometry, kernel: Linear) -> Placed:
     """Place an ``(m, k) × (k, n)`` kernel on the pool."""
     columns = geometry.columns(kernel.element_bytes, kernel.weights, kernel.k)
     cut = block(geometry, kernel.k, kernel.n, columns)
-    runs = list(_runs(kernel, held_rows(geometry, cut, columns)))
+    runs = list(_runs(kernel, held_at_once(geometry, cut, columns)))
     passes = _Passes(geometry, cut, columns)
     program = passes.overlapped(runs) if geometry.overlap else passes.in_turns(runs)
-    uses = geometry.uses(kernel.m, columns.stored) / sum(run.times for run in runs)
-    return Placed(program, geometry.activity(program, cut.cuts_k * cut.cuts_n * geometry.channels, uses))
+    macs = kernel.m * columns.stored / (sum(run.times * run.outputs for run in runs) / cut.outputs)
+    return Placed(program, geometry.activity(program, cut.cuts_k * cut.cuts_n * geometry.channels, macs))
 
 
 class Run(NamedTuple):
-    """Passes over weights that follow one another, each for equally many token-rows."""
+    """Passes over weights that follow one another, each for equally many token-rows and outputs of a way."""
 
     rows: int
+    outputs: int
     times: int
 
 
-def _runs(kernel: Linear, held: int) -> Iterator[Run]:
+class Held(NamedTuple):
+    """The most token-rows of one pass, and the parts of a way's outputs that passes cover: outputs, and the number of such parts."""
+
+    rows: int
+    parts: tuple[tuple[int, int], ...]
+
+
+def held_at_once(geometry: Geometry, cut: Block, columns: Columns) -> Held:
+    """Return the token-rows and outputs whose inputs and sums the buffers hold during a pass."""
+    room = geometry.operand_columns // 2 if geometry.overlap else geometry.operand_columns
+    sums = geometry.result_bytes * columns.elements // geometry.column_bytes
+    rows = max(1, min(sums // cut.outputs, room // columns.inputs))
+    part = min(cut.outputs, max(1, sums))
+    full, rest = divmod(cut.outputs, part)
+    return Held(min(rows, geometry.weight_reuse_rows or rows), ((part, full), *(((rest, 1),) if rest else ())))
+
+
+def _runs(kernel: Linear, held: Held) -> Iterator[Run]:
     """Yield the passes of a kernel: of each product the passes that its rows need, products of equal rows one after another."""
     for rows, count in kernel.products:
-        full, rest = divmod(rows, held)
-        if full:
-            yield Run(held, full * count)
-        if rest:
-            yield Run(rest, count)
-
-
-def held_rows(geometry: Geometry, cut: Block, columns: Columns) -> int:
-    """Return the most token-rows of one pass over the weight.
-
-    A result buffer too small for the sums of one token-row is taken to hold them all the same.
-    """
-    room = geometry.operand_columns // 2 if geometry.overlap else geometry.operand_columns
-    held = max(1, min(geometry.result_columns * columns.elements // cut.outputs, room // columns.inputs))
-    return min(held, geometry.weight_reuse_rows or held)
+        full, rest = divmod(rows, held.rows)
+        for row_count, times in ((held.rows, full), (rest, 1)):
+            if row_count and times:
+                yield from (Run(row_count, outputs, times * parts * count) for outputs, parts in held.parts)
 
 
 class _Passes:
@@ -136,8 +144,8 @@ class _Passes:
     def _column_in(self, rows: int) -> int:
         return rows * self._geometry.banks * self._columns.inputs
 
-    def _results(self, rows: int) -> int:
-        return self._geometry.path_ways * -(-self._cut.outputs * rows // self._columns.elements)
+    def _results(self, run: Run) -> int:
+        return self._geometry.path_ways * -(-run.outputs * run.rows // self._columns.elements)
 
     def _sweep(self, columns: int, rows: int) -> Sweep:
         """Return the sweep over columns of weights for token-rows."""
@@ -146,12 +154,12 @@ class _Passes:
             found = self._sweeps[columns, rows] = self._geometry.sweep(columns, rows, self._columns)
         return found
 
-    def _pass(self, rows: int, leaving: int, arriving: int) -> tuple[ChannelPhase, ChannelPhase]:
+    def _pass(self, run: Run, leaving: int, arriving: int) -> tuple[ChannelPhase, ChannelPhase]:
         """Return one pass; the last input column, which starts a row of its own, hides the first of the next pass."""
-        cut = self._cut
-        later = self._sweep((cut.deep - 1) * cut.outputs, rows)
-        final = self._sweep(cut.outputs, rows)
-        return ChannelPhase(later, Moves(leaving, (cut.deep - 1) * self._column_in(rows))), ChannelPhase(
+        before = self._cut.deep - 1
+        later = self._sweep(before * run.outputs, run.rows)
+        final = self._sweep(run.outputs, run.rows)
+        return ChannelPhase(later, Moves(leaving, before * self._column_in(run.rows))), ChannelPhase(
             final, Moves(0, arriving)
         )
 
@@ -161,30 +169,30 @@ class _Passes:
             ChannelPhase(NO_SWEEP, Moves(operands_in=self._column_in(runs[0].rows)))
         ]
         leaving = 0
-        for (rows, times), following in zip_longest(runs, runs[1:]):
-            own, results = self._column_in(rows), self._results(rows)
+        for run, following in zip_longest(runs, runs[1:]):
+            own, results = self._column_in(run.rows), self._results(run)
             arriving = self._column_in(following.rows) if following else 0
-            program += self._pass(rows, leaving, own if times > 1 else arriving)
-            if times > 2:  # noqa: PLR2004
-                program.append(Repeat(self._pass(rows, results, own), times - 2))
-            if times > 1:
-                program += self._pass(rows, results, arriving)
+            program += self._pass(run, leaving, own if run.times > 1 else arriving)
+            if run.times > 2:  # noqa: PLR2004
+                program.append(Repeat(self._pass(run, results, own), run.times - 2))
+            if run.times > 1:
+                program += self._pass(run, results, arriving)
             leaving = results
         return [*program, ChannelPhase(NO_SWEEP, Moves(leaving))]
 
     def in_turns(self, runs: Sequence[Run]) -> Program:
         """Return all passes where moves and MACs share a bus."""
-        return [Repeat(self._turns(rows), times) for rows, times in runs]
+        return [Repeat(self._turns(run), run.times) for run in runs]
 
-    def _turns(self, rows: int) -> Program:
+    def _turns(self, run: Run) -> Program:
         """Return one pass in turns: the input columns that the buffer holds, then their MACs, which begin a row."""
         cut, geometry = self._cut, self._geometry
-        at_once = max(1, min(cut.deep, geometry.operand_columns // (rows * self._columns.inputs)))
+        at_once = max(1, min(cut.deep, geometry.operand_columns // (run.rows * self._columns.inputs)))
         whole, rest = divmod(cut.deep, at_once)
 
         def step(columns: int) -> tuple[ChannelPhase, ChannelPhase]:
-            moves = Moves(operands_in=columns * self._column_in(rows), turnaround=geometry.turnaround)
-            return ChannelPhase(NO_SWEEP, moves), ChannelPhase(self._sweep(columns * cut.outputs, rows), NO_MOVES)
+            moves = Moves(operands_in=columns * self._column_in(run.rows), turnaround=geometry.turnaround)
+            return ChannelPhase(NO_SWEEP, moves), ChannelPhase(self._sweep(columns * run.outputs, run.rows), NO_MOVES)
 
-        results = ChannelPhase(NO_SWEEP, Moves(self._results(rows)))
+        results = ChannelPhase(NO_SWEEP, Moves(self._results(run)))
         return [Repeat(step(at_once), whole), *(step(rest) if rest else ()), results]

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from papisim.devices.numbers import Whole, each, whole
 from papisim.devices.pim.energy import Activity
+from papisim.devices.pim.level import Level
+from papisim.devices.pim.organisation import Fpu
 from papisim.devices.pim.timing import Sweep
 from papisim.errors import NotModelled
 from papisim.ops.formats import Packed
@@ -68,11 +70,15 @@ class Columns(NamedTuple):
         elements: inputs, queries or results in a column's width.
         stored: numbers of the weight or the cache in a column; more than elements where they are packed.
         scale_ratio: columns of scales for each column of numbers.
+        uses: uses of a column by the units for each token-row: one, more if it holds more numbers than they have lanes.
+        input_uses: uses of a column of inputs or scales.
     """
 
     elements: int
     stored: int
     scale_ratio: float = 0.0
+    uses: int = 1
+    input_uses: int = 1
 
     @property
     def inputs(self) -> int:
@@ -91,9 +97,7 @@ class Geometry:
         bank_groups: bank groups of each rank of a pseudo-channel.
         ways: (pseudo-channel, rank, bank group) triples of a channel.
         banks: banks of a way.
-        turns: banks that share an FPU and take turns, a column command each.
-        lanes: lanes of an FPU.
-        widens_bits: widths of packed numbers that an FPU takes.
+        fpu: units, and the level they sit at.
         column_bytes: width of a column access.
         columns_per_row: columns of a row of one bank.
         column_gap: least cycles between column commands, power aside.
@@ -102,7 +106,7 @@ class Geometry:
         split_inputs: whether stacks may split the inputs of an FC kernel.
         overlap: whether moves and MACs overlap.
         turnaround: cycles to turn a column bus that moves and MACs share.
-        result_columns: columns' worth of partial sums in a bank's result buffer.
+        result_bytes: partial sums of a way in the result buffer.
         burst: cycles a column's worth of data takes on a data path.
         channels_per_head: channels that share one attention pair.
         weight_reuse_rows: maximum token-rows per reading of a weight, the buffers aside.
@@ -117,9 +121,7 @@ class Geometry:
     bank_groups: int
     ways: int
     banks: int
-    turns: int
-    lanes: int
-    widens_bits: tuple[int, ...]
+    fpu: Fpu
     column_bytes: int
     columns_per_row: int
     column_gap: int
@@ -128,7 +130,7 @@ class Geometry:
     split_inputs: bool
     overlap: bool
     turnaround: int
-    result_columns: int
+    result_bytes: int
     burst: int
     channels_per_head: int
     weight_reuse_rows: int | None
@@ -137,9 +139,14 @@ class Geometry:
     occupancy: Callable[[int], int]
 
     @property
+    def turns(self) -> int:
+        """Banks that take turns, a column command each."""
+        return self.fpu.banks_in_turn
+
+    @property
     def path_ways(self) -> int:
-        """Ways that share a data path."""
-        return self.ways // self.pseudo_channels
+        """Ways whose results share a data path to the logic die; those of its own units are there."""
+        return 0 if self.fpu.at is Level.BASE_DIE else self.ways // self.pseudo_channels
 
     def elements(self, element_bytes: int) -> int:
         """Elements of a column."""
@@ -152,37 +159,37 @@ class Geometry:
             NotModelled: the units take no such numbers.
         """
         elements = self.elements(element_bytes)
+        whole_turns = -(-elements // self.fpu.lanes)
         if packed is None:
-            return Columns(elements, elements)
-        if packed.bits not in self.widens_bits:
-            takes = ", ".join(map(str, self.widens_bits)) or "none"
+            return Columns(elements, elements, uses=whole_turns, input_uses=whole_turns)
+        if not self.fpu.takes(packed.bits):
+            takes = ", ".join(map(str, sorted({*self.fpu.widens_bits, *self.fpu.lanes_by_bits}))) or "none"
             raise NotModelled(
-                f"numbers of {packed.bits} bits in PIM stacks whose units widen {takes} (field fpu.widens_bits)"
+                f"numbers of {packed.bits} bits in PIM stacks whose units take {takes} (fields fpu.widens_bits, fpu.lanes_by_bits)"
             )
-        return Columns(elements, 8 * self.column_bytes // packed.bits, packed.scale_ratio(length))
-
-    def uses(self, rows: int, elements: int) -> int:
-        """Return the uses of a column by the units of a bank: one per token-row, more if the column is wider than the lanes."""
-        return rows * -(-elements // self.lanes)
+        stored = 8 * self.column_bytes // packed.bits
+        uses = -(-stored // self.fpu.lanes_of(packed.bits))
+        return Columns(elements, stored, packed.scale_ratio(length), uses, whole_turns)
 
     def sweep(self, columns: Whole, rows: int, held: Columns) -> Sweep:
         """Return the sweep over ``columns`` columns of each bank for ``rows`` token-rows, and over their scales.
 
         A column of scales is used like a column of inputs, and counts as the share of a column that the scales take.
         """
-        occupancy = self.occupancy(self.uses(rows, held.stored))
+        occupancy = self.occupancy(rows * held.uses)
         if held.scale_ratio:
-            share = self.occupancy(self.uses(rows, held.elements)) / occupancy
+            share = self.occupancy(rows * held.input_uses) / occupancy
             columns = columns + whole(columns * held.scale_ratio * share)
         return Sweep(columns * self.turns, self.columns_per_row * self.turns, occupancy)
 
-    def activity(self, program: Program, channels: float, uses: float) -> Activity:
-        """Return the activity of ``channels`` channels that each run a program."""
+    def activity(self, program: Program, channels: float, macs: float) -> Activity:
+        """Return the activity of ``channels`` channels that each run a program, with ``macs`` products for each column read."""
         columns, rows, shared, own = _counts(program)
         banks = channels * self.ways * self.banks
         read = columns // self.turns * banks
         moved = (shared + own * self.pseudo_channels) * self.column_bytes * channels
-        return Activity(each(rows * banks), each(read), each(read * uses), each(moved))
+        raised = read * self.column_bytes if self.fpu.at.beyond_groups else 0.0
+        return Activity(each(rows * banks), each(read), each(read * macs), each(moved), each(raised))
 
 
 def _counts(program: Program) -> tuple[Whole, Whole, Whole, Whole]:

@@ -54,7 +54,7 @@ def test_reuse_reads_no_column_twice_and_costs_fpu_energy_only():
     one, four = device.priced(linear(1, 8192, 8192)), device.priced(linear(4, 8192, 8192))
     assert four.activity.columns == one.activity.columns
     assert four.activity.activations == one.activity.activations
-    assert four.activity.column_rows == 4 * one.activity.column_rows
+    assert four.activity.macs == 4 * one.activity.macs
 
 
 def test_four_fpus_a_bank_serve_four_token_rows_in_the_time_of_one():

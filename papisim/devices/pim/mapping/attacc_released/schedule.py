@@ -128,7 +128,9 @@ class Plan(NamedTuple):
         macs = stretches * columns + (valid[0] if paired else 0)
         own = self.n_heads * (2 * self.one.scores * self.one.batches + self.one.deep * self.one.context)
         bursts = self.n_heads * self.one.query + own * geometry.pseudo_channels
-        return Activity(rows * banks, macs * banks, macs * banks, bursts * geometry.column_bytes * self.stacks)
+        columns_read = macs * banks
+        lanes = geometry.fpu.lanes
+        return Activity(rows * banks, columns_read, columns_read * lanes, bursts * geometry.column_bytes * self.stacks)
 
 
 def released_plan(geometry: Geometry, generator: Generator, kernel: Attention) -> Plan:

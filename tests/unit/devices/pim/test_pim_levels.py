@@ -1,0 +1,135 @@
+"""Levels of compute: each with the bandwidth that reaches it, its buffers, its formats and what a column costs to bring there."""
+
+import re
+
+import pytest
+
+from papisim.config.system import load_part
+from papisim.devices.pim import Pool
+from papisim.devices.pim.level import Level
+from papisim.errors import InputError, NotModelled
+from papisim.ops.formats import Packed
+from papisim.ops.kernel import Attention, FcRole, Linear
+
+BASE_DIE = ("fpu.at=base_die", "fpu.per_banks=64", "fpu.fpus=16", "fpu.cycles_per_column=1", "power_limited=false",
+            "buffers.operand_bytes=64 KiB", "buffers.result_bytes=64 KiB")  # fmt: skip
+
+
+def pool(name, *overrides, count=1):
+    return Pool(name, load_part(name, overrides).part, count)
+
+
+def linear(m, k=8192, n=8192, weights=None):
+    return Linear(FcRole.QKV, m, k, n, weights=weights)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 16])
+def test_a_base_die_reads_weights_no_faster_than_its_tsvs(rows):
+    """64 pseudo-channels × 32 B per ns are 2.048 TB/s: 65.5 µs for 134 MB, 73.2 µs with refresh; rows are changed 2 % of the time."""
+    base = pool("hbm4_pim", *BASE_DIE)
+    assert base.bandwidth_bytes_per_s == pytest.approx(2.048e12)
+    assert base.price(linear(rows)).time_s == pytest.approx(73.2e-6, rel=0.02)
+
+
+def test_sixteen_units_on_the_base_die_serve_sixteen_rows_and_no_more():
+    base = pool("hbm4_pim", *BASE_DIE)
+    assert base.price(linear(32)).time_s == pytest.approx(2 * base.price(linear(16)).time_s, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("at", "banks", "bandwidth"),
+    [("bank_group", 4, 32 * 512 / 3e-9), ("pseudo_channel", 16, 32 * 256 / 1e-9), ("base_die", 64, 32 * 64 / 1e-9)],
+)
+def test_each_level_gets_what_its_ports_pass(at, banks, bandwidth):
+    """HBM4: 1,024 bank groups, each a column per 3 ns; 256 (pseudo-channel, rank) pairs and 64 pseudo-channels, each a column per ns."""
+    at_level = pool("hbm4_pim", f"fpu.at={at}", f"fpu.per_banks={banks}", "power_limited=false")
+    ports = {"bank_group": 2}.get(at, 1)
+    assert at_level.bandwidth_bytes_per_s == pytest.approx(bandwidth * ports)
+    assert at_level.price(linear(1)).time_s >= linear(1).weight_bytes / (bandwidth * ports)
+
+
+def test_a_data_path_passes_no_more_than_its_bank_groups_yield():
+    """One bank group behind a data path leaves its column gap; two halve it."""
+    timing = load_part("hbm4_pim").part.timing
+    organisation = load_part("hbm4_pim").part.organisation
+    for groups, gap in ((1, 6), (2, 3), (4, 2)):
+        few = organisation.model_copy(update={"bank_groups": groups})
+        assert Level.PSEUDO_CHANNEL.gap(few, timing) == gap
+
+
+def test_lanes_beyond_a_column_cost_nothing():
+    for m in (1, 16):
+        narrow, wide = (
+            pool("hbm4_pim", "power_limited=false", f"fpu.lanes={lanes}").price(linear(m)) for lanes in (16, 256)
+        )
+        assert wide == narrow
+
+
+def test_fewer_lanes_take_a_column_in_turns_at_the_same_energy():
+    whole, half = (pool("attacc", "power_limited=false", f"fpu.lanes={lanes}").price(linear(16)) for lanes in (16, 8))
+    assert half.time_s > 1.9 * whole.time_s
+    assert half.energy == whole.energy
+
+
+def test_columns_to_the_base_die_cost_the_data_path_and_units_there_no_area():
+    at_banks, at_base = pool("hbm4_pim", "power_limited=false"), pool("hbm4_pim", *BASE_DIE)
+    moved = at_base.priced(linear(1)).activity
+    assert moved.raised_bytes == moved.columns * 32
+    per_byte = at_banks.part.energy.data_path_j_per_byte
+    own = moved.data_path_bytes - at_banks.priced(linear(1)).activity.data_path_bytes
+    gained = at_base.price(linear(1)).energy.total_j - at_banks.price(linear(1)).energy.total_j
+    assert gained == pytest.approx((moved.raised_bytes + own) * per_byte)
+    assert pool("hbm4_pim", *BASE_DIE, "fpu.path_share=0").price(linear(1)).energy.total_j < at_base.price(
+        linear(1)
+    ).energy.total_j
+    assert at_base.part.fpu.on_dram_per_bank == 0
+
+
+def test_units_multiply_a_narrower_format_at_its_own_rate():
+    """Eight-bit weights are half the columns; units that widen them take as long per number, those with twice the lanes half."""
+    packed = Packed(8, 128, 16)
+    for lanes, saved in ((16, 1), (32, 2)):
+        units = pool("fc_pim", "power_limited=false", f"fpu.lanes_by_bits={{8: {lanes}}}")
+        assert units.price(linear(64, weights=packed)).time_s == pytest.approx(units.price(linear(64)).time_s / saved, rel=0.06)
+    with pytest.raises(NotModelled, match="units take 4, 8"):
+        units.price(linear(1, weights=Packed(2, 128, 16)))
+
+
+def test_outputs_beyond_the_accumulators_send_the_inputs_again():
+    """32 outputs of a bank by accumulators for 32, 8 or 1: the weights are read once, the inputs 1, 4 and 32 times."""
+    few = {sums: pool("hbm_pim", f"buffers.result_bytes={2 * sums}").priced(linear(1, n=8192)) for sums in (32, 8, 1)}
+    assert len({priced.activity.columns for priced in few.values()}) == 1
+    sent = {sums: priced.activity.data_path_bytes for sums, priced in few.items()}
+    inputs, more_results = 16 * 8192 * 2, 16 * 16 * 32 * 2
+    assert sent[8] - sent[32] == 3 * inputs + more_results, "results leave in whole columns: four of 8 sums for two of 16"
+    assert few[32].cycles < few[8].cycles < few[1].cycles
+
+
+@pytest.mark.parametrize("at", list(Level))
+def test_attention_is_priced_at_every_level(at):
+    kernel = Attention(4, 4, 8192, 2048, 8192, 32, 8, 128)
+    part = load_part("attacc").part
+    overrides = [] if at is Level.BANK else [f"fpu.at={at}", f"fpu.per_banks={at.banks(part.organisation)}"]
+    units = pool("attacc", *overrides, "area=null")
+    assert units.price(kernel).time_s >= kernel.kv_bytes / units.bandwidth_bytes_per_s * 0.5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "expected"),
+    [
+        (["fpu.fpus=16", "fpu.per_banks=64"], "fpu.per_banks 64", "divisor of organisation.banks_per_group = 4"),
+        (["fpu.per_banks=5"], "fpu.per_banks 5", "divisor of organisation.banks_per_group = 4"),
+        (["fpu.per_banks=4096"], "fpu.per_banks 4096", "divisor"),
+        (["fpu.at=base_die"], "fpu.per_banks 2", "expected 64: the banks behind one port"),
+        (["fpu.lanes=7"], "fpu.lanes 7", "divisor or a multiple of the 16 numbers of 16 bits in a column"),
+        (["fpu.lanes_by_bits={8: 5}"], "fpu.lanes_by_bits 5", "32 numbers of 8 bits"),
+        (["organisation.row_bytes=1000"], "row_bytes 1000", "multiple of column_bytes = 32"),
+        (["organisation.bank_bytes=1.5 KiB"], "bank_bytes 1536", "multiple of row_bytes = 1024"),
+        (["fpu.at=roof"], "roof", "base_die"),
+        ([*BASE_DIE[:4], "buffers.operand_bytes=64 B"], "buffers.operand_bytes 64 B", "at least 128 B"),
+        (["buffers.result_bytes=1 B"], "buffers.result_bytes 1 B", "at least 2 B"),
+    ],
+)
+def test_impossible_units_are_refused_with_their_field(overrides, field, expected):
+    with pytest.raises(InputError, match=f"{re.escape(field)}.*{re.escape(expected)}"):
+        load_part("hbm4_pim", overrides)
