@@ -13,7 +13,7 @@ from papisim.devices.pim.scheduler import Channel
 from papisim.devices.pim.timing import Sweep, Timing
 from papisim.ops.kernel import Attention, FcRole, Linear
 
-NAMES = ("attacc", "fc_pim", "attn_pim", "hbm_pim", "hbm4_pim")
+NAMES = ("attacc", "fc_pim", "attn_pim", "hbm_pim", "hbm4_pim", "hbm4_base_pim")
 PARTS = {name: load_part(name).part for name in NAMES}
 
 
@@ -67,7 +67,7 @@ def kernels():
     fpus=st.tuples(st.integers(1, 4), st.integers(1, 4)),
 )
 def test_any_kernel_on_any_stack_is_timed_as_it_is_issued(name, kernel, count, timing, gap, fpus):
-    fpu = PARTS[name].fpu.model_copy(update={"fpus": fpus[0], "per_banks": fpus[1]})
+    fpu = PARTS[name].fpu.model_copy(update={"at": Level.BANK, "fpus": fpus[0], "per_banks": fpus[1]})
     update = {"timing": timing, "power_limited": gap, "fpu": fpu, "refresh": "from_idle"}
     pool = Pool(name, PARTS[name].model_copy(update=update), count)
     commands, rules = pool.commands(kernel)
@@ -132,6 +132,8 @@ def test_every_level_is_timed_as_it_is_issued_and_no_faster_than_its_ports(name,
     part = PARTS[name]
     fpu = part.fpu.model_copy(update={"at": at, "fpus": fpus, "per_banks": at.banks(part.organisation)})
     update = {"timing": timing, "fpu": fpu, "refresh": "from_idle", "power_limited": False}
+    if at is Level.BASE_DIE:
+        update["moves_beside_macs"] = True
     pool = Pool(name, part.model_copy(update=update), count)
     commands, rules = pool.commands(kernel)
     channel = Channel(timing, rules)

@@ -92,7 +92,7 @@ def test_a_longer_cache_is_never_faster(name, kernel, count):
 def test_energy_is_the_sum_of_its_activity_and_covers_all_data(name, kernel, count):
     pool = Pool("p", PARTS[name], count)
     cost, activity = pool.price(kernel), pool.priced(kernel).activity
-    table, fpu = pool.part.energy, pool.part.fpu
+    table = pool.part.energy
     expected_j = (
         activity.activations * table.activation_j
         + activity.columns * 32 * (table.column_j_per_byte + table.to_fpu_j_per_byte)

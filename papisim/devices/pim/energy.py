@@ -165,8 +165,7 @@ def energy_of(activity: Activity, table: EnergyTable, organisation: Organisation
     return Energy(
         dram_activation_j=activity.activations * terms.activation_j,
         dram_access_j=column_bytes * terms.column_j_per_byte,
-        dram_transfer_j=column_bytes * terms.to_fpu_j_per_byte
-        + path_bytes * terms.data_path_j_per_byte,
+        dram_transfer_j=column_bytes * terms.to_fpu_j_per_byte + path_bytes * terms.data_path_j_per_byte,
         pim_compute_j=fpu_flop * terms.fpu_j_per_flop + activity.logic_flop * terms.logic_j_per_flop,
     )
 

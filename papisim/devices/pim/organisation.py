@@ -149,7 +149,10 @@ class Fpu(Spec):
             raise ValueError(
                 f"found fpu.per_banks {self.per_banks}, expected {behind}: the banks behind one port of a unit with fpu.at {self.at}"
             )
-        for field, bits, lanes in (("lanes", self.bits, self.lanes), *(("lanes_by_bits", *own) for own in self.lanes_by_bits.items())):
+        for field, bits, lanes in (
+            ("lanes", self.bits, self.lanes),
+            *(("lanes_by_bits", *own) for own in self.lanes_by_bits.items()),
+        ):
             held = int(8 * organisation.column_bytes // bits)
             if held % lanes and lanes % held:
                 raise ValueError(

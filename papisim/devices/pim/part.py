@@ -92,6 +92,10 @@ class Part(DevicePart):
             )
         if not self.moves_beside_macs and self.mapping == "attacc_released":
             raise ValueError("found moves_beside_macs false, expected true with mapping attacc_released")
+        if not self.moves_beside_macs and self.fpu.at is Level.BASE_DIE:
+            raise ValueError(
+                "found moves_beside_macs false with fpu.at base_die, expected true: columns take the TSVs and moves the pins"
+            )
         if self.channels_per_head > self.organisation.channels:
             raise ValueError(
                 f"found channels_per_head {self.channels_per_head}, expected at most the stack's channels"

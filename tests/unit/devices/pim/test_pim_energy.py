@@ -103,7 +103,7 @@ def test_energy_rises_with_toggling_and_is_never_negative(ratio, name, band):
 def test_data_change_what_leaves_the_bank_and_not_the_array():
     organisation, fpu = part().organisation, part().fpu
     zero, random = (part("hbm3e_pim", f"energy.toggle_ratio={ratio}").energy for ratio in (0, 0.5))
-    in_bank, out = Activity(activations=1, columns=32, column_rows=32), Activity(data_path_bytes=1024)
+    in_bank, out = Activity(activations=1, columns=32, macs=512), Activity(data_path_bytes=1024)
     assert energy_of(in_bank, zero, organisation, fpu) == energy_of(in_bank, random, organisation, fpu)
     assert energy_of(out, zero, organisation, fpu).total_j < energy_of(out, random, organisation, fpu).total_j
 

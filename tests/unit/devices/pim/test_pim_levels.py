@@ -11,8 +11,7 @@ from papisim.errors import InputError, NotModelled
 from papisim.ops.formats import Packed
 from papisim.ops.kernel import Attention, FcRole, Linear
 
-BASE_DIE = ("fpu.at=base_die", "fpu.per_banks=64", "fpu.fpus=16", "fpu.cycles_per_column=1", "power_limited=false",
-            "buffers.operand_bytes=64 KiB", "buffers.result_bytes=64 KiB")  # fmt: skip
+BASE_DIE = ("hbm4_base_pim", "power_limited=false")
 
 
 def pool(name, *overrides, count=1):
@@ -26,13 +25,13 @@ def linear(m, k=8192, n=8192, weights=None):
 @pytest.mark.parametrize("rows", [1, 2, 16])
 def test_a_base_die_reads_weights_no_faster_than_its_tsvs(rows):
     """64 pseudo-channels × 32 B per ns are 2.048 TB/s: 65.5 µs for 134 MB, 73.2 µs with refresh; rows are changed 2 % of the time."""
-    base = pool("hbm4_pim", *BASE_DIE)
+    base = pool(*BASE_DIE)
     assert base.bandwidth_bytes_per_s == pytest.approx(2.048e12)
     assert base.price(linear(rows)).time_s == pytest.approx(73.2e-6, rel=0.02)
 
 
 def test_sixteen_units_on_the_base_die_serve_sixteen_rows_and_no_more():
-    base = pool("hbm4_pim", *BASE_DIE)
+    base = pool(*BASE_DIE)
     assert base.price(linear(32)).time_s == pytest.approx(2 * base.price(linear(16)).time_s, rel=0.02)
 
 
@@ -72,16 +71,16 @@ def test_fewer_lanes_take_a_column_in_turns_at_the_same_energy():
 
 
 def test_columns_to_the_base_die_cost_the_data_path_and_units_there_no_area():
-    at_banks, at_base = pool("hbm4_pim", "power_limited=false"), pool("hbm4_pim", *BASE_DIE)
+    at_banks, at_base = pool("hbm4_pim", "power_limited=false"), pool(*BASE_DIE)
     moved = at_base.priced(linear(1)).activity
     assert moved.raised_bytes == moved.columns * 32
     per_byte = at_banks.part.energy.data_path_j_per_byte
     own = moved.data_path_bytes - at_banks.priced(linear(1)).activity.data_path_bytes
     gained = at_base.price(linear(1)).energy.total_j - at_banks.price(linear(1)).energy.total_j
     assert gained == pytest.approx((moved.raised_bytes + own) * per_byte)
-    assert pool("hbm4_pim", *BASE_DIE, "fpu.path_share=0").price(linear(1)).energy.total_j < at_base.price(
-        linear(1)
-    ).energy.total_j
+    assert (
+        pool(*BASE_DIE, "fpu.path_share=0").price(linear(1)).energy.total_j < at_base.price(linear(1)).energy.total_j
+    )
     assert at_base.part.fpu.on_dram_per_bank == 0
 
 
@@ -90,7 +89,9 @@ def test_units_multiply_a_narrower_format_at_its_own_rate():
     packed = Packed(8, 128, 16)
     for lanes, saved in ((16, 1), (32, 2)):
         units = pool("fc_pim", "power_limited=false", f"fpu.lanes_by_bits={{8: {lanes}}}")
-        assert units.price(linear(64, weights=packed)).time_s == pytest.approx(units.price(linear(64)).time_s / saved, rel=0.06)
+        assert units.price(linear(64, weights=packed)).time_s == pytest.approx(
+            units.price(linear(64)).time_s / saved, rel=0.06
+        )
     with pytest.raises(NotModelled, match="units take 4, 8"):
         units.price(linear(1, weights=Packed(2, 128, 16)))
 
@@ -101,7 +102,9 @@ def test_outputs_beyond_the_accumulators_send_the_inputs_again():
     assert len({priced.activity.columns for priced in few.values()}) == 1
     sent = {sums: priced.activity.data_path_bytes for sums, priced in few.items()}
     inputs, more_results = 16 * 8192 * 2, 16 * 16 * 32 * 2
-    assert sent[8] - sent[32] == 3 * inputs + more_results, "results leave in whole columns: four of 8 sums for two of 16"
+    assert sent[8] - sent[32] == 3 * inputs + more_results, (
+        "results leave in whole columns: four of 8 sums for two of 16"
+    )
     assert few[32].cycles < few[8].cycles < few[1].cycles
 
 
@@ -126,7 +129,11 @@ def test_attention_is_priced_at_every_level(at):
         (["organisation.row_bytes=1000"], "row_bytes 1000", "multiple of column_bytes = 32"),
         (["organisation.bank_bytes=1.5 KiB"], "bank_bytes 1536", "multiple of row_bytes = 1024"),
         (["fpu.at=roof"], "roof", "base_die"),
-        ([*BASE_DIE[:4], "buffers.operand_bytes=64 B"], "buffers.operand_bytes 64 B", "at least 128 B"),
+        (
+            ["fpu.at=base_die", "fpu.per_banks=64", "buffers.operand_bytes=64 B"],
+            "buffers.operand_bytes 64 B",
+            "at least 128 B",
+        ),
         (["buffers.result_bytes=1 B"], "buffers.result_bytes 1 B", "at least 2 B"),
     ],
 )

@@ -130,7 +130,9 @@ class Plan(NamedTuple):
         bursts = self.n_heads * self.one.query + own * geometry.pseudo_channels
         columns_read = macs * banks
         lanes = geometry.fpu.lanes
-        return Activity(rows * banks, columns_read, columns_read * lanes, bursts * geometry.column_bytes * self.stacks)
+        return Activity(
+            rows * banks, columns_read, columns_read * lanes, bursts * geometry.column_bytes * self.stacks
+        )
 
 
 def released_plan(geometry: Geometry, generator: Generator, kernel: Attention) -> Plan:
