@@ -5,7 +5,8 @@ A process from outside is one class that has ``Options`` and ``EXAMPLE`` inside;
 seed, and starts one sequence per request; a sequence is asked once per round how many of the drafted tokens the target
 accepts. What a round would yield for ever longer drafts is settled before the draft's length is known, so
 
-- ``accepted`` of a draft of s tokens is ``min(accepted of a long draft, s)``;
+- ``accepted`` of a draft of s tokens is ``min(accepted of a long draft, s)``, unless the options say that it depends on the draft's
+  length (``depends_on_length``: drafters that predict a block at once);
 - a policy may look at the proposal's signals, cut the draft, and change nothing but the cut;
 - with the same seed and request, rounds are the same whatever was drafted in earlier ones.
 
@@ -49,6 +50,11 @@ class AcceptanceOptions(KindOptions):
     def known_positions(self) -> int | None:
         """Positions of a draft that were observed; of those beyond, acceptance is extrapolated. None where a law gives all."""
         return None
+
+    @property
+    def depends_on_length(self) -> bool:
+        """Whether a draft may yield something else than the beginning of a longer draft, cut to its length."""
+        return False
 
     @property
     def model_layers(self) -> int | None:

@@ -6,17 +6,21 @@ does not say whether the tokens beyond would have been right: they count as wron
 (``longer: refuse``). A request that outlives its turn goes on at the start of another one.
 
 The last step of a turn, which the end of the answer may have cut, is not replayed (a turn of one step keeps it).
+
+Where the log has the draft model's confidence (see :mod:`papisim.acceptance.banks`), policies see it, up to the logged draft's length.
+Histograms have no order and are refused.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from papisim.acceptance.base import AcceptanceOptions, Outcome
+from papisim.acceptance.base import AcceptanceOptions, Outcome, Proposal
 from papisim.acceptance.chain import ChainSequence
 from papisim.acceptance.log import Turn, read_log
 from papisim.config.base import Count, Name
@@ -47,6 +51,12 @@ class Options(AcceptanceOptions):
     longer: Literal["cap", "refuse"] = "cap"
 
     @property
+    def shown(self) -> frozenset[str]:
+        """Signals that are drawn, or else the confidence that the log has."""
+        logged = {"confidence"} if all(turn.confidence for turn in _select(read_log(Path(self.log)), self)) else set()
+        return super().shown or frozenset(logged)
+
+    @property
     def known_positions(self) -> int | None:
         """Positions of the longest logged draft; None where a log has drafts without a length."""
         return _longest_logged(self)
@@ -62,6 +72,14 @@ EXAMPLE = Example(
 )
 
 
+class Step(NamedTuple):
+    """One logged step: tokens drafted, -1 where unknown, tokens accepted, and the confidence in those drafted, if logged."""
+
+    drafted: int
+    accepted: int
+    confidence: tuple[float, ...]
+
+
 class Acceptance:
     """The turns of one source of a log.
 
@@ -72,20 +90,25 @@ class Acceptance:
     def __init__(self, options: Options, seed: int) -> None:
         self._options, self._seed = options, seed
         self._turns = _select(read_log(Path(options.log)), options)
+        if not all(turn.ordered for turn in self._turns):
+            raise InputError(
+                "holds histograms, which do not tell the order of steps; fit a process to them", file=options.log
+            )
         self.capped_rounds = 0
 
     def start(self, request_id: int) -> _Sequence:
         """Return a request's sequence."""
         return _Sequence(self, self._options, self._seed, request_id)
 
-    def turn(self, request_id: int, number: int) -> list[tuple[int, int]]:
-        """Return the steps (drafted, accepted) of the turn that a request replays as its ``number``-th, from 0."""
+    def turn(self, request_id: int, number: int) -> list[Step]:
+        """Return the steps of the turn that a request replays as its ``number``-th, from 0."""
         size = len(self._turns)
         lap, place = divmod(request_id, size)
         if self._options.order == "shuffled":
             place = int(stream(self._seed, "acceptance", "turns", lap).permutation(size)[place])
         turn = self._turns[(place + number) % size]
-        steps = list(zip(turn.drafted.tolist(), turn.accepted.tolist(), strict=True))
+        confidence = turn.confidence or ((),) * len(turn.accepted)
+        steps = [Step(*each) for each in zip(turn.drafted.tolist(), turn.accepted.tolist(), confidence, strict=True)]
         return steps[: max(1, len(steps) - 1)][: self._options.max_steps]
 
     def mean_conditional(self) -> float:
@@ -119,22 +142,29 @@ class _Sequence(ChainSequence):
         super().__init__(options.signals, seed, request_id, self._mean)
         self._process, self._refuse, self._log = process, options.longer == "refuse", options.log
         self._steps = (step for turn in count() for step in process.turn(request_id, turn))
-        self._logged, self._accepted = next(self._steps)
+        self._step = next(self._steps)
+
+    def proposal(self, max_drafted: int, exit_layer: int | None = None) -> Proposal:
+        if self._signals is not None or exit_layer is not None:
+            return super().proposal(max_drafted, exit_layer)
+        return Proposal(self._step.confidence[:max_drafted], ())
 
     def _right(self, drafted: int) -> int:
-        return min(drafted, self._accepted)
+        return min(drafted, self._step.accepted)
 
     def round(self, drafted: int, exit_layer: int | None = None) -> Outcome:
-        if 0 <= self._logged < drafted and self._accepted == self._logged:
+        step = self._step
+        if 0 <= step.drafted < drafted and step.accepted == step.drafted:
             if self._refuse:
-                message = f"draft of {drafted} tokens, of which the log has {self._logged}, all accepted"
+                message = f"draft of {drafted} tokens, of which the log has {step.drafted}, all accepted"
                 raise InputError(f"{message}; 'longer: cap' takes the others for wrong", file=self._log)
             self._process.capped_rounds += 1
-        return super().round(drafted, exit_layer)
+        outcome = super().round(drafted, exit_layer)
+        return outcome if self._signals is not None else replace(outcome, confidence=step.confidence[:drafted])
 
     def _conditional(self, position: int) -> float:
         del position
         return self._mean
 
     def _advance(self) -> None:
-        self._logged, self._accepted = next(self._steps)
+        self._step = next(self._steps)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from papisim.acceptance.base import ACCEPTANCE, AcceptanceOptions
 from papisim.acceptance.fitting.estimate import Fit
 from papisim.acceptance.fitting.estimate import fit as estimate
 from papisim.acceptance.fitting.holdout import Check, Split
@@ -16,6 +17,9 @@ from papisim.acceptance.fitting.statistics import Statistics
 from papisim.acceptance.fitting.steps import kept
 from papisim.acceptance.fitting.write import as_yaml, parameters
 from papisim.acceptance.log import Turn, read_log
+from papisim.acceptance.synthetic import Yield
+from papisim.acceptance.synthetic import measure as measure_yield
+from papisim.config.sections import load_section
 from papisim.errors import InputError, did_you_mean
 from papisim.results.schema import Figures
 from papisim.results.store import write_file
@@ -69,6 +73,9 @@ class FittedProcesses:
                 "simulated": _plain(found.simulated),
                 "difference": _difference(found.measured, found.simulated),
                 "parameters": parameters(found),
+                "measured_positions": found.measured_positions,
+                "tries": list(found.tries),
+                "ordered": found.ordered,
             }
             for name, found in self.fits.items()
         }
@@ -173,6 +180,23 @@ def check_fit(log: str | Path, groups: Mapping[str, Group], holdout: float, spli
     return HeldOut({"log": Path(log).name, "holdout": holdout, "split": split, "seed": seed}, checks)
 
 
+def acceptance_yield(process: str, draft_tokens: int, seed: int = 0) -> Yield:
+    """Return what an acceptance process yields at one draft length, simulated, as ``papisim fit synthetic`` does.
+
+    Args:
+        process: a shipped process, or a file.
+        draft_tokens: length of every draft.
+        seed: of the simulation.
+
+    Raises:
+        InputError, InputErrors: no such process; it is of self-speculation, whose drafts need an exit layer.
+    """
+    options = load_section("acceptance", process).options
+    if not isinstance(options, AcceptanceOptions) or options.model_layers is not None:
+        raise InputError(f"{process} is a process of exit layers; its drafts have no length alone")
+    return measure_yield(ACCEPTANCE.build(options, seed), draft_tokens)
+
+
 def groups_of(
     log: str | Path,
     source: str | Sequence[str],
@@ -230,12 +254,13 @@ def _plain(found: Statistics) -> dict[str, object]:
     }
 
 
-def _difference(measured: Statistics, simulated: Statistics) -> dict[str, float]:
+def _difference(measured: Statistics, simulated: Statistics) -> dict[str, float | None]:
     """Return the differences: ratios less 1 of means, plain differences of shares and correlations."""
+    lags = simulated.lag1_autocorrelation, measured.lag1_autocorrelation
     apart = [one - other for one, other in zip(simulated.survival, measured.survival, strict=True)]
     return {
         "tokens_per_step_ratio": simulated.tokens_per_step / measured.tokens_per_step - 1,
         "S_j_largest": max(apart, key=abs),
         "spread_ratio": simulated.spread / measured.spread - 1 if measured.spread > 0 else 0.0,
-        "lag1_autocorrelation": simulated.lag1_autocorrelation - measured.lag1_autocorrelation,
+        "lag1_autocorrelation": None if lags[0] is None or lags[1] is None else lags[0] - lags[1],
     }

@@ -122,8 +122,8 @@ class LogStatistics(Schema):
     """share of the drafts of at least j tokens whose first j tokens were accepted, from j = 1"""
     spread: float
     """standard deviation between turns of the tokens per step, that of chance removed"""
-    lag1_autocorrelation: float
-    """correlation of accepted tokens between successive steps of a turn"""
+    lag1_autocorrelation: float | None
+    """correlation of accepted tokens between successive steps of a turn; null for histograms, which have no order"""
 
 
 class FitDifference(Schema):
@@ -135,8 +135,8 @@ class FitDifference(Schema):
     """largest difference of S_j, with its sign"""
     spread_ratio: float
     """ratio of the spreads less 1; 0 if the log has none"""
-    lag1_autocorrelation: float
-    """difference of the correlations"""
+    lag1_autocorrelation: float | None
+    """difference of the correlations; null for histograms"""
 
 
 class FittedProcess(Schema):
@@ -150,6 +150,12 @@ class FittedProcess(Schema):
     """differences between them"""
     parameters: JsonSchemaValue
     """options of the kind ``fitted``"""
+    measured_positions: int
+    """positions of a draft with an acceptance of their own; the last one's holds for all beyond"""
+    tries: list[int]
+    """how often each logged position was tried: drafted, with all tokens before it right"""
+    ordered: bool
+    """whether the log tells the order of steps; if not, rounds are taken as uncorrelated but for their request"""
 
 
 class AcceptanceFit(Schema):

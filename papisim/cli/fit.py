@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -11,15 +11,29 @@ import click
 from rich.table import Table
 
 from papisim import foreign
+from papisim.acceptance.fitting.curves import as_yaml as curve_yaml
+from papisim.acceptance.fitting.curves import read_curves
+from papisim.acceptance.fitting.estimate import Fit
 from papisim.acceptance.fitting.holdout import Split
 from papisim.acceptance.fitting.statistics import Statistics
-from papisim.api.logs import MIN_STEPS, FittedProcesses, Group, HeldOut, check_fit, fit_groups, groups_of
+from papisim.acceptance.synthetic import N_ROUNDS, Engine, settings
+from papisim.api.logs import (
+    MIN_STEPS,
+    FittedProcesses,
+    Group,
+    HeldOut,
+    acceptance_yield,
+    check_fit,
+    fit_groups,
+    groups_of,
+)
 from papisim.cli._command import Commands
 from papisim.cli._numbers import Number
 from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, seed_option
 from papisim.config.acceptance import load_signals
-from papisim.errors import InputError
+from papisim.errors import InputError, did_you_mean
 from papisim.report.console.console import console
+from papisim.results.store import write_file
 
 _LONGEST_NAME = 100  # characters
 
@@ -87,8 +101,11 @@ def acceptance(
 ) -> None:
     """Fit an acceptance process to logged speculation steps.
 
-    LOG has a request turn a line, plain or gzipped: {"source": "…", "task": "…", "new_tokens": 120, "draft_len": 5 (or a list,
-    one a step, or null), "accepted": [2, 0, 5, …]}. One process is fitted per source, to be used with `--acceptance FILE`.
+    LOG has one request turn per line, plain or gzipped: {"source": "…", "task": "…", "new_tokens": 120, "draft_len": 5 (or a list,
+    one per step, or null), "accepted": [2, 0, 5, …]}. It may also hold responses of vLLM (--per-request-spec-decode-metrics
+    detailed), AIPerf's acceptance records, or an acceptance bank with draft confidence (CSV or JSON lines). Of histograms
+    (SGLang, TensorRT-LLM, vLLM's level summary) all but the correlation of rounds is fitted. One process is fitted per source, to
+    be used with `--acceptance FILE`.
 
     With --holdout the process is fitted to some turns and compared with the others; standard errors tell what the log's own
     turns are worth.
@@ -116,6 +133,61 @@ def acceptance(
     for name, path in paths.items():
         found.write(path, name, signals=signals, force=force)
     _show_fits(found, output)
+
+
+@command.command(name="curve")
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--curve", "wanted", multiple=True, metavar="NAME", help="Only this curve; may be repeated.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE|DIR", help="Write a file, or one each into a folder."
+)
+@click.option("--force", is_flag=True, help="Overwrite files.")
+@format_option("table", "json")
+def curve(*, file: Path, wanted: tuple[str, ...], out: Path | None, force: bool, output: str) -> None:
+    """Make acceptance processes of published curves of tokens per step by draft length.
+
+    FILE is one of InferenceX's golden curves (YAML), or a CSV file with the columns draft_tokens and tokens_per_step, whose other
+    columns name the curve. The process has the measured mean at every measured length, also where the curve falls.
+
+    \b
+    Example:
+      papisim fit curve golden_curves.csv --curve kimi-k3.dspark.thinking_on.default --out kimi.yaml
+    """
+    curves = read_curves(file)
+    for name in wanted:
+        if name not in curves:
+            raise InputError(f"no curve '{name}'; {did_you_mean(name, curves)}", file=str(file))
+    chosen = {name: means for name, means in curves.items() if not wanted or name in wanted}
+    for name, path in (_targets(out, list(chosen), force=force) if out is not None else {}).items():
+        write_file(path, curve_yaml(name, chosen[name], file.name), force=force)
+    if output == "json":
+        print_json({"schema": "papisim/acceptance_curves/1", "file": file.name, "curves": chosen})
+        return
+    for name, means in chosen.items():
+        console().print(f"{name}: {' '.join(f'{mean:g}' for mean in means)} (drafts of 1 to {len(means)} measured)")
+
+
+@command.command(name="synthetic")
+@click.argument("process", metavar="NAME|FILE")
+@click.option("--draft-len", type=PositiveInt(), required=True, metavar="N", help="Draft length of the benchmark.")
+@click.option("--engine", type=click.Choice(get_args(Engine)), required=True, help="Engine that is benchmarked.")
+@click.option("--quiet", is_flag=True, help="Print the setting alone.")
+@seed_option
+def synthetic(*, process: str, draft_len: int, engine: Engine, quiet: bool, seed: int) -> None:
+    """Print an acceptance process as the synthetic acceptance that an engine's benchmark takes.
+
+    vLLM and llama.cpp take shares by position, SGLang and TensorRT-LLM a mean. Engines draw every round by itself, so what
+    correlates rounds of a request is lost.
+
+    \b
+    Example:
+      papisim fit synthetic eagle2_chain6_llama3_8b --draft-len 4 --engine vllm
+    """
+    found = acceptance_yield(process, draft_len, seed)
+    if not quiet:
+        mean = f"{found.tokens_per_step:.3f} ± {found.tokens_per_step_error:.3f} tokens per step"
+        click.echo(f"papisim: note: {mean} over {N_ROUNDS:,} simulated rounds", err=True)
+    click.echo(settings(found, engine))
 
 
 def _limits(options: tuple[str, ...]) -> dict[str, int]:
@@ -175,13 +247,30 @@ def _show_fits(found: FittedProcesses, output: str) -> None:
         print_json(found.summary)
         return
     _show({name: [("log", each.measured), ("simulated", each.simulated)] for name, each in found.fits.items()})
+    for name, each in found.fits.items():
+        console().print(_measured(name, each), highlight=False)
+
+
+def _measured(name: str, found: Fit) -> str:
+    """Return the sentence that says what of a process the log measures."""
+    positions, logged = found.measured_positions, len(found.tries)
+    rare = f" ({positions} to {logged} share one, tried too seldom)" if positions < logged else ""
+    order = (
+        ""
+        if found.ordered
+        else "; a log of histograms does not tell the correlation of rounds, which is taken as none"
+    )
+    return f"{name}: positions 1 to {positions} of the draft are measured{rare}, longer drafts extrapolated{order}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _show(rows: dict[str, list[tuple[str, Statistics]]]) -> None:
     table = Table("source", "", "turns", "steps", "tokens/step", "spread", "lag-1", "S₁ S₂ …", box=None)
     for column in table.columns[2:7]:
         column.justify = "right"
-    number: Callable[[float], str] = "{:.3f}".format
     for name, lines in rows.items():
         for label, found in lines:
             table.add_row(
@@ -189,9 +278,9 @@ def _show(rows: dict[str, list[tuple[str, Statistics]]]) -> None:
                 label,
                 str(found.n_turns),
                 str(found.n_steps),
-                number(found.tokens_per_step),
-                number(found.spread),
-                number(found.lag1_autocorrelation),
-                " ".join(number(share)[1:] if share < 1 else number(share) for share in found.survival),
+                _number(found.tokens_per_step),
+                _number(found.spread),
+                _number(found.lag1_autocorrelation),
+                " ".join(_number(share)[1:] if share < 1 else _number(share) for share in found.survival),
             )
     console().print(table)

@@ -40,6 +40,8 @@ def accepted_is_at_most_what_was_drafted(subject: Accepting) -> None:
 def a_cut_changes_nothing_but_the_cut(subject: Accepting) -> None:
     """A cut draft has the accepted of the long one, cut; looking ahead and cutting change no later round."""
     layer = _layer(subject)
+    if subject.options.depends_on_length:
+        return
     for seed in _SEEDS:
         rng, long, cut = random(subject, seed), subject.build(seed).start(7), subject.build(seed).start(7)
         for _ in range(20):
@@ -53,6 +55,19 @@ def a_cut_changes_nothing_but_the_cut(subject: Accepting) -> None:
             expect(part.kld == whole.kld[:drafted], "the cut changed the KL divergence")
             expect(shown.confidence == whole.confidence[:looks], "the proposal showed another confidence")
             expect(shown.entropy == whole.entropy[:looks], "the proposal showed another entropy")
+
+
+def rounds_do_not_depend_on_earlier_drafts(subject: Accepting) -> None:
+    """What a round accepts of a given length is the same whatever was drafted, looked at or cut in the rounds before it."""
+    layer = _layer(subject)
+    for seed in _SEEDS:
+        rng, plain, varied = random(subject, seed), subject.build(seed).start(5), subject.build(seed).start(5)
+        for _ in range(10):
+            plain.round(1, layer)
+            varied.proposal(rng.randint(0, _LONG), layer)
+            varied.round(rng.randint(0, _LONG), layer)
+        one, other = plain.round(6, layer).accepted, varied.round(6, layer).accepted
+        expect(one == other, f"{one} accepted after rounds of one draft, {other} after others")
 
 
 def requests_are_independent(subject: Accepting) -> None:
@@ -76,8 +91,8 @@ def requests_are_independent(subject: Accepting) -> None:
 
 def a_larger_tree_never_has_fewer_accepted(subject: Accepting) -> None:
     """A tree that contains another accepts at least as deep a path, and never deeper than it is."""
-    if _layer(subject) is not None:
-        return  # a self-speculating model drafts chains
+    if _layer(subject) is not None or subject.options.depends_on_length:
+        return  # a self-speculating model drafts chains, and a curve by draft length is of chains
     for seed in _SEEDS:
         small, large = subject.build(seed).start(0), subject.build(seed).start(0)
         for _ in range(30):
@@ -108,6 +123,7 @@ def _drafting(subject: Accepting) -> dict[str, object]:
 LAWS = (
     accepted_is_at_most_what_was_drafted,
     a_cut_changes_nothing_but_the_cut,
+    rounds_do_not_depend_on_earlier_drafts,
     requests_are_independent,
     a_larger_tree_never_has_fewer_accepted,
     every_request_gets_all_its_tokens,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from papisim.acceptance.base import AcceptanceOptions
 from papisim.config.experiment import Experiment
 from papisim.config.experts import BALANCED, ExpertsSpec
+from papisim.engine.drafting.base import SerialOptions
 from papisim.errors import InputError
 from papisim.ops.trace import KernelTrace
 from papisim.policies.speculation.base import SpeculationOptions
@@ -30,6 +31,12 @@ def check_agreement(experiment: Experiment, trace: KernelTrace) -> None:
             f"speculation '{policy.kind}' decides by {' and '.join(sorted(policy.signals))}; acceptance '{process.kind}' has no "
             f"{' and no '.join(missing)}; {_hint(missing)}",
             field="acceptance",
+        )
+    drafting = experiment.drafting
+    if process.depends_on_length and isinstance(drafting, SerialOptions) and drafting.schedule.kind != "synchronous":
+        raise InputError(
+            f"acceptance '{process.kind}' depends on the draft's length; asynchronous drafts have none before they are verified",
+            field="drafting.schedule",
         )
     depth = process.model_layers
     if depth is not None and depth != trace.model.n_layers:
@@ -79,4 +86,4 @@ def _check_host(experiment: Experiment) -> None:
 def _hint(missing: list[str]) -> str:
     if "layers" in missing:
         return "expected a process of the kind 'early_exit', such as layerskip_llama3_8b"
-    return "expected a process with 'signals', such as acceptance.signals=dsde_t0"
+    return "expected a process with 'signals', such as acceptance.signals=dsde_t0, or a replayed log with confidence"

@@ -116,3 +116,73 @@ def test_sources_that_would_share_a_file_are_refused(tmp_path):
     refused = fit(tmp_path / "l.jsonl", "--min-steps", "20", "--out", tmp_path / "d", status=2)
     assert "several processes would be written into one file" in str(refused.exception)
     assert not (tmp_path / "d").exists()
+
+
+def as_histograms(log, path):
+    """The same turns as TensorRT-LLM would report them: how many steps accepted 0, 1, … 4 tokens."""
+    records = []
+    for line in map(json.loads, log.read_text().splitlines()):
+        counts = np.bincount(line["accepted"], minlength=5)
+        held = {
+            "total_accepted_draft_tokens": sum(line["accepted"]),
+            "total_draft_tokens": 4 * len(line["accepted"]),
+            "acceptance_histogram": counts.tolist(),
+            "num_spec_tokens": 4,
+        }
+        records.append({"model": line["source"], "choices": [{"speculative_decoding": held}]})
+    path.write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    return path
+
+
+def test_histograms_fit_the_same_means_and_say_that_they_have_no_order(log, tmp_path):
+    path = as_histograms(log, tmp_path / "trtllm.jsonl")
+    arguments = ("--min-steps", "200", "--source", "s0", "--format", "json")
+    steps = json.loads(fit(log, *arguments).stdout)["sources"]["s0"]
+    totals = json.loads(fit(path, *arguments).stdout)["sources"]["s0"]
+    assert totals["measured"]["tokens_per_step"] == pytest.approx(steps["measured"]["tokens_per_step"], rel=0.03)
+    assert totals["simulated"]["S_j"] == pytest.approx(totals["measured"]["S_j"], abs=0.02)
+    assert totals["simulated"]["spread"] == pytest.approx(totals["measured"]["spread"], rel=0.15)
+    assert (totals["ordered"], steps["ordered"]) == (False, True)
+    assert totals["measured"]["lag1_autocorrelation"] is None
+    assert totals["parameters"]["state"] == {"share": 0.0, "memory": 0.0}
+    assert "does not tell the correlation" in " ".join(fit(path, *arguments[:4]).stdout.split())
+
+
+def test_what_a_histogram_does_not_hold_is_refused(log, tmp_path):
+    path = as_histograms(log, tmp_path / "trtllm.jsonl")
+    held = ("--min-steps", "200", "--holdout", "0.5")
+    assert "has histograms" in str(fit(path, *held, status=2).exception)
+    assert "first steps are not known" in str(fit(path, "--max-steps", "5", status=2).exception)
+
+
+def test_the_measured_positions_are_said(log):
+    printed = fit(log, "--min-steps", "200", "--source", "s0").stdout
+    assert "s0: positions 1 to 4 of the draft are measured, longer drafts extrapolated" in printed
+    found = json.loads(fit(log, "--min-steps", "200", "--source", "s0", "--format", "json").stdout)["sources"]["s0"]
+    assert found["measured_positions"] == len(found["tries"]) == 4
+    assert found["tries"] == sorted(found["tries"], reverse=True)
+
+
+def test_a_published_curve_becomes_a_process_that_a_run_takes(tmp_path):
+    curve = tmp_path / "golden.yaml"
+    curve.write_text("some-model:\n  thinking_on:\n    1: 1.7\n    2: 2.2\n    3: 2.1\n")
+    written = tmp_path / "process.yaml"
+    result = CliRunner().invoke(papisim, ["fit", "curve", str(curve), "--out", str(written)])
+    assert result.exit_code == 0, result.output
+    assert "1.7 2.2 2.1 (drafts of 1 to 3 measured)" in result.output
+    run = ["run", "--hw", "papi", "--trace", "llama7b", "--batch", "2", "--requests", "2", "--tlp", "3", "--quiet"]
+    result = CliRunner().invoke(papisim, [*run, "--acceptance", str(written)])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_process_is_printed_as_an_engine_takes_it():
+    command = ["fit", "synthetic", "eagle2_chain6_llama3_8b", "--draft-len", "4", "--engine"]
+    vllm = json.loads(CliRunner().invoke(papisim, [*command, "vllm", "--quiet"]).stdout)
+    mean = CliRunner().invoke(papisim, [*command, "sglang", "--quiet"]).stdout.split("=")[1].split()[0]
+    assert 1 + sum(vllm["synthetic_acceptance_rates"]) == pytest.approx(float(mean), abs=1e-3)
+
+
+def test_exit_layers_have_no_synthetic_form():
+    command = ["fit", "synthetic", "layerskip_llama3_8b", "--draft-len", "4", "--engine", "vllm"]
+    result = CliRunner().invoke(papisim, command)
+    assert "is a process of exit layers" in str(result.exception)

@@ -58,11 +58,26 @@ _MEAN_SHARE = 0.8  # of a step of the positions, from the mean and not from thei
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted process and how well it does on the turns it was fitted to."""
+    """A fitted process and how well it does on the turns it was fitted to.
+
+    Attributes:
+        parameters: of the process.
+        measured: statistics of the turns.
+        simulated: statistics of the process.
+        tries: how often the token of each logged position was tried: drafted, with all tokens before it right.
+        ordered: whether the log tells the order of steps, and with it the state's share and memory.
+    """
 
     parameters: Parameters
     measured: Statistics
     simulated: Statistics
+    tries: tuple[int, ...] = ()
+    ordered: bool = True
+
+    @property
+    def measured_positions(self) -> int:
+        """Positions with a conditional acceptance of their own; that of the last holds for all beyond."""
+        return len(self.parameters.log_odds)
 
 
 def longest_draft(turns: Sequence[Turn]) -> int:
@@ -89,7 +104,11 @@ def fit(turns: Sequence[Turn], seed: int, max_steps: int | None = None) -> Fit:
     parameters = _match(parameters, shape, steps, requests, seed)
     shown = positions_shown(turns)
     copies = requests.repeated(_repeats(steps, _SIMULATED_STEPS))
-    return Fit(parameters, measure(steps, shown), measure(simulate(parameters, copies, (seed, _ROUNDS)), shown))
+    simulated = measure(simulate(parameters, copies, (seed, _ROUNDS)), shown)
+    if not steps.ordered:
+        simulated = replace(simulated, lag1_autocorrelation=None)
+    tried, _ = hazards(steps, longest)
+    return Fit(parameters, measure(steps, shown), simulated, tuple(tried.astype(int).tolist()), steps.ordered)
 
 
 def _repeats(steps: Steps, wanted: int) -> int:
@@ -104,7 +123,9 @@ def _start(steps: Steps, longest: int) -> tuple[Parameters, Floats]:
     log_odds, levels = _mixed_logistic(steps, fitted)
     shape = np.quantile(levels, PROBABILITIES)
     shape = shape - np.mean(levels)
-    return Parameters(log_odds + np.mean(levels), PROBABILITIES, shape, share=0.3, memory=0.9), shape
+    # a histogram does not tell how long passages last: rounds of one request are then alike but for its level
+    share, memory = (0.3, 0.9) if steps.ordered else (0.0, 0.0)
+    return Parameters(log_odds + np.mean(levels), PROBABILITIES, shape, share=share, memory=memory), shape
 
 
 def _mixed_logistic(steps: Steps, positions: int) -> tuple[Floats, Floats]:
@@ -162,9 +183,13 @@ def _match(parameters: Parameters, shape: Floats, steps: Steps, requests: Plan, 
             parameters,
             log_odds=np.clip(parameters.log_odds + gain * apart_odds, *_ODDS),
             levels=width * shape,
-            share=float(np.clip(parameters.share + _SHARE_GAIN * gain * (wanted.lag1 - found.lag1), 0, 0.99)),
-            memory=float(np.clip(parameters.memory + gain * float(np.clip(memory, *_MEMORY_STEP)), *_MEMORY)),
         )
+        if steps.ordered:
+            parameters = replace(
+                parameters,
+                share=float(np.clip(parameters.share + _SHARE_GAIN * gain * (wanted.lag1 - found.lag1), 0, 0.99)),
+                memory=float(np.clip(parameters.memory + gain * float(np.clip(memory, *_MEMORY_STEP)), *_MEMORY)),
+            )
     return parameters
 
 

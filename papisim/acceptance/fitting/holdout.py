@@ -29,6 +29,7 @@ from papisim.acceptance.fitting.statistics import Statistics, Weighing, measure,
 from papisim.acceptance.fitting.steps import gather
 from papisim.acceptance.log import Turn
 from papisim.arrays import Bools
+from papisim.errors import InputError
 from papisim.streams import stream
 
 Split = Literal["balanced", "random"]
@@ -71,6 +72,10 @@ def check(
         split: how turns are split.
         max_steps: steps of a turn that count, if not all.
     """
+    if not all(turn.ordered for turn in turns):
+        raise InputError(
+            f"source {turns[0].source} has histograms, which do not tell the correlations that are compared"
+        )
     out = held_out(turns, holdout, seed, split, max_steps)
     seen = [turn for turn, is_out in zip(turns, out, strict=True) if not is_out]
     unseen = [turn for turn, is_out in zip(turns, out, strict=True) if is_out]

@@ -25,14 +25,14 @@ _PAIR = 2  # steps of a turn with a single pair
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of steps; ``survival[j − 1]`` is S_j."""
+    """Statistics of steps; ``survival[j − 1]`` is S_j. Of a histogram, which has no order, there is no autocorrelation: None."""
 
     n_turns: int
     n_steps: int
     tokens_per_step: float
     survival: tuple[float, ...]
     spread: float
-    lag1_autocorrelation: float
+    lag1_autocorrelation: float | None
 
 
 def measure(steps: Steps, positions: int) -> Statistics:
@@ -43,7 +43,7 @@ def measure(steps: Steps, positions: int) -> Statistics:
         tokens_per_step=float(steps.accepted.mean()) + 1,
         survival=tuple(float(share) for share in survival(steps, positions)),
         spread=float(turn_means(steps).std()),
-        lag1_autocorrelation=autocorrelation(steps, 1),
+        lag1_autocorrelation=autocorrelation(steps, 1) if steps.ordered else None,
     )
 
 

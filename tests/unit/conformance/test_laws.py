@@ -152,6 +152,16 @@ class Biased(Process):
         return replace(outcome, accepted=max(0, outcome.accepted - (outcome.drafted > 6)))
 
 
+class Swayed(Process):
+    """A round accepts nothing if more than one token was ever drafted before."""
+
+    swayed = False
+
+    def spoil(self, outcome):
+        swayed, self.swayed = self.swayed, self.swayed or outcome.drafted > 1
+        return replace(outcome, accepted=0) if swayed else outcome
+
+
 class Shared(geometric.Acceptance):
     """All requests take their rounds from one sequence."""
 
@@ -328,6 +338,7 @@ CASES = [
     (speculation.no_draft_is_no_evidence, SPECULATION, "feedback_step", Punishes, "after a round without drafts"),
     (acceptance.accepted_is_at_most_what_was_drafted, ACCEPTANCE, "geometric", Generous, "accepted of"),
     (acceptance.a_cut_changes_nothing_but_the_cut, ACCEPTANCE, "geometric", Biased, "of the long one"),
+    (acceptance.rounds_do_not_depend_on_earlier_drafts, ACCEPTANCE, "geometric", Swayed, "after rounds of one draft"),
     (acceptance.requests_are_independent, ACCEPTANCE, "geometric", Shared, "in another order"),
     (acceptance.a_larger_tree_never_has_fewer_accepted, ACCEPTANCE, "geometric", Narrow, "of a larger one"),
     (workload.requests_arrive_in_order, WORKLOAD, "poisson", Late, "arrives"),
