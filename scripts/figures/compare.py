@@ -85,6 +85,8 @@ def write_inputs(folder: Path) -> None:
         rate = draw.uniform(0.5, 0.9)
         accepted = [min(4, int(math.log(1 - draw.random()) / math.log(rate))) for _ in range(30)]
         turns.append({"source": f"s{number % 2}", "task": f"t{number % 4}", "draft_len": 4, "accepted": accepted})
+    curve = [f"block,{length},{mean}" for length, mean in enumerate((1.8, 2.5, 3.0, 2.9), start=1)]
+    (folder / "curves.csv").write_text("\n".join(["model,draft_tokens,tokens_per_step", *curve]), encoding="utf-8")
     (folder / "acceptance.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in turns), encoding="utf-8")
 
 
