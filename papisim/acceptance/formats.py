@@ -124,7 +124,7 @@ def _held(record: Record) -> Iterator[Record]:
 
 
 def _request(program: _Program, record: Record, held: Record) -> dict[str, object]:
-    """Return what is known of the request: who answered and how much."""
+    """Return the fields of the request: model, task and length of the answer."""
     usage = record.get("usage")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else held.get("completion_tokens")
     source = record.get("model") or held.get("engine") or program.name

@@ -32,7 +32,7 @@ N_ROUNDS = _REQUESTS * _ROUNDS
 
 @dataclass(frozen=True)
 class Yield:
-    """What a process yields at one draft length.
+    """The yield of a process at one draft length.
 
     Attributes:
         draft_tokens: the draft length.
@@ -51,7 +51,7 @@ class Yield:
 
 
 def measure(process: AcceptanceProcess, draft_tokens: int) -> Yield:
-    """Return what a process yields on chains of a given length, over 40,000 rounds of 400 requests.
+    """Return the yield of a process on chains of a given length, over 40,000 rounds of 400 requests.
 
     Args:
         process: the process.

@@ -181,7 +181,7 @@ def check_fit(log: str | Path, groups: Mapping[str, Group], holdout: float, spli
 
 
 def acceptance_yield(process: str, draft_tokens: int, seed: int = 0) -> Yield:
-    """Return what an acceptance process yields at one draft length, simulated, as ``papisim fit synthetic`` does.
+    """Return the yield of an acceptance process at one draft length, simulated, as ``papisim fit synthetic`` does.
 
     Args:
         process: a shipped process, or a file.
