@@ -18,6 +18,7 @@ from papisim.cli._command import Command
 from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option, run_option, show_notes
 from papisim.config.engine import EngineSpec, load_equipped_part
 from papisim.devices.base import DevicePool
+from papisim.devices.pim.traces import FORMATS
 from papisim.errors import InputError, as_cell, did_you_mean
 from papisim.ops.kernel import Kernel
 from papisim.pricing.kernel import pool_of
@@ -62,12 +63,20 @@ def _size(name: str, text: str) -> Callable[[F], F]:
 )
 @click.option("--commands", type=click.Path(path_type=Path), metavar="FILE", help="Write the DRAM command stream.")
 @click.option(
+    "--commands-format",
+    "form",
+    type=click.Choice(("papisim", *FORMATS)),
+    default="papisim",
+    show_default=True,
+    help="Of --commands: issued commands with their cycles, or what AttAcc's Ramulator 2 or the AiM simulator reads.",
+)
+@click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a field of the device; may be repeated."
 )
 @format_option("table", "json")
 @quiet_option
 def command(
-    *, device: str, op: str | None, count: int, table: Path | None, commands: Path | None, trace: str | None,
+    *, device: str, op: str | None, count: int, table: Path | None, commands: Path | None, form: str, trace: str | None,
     library: str | None, engine: str | None, overrides: tuple[str, ...], output: str, quiet: bool, **sizes: int | None,
 ) -> None:  # fmt: skip
     """Print what one kernel costs on one device: time, what binds it, energy by part, power, traffic.
@@ -96,7 +105,7 @@ def command(
         with _naming_options():
             figures = priced(pool, op, sizes, trace, equipped.engine)
         if commands is not None:
-            _write_commands(pool, kernel_of(op, sizes, count), commands, quiet=quiet)
+            _write_commands(pool, kernel_of(op, sizes, count), commands, form, quiet=quiet)
         (_print_step if op == STEP else _print)(figures, output)
 
 
@@ -133,15 +142,16 @@ def _refuse_with_table(op: str | None, commands: Path | None, sizes: Mapping[str
         )
 
 
-def _write_commands(pool: DevicePool, kernel: Kernel, path: Path, *, quiet: bool) -> None:
+def _write_commands(pool: DevicePool, kernel: Kernel, path: Path, form: str, *, quiet: bool) -> None:
     try:
         with open_file(path, force=True) as file:
-            count, cycles = pool.write_commands(kernel, file)
+            count, cycles = pool.write_commands(kernel, file, form)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=str(path)) from None
     if not quiet:
         click.echo(
-            f"papisim: note: {count:,} commands of the busiest channel in {path}; done at cycle {cycles:,}", err=True
+            f"papisim: note: {count:,} lines of commands of the busiest channel in {path}; done at cycle {cycles:,}",
+            err=True,
         )
 
 

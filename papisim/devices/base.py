@@ -343,8 +343,13 @@ class DevicePool(ABC):
             f"found '{name}', but {self.name} has no kernel libraries; --library is for GPUs", field="library"
         )
 
-    def write_commands(self, kernel: Kernel, file: TextIO) -> tuple[int, int]:
+    def write_commands(self, kernel: Kernel, file: TextIO, form: str = "papisim") -> tuple[int, int]:
         """Write the DRAM commands of a kernel; return the number of commands and the cycle at which they end.
+
+        Args:
+            kernel: the kernel.
+            file: file to write to.
+            form: format: ``papisim``, or that of another simulator.
 
         Raises:
             NotModelled: these devices have no command stream.

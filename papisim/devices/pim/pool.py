@@ -18,6 +18,7 @@ from papisim.devices.pim.mapping.physical import Physical
 from papisim.devices.pim.part import Part
 from papisim.devices.pim.scheduler import Channel, Rules
 from papisim.devices.pim.timing import sustained
+from papisim.devices.pim.traces import FORMATS, Spacing
 from papisim.errors import NotModelled
 from papisim.ops.caches import AttentionOverCaches
 from papisim.ops.cost import Cost, Energy
@@ -121,21 +122,33 @@ class Pool(DevicePool):
             "activations": priced.activity.activations,
         }
 
-    def write_commands(self, kernel: Kernel, file: TextIO) -> tuple[int, int]:
+    def write_commands(self, kernel: Kernel, file: TextIO, form: str = "papisim") -> tuple[int, int]:
         """Issue the command stream of a kernel's busiest channel literally and write it, one line per command.
 
+        Args:
+            kernel: the kernel.
+            file: file to write to.
+            form: ``papisim``: commands as they were issued, with their cycles; or a key of :data:`papisim.devices.pim.traces.FORMATS`.
+
         Returns:
-            The number of commands, and the cycle at which they end.
+            The number of lines, and the cycle at which the commands end.
 
         Raises:
-            NotModelled: the kernel has no command stream.
+            NotModelled: the kernel has no command stream, or none that the format can express.
         """
         if not isinstance(kernel, Linear | Attention):
             raise NotModelled(f"a command stream of {kernel.kernel_class.value} kernels")
-        commands, rules = self.commands(kernel)
-        channel = Channel(self.part.timing, rules)
+        stream, rules = self.commands(kernel)
+        commands, channel = list(stream), Channel(self.part.timing, rules)
         cycles = channel.run(commands)
-        return export(sorted(channel.issued), file), cycles
+        if form == "papisim":
+            return export(sorted(channel.issued), file), cycles
+        return FORMATS[form].write(commands, self.part.organisation, self.spacing, file), cycles
+
+    @property
+    def spacing(self) -> Spacing:
+        """Cycles between commands of a kind, as simulators have them whose traces do not say."""
+        return Spacing(self.geometry.paced_gap, self.geometry.column_gap, self.geometry.burst)
 
     def commands(self, kernel: Linear | Attention) -> tuple[Iterator[Command], Rules]:
         """Return the command stream of the busiest channel, and the rules that its controller follows.

@@ -19,6 +19,21 @@ from papisim.ops.cost import Cost
 from papisim.ops.kernel import Attention
 
 
+def controller_rules(generator: Generator) -> Rules:
+    """Return the rules of AttAcc's controller.
+
+    The released model issues a refresh in the cycle after the precharge: tRP is declared at a level its check does not
+    reach. The first command is seen a cycle after it was sent.
+    """
+    return Rules(
+        barrier_waits="issued",
+        rows_pass_barriers=True,
+        depth=generator.queue_depth,
+        refresh_in_breaks=True,
+        first_cycle=1,
+    )
+
+
 class Released:
     """Attention as AttAcc's released generator and controller run it."""
 
@@ -31,15 +46,7 @@ class Released:
         if generator is None:
             raise NotModelled("mapping attacc_released needs the generator's constants (field 'generator')")
         self._stacks, self._generator = stacks, generator
-        # The released model issues a refresh in the cycle after the precharge: tRP is declared at a level its check
-        # does not reach. The first command is seen a cycle after it was sent.
-        self._rules = Rules(
-            barrier_waits="issued",
-            rows_pass_barriers=True,
-            depth=generator.queue_depth,
-            refresh_in_breaks=True,
-            first_cycle=1,
-        )
+        self._rules = controller_rules(generator)
 
     def price(self, kernel: Attention) -> Priced:
         """Return the cycles and the activity of attention.
