@@ -42,9 +42,11 @@ def file_schema(name: str) -> JsonSchemaValue:
     head = {
         "schema": {"const": version, "description": "name and version of this schema"},
         "sources": {"type": "object", "description": "origin of each number, by the path of its field"},
+        "extends": {"type": "string", "description": "file whose fields hold where this file does not say them"},
     }
-    required = ["schema", "sources", *(key for key in schema.get("required", []) if key not in _NOT_WRITTEN)]
-    return {**schema, "properties": head | written, "required": required}
+    complete = {"required": [key for key in schema.get("required", []) if key not in _NOT_WRITTEN]}
+    one_of = {"anyOf": [{"required": ["extends"]}, complete]}
+    return {**schema, "properties": head | written, "required": ["schema", "sources"], **one_of}
 
 
 def _inline_choices(schema: JsonSchemaValue) -> None:

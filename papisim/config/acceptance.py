@@ -33,7 +33,7 @@ def resolve_acceptance(document: Document) -> list[Source]:
         return []  # the section's own check says what was expected
     log, signals = document.data.get("log"), document.data.get("signals")
     if isinstance(log, str):
-        document.data["log"] = str(Path(document.file).parent / log)
+        document.data["log"] = str(Path(document.mark(("log",)).file).parent / log)
     if not isinstance(signals, str):
         return []
     try:

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from papisim import units
 from papisim.catalog import Shelf
-from papisim.config.yaml import Document, Path_
+from papisim.config.yaml import Document, Path_, parse_path
 from papisim.errors import InputError, did_you_mean, one_or_all
 
 Positive = Annotated[float, Field(gt=0)]
@@ -56,6 +56,14 @@ def open_parts(data: object, model: type[BaseModel], path: Path_) -> None:
         if not isinstance(data, dict) or default is None:
             return
         data, model = data.setdefault(str(part), default.model_dump(mode="json")), type(default)
+
+
+class FieldError(ValueError):
+    """One field of a configuration value contradicts others; ``field`` is its path below the value, which the message points at."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class Spec(BaseModel):
@@ -123,10 +131,12 @@ class KindOptions(Spec):
         tuner: of kinds with values that belong to a machine and a model: the function, ``module:name``, that turns an experiment
             into one with the right values (see :mod:`papisim.config.tuning`).
         named_files: fields that may name a file of their own, and the shelf that it is on; the file's fields take the place of its name.
+        derives: fields that follow from the others where a file leaves them out; a file that extends another does not inherit them.
     """
 
     tuner: ClassVar[str | None] = None
     named_files: ClassVar[Mapping[str, Shelf]] = {}
+    derives: ClassVar[tuple[str, ...]] = ()
 
     kind: str
 
@@ -157,6 +167,8 @@ def parse(spec: type[SpecT], document: Document) -> SpecT:
 
 def _translate(spec: type[BaseModel], document: Document, detail: ErrorDetails) -> InputError:
     path = _path_in(document.data, detail["loc"])
+    if isinstance(cause := detail.get("ctx", {}).get("error"), FieldError):
+        path = (*path, *parse_path(cause.field))
     kind, found = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
         known = _fields_at(spec, detail["loc"][:-1])

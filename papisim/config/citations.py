@@ -7,8 +7,8 @@ from pathlib import Path
 
 from papisim import catalog, units
 from papisim.catalog import Shelf
-from papisim.config.sources import load_sourced
-from papisim.config.yaml import load_yaml, parse_path
+from papisim.config.sources import covers, load_sourced
+from papisim.config.yaml import load_yaml
 from papisim.errors import InputError
 
 #: a number's place in a file, and its source and the place in it
@@ -54,8 +54,7 @@ def _cited(path: Path, schema: str) -> Iterator[tuple[_Cited, object]]:
     for place, value in document.leaves():
         if isinstance(_number(value), float):
             for source in sources:
-                field = parse_path(source.path)
-                if place[: len(field)] == field and not source.is_assumption:
+                if covers(source, document, place) and not source.is_assumption:
                     yield (".".join(map(str, place)), source.origin, source.note), value
 
 

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from papisim import catalog, units
+from papisim.config.inheritance import FIELD, check_acyclic, merge, take_extended
 from papisim.config.yaml import Document, Path_, check_schema, load_yaml, parse_path, while_unchanged
 from papisim.errors import InputError, did_you_mean
 
@@ -29,7 +30,9 @@ ORIGINS = {
 }
 #: origin of a number that an override replaced; no file may claim it
 OVERRIDE = "override"
-_NOT_NUMBERS = {"schema", "sources", "description", "kind"}
+#: origin of everything that a file does not say itself; the note is the file that it extends
+EXTENDS = "extends"
+_NOT_NUMBERS = {"schema", "sources", "description", "kind", FIELD}
 
 
 @dataclass(frozen=True)
@@ -97,16 +100,42 @@ def without_overridden(sources: Iterable[Source], overridden: Mapping[Path_, str
 
 
 def load_sourced(path: Path, schema: str) -> tuple[Document, list[Source], list[InputError]]:
-    """Read a file of numbers and take out its schema and its sources.
+    """Read a file of numbers, with what it extends (:mod:`papisim.config.inheritance`), and take out its schema and its sources.
+
+    A file that extends another has a source ``extends`` for each link of the chain.
 
     Returns:
         The document, its sources, and everything wrong with them.
 
     Raises:
-        InputError: the file cannot be read, or is of another schema.
+        InputError: a file cannot be read, is of another schema, or extends nothing that there is, or itself.
     """
-    document, sources, errors = _load_sourced(path, schema)
-    return document.copy(), list(sources), list(errors)
+    return _load_chain(path, schema, ())
+
+
+def _load_chain(path: Path, schema: str, below: tuple[Path, ...]) -> tuple[Document, list[Source], list[InputError]]:
+    """Read a file and what it extends; ``below`` are the files whose reading led here, resolved."""
+    found, sources, errors = _load_sourced(path, schema)
+    own, below = found.copy(), (*below, path.resolve())
+    extended = take_extended(own, schema)
+    if extended is None:
+        return own, list(sources), list(errors)
+    check_acyclic(own, extended.path, below)
+    base, inherited, wrong = _load_chain(extended.path, schema, below)
+    merge(base, own, extended.name)
+    link = Source(own.file, FIELD, EXTENDS, extended.name)
+    return base, [link, *sources, *(each for each in inherited if _is_left(each, base))], [*errors, *wrong]
+
+
+def _is_left(source: Source, merged: Document) -> bool:
+    """Return whether an inherited source still covers something that its own file says."""
+    return source.origin == EXTENDS or any(covers(source, merged, path) for path, _ in merged.leaves())
+
+
+def covers(source: Source, document: Document, path: Path_) -> bool:
+    """Return whether a source is that of the value at a path of a document, which may be merged from several files."""
+    field = parse_path(source.path)
+    return path[: len(field)] == field and document.mark(path).file == source.file
 
 
 @while_unchanged

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from papisim import catalog
-from papisim.catalog import Shelf
+from papisim.catalog import Found, Shelf
 from papisim.config.base import Count, NonNegative, Positive, Spec, open_parts, parse, parts_of
 from papisim.config.kinds import load_kind, parse_kind
 from papisim.config.parallel import TENSOR_ONLY, Parallel
@@ -299,7 +300,7 @@ def load_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Device:
         InputError, InputErrors: everything that is wrong, with places.
     """
     found = catalog.find(Shelf.DEVICE, name_or_path)
-    document, sources, errors = load_sourced(found.path, DEVICE_SCHEMA)
+    document, sources, errors = _open_part(found)
     if errors:
         raise one_or_all(errors)
     assignments = [as_assignment(override) for override in overrides]
@@ -310,6 +311,15 @@ def load_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Device:
     _apply(document, assignments)
     part = parse(part_class(document), document)
     return Device(found.name, part, tuple(sources), (found.note,) if found.note else ())
+
+
+def _open_part(found: Found) -> tuple[Document, list[Source], list[InputError]]:
+    """Read the file of a part, without the inherited fields that follow from the others."""
+    document, sources, errors = load_sourced(found.path, DEVICE_SCHEMA)
+    inherited = [name for name in document.data if document.mark((name,)).file != document.file]
+    for name in set(inherited).intersection(part_class(document).derives if inherited else ()):
+        del document.data[name]
+    return document, sources, errors
 
 
 def part_class(document: Document) -> type[BaseModel]:
@@ -343,8 +353,7 @@ def _graft_parts(document: Document, errors: list[InputError], overridden: Mappi
                 continue
             path = (section, name, "part")
             try:
-                found = catalog.find(Shelf.DEVICE, group["part"])
-                part, part_sources, part_errors = load_sourced(found.path, DEVICE_SCHEMA)
+                part, part_sources, part_errors = _open_part(_part_file(document, path))
                 if misplaced := _misplaced(section, part):
                     raise document.error(path, misplaced)  # not in the part's file, which is right
             except InputError as error:
@@ -406,6 +415,13 @@ def _graft_tables_of(
         table.data["name"] = found.name
         document.graft(place, table)
     return sources
+
+
+def _part_file(document: Document, path: Path_) -> Found:
+    """Return the file of a part that a system names: a path is relative to the system's file, or else to the working directory."""
+    name = str(document.get(path))
+    beside = Path(document.mark(path).file).parent / name
+    return catalog.find(Shelf.DEVICE, str(beside) if catalog.is_path(name) and catalog.is_file(beside) else name)
 
 
 def _misplaced(section: str, part: Document) -> str | None:

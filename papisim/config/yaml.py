@@ -85,13 +85,22 @@ class Document:
 
         Without ``mark``, that is ``other.file``.
         """
-        for marks in (self.keys, self.values):
-            for inner in [p for p in marks if p[: len(path)] == path]:
-                del marks[inner]
+        self._forget(path)
         self.graft(path, other)
         mark = mark or Mark(other.file)
         self.keys |= {path + inner: mark for inner in other.keys} | {path: mark}
         self.values |= {path + inner: mark for inner in other.values} | {path: mark}
+
+    def take(self, path: Path_, other: Document) -> None:
+        """Put what another document has at a path there, with its places, instead of what is there."""
+        self._forget(path)
+        self.graft(path, other.subtree(path))
+
+    def _forget(self, path: Path_) -> None:
+        """Drop the places of everything at and below a path."""
+        for marks in (self.keys, self.values):
+            for inner in [p for p in marks if p[: len(path)] == path]:
+                del marks[inner]
 
     def subtree(self, path: Path_) -> Document:
         """Return the document below a path, places included."""

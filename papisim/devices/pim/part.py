@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import ModelWrapValidatorHandler, model_validator
 
 from papisim.catalog import Shelf
-from papisim.config.base import Count, NonNegative
+from papisim.config.base import Count, FieldError, NonNegative
 from papisim.devices.base import DevicePart
 from papisim.devices.pim.area import Area, check_area
 from papisim.devices.pim.energy import EnergyTable, Terms
@@ -24,6 +24,7 @@ class Part(DevicePart):
     Attributes:
         static_w: power with or without work; where a part leaves it out, standby and refresh of its capacity by the energy table.
         energy: energy table: the name of a file in ``hwconfigs/devices/energy``, a path, or the terms themselves.
+        capacity_bytes: that of the organisation, banks × bank_bytes, and derived from it where it is left out.
         mapping: ``physical``, or ``attacc_released``: the schedule of AttAcc's released generator, quirks included.
         power_limited: lengthen the column gap until streaming fits the power budget.
         refresh: ``sustained`` charges refresh at its average rate, as a kernel among many meets it; ``from_idle``
@@ -39,8 +40,10 @@ class Part(DevicePart):
 
     is_rank: ClassVar[bool] = False
     named_files: ClassVar[Mapping[str, Shelf]] = {"energy": Shelf.ENERGY}
+    derives: ClassVar[tuple[str, ...]] = ("capacity_bytes",)
 
     static_w: NonNegative = 0.0
+    capacity_bytes: NonNegative = 0.0  # until the organisation is read
     organisation: Organisation
     fpu: Fpu
     buffers: Buffers
@@ -69,7 +72,7 @@ class Part(DevicePart):
         if terms.standby_w_per_byte is None:
             raise ValueError("field 'static_w' is missing: the energy table has no standby_w_per_byte")
         idle = terms.standby_w_per_byte + (terms.refresh_w_per_byte or 0.0)
-        return part.model_copy(update={"static_w": idle * part.capacity_bytes})
+        return part.model_copy(update={"static_w": idle * part.organisation.capacity_bytes})
 
     @property
     def banks_of_inputs(self) -> int:
@@ -85,11 +88,13 @@ class Part(DevicePart):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.capacity_bytes != self.organisation.capacity_bytes:
-            raise ValueError(
-                f"found capacity_bytes {self.capacity_bytes:g}, expected banks × bank_bytes = "
-                f"{self.organisation.capacity_bytes:g}"
+        if "capacity_bytes" in self.model_fields_set and self.capacity_bytes != self.organisation.capacity_bytes:
+            raise FieldError(
+                "capacity_bytes",
+                f"found {_gib(self.capacity_bytes)}, expected banks × bank_bytes = {self.organisation.banks} × "
+                f"{_gib(self.organisation.bank_bytes)} = {_gib(self.organisation.capacity_bytes)} (left out, it is derived)",
             )
+        object.__setattr__(self, "capacity_bytes", self.organisation.capacity_bytes)
         if not self.moves_beside_macs and self.mapping == "attacc_released":
             raise ValueError("found moves_beside_macs false, expected true with mapping attacc_released")
         if not self.moves_beside_macs and self.fpu.at is Level.BASE_DIE:
@@ -132,3 +137,8 @@ class Part(DevicePart):
             **super().decisive(),
             "energy": self.energy.used.model_dump(mode="json", include=set(Terms.model_fields) - idle),
         }
+
+
+def _gib(size_bytes: float) -> str:
+    """Write a size with the binary prefix that files of parts use."""
+    return f"{size_bytes / 2**30:g} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:g} MiB"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from papisim.config.sources import ORIGINS, OVERRIDE, bibliography
+from papisim.config.sources import EXTENDS, ORIGINS, OVERRIDE, bibliography
 from papisim.report.html.page import Listing, Section, Table, rows_frame
 
 
@@ -25,7 +25,7 @@ def add_sources(section: Section, sources: list[dict[str, str]]) -> None:
         }
     )
     frame = pd.DataFrame(sources)[["file", "path", "origin", "note"]].drop_duplicates()
-    own = {*ORIGINS, OVERRIDE}
+    own = {*ORIGINS, OVERRIDE, EXTENDS}
     counts = frame["origin"].map(lambda origin: origin if origin in own else "published").value_counts()
     section.add(Table("Origins of the numbers", rows_frame(counts.items(), "origin", "entries")))
     section.add(Listing("Works", [f"{key}: {works[key]}" for key in papers]))
