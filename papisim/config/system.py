@@ -316,8 +316,8 @@ def load_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Device:
 def _open_part(found: Found) -> tuple[Document, list[Source], list[InputError]]:
     """Read the file of a part, without the inherited fields that follow from the others."""
     document, sources, errors = load_sourced(found.path, DEVICE_SCHEMA)
-    inherited = [name for name in document.data if document.mark((name,)).file != document.file]
-    for name in set(inherited).intersection(part_class(document).derives if inherited else ()):
+    inherited = {name for name in document.data if document.mark((name,)).file != document.file}
+    for name in inherited.intersection(getattr(part_class(document), "derives", ()) if inherited else ()):
         del document.data[name]
     return document, sources, errors
 
