@@ -20,6 +20,7 @@ from papisim.catalog import data_folder
 from papisim.config.base import KindOptions
 from papisim.config.engine import CAPTURED, EngineSpec
 from papisim.config.experiment import Experiment
+from papisim.config.inheritance import FIELD
 from papisim.config.quantisation import QuantisationSpec
 from papisim.config.system import System
 from papisim.config.tuning import Origin, Tuning, with_tuning
@@ -301,7 +302,8 @@ def write_system(
     Raises:
         InputError: the file is another name of a system, or its placement is not ``papi``.
     """
-    placement, sources = document.get("placement"), document.get("sources")
+    inherited = {} if FIELD in document else None  # a file that extends a machine has its placement
+    placement, sources = document.get("placement", inherited), document.get("sources")
     if not isinstance(placement, dict) or not isinstance(sources, dict):
         raise InputError("describes no machine of its own, expected 'placement' and 'sources'")
     as_captured = QuantisationSpec()
