@@ -302,7 +302,7 @@ def write_system(
     Raises:
         InputError: the file is another name of a system, or its placement is not ``papi``.
     """
-    inherited = {} if FIELD in document else None  # a file that extends a machine has its placement
+    inherited: object = {} if FIELD in document else None  # a file that extends a machine has its placement
     placement, sources = document.get("placement", inherited), document.get("sources")
     if not isinstance(placement, dict) or not isinstance(sources, dict):
         raise InputError("describes no machine of its own, expected 'placement' and 'sources'")
