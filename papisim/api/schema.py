@@ -17,7 +17,14 @@ from papisim.diagnosis.schema import ExplanationRecord
 from papisim.errors import InputError, did_you_mean
 from papisim.pricing.schema import KernelPrice, StepPrice
 from papisim.results.schema import FRAMES, ComparisonSummary, RunSummary, Schema
-from papisim.validation.schema import EngineCalibration, EngineValidation, Replay, ServingValidation, Validation
+from papisim.validation.schema import (
+    CommandValidation,
+    EngineCalibration,
+    EngineValidation,
+    Replay,
+    ServingValidation,
+    Validation,
+)
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -284,6 +291,7 @@ DOCUMENTS: dict[str, type[Schema]] = {
     "speculation-profile": SpeculationProfile,
     "validation": Validation,
     "serving-validation": ServingValidation,
+    "command-validation": CommandValidation,
     "engine-validation": EngineValidation,
     "engine-calibration": EngineCalibration,
     "replay": Replay,

@@ -52,7 +52,7 @@ _OPTIONS = (
     click.option("--rows", type=PositiveInt(), help="serving: most rows of each engine, GPU, model, precision, TP and set."),
     click.option("--without-engines", is_flag=True, help="serving: kernels alone, no profiles of the engines."),
     click.option(
-        "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="serving: change a field of all rows; may be repeated."
+        "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="serving, commands: change a field of all rows, or of --part; may be repeated."
     ),
     click.option(
         "--out", type=click.Path(path_type=Path), help="serving: folder for the rows with their predictions and for the sweep."

@@ -12,6 +12,7 @@ from papisim import catalog
 from papisim.calibration.gpu.tables import read_tables
 from papisim.catalog import Shelf
 from papisim.cli._command import Command
+from papisim.cli._command_traces import command_options, commands_of
 from papisim.cli._engine_logs import engine_options, logs_of
 from papisim.cli._options import format_option, print_json
 from papisim.cli._serving import serving_of, serving_options
@@ -48,6 +49,7 @@ _GOLDEN = "**/ramulator_hbm3pim_attention*.csv"
 )
 @serving_options
 @engine_options
+@command_options
 @click.option("--force", is_flag=True, help="Replace the files of --figure and --cells and the results in --out.")
 @format_option("table", "json")
 def command(
@@ -66,6 +68,9 @@ def command(
     attention, small kernels) before totals; its services are simulated with the same arrivals and lengths. A total that is closer
     than its parts is marked, since errors cancel in it.
 
+    With --commands, the commands of a trace are issued here and by AttAcc's Ramulator 2 or the AiM simulator, which must be
+    installed, and their cycles compared. The exit status is 1 if the ends are 2 % apart.
+
     A power meter that has not settled, as in aiconfigurator's tables of short kernels, still shows the kernels before: joules are
     compared over all rows and over those with a settled meter, each beside the difference between two nearly equal kernels.
 
@@ -75,8 +80,13 @@ def command(
       papisim validate --fetch
       papisim validate --serving end_to_end.csv --rows 8 --out results/serving
       papisim validate --engine logs --profile vllm
+      papisim validate --commands bank.trace --part attacc --simulator ./ramulator2
     """
     _check(figure, force=force)
+    trace = commands_of(others, {"--data": data, "--fetch": fetched, "--figure": figure, "--force": force})
+    if trace is not None:
+        trace.validate(output)
+        return
     logs = logs_of(others, {"--data": data, "--fetch": fetched, "--figure": figure})
     if logs is not None:
         logs.validate(output, force=force)

@@ -442,3 +442,36 @@ class EngineCalibration(Schema):
     """times of the host"""
     kernels: list[FittedKernels]
     """parts whose kernels were profiled in several compositions"""
+
+
+COMMANDS_SCHEMA: Final = "papisim/command-validation/1"
+
+
+class CommandErrors(Schema):
+    """Commands of one kind, in the order in which they were issued."""
+
+    command: str
+    """kind of command"""
+    n: int
+    """commands that the scheduler issued"""
+    n_simulator: int
+    """commands that the simulator issued"""
+    n_equal: int
+    """commands that both issued in the same cycle"""
+    largest_cycles: int
+    """largest difference, in cycles, of the k-th command of both"""
+
+
+class CommandValidation(Schema):
+    """A command trace beside another simulator, ``papisim validate --commands --format json``."""
+
+    schema_: Literal["papisim/command-validation/1"] = Field(default=COMMANDS_SCHEMA, alias="schema")
+    """name and version of this schema"""
+    cycles: int
+    """cycle of the last command"""
+    simulator_cycles: int
+    """the same of the simulator, or its cycles in all"""
+    error: float
+    """relative difference of the two"""
+    commands: list[CommandErrors]
+    """differences by kind of command; empty if the simulator does not log them"""
