@@ -20,7 +20,7 @@ from papisim.policies.speculation.base import (
 
 Speculating: TypeAlias = Subject[SpeculationOptions, SpeculationPolicy]
 
-_N_LAYERS = 32
+_N_LAYERS, _CACHED = 32, 512
 _SEEDS = 12
 
 
@@ -29,7 +29,7 @@ def _price_s(drafts: Sequence[Draft]) -> float:
 
 
 def _view(*requests: int, iteration: int = 0) -> SpeculationView:
-    return SpeculationView(iteration, requests, _price_s, _N_LAYERS)
+    return SpeculationView(iteration, requests, _price_s, _N_LAYERS, cached=(_CACHED,) * len(requests))
 
 
 def _signal(rng: Random, length: int) -> tuple[float, ...]:

@@ -115,7 +115,11 @@ class Speculator:
         """
         most = np.maximum(left, 1).tolist()
         view = SpeculationView(
-            number, batch.request_ids, lambda drafts: self.price_s(drafts, cached, prompts), tokens_left=tuple(most)
+            number,
+            batch.request_ids,
+            lambda drafts: self.price_s(drafts, cached, prompts),
+            tokens_left=tuple(most),
+            cached=tuple(cached.tolist()),
         )
         return [
             shorten(draft, min(draft.length, n - 1)) for draft, n in zip(self.policy.plan(view), most, strict=True)

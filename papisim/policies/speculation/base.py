@@ -14,8 +14,10 @@ Unlike placement, batching and routing policies, a speculation policy has state:
 
 - keeps the state of a request under the request's id, and forgets it in :meth:`SpeculationPolicy.leave`;
 - lets no request's outcomes change the drafts of another, unless ``learns_from_all`` says so;
-- changes state in ``observe`` and ``leave`` alone: ``plan`` and ``cut`` may be called any number of times;
-- draws no random numbers, and must not change views, drafts or rounds, nor keep them;
+- changes state in ``observe`` and ``leave`` alone: ``plan`` and ``cut`` may be called any number of times. A policy may note in ``plan``
+  what it planned last, so that ``observe`` learns about it, if noting it twice is noting it once;
+- draws random numbers, if any, from a stream that its options' seed and its state name (:func:`papisim.streams.stream`), and must not
+  change views, drafts or rounds, nor keep them;
 - may ask the view for the price of an iteration, and must not import devices.
 
 TLP, the tokens that a request has in flight, is its drafts and the one token that decoding would have computed anyway. The
@@ -136,6 +138,7 @@ class SpeculationView:
         n_layers: layers of the target model, for policies that choose an exit layer; 0 where not told.
         tokens_left: tokens that each request has left to emit, in batch order; empty where not told. Of a request with n tokens
             left, at most n − 1 drafts are verified, since verification adds a token of its own; longer drafts are cut.
+        cached: tokens in each request's KV cache, in batch order; empty where not told.
     """
 
     iteration: int
@@ -143,6 +146,7 @@ class SpeculationView:
     price_s: Callable[[Sequence[Draft]], float]
     n_layers: int = 0
     tokens_left: tuple[int, ...] = ()
+    cached: tuple[int, ...] = ()
 
     @property
     def rlp(self) -> int:

@@ -27,8 +27,8 @@ def view():
     def unpriced(drafts):
         raise AssertionError("this policy asks no cost model")
 
-    def make(*requests, price_s=unpriced, iteration=0, n_layers=0):
-        return SpeculationView(iteration, requests, price_s, n_layers)
+    def make(*requests, price_s=unpriced, iteration=0, n_layers=0, context=512):
+        return SpeculationView(iteration, requests, price_s, n_layers, cached=(context,) * len(requests))
 
     return make
 
