@@ -75,6 +75,22 @@ def speculation(draw, options):
     )
 
 
+def asynchronous(draw, options):
+    """A small draft model beside the target, on the same device or on another."""
+    if options["hw"] not in WITH_GPU:
+        options["hw"] = draw.choice(WITH_GPU)
+    options["speculation"], options["acceptance"] = draw.choice(
+        (("fixed", "geometric"), *SPECULATION[:4], ("saddle", "sps_adaptive_vicuna7b"))
+    )
+    options.pop("tlp", None)
+    options["set"] = [each for each in options["set"] if not each.startswith("acceptance")]
+    if options["speculation"] == "fixed":
+        options["set"] += ["speculation.tlp=4", "acceptance.alpha=0.7"]
+    schedule = draw.choice(["", ", eager: false, pool_tokens: 3", ", pool_tokens: 1", ", pool_tokens: 9"])
+    drafting = f"trace: llama-68m, device: gpu, count: 1, schedule: {{kind: asynchronous{schedule}}}"
+    options["set"].append(f"drafting={{kind: model, {drafting}}}")
+
+
 def overlap(draw, options):
     """Of a model with so few layers that all are simulated, since the others' are extrapolated."""
     options["trace"] = "llama-68m"
@@ -125,7 +141,18 @@ def host(draw, options):
     options["set"].append(f"verification.overlap_bookkeeping={draw.choice(['true', 'false'])}")
 
 
-EXTRAS = (speculation, overlap, pipeline, replicas, disaggregation, quantisation, fault, exhaustion, host)
+EXTRAS = (
+    speculation,
+    asynchronous,
+    overlap,
+    pipeline,
+    replicas,
+    disaggregation,
+    quantisation,
+    fault,
+    exhaustion,
+    host,
+)
 
 
 def figures(options):
@@ -151,7 +178,7 @@ def test_folded_and_fast_forwarded_is_layer_by_layer_and_step_by_step(difference
 def test_every_extra_is_among_the_drawn_configurations():
     drawn = [configuration(number) for number in range(24)]
     texts = [" ".join(map(str, [*options["set"], *options.values()])) for options in drawn]
-    words = ("overlap", "pipeline", "disaggregated", "quantisation", "fault", "kv.", "bookkeeping")
+    words = ("asynchronous", "overlap", "pipeline", "disaggregated", "quantisation", "fault", "kv.", "bookkeeping")
     assert [word for word in words if not any(word in text for text in texts)] == []
     assert sum(options.get("replicas", 1) > 1 for options in drawn) >= 2
     assert sum("speculation" in options for options in drawn) >= 2
