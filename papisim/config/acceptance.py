@@ -39,7 +39,7 @@ def resolve_acceptance(document: Document) -> list[Source]:
     try:
         fields, sources = load_signals(signals)
     except InputError as error:
-        raise error if error.place.file else document.error(("signals",), error.message) from None
+        raise document.error(("signals",), str(error)) from None
     fields.data.pop("description", None)
     document.graft(("signals",), fields)
     return sources

@@ -52,7 +52,7 @@ def load_kind(document: Document, of: Family[OptionsT, ThingT], path: Path_ = ()
     try:
         return of.load(name)
     except InputError as error:
-        raise error if error.place.file else document.error(place, error.message) from None
+        raise document.error(place, str(error)) from None
 
 
 def absolute_kind(document: Document, place: Path_) -> str:

@@ -354,10 +354,11 @@ def _graft_parts(document: Document, errors: list[InputError], overridden: Mappi
             path = (section, name, "part")
             try:
                 part, part_sources, part_errors = _open_part(_part_file(document, path))
-                if misplaced := _misplaced(section, part):
-                    raise document.error(path, misplaced)  # not in the part's file, which is right
+                misplaced = _misplaced(section, part)
             except InputError as error:
-                errors.append(error if error.place.file else document.error(path, error.message))
+                misplaced = str(error)
+            if misplaced:
+                errors.append(document.error(path, misplaced))
                 continue
             depth = len(path)
             own = {each[depth:]: text for each, text in overridden.items() if each[:depth] == path}
@@ -407,7 +408,7 @@ def _graft_tables_of(
             found = catalog.find(shelf, named)
             table, table_sources, table_errors = load_sourced(found.path, TABLE_SCHEMAS[shelf])
         except InputError as error:
-            errors.append(error if error.place.file else document.error(place, error.message))
+            errors.append(document.error(place, str(error)))
             continue
         own = {each.path[len(place) :]: each.text for each in overrides if each.path[: len(place)] == place}
         sources += without_overridden(table_sources, own)

@@ -456,6 +456,12 @@ def parse_path(text: str) -> Path_:
     return tuple(parts)
 
 
+def is_path(text: str) -> bool:
+    """Whether text is a dotted path and nothing else."""
+    path = parse_path(text)
+    return bool(path) and dotted(path) == text
+
+
 @dataclass(frozen=True)
 class Assignment:
     """One field that is to be set.
@@ -482,7 +488,7 @@ class Assignment:
         place = f"{option} {text}"
         name, equals, value = text.partition("=")
         path = parse_path(name.strip())
-        if not equals or not path or dotted(path) != name.strip():
+        if not equals or not is_path(name.strip()):
             raise InputError("expected PATH=VALUE, such as devices.gpu.count=8", file=place)
         return cls(path, parse_yaml(value, place), Mark(place), text)
 

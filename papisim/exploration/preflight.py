@@ -29,13 +29,13 @@ def check_space(file: SweepFile, values: Sequence[Values]) -> None:
     fields are, become rows that failed.
 
     Raises:
-        InputError, InputErrors: what is wrong, with places; or the error that all points have in common.
+        InputError, InputErrors: what is wrong, with places; or an error of the files that the points name, where none of them can be built.
     """
     if not values:
         raise InputError("the space has no points", file=file.document.file)
     evaluator = Evaluator(file)
     wrong: dict[str, InputError] = {}
-    others: list[PapisimError] = []
+    others: list[InputError] = []
     experiments: list[Experiment] = []
     for probe in _probes(values):
         try:
@@ -50,7 +50,7 @@ def check_space(file: SweepFile, values: Sequence[Values]) -> None:
     if wrong:
         raise one_or_all(list(wrong.values()))
     if others and not experiments:
-        raise others[0]
+        raise InputError(f"none of the points tried can be built; {others[0]}", file=file.document.file)
     if experiments:
         _check_expressions(file, evaluator, values[0], experiments)
 

@@ -10,7 +10,7 @@ from typing import Any
 from papisim.config.experiment import RunOptions, options_of
 from papisim.config.sections import SECTIONS, load_section
 from papisim.config.system import open_system
-from papisim.config.yaml import Assignment, Document, Path_, parse_path
+from papisim.config.yaml import Assignment, Document, Path_, is_path, parse_path
 from papisim.errors import InputError, did_you_mean
 from papisim.exploration.expression import Expression, UnknownName
 from papisim.exploration.file import SweepFile, beside
@@ -115,7 +115,10 @@ class Resolver:
         return (*place, inner) if (*place, inner) in self.file.document.keys else place
 
     def _assignment(self, name: str, value: object) -> Assignment:
-        mark = self.file.document.mark(self.file.place(name), at_key=True)
+        place = self.file.place(name)
+        if not is_path(name):
+            raise self.file.document.error(place, "expected a field such as devices.gpu.count", at_key=True)
+        mark = self.file.document.mark(place, at_key=True)
         if name.endswith((".path", ".log", ".kind", ".format")):
             value = beside(self.file, value)
         document = Document(value, mark.file, {}, {(): mark})

@@ -173,6 +173,11 @@ def _left(case: Case, verdict: Verdict, work: Path, scratch: Path) -> str:
         name
         for name in there
         if name not in case.files
-        and not (asked and any(word.endswith(Path(name).parts[0]) for word in case.arguments))
+        and not (asked and any(word.endswith(str(each)) for word in case.arguments for each in _and_folders(name)))
     ]
     return f"left over: {new[0]}" if new else ""
+
+
+def _and_folders(name: str) -> list[Path]:
+    """Return a file and the folders that it is in, below the case's own."""
+    return [Path(name), *list(Path(name).parents)[:-1]]

@@ -137,6 +137,12 @@ def test_an_impossible_override_is_refused_at_the_option(override, said):
     assert str(error.value).startswith(f"--set {override}")
 
 
+def test_a_file_that_is_no_part_is_told_where_it_is_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("a: 1", encoding="utf-8")
+    with pytest.raises(InputError, match=r"^--set .*: devices.gpu.part: .*notes.txt.*: field 'schema' is missing"):
+        load_system("gpu_only", [f"devices.gpu.part={tmp_path}/notes.txt"])
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

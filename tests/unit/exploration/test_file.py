@@ -148,6 +148,7 @@ def test_a_mistake_is_told_with_its_place_and_the_nearest_name(declare, rest, sa
         ("space: {batch: [1]}\nconstraints: {power: \"feed_w(fc_pim, 1) < 1\"}", r"no function 'feed_w'; did you mean 'fed_w'"),
         ("space: {batch: [1]}\nderive: {tlp: bacth * 2}", r":9:15: derive.tlp: no 'bacth' here; did you mean 'batch'"),
         ("space: {placement: [pinned:gpo]}", r"'gpo' runs no FC kernels"),
+        ("space: {devices..gpu.count: [1]}", r":8:9: space.devices..gpu.count: expected a field such as devices.gpu.count"),
     ],
 )  # fmt: skip
 def test_what_only_the_machine_can_tell_is_told_before_the_sweep(declare, rest, said):
@@ -155,6 +156,22 @@ def test_what_only_the_machine_can_tell_is_told_before_the_sweep(declare, rest, 
     with pytest.raises((InputError, InputErrors)) as caught:
         check_space(file, points(file))
     assert re.search(said, str(caught.value)), str(caught.value)
+
+
+HEAD = "schema: papisim/sweep/1\ndescription: a test\nbase: "
+
+
+def test_a_fixed_field_without_a_name_is_refused_where_it_stands(declare):
+    file = declare("space: {batch: [1]}", base=HEAD + "{hw: papi, trace: llama7b, set: {'': 1}}\n")
+    with pytest.raises(InputError, match=r"space.yaml:3:40: base.set.: expected a field such as"):
+        check_space(file, points(file))
+
+
+def test_a_file_that_is_no_machine_is_told_by_the_sweep_that_names_it(declare, tmp_path):
+    (tmp_path / "notes.txt").write_text("a: 1", encoding="utf-8")
+    file = declare("space: {batch: [1]}", base=HEAD + f"{{hw: {tmp_path}/notes.txt, trace: llama7b}}\n")
+    with pytest.raises(InputError, match=r"space.yaml: none of the points tried can be built; .*notes.txt"):
+        check_space(file, points(file))
 
 
 def test_a_name_that_only_some_machines_have_is_no_mistake(declare):
