@@ -58,6 +58,7 @@ HELD_BY = {
     # figures of papers: each is a kind, and reproduced as a whole
     "paper/papi/*.py": "unit/paper/papi/test_figures.py",
     "paper/speculation/*.py": "unit/paper/speculation/test_systems.py",
+    "paper/baselines/*.py": "unit/paper/baselines/test_ratios.py",
     # parts of pages and tables, looked at where they are put together
     "report/html/*.py": "unit/report/html/test_page.py",
     "report/html/charts/*.py": "unit/report/html/test_page.py",
