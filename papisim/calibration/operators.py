@@ -37,7 +37,7 @@ from papisim.plan.build import build_formats
 from papisim.plan.machine import Machine, build_machine
 from papisim.plan.step import StepPlanner
 from papisim.policies.placement.base import Operator, PlacementView
-from papisim.policies.placement.papi_operators import ByWidth, Level, Threshold
+from papisim.policies.placement.papi_operators import BySize, Level, Threshold
 
 #: token-rows that are priced one by one, and levels of each further doubling up to the last
 _ROWS, _LEVELS, _MOST_ROWS = 64, 16, 8192
@@ -331,15 +331,15 @@ def _attention(subject: Subject, operator: Operator, device: str, points: Sequen
     return found[0], found[1]
 
 
-def by_width(subject: Subject, operator: Operator, sides: tuple[str, str]) -> dict[tuple[FcRole, int], float]:
-    """Return the threshold of an operator's FC kernels by role and width, one kernel of each shape priced on both sides."""
+def by_size(subject: Subject, operator: Operator, sides: tuple[str, str]) -> dict[tuple[FcRole, int], float]:
+    """Return the threshold of an operator's FC kernels by role and size, one kernel of each shape priced on both sides."""
     found = defaultdict[tuple[FcRole, int], list[tuple[float, ...]]](list)
     at: dict[tuple[FcRole, int], Floats] = {}
 
     def note(view: PlacementView) -> None:
         if view.operator is operator and isinstance(view.kernel, Linear):
             both = [view.price(device, view.kernel).time_s for device in sides]
-            key = view.kernel.role, view.kernel.n
+            key = view.kernel.role, view.kernel.k * view.kernel.n
             at[key] = at.get(key, np.zeros(3)) + np.array([0.0, *both])
             at[key][0] = view.intensity
 
@@ -420,8 +420,7 @@ def _threshold(subject: Subject, operator: Operator, sides: tuple[str, str]) -> 
     def columns() -> list[list[float]]:
         if is_by_role:
             return [
-                [_ROLES.index(role), width, each]
-                for (role, width), each in by_width(subject, operator, sides).items()
+                [_ROLES.index(role), size, each] for (role, size), each in by_size(subject, operator, sides).items()
             ]
         found = located(subject, operator, sides).threshold
         if isinstance(found, float):
@@ -429,7 +428,7 @@ def _threshold(subject: Subject, operator: Operator, sides: tuple[str, str]) -> 
         return [[row.intensity, row.tokens, *row.changes] for row in found]
 
     what = [
-        "threshold",
+        "threshold by size",
         operator,
         sides,
         experiment.system.resolved(),
@@ -448,11 +447,11 @@ def _threshold(subject: Subject, operator: Operator, sides: tuple[str, str]) -> 
     ]
 
 
-def _of_roles(rows: Sequence[Sequence[float]]) -> dict[FcRole, ByWidth]:
-    """Return thresholds by role from rows of role, width and threshold; by width where a role has several."""
+def _of_roles(rows: Sequence[Sequence[float]]) -> dict[FcRole, BySize]:
+    """Return thresholds by role from rows of role, size and threshold; by size where a role has several."""
     found = defaultdict[FcRole, dict[int, float]](dict)
-    for role, width, each in rows:
-        found[_ROLES[int(role)]][int(width)] = each
+    for role, size, each in rows:
+        found[_ROLES[int(role)]][int(size)] = each
     return {role: own if len(own) > 1 else next(iter(own.values())) for role, own in found.items()}
 
 
@@ -477,8 +476,8 @@ def _told(operator: Operator, threshold: Threshold) -> Iterator[dict[str, float 
         return
     if isinstance(threshold, dict):
         for role, own in threshold.items():
-            for width, each in own.items() if isinstance(own, dict) else [("", own)]:
-                name = f"{operator.value}.{role.value}" + (f".{width}" if width else "")
+            for size, each in own.items() if isinstance(own, dict) else [("", own)]:
+                name = f"{operator.value}.{role.value}" + (f".{size}" if size else "")
                 yield {"operator": name, "intensity": each}
         return
     for row in threshold:

@@ -6,7 +6,7 @@ it reads: TLP × query heads per KV head for attention, the expected rows of an 
 The ridge of attention depends on the batch, too. PIM deals caches out to its channels by request and KV head, in rounds: a round that
 is not full leaves channels idle, while a GPU splits a long cache; and with the caches, since a launch takes longer than attention to
 short ones. Its threshold is therefore a table: for each intensity and length, the requests at which the faster side changes. The
-ridge of FC depends on the kernel, as a launch takes longer than a narrow one: its thresholds may be by role, and by width.
+ridge of FC depends on the kernel, as a launch takes longer than a small one: its thresholds may be by role, and by size.
 
 Thresholds belong to a machine, a model and an operator, and are calibrated (:mod:`papisim.calibration.operators`). Where FC alone has
 several devices, the policy is ``papi``.
@@ -56,10 +56,10 @@ class Level(Spec):
         return value
 
 
-#: the highest intensity on PIM of the FC kernels of a role: of all of them, or from each width (columns of the weights) on
-ByWidth: TypeAlias = NonNegative | dict[NonNegativeInt, NonNegative]
+#: the highest intensity on PIM of the FC kernels of a role: of all of them, or from each size (numbers in the weights, k·n) on
+BySize: TypeAlias = NonNegative | dict[NonNegativeInt, NonNegative]
 #: the highest intensity of an operator on PIM; that of the FC kernels of each role; or a table by intensity
-Threshold: TypeAlias = NonNegative | dict[FcRole, ByWidth] | list[Level]
+Threshold: TypeAlias = NonNegative | dict[FcRole, BySize] | list[Level]
 
 
 class Options(PlacementOptions):
@@ -70,9 +70,9 @@ class Options(PlacementOptions):
         pim: device for memory-bound FC kernels of the target; other operators go to their first candidate that is not the
             processing unit.
         thresholds: by operator, the highest intensity at which it stays on PIM, in token-rows per number read; the same for each role of
-            FC kernels, or for each width from which on it holds; or a table, ascending by intensity and then by tokens; an operator that is
+            FC kernels, or for each size (numbers in the weights) from which on it holds; or a table, ascending by intensity and then by tokens; an operator that is
             not named stays at home. ``auto`` calibrates all that have several devices.
-        fc_by_role: whether ``auto`` finds a threshold for each role of FC kernels, and for each width where a role has several (Q is wider
+        fc_by_role: whether ``auto`` finds a threshold for each role of FC kernels, and for each size where a role has several (Q is larger
             than K and V of grouped queries), which on ranks of many GPUs cross at different rows; with one for all of them FC is placed as
             ``papi`` places it.
     """
@@ -120,7 +120,7 @@ class Placement:
         """Return the side of the operator's threshold that its intensity is on; its home without a threshold."""
         threshold = self._thresholds.get(view.operator)
         if isinstance(threshold, dict):
-            threshold = _by_width(threshold, view.kernel) if isinstance(view.kernel, Linear) else None
+            threshold = _by_size(threshold, view.kernel) if isinstance(view.kernel, Linear) else None
         if threshold is None:
             return view.candidates[0]
         units = self._options.processing_unit
@@ -141,13 +141,13 @@ def _exceeds(threshold: float | Sequence[Level], view: PlacementView) -> bool:
     return bisect_right(_row(threshold, view).changes, view.rlp) % 2 == 0
 
 
-def _by_width(roles: Mapping[FcRole, ByWidth], kernel: Linear) -> float | None:
-    """Return the threshold of an FC kernel: that of the last width at or below its own, or else the first."""
+def _by_size(roles: Mapping[FcRole, BySize], kernel: Linear) -> float | None:
+    """Return the threshold of an FC kernel: that of the last size at or below its own, or else the first."""
     own = roles.get(kernel.role)
     if not isinstance(own, dict):
         return own
-    widths = sorted(own)
-    return own[widths[max(1, bisect_right(widths, kernel.n)) - 1]]
+    sizes = sorted(own)
+    return own[sizes[max(1, bisect_right(sizes, kernel.k * kernel.n)) - 1]]
 
 
 def _row(threshold: Sequence[Level], view: PlacementView) -> Level:

@@ -160,8 +160,8 @@ def test_attention_may_change_sides_several_times(rlp, device):
 
 
 @pytest.mark.parametrize(("width", "device"), [(8, "fc_pim"), (16, "fc_pim"), (64, "gpu"), (99, "gpu")])
-def test_fc_of_a_role_may_have_a_threshold_for_each_width(width, device):
-    policy = by_operator(fc={"qkv": {16: 40, 64: 20}})
+def test_fc_of_a_role_may_have_a_threshold_for_each_size(width, device):
+    policy = by_operator(fc={"qkv": {64 * 16: 40, 64 * 64: 20}})
     kernel = Linear(FcRole.QKV, m=30, k=64, n=width)
     shown = PlacementView(30, 30, kernel, ("gpu", "fc_pim"), unpriced)
     assert policy.place(shown) == device
