@@ -170,6 +170,19 @@ def test_a_pool_lets_requests_be_verified_while_others_draft(helped: Path):
     assert min(decoded) < 4, "some verifications take only those that have drafts"
 
 
+def test_a_device_of_its_own_pays_where_drafts_are_right_and_not_where_they_are_wrong(helped: Path):
+    """The rows of the table in docs/physics/speculation.md for one request."""
+    lengths = "workload.lengths={kind: fixed, input_tokens: 128, output_tokens: 128}"
+    drawn = {"trace": "llama3-70b", "model": "llama32-1b", "device": "helper", "batch": 1, "requests": 1, "length": 4}
+
+    def decode_s(schedule: str, alpha: float) -> float:
+        return sum(step.time_s for step in decoding(run(helped, schedule, lengths, **drawn, alpha=alpha)))
+
+    gains = {alpha: decode_s(SYNCHRONOUS, alpha) / decode_s(ASYNCHRONOUS, alpha) for alpha in (0.3, 0.6, 0.95)}
+    assert gains[0.95] == pytest.approx(235 / 172, rel=0.02)
+    assert gains[0.3] < gains[0.6] < gains[0.95]
+
+
 def test_without_eager_drafts_nothing_is_guessed(helped: Path):
     made = run(helped, "{kind: asynchronous, eager: false}", device="helper")
     plain = run(helped, SYNCHRONOUS, device="helper")
