@@ -8,7 +8,8 @@ has most expected tokens per second:
 
 The price depends on the drafts only through their sum (rows to verify) and their longest (serial draft steps). For a given
 sum and longest, the most is emitted by giving rows one by one to the request that gains most, α_i^(s_i + 1), since gains
-only fall; so the search runs over sums and longest lengths, not over b-tuples. α_i is the request's own
+only fall; so the search runs over sums and longest lengths, not over b-tuples. Prices are kept in a table until the batch or the price
+of an iteration without drafts changes. α_i is the request's own
 acceptance, shrunk to that of all requests, which is shrunk to a prior.
 """
 
@@ -34,6 +35,7 @@ class Options(BoundedOptions):
         decay: weight that past rounds keep in each round.
         prior_acceptance: α before any draft.
         prior_tokens: drafts that the prior counts as much as.
+        price_drift: share by which the price of an iteration without drafts may move before all prices are asked for again.
     """
 
     kind: Literal["co_scheduled"]
@@ -42,6 +44,7 @@ class Options(BoundedOptions):
     decay: Fraction
     prior_acceptance: Fraction
     prior_tokens: Positive
+    price_drift: Fraction
 
 
 EXAMPLE = Example("co_scheduled")
@@ -55,6 +58,27 @@ class Gain(NamedTuple):
     place: int
 
 
+class Prices:
+    """Seconds of iterations of one batch size by the sum of drafts and the longest, each asked for once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], float] = {}
+        self._batch, self._plain_s = 0, 0.0
+
+    def renew(self, view: SpeculationView, drift: float) -> None:
+        """Forget the prices if the batch has another size, or an iteration without drafts another price than when they were asked for."""
+        plain_s = view.price_s([NO_DRAFT] * view.rlp)
+        if view.rlp != self._batch or abs(plain_s - self._plain_s) > drift * self._plain_s:
+            self._known, self._batch, self._plain_s = {(0, 0): plain_s}, view.rlp, plain_s
+
+    def price_s(self, view: SpeculationView, drafts: Sequence[Draft]) -> float:
+        """Return the seconds of an iteration with drafts."""
+        key = sum(draft.length for draft in drafts), max(draft.length for draft in drafts)
+        if key not in self._known:
+            self._known[key] = view.price_s(drafts)
+        return self._known[key]
+
+
 class Speculation(PerRequest[AcceptanceEstimate]):
     """The drafts with most expected tokens per second; the fewest of equals."""
 
@@ -65,6 +89,7 @@ class Speculation(PerRequest[AcceptanceEstimate]):
         self._options = options
         self._drafts = [Draft(length) for length in range(options.max_length + 1)]
         self._all = AcceptanceEstimate(options.decay)
+        self._prices = Prices()
 
     def acceptance(self, request_id: int) -> float:
         """Return the estimate of a request's α."""
@@ -74,15 +99,16 @@ class Speculation(PerRequest[AcceptanceEstimate]):
 
     def plan(self, view: SpeculationView) -> list[Draft]:
         """Search the drafts for the largest rate."""
+        self._prices.renew(view, self._options.price_drift)
         best = [NO_DRAFT] * view.rlp
-        best_rate = view.rlp / view.price_s(best)
+        best_rate = view.rlp / self._prices.price_s(view, best)
         acceptance = [self.acceptance(request_id) for request_id in view.requests]
         gains = self._gains(acceptance)
         for longest in range(1, self._options.max_length + 1):
             most = sum(expected_emitted(alpha, longest) for alpha in acceptance)
             for lengths, emitted in self._allocations([gain for gain in gains if gain.depth <= longest], view.rlp):
                 drafts = [self._drafts[length] for length in lengths]
-                price_s = view.price_s(drafts)
+                price_s = self._prices.price_s(view, drafts)
                 if emitted / price_s > best_rate:
                     best, best_rate = drafts, emitted / price_s
                 elif most / price_s <= best_rate:  # more rows do not take less time: nothing to gain from here on
@@ -100,7 +126,9 @@ class Speculation(PerRequest[AcceptanceEstimate]):
 
     def _allocations(self, gains: Sequence[Gain], rlp: int) -> Iterator[tuple[list[int], float]]:
         """Yield draft lengths by ascending sum, and the tokens expected of each, until all gains are taken."""
-        step = math.ceil(len(gains) / self._options.sums_tried) if self._options.per_request else len(gains)
+        options = self._options
+        # the same sums for every longest draft and in every iteration, so that their prices are known
+        step = math.ceil(rlp * options.max_length / options.sums_tried) if options.per_request else len(gains)
         lengths, emitted = [0] * rlp, float(rlp)
         for total, gain in enumerate(gains, 1):
             lengths[gain.place] = gain.depth

@@ -167,9 +167,8 @@ def test_co_scheduling_drafts_less_where_another_placement_begins(policy, view):
         return price_s
 
     requests = range(8)
-    subject = known(policy, *[0.8] * 8)
-    far = subject.plan(view(*requests, price_s=two_devices(5.0)))
-    near = subject.plan(view(*requests, price_s=two_devices(1.0)))
+    far = known(policy, *[0.8] * 8).plan(view(*requests, price_s=two_devices(5.0)))
+    near = known(policy, *[0.8] * 8).plan(view(*requests, price_s=two_devices(1.0)))
     assert sum(draft.rows for draft in far) == 8, "rows are dear and the other device far: do not draft"
     assert near == [Draft(3)] * 8, "once over the jump, rows are nearly free"
 
@@ -185,3 +184,23 @@ def test_co_scheduling_tells_requests_apart_and_lets_strangers_start_from_what_a
     for _ in range(200):
         subject.observe([seen(0, 0, request_id=1)])
     assert subject.acceptance(1) == pytest.approx(0.7), "what is not drafted for long is forgotten, and tried again"
+
+
+def test_co_scheduling_asks_for_a_price_once_until_steps_take_another_time(policy, view):
+    asked = []
+
+    def machine(step_s):
+        def price_s(drafts):
+            asked.append(tuple(draft.length for draft in drafts))
+            return step_s + 0.05 * sum(draft.rows for draft in drafts)
+
+        return price_s
+
+    subject = policy("co_scheduled")
+    subject.plan(view(0, 1, price_s=machine(1.0)))
+    first = len(asked)
+    assert len({(sum(lengths), max(lengths)) for lengths in asked}) == first > 8
+    subject.plan(view(0, 1, price_s=machine(1.001)))
+    assert len(asked) == first + 1, "the price without drafts is asked for every time"
+    subject.plan(view(0, 1, price_s=machine(2.0)))
+    assert len(asked) > first + 8
