@@ -283,7 +283,7 @@ class Asynchronous:
         return lead_s
 
     def _draft_ahead(self, number: int, batch: Batch, drafter: _Drafter, drafts: Mapping[int, Draft]) -> int:
-        """Give the requests that are verified eager jobs, as far as the policy plans any; returns the drafts thrown away."""
+        """Give the requests that are verified eager jobs, as far as the policy plans any; returns the drafts wasted."""
         eager = self._eager(number, batch, drafts) if self._schedule.eager else {}
         wasted = 0
         for request, draft in drafts.items():

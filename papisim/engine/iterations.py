@@ -82,7 +82,7 @@ class Verified(NamedTuple):
         drafted: draft tokens verified.
         accepted: draft tokens accepted.
         counts: drafts by length and acceptance.
-        wasted: draft tokens thrown away before they were verified.
+        wasted: draft tokens made and never verified, as far as known now.
     """
 
     tokens: Ints | int

@@ -114,7 +114,7 @@ class StepYield(NamedTuple):
         first_tokens: first tokens among them, of requests whose prompts were completed.
         drafted: draft tokens verified in each step.
         accepted: draft tokens accepted in each step.
-        wasted: draft tokens thrown away unverified in each step.
+        wasted: draft tokens made and never verified, as found when each step ends.
     """
 
     last_tokens: int

@@ -39,7 +39,7 @@ class StepRow:
         prompt_tokens: token-rows that belong to prompts.
         drafted: draft tokens verified.
         accepted: draft tokens accepted.
-        wasted: draft tokens thrown away before they were verified.
+        wasted: draft tokens made and never verified, as found when the step ends.
         tokens: tokens emitted.
         time_s: duration of the step.
         stalled_s: seconds of the duration in which the step waited for a stalled device.

@@ -20,7 +20,7 @@ class Totals:
         prompt_tokens: prompt tokens computed.
         drafted: draft tokens verified.
         accepted: draft tokens accepted.
-        wasted: draft tokens thrown away before they were verified.
+        wasted: draft tokens made and never verified.
         tokens: tokens emitted.
         round_tokens: tokens emitted by requests that decoded.
         time_s: seconds of the steps.

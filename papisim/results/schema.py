@@ -615,7 +615,7 @@ class StepColumns(Schema):
     accepted: int
     """draft tokens accepted"""
     wasted: int
-    """draft tokens thrown away before they were verified"""
+    """draft tokens made and never verified, as found when the step ends"""
     tokens: int
     """tokens emitted"""
     fc_device: str

@@ -145,7 +145,7 @@ def _speculation(summary: Json) -> str:
         f"; {percent(beyond)} of drafted positions lie beyond those observed: extrapolated" if beyond else ""
     )
     lost = figures["wasted_tokens_per_round"]
-    wasted = f", {lost:.2f} more thrown away unverified" if lost else ""
+    wasted = f", {lost:.2f} more wasted" if lost else ""
     return (
         f"{figures['drafted_tokens_per_round']:.2f} drafted, {figures['accepted_tokens_per_round']:.2f} accepted "
         f"({summary['acceptance']}){wasted}, {figures['emitted_tokens_per_round']:.2f} emitted per request and iteration; "
