@@ -41,6 +41,8 @@ def hardware() -> Iterator[str]:
     yield from _sourced(Shelf.DEVICE)
     yield "\n## Energy tables\n"
     yield from _sourced(Shelf.ENERGY)
+    yield "\n## DRAM timing tables\n"
+    yield from _sourced(Shelf.DRAM)
     yield "\n## Works cited\n"
     yield from (f"- **{key}**: {work}" for key, work in sorted(bibliography().items()))
 

@@ -1,7 +1,7 @@
 """The directory is the registry: which shipped files there are, and how a name becomes one of them.
 
 There is no list to keep. A system is a file in ``hwconfigs/``, a device part one in ``hwconfigs/devices/``, an
-energy table one in ``hwconfigs/devices/energy/``, a kernel trace a folder in ``traces/kernels/``, that of a draft head one in ``traces/heads/``, a request trace a file in ``traces/requests/``, an acceptance
+energy table one in ``hwconfigs/devices/energy/``, a DRAM timing table one in ``hwconfigs/devices/dram/``, a kernel trace a folder in ``traces/kernels/``, that of a draft head one in ``traces/heads/``, a request trace a file in ``traces/requests/``, an acceptance
 process one in ``traces/acceptance/``, the signals it shows one in ``traces/signals/``, policies in
 ``hwconfigs/policies/``, an engine profile a file in ``hwconfigs/engines/``. Kinds, which are code, are :mod:`papisim.kinds`.
 """
@@ -25,6 +25,7 @@ class Shelf(Enum):
     SYSTEM = ("hwconfigs", "hardware", "")
     DEVICE = ("hwconfigs/devices", "device", "")
     ENERGY = ("hwconfigs/devices/energy", "energy table", "")
+    DRAM = ("hwconfigs/devices/dram", "timing table", "")
     TRACE = ("traces/kernels", "kernel trace", "trace.yaml")
     HEAD = ("traces/heads", "draft head", "trace.yaml")
     REQUESTS = ("traces/requests", "workload", "")

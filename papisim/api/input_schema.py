@@ -15,11 +15,14 @@ from papisim.config.engine import SCHEMA as ENGINE_SCHEMA
 from papisim.config.engine import EngineSpec
 from papisim.devices.pim.energy import SCHEMA as ENERGY_SCHEMA
 from papisim.devices.pim.energy import EnergyTable
+from papisim.devices.pim.timing import SCHEMA as DRAM_SCHEMA
+from papisim.devices.pim.timing import Timing
 
 #: files by the name of their schema, without ``papisim/`` and version: the values that they hold, and the schema's version
 FILES: Final[dict[str, tuple[type[Spec], str]]] = {
     "engine": (EngineSpec, ENGINE_SCHEMA),
     "energy": (EnergyTable, ENERGY_SCHEMA),
+    "dram": (Timing, DRAM_SCHEMA),
 }
 #: fields that the reader of a file fills in
 _NOT_WRITTEN: Final = frozenset({"name"})

@@ -21,6 +21,8 @@ from papisim.config.system import DEVICE_SCHEMA, SYSTEM_SCHEMA, load_part, load_
 from papisim.config.yaml import load_yaml
 from papisim.devices.pim.energy import SCHEMA as ENERGY_SCHEMA
 from papisim.devices.pim.energy import load_energy
+from papisim.devices.pim.timing import SCHEMA as DRAM_SCHEMA
+from papisim.devices.pim.timing import load_timing
 from papisim.errors import CheckFailed, DoesNotFit, InputError, InputErrors, did_you_mean, one_or_all
 from papisim.exploration.file import SCHEMA as SWEEP_SCHEMA
 from papisim.exploration.file import load_sweep
@@ -44,6 +46,7 @@ _READERS: dict[str, Callable[[str], object]] = {
     SYSTEM_SCHEMA: load_system,
     DEVICE_SCHEMA: load_part,
     ENERGY_SCHEMA: load_energy,
+    DRAM_SCHEMA: load_timing,
     TRACE_SCHEMA: read_trace,
     SIGNALS_SCHEMA: load_signals,
     PUBLIC_SCHEMA: load_public,

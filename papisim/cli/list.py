@@ -20,6 +20,7 @@ _SHELVES = {
     "systems": Shelf.SYSTEM,
     "devices": Shelf.DEVICE,
     "energy": Shelf.ENERGY,
+    "dram": Shelf.DRAM,
     "traces": Shelf.TRACE,
     "heads": Shelf.HEAD,
     "workloads": Shelf.REQUESTS,

@@ -15,7 +15,7 @@ from papisim.errors import InputError
 _Cited = tuple[str, str, str]
 #: kinds of files whose numbers have sources
 _WITH_SOURCES = (
-    Shelf.DEVICE, Shelf.ENERGY, Shelf.SYSTEM, Shelf.REQUESTS, Shelf.ACCEPTANCE, Shelf.BATCHING, Shelf.SPECULATION, Shelf.DRAFTING, Shelf.ENGINE,
+    Shelf.DEVICE, Shelf.ENERGY, Shelf.DRAM, Shelf.SYSTEM, Shelf.REQUESTS, Shelf.ACCEPTANCE, Shelf.BATCHING, Shelf.SPECULATION, Shelf.DRAFTING, Shelf.ENGINE,
 )  # fmt: skip
 
 

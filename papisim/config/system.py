@@ -23,7 +23,7 @@ from papisim.kinds.families import family
 DEVICE_SCHEMA = "papisim/device/1"
 SYSTEM_SCHEMA = "papisim/system/1"
 #: schema of the files that fields of parts name, by shelf
-TABLE_SCHEMAS = {Shelf.ENERGY: "papisim/energy/1"}
+TABLE_SCHEMAS = {Shelf.ENERGY: "papisim/energy/1", Shelf.DRAM: "papisim/dram/1"}
 
 #: fields of placement policies that name the sides of a threshold, and mean the same in each
 _SIDES = ("processing_unit", "pim")

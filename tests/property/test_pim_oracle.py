@@ -25,10 +25,11 @@ def timings(draw):
         tck_s=1e-9, rcd=draw(st.integers(1, 30)), rp=rp, ras=ras, rc=draw(st.integers(1, ras + rp)),
         rtp=draw(st.integers(1, 30)), wr=1, cwl=1, burst=draw(st.integers(1, 6)), turnaround=draw(st.integers(0, 40)),
         column_gap=draw(st.integers(1, 8)), refi=rfc + draw(st.integers(50, 3000)), rfc=rfc,
+        rrd=draw(st.integers(1, 9)), faw=draw(st.integers(1, 50)), act_cycles=draw(st.integers(1, 3)),
     )  # fmt: skip
 
 
-sweeps = st.builds(Sweep, st.integers(0, 50), st.integers(1, 20), st.integers(1, 90))
+sweeps = st.builds(Sweep, st.integers(0, 50), st.integers(1, 20), st.integers(1, 90), st.integers(1, 12))
 bursts = st.integers(0, 20)
 moves = st.builds(Moves, bursts, bursts, st.integers(0, 300), bursts, st.integers(0, 40)).map(
     lambda some: some if any(some[:4]) else Moves()

@@ -11,9 +11,13 @@ from papisim.devices.pim.timing import Sweep, Timing
 
 
 class Op(StrEnum):
-    """The commands of a channel; each acts on all banks of the channel at once."""
+    """The commands of a channel; each acts on all banks of the channel at once.
+
+    Where several commands open a row, ``ACTIVATE`` opens that of the first banks and ``ACTIVATE_MORE`` those of others.
+    """
 
     ACTIVATE = "ACTAB"
+    ACTIVATE_MORE = "ACTMR"
     MAC = "MACAB"
     PRECHARGE = "PREAB"
     REFRESH = "REFAB"
@@ -24,9 +28,9 @@ class Op(StrEnum):
 
 
 #: commands of the banks; the others use the data path and the logic die
-BANK_OPS = frozenset({Op.ACTIVATE, Op.MAC, Op.PRECHARGE, Op.REFRESH})
+BANK_OPS = frozenset({Op.ACTIVATE, Op.ACTIVATE_MORE, Op.MAC, Op.PRECHARGE, Op.REFRESH})
 #: commands that open or close a row
-ROW_OPS = frozenset({Op.ACTIVATE, Op.PRECHARGE})
+ROW_OPS = frozenset({Op.ACTIVATE, Op.ACTIVATE_MORE, Op.PRECHARGE})
 
 
 class Command(NamedTuple):
@@ -76,6 +80,8 @@ def _sweep(sweep: Sweep, section: int, first_row: int) -> Iterator[Command]:
     left = int(sweep.columns)
     for row in range(first_row, first_row + int(sweep.rows)):
         yield Command(Op.ACTIVATE, section, 1, row)
+        for _ in range(sweep.activates - 1):
+            yield Command(Op.ACTIVATE_MORE, section, 1, row)
         for _ in range(min(left, sweep.per_row)):
             yield Command(Op.MAC, section, sweep.gap, row)
         yield Command(Op.PRECHARGE, section, 1, row)

@@ -23,12 +23,16 @@ class Part(DevicePart):
 
     Attributes:
         static_w: power with or without work; where a part leaves it out, standby and refresh of its capacity by the energy table.
+        timing: timing table: the name of a file in ``hwconfigs/devices/dram``, a path, or the numbers themselves.
         energy: energy table: the name of a file in ``hwconfigs/devices/energy``, a path, or the terms themselves.
         capacity_bytes: that of the organisation, banks × bank_bytes, and derived from it where it is left out.
         mapping: ``physical``, or ``attacc_released``: the schedule of AttAcc's released generator, quirks included.
         power_limited: lengthen the column gap until streaming fits the power budget.
         refresh: ``sustained`` charges refresh at its average rate, as a kernel among many meets it; ``from_idle``
             starts each kernel right after a refresh and counts the refreshes that fall due.
+        refresh_mode: ``all_bank``, or ``per_bank``: banks are refreshed one at a time, and those in lock step wait for each.
+        banks_per_activate: banks of a pseudo-channel that one activate command opens, so that tRRD, tFAW and the command bus limit how
+            fast all are open; None: all at once, as in published PIM stacks.
         channels_per_head: channels of a stack that share one attention pair.
         moves_beside_macs: moves have a path of their own; otherwise they share the column bus with MACs, which takes
             ``timing.turnaround`` to turn.
@@ -39,7 +43,7 @@ class Part(DevicePart):
     """
 
     is_rank: ClassVar[bool] = False
-    named_files: ClassVar[Mapping[str, Shelf]] = {"energy": Shelf.ENERGY}
+    named_files: ClassVar[Mapping[str, Shelf]] = {"energy": Shelf.ENERGY, "timing": Shelf.DRAM}
     derives: ClassVar[tuple[str, ...]] = ("capacity_bytes",)
 
     static_w: NonNegative = 0.0
@@ -61,6 +65,8 @@ class Part(DevicePart):
     mapping: Literal["physical", "attacc_released"] = "physical"
     power_limited: bool = True
     refresh: Literal["sustained", "from_idle"] = "sustained"
+    refresh_mode: Literal["all_bank", "per_bank"] = "all_bank"
+    banks_per_activate: Count | None = None
 
     @model_validator(mode="wrap")
     @classmethod
@@ -73,6 +79,25 @@ class Part(DevicePart):
             raise ValueError("field 'static_w' is missing: the energy table has no standby_w_per_byte")
         idle = terms.standby_w_per_byte + (terms.refresh_w_per_byte or 0.0)
         return part.model_copy(update={"static_w": idle * part.organisation.capacity_bytes})
+
+    @property
+    def activates(self) -> int:
+        """Activate commands that open a row in all banks of a channel; its pseudo-channels receive theirs side by side."""
+        if self.banks_per_activate is None:
+            return 1
+        return -(-self.organisation.banks_per_channel // self.organisation.pseudo_channels // self.banks_per_activate)
+
+    @property
+    def paced_timing(self) -> Timing:
+        """The timing table with the refresh in use.
+
+        Raises:
+            ValueError: per-bank refresh that the memory has not, or that leaves no time for work.
+        """
+        if self.refresh_mode == "all_bank":
+            return self.timing
+        banks = self.organisation.banks_per_channel // self.organisation.pseudo_channels
+        return self.timing.refreshed_by_bank(banks)
 
     @property
     def banks_of_inputs(self) -> int:
@@ -101,6 +126,13 @@ class Part(DevicePart):
             raise ValueError(
                 "found moves_beside_macs false with fpu.at base_die, expected true: columns take the TSVs and moves the pins"
             )
+        if self.banks_per_activate is not None and (self.timing.rrd is None or self.timing.faw is None):
+            raise ValueError("found banks_per_activate, expected timing.rrd and timing.faw beside it")
+        if self.mapping == "attacc_released" and self.activates > 1:
+            raise ValueError(
+                "found banks_per_activate, expected none with mapping attacc_released: its controller opens all banks at once"
+            )
+        self.paced_timing  # noqa: B018 - refuses a refresh that leaves no time
         if self.channels_per_head > self.organisation.channels:
             raise ValueError(
                 f"found channels_per_head {self.channels_per_head}, expected at most the stack's channels"
@@ -131,10 +163,14 @@ class Part(DevicePart):
         return self.energy.label
 
     def decisive(self) -> dict[str, object]:
-        """Return the fields that prices depend on: of energies, the terms in use."""
+        """Return the fields that prices depend on: of energies, the terms in use; of timing, what the commands in use meet."""
         idle = {"standby_w_per_byte", "refresh_w_per_byte"}
+        unused = {"name", "description"}
+        unused |= set() if self.banks_per_activate else {"rrd", "faw", "act_cycles"}
+        unused |= set() if self.refresh_mode == "per_bank" else {"rfc_pb"}
         return {
             **super().decisive(),
+            "timing": self.timing.model_dump(mode="json", exclude_defaults=True, exclude=unused),
             "energy": self.energy.used.model_dump(mode="json", include=set(Terms.model_fields) - idle),
         }
 

@@ -17,7 +17,7 @@ from papisim.devices.pim.mapping.phases import Geometry
 from papisim.devices.pim.mapping.physical import Physical
 from papisim.devices.pim.part import Part
 from papisim.devices.pim.scheduler import Channel, Rules
-from papisim.devices.pim.timing import sustained
+from papisim.devices.pim.timing import Timing, sustained
 from papisim.devices.pim.traces import FORMATS, Spacing
 from papisim.errors import NotModelled
 from papisim.ops.caches import AttentionOverCaches
@@ -95,14 +95,18 @@ class Pool(DevicePool):
         return pair_imbalance(n_requests * n_layers * n_kv_heads, geometry.count * geometry.channels // shared)
 
     @cached_property
+    def _timing(self) -> Timing:
+        return self.part.paced_timing
+
+    @cached_property
     def _physical(self) -> Physical:
-        return Physical(Stacks(self.geometry, self.part.timing, self.part.refresh == "from_idle", self._energy))
+        return Physical(Stacks(self.geometry, self._timing, self.part.refresh == "from_idle", self._energy))
 
     @cached_property
     def _attention(self) -> AttentionMapping:
         if self.part.mapping == "physical":
             return self._physical
-        stacks = Stacks(self.geometry, self.part.timing, self.part.refresh == "from_idle", self._energy)
+        stacks = Stacks(self.geometry, self._timing, self.part.refresh == "from_idle", self._energy)
         return Released(stacks, self.part.generator)
 
     def explain(self, kernel: Kernel) -> dict[str, object]:
@@ -113,6 +117,7 @@ class Pool(DevicePool):
             "cycles_from_idle": priced.cycles_from_idle,
             "refreshes_from_idle": priced.refreshes,
             "tck_s": part.timing.tck_s,
+            "timing_table": part.timing.name,
             "column_gap_cycles": self.column_gap(1),
             "power_budget_w": part.power.budget_w,
             "energy_model": part.energy_source,
@@ -139,7 +144,7 @@ class Pool(DevicePool):
         if not isinstance(kernel, Linear | Attention):
             raise NotModelled(f"a command stream of {kernel.kernel_class.value} kernels")
         stream, rules = self.commands(kernel)
-        commands, channel = list(stream), Channel(self.part.timing, rules)
+        commands, channel = list(stream), Channel(self._timing, rules)
         cycles = channel.run(commands)
         if form == "papisim":
             return export(sorted(channel.issued), file), cycles
@@ -163,10 +168,14 @@ class Pool(DevicePool):
 
         The columns of one token lie in different banks, so rows are opened side by side but each pays its energy.
         """
-        timing, geometry = self.part.timing, self.geometry
+        timing, geometry = self._timing, self.geometry
         columns = ceil(kernel.new_bytes / geometry.column_bytes)
         bursts = -(-columns // (self.count * geometry.channels * geometry.pseudo_channels))
-        cycles = timing.rcd + timing.cwl + bursts * timing.burst + timing.wr + timing.rp if columns else 0
+        cycles = (
+            (timing.rcd_wr or timing.rcd) + timing.cwl + bursts * timing.burst + timing.wr + timing.rp
+            if columns
+            else 0
+        )
         moved = columns * geometry.column_bytes
         return Priced(int(sustained(timing, cycles)), cycles, 0, "data_path", Activity(columns, columns, 0, moved))
 
@@ -212,6 +221,7 @@ class Pool(DevicePool):
             query_reuse_rows=part.query_reuse_rows,
             logic_flop_per_cycle=part.logic.rate_flop_per_s * part.timing.tck_s / organisation.channels,
             occupancy=self.occupancy,
+            activates=part.activates,
         )
 
     def column_gap(self, uses: int) -> int:

@@ -14,13 +14,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from papisim.devices.pim.commands import BANK_OPS, ROW_OPS, Command, Issued, Op
-from papisim.devices.pim.timing import Timing
+from papisim.devices.pim.timing import ACTIVATES_PER_WINDOW, Timing
 
 
 def constraints(timing: Timing) -> dict[tuple[Op, Op], int]:
     """Return the table: (earlier command, later command) → least cycles between them.
 
-    JEDEC names of the rows: tRCD, tRAS, tRC, tRTP, tRP, tRFC. Back-to-back MACs, and back-to-back moves, are a
+    JEDEC names of the rows: tRCD, tRAS, tRC, tRRD, tRTP, tRP, tRFC; the window of tFAW is counted apart. Back-to-back MACs, and back-to-back moves, are a
     command's own ``busy`` cycles apart: the column gap (with or without the power limit) or the FPU time, whichever is
     longer, and the burst on the data path.
     """
@@ -28,6 +28,10 @@ def constraints(timing: Timing) -> dict[tuple[Op, Op], int]:
         (Op.ACTIVATE, Op.MAC): timing.rcd,
         (Op.ACTIVATE, Op.PRECHARGE): timing.ras,
         (Op.ACTIVATE, Op.ACTIVATE): timing.rc,
+        (Op.ACTIVATE, Op.ACTIVATE_MORE): timing.spacing,
+        (Op.ACTIVATE_MORE, Op.ACTIVATE_MORE): timing.spacing,
+        (Op.ACTIVATE_MORE, Op.MAC): timing.rcd,
+        (Op.ACTIVATE_MORE, Op.PRECHARGE): timing.ras,
         (Op.MAC, Op.PRECHARGE): timing.rtp,
         (Op.PRECHARGE, Op.ACTIVATE): timing.rp,
         (Op.REFRESH, Op.ACTIVATE): timing.rfc,
@@ -74,6 +78,7 @@ class Channel:
         self._banks: deque[tuple[int, Command]] = deque()
         self._path: deque[tuple[int, Command]] = deque()
         self._left: dict[int, int] = {}
+        self._window: deque[int] = deque(maxlen=ACTIVATES_PER_WINDOW)
         self.issued: list[Issued] = []
         self.refreshes = 0
 
@@ -121,6 +126,8 @@ class Channel:
         for (before, after), cycles in self._table.items():
             if after is command.op and before in self._last:
                 ready = max(ready, self._last[before] + cycles)
+        if command.op is Op.ACTIVATE_MORE and len(self._window) == ACTIVATES_PER_WINDOW:
+            ready = max(ready, self._window[0] + (self._timing.faw or 0))
         return ready
 
     def _path_ready(self, section: int) -> int | None:
@@ -148,7 +155,9 @@ class Channel:
             self._path_seen = cycle + 1 if self._just_seen() else self._path_seen
             self._pass(cycle, command.busy)
         else:
-            self._open_row = command.op is Op.ACTIVATE
+            self._open_row = command.op is not Op.PRECHARGE
+            if self._open_row:
+                self._window.append(cycle)
             if command.op is Op.PRECHARGE and not self._rules.rows_pass_barriers:
                 self._pass(cycle, self._timing.rp)
 

@@ -6,22 +6,34 @@ Every number counts tCK. The rules that the forms state are those of the constra
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple, Self
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from papisim.config.base import Count, Positive, Spec
+from papisim.config.base import Count, Positive, Spec, parse
+from papisim.config.sources import load_sourced
 from papisim.devices.numbers import Whole, choose, larger, smaller
+from papisim.errors import one_or_all
 
+#: schema of the files of timing tables, ``hwconfigs/devices/dram``
+SCHEMA: Final = "papisim/dram/1"
+#: name of a table that is written in a part and not in a file of its own
+IN_PART: Final = "in the part"
+#: activate commands that may fall into a window of tFAW
+ACTIVATES_PER_WINDOW: Final = 4
 Natural = Annotated[int, Field(ge=0)]
 
 
 class Timing(Spec):
-    """The timing table of one stack.
+    """The timing table of a memory: a standard at a data rate, in ``hwconfigs/devices/dram``, or written in a part.
 
     Attributes:
+        name: name of the table's file; of a table that a part writes itself, ``in the part``.
+        description: standard, data rate and origin.
         tck_s: the clock period that everything else counts.
-        rcd: activate to column command (tRCD).
+        rcd: activate to the units' column command (tRCD of a read, or that of a MAC where it has its own).
+        rcd_wr: activate to write (tRCDWR); None: as rcd.
         rp: precharge to activate (tRP).
         ras: activate to precharge (tRAS).
         rc: activate to activate of the same bank (tRC).
@@ -33,8 +45,14 @@ class Timing(Spec):
         column_gap: all-bank MAC to all-bank MAC, power aside.
         refi: refresh interval (tREFI).
         rfc: cycles of one all-bank refresh (tRFC).
+        rfc_pb: cycles of one per-bank refresh (tRFCpb); None if there is none.
+        rrd: activate to activate of another bank group (tRRD_S); None if unknown.
+        faw: window in which four activate commands may fall (tFAW); None if unknown.
+        act_cycles: cycles that an activate command occupies the row command bus.
     """
 
+    name: str = IN_PART
+    description: str = ""
     tck_s: Positive
     rcd: Count
     rp: Count
@@ -48,6 +66,11 @@ class Timing(Spec):
     column_gap: Count
     refi: Count
     rfc: Count
+    rcd_wr: Count | None = None
+    rfc_pb: Count | None = None
+    rrd: Count | None = None
+    faw: Count | None = None
+    act_cycles: Count = 1
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -61,16 +84,59 @@ class Timing(Spec):
             )
         return self
 
+    @property
+    def spacing(self) -> int:
+        """Cycles between activate commands: tRRD, or what the command bus takes."""
+        return max(self.rrd or 0, self.act_cycles)
+
+    def span(self, activates: int) -> int:
+        """Return the cycles from the first to the last of the activate commands that open a row in all banks.
+
+        Command i follows the one before by tRRD and the fourth before by tFAW.
+        """
+        windows, rest = divmod(activates - 1, ACTIVATES_PER_WINDOW)
+        return windows * max(self.faw or 0, ACTIVATES_PER_WINDOW * self.spacing) + rest * self.spacing
+
+    def refreshed_by_bank(self, banks: int) -> Self:
+        """Return the table of lock-step banks that are refreshed one at a time: all wait for each of ``banks`` of them.
+
+        Raises:
+            ValueError: the memory has no per-bank refresh, or it leaves no time for work.
+        """
+        if self.rfc_pb is None:
+            raise ValueError("found refresh_mode per_bank, expected all_bank: timing has no rfc_pb")
+        refi = self.refi // banks
+        if self.rfc_pb >= refi:
+            raise ValueError(
+                f"found refresh_mode per_bank with timing.rfc_pb {self.rfc_pb}, expected less than refi / {banks} banks = {refi}: "
+                "banks in lock step all wait for each refresh, and no time would be left for work"
+            )
+        return self.model_copy(update={"refi": refi, "rfc": self.rfc_pb})
+
+
+def load_timing(path: Path | str) -> Timing:
+    """Read the file of a timing table.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong, with places.
+    """
+    document, _, errors = load_sourced(Path(path), SCHEMA)
+    if errors:
+        raise one_or_all(errors)
+    return parse(Timing, document)
+
 
 class Sweep(NamedTuple):
     """Work of the banks in one phase: ``columns`` MAC commands, ``per_row`` to an open row, ``gap`` cycles apart.
 
+    ``activates`` activate commands open a row in all banks.
     ``columns`` may be an array, for one phase at many sizes; the cycles are then an array, too.
     """
 
     columns: Whole
     per_row: int
     gap: int
+    activates: int = 1
 
     @property
     def rows(self) -> Whole:
@@ -83,17 +149,20 @@ def sweep_cycles(timing: Timing, sweep: Sweep) -> tuple[Whole, Whole]:
 
     Let row r be activated at a(r) and have its first MAC at x(r). Then ``a(r+1) = max(x(r) + (c−1)·gap + tRTP,
     a(r) + tRAS) + tRP`` and ``x(r+1) = max(x(r) + c·gap, a(r+1) + tRCD)``: a max-plus recurrence whose every cycle is one
-    of the three steps below, so n rows take n − 1 of the longest. Drained means precharged, with the FPUs idle.
+    of the three steps below, so n rows take n − 1 of the longest. Drained means precharged, with the FPUs idle. Where several
+    commands open a row, tRCD and tRAS count from the last of them, so both are longer by their span.
     """
     if isinstance(sweep.columns, int) and not sweep.columns:
         return 0, 0
     rows, c, gap = sweep.rows, smaller(sweep.columns, sweep.per_row), sweep.gap
     last = sweep.columns - (rows - 1) * c
-    read_bound = timing.rcd + (c - 1) * gap + timing.rtp + timing.rp
-    step = larger(read_bound, larger(c * gap, timing.ras + timing.rp))
-    first_mac = timing.rcd + (rows - 1) * step
-    activate = choose(rows > 1, larger((rows - 1) * (timing.ras + timing.rp), read_bound + (rows - 2) * step), 0)
-    precharge = larger(first_mac + (last - 1) * gap + timing.rtp, activate + timing.ras)
+    span = timing.span(sweep.activates) if sweep.activates > 1 else 0
+    rcd, ras = timing.rcd + span, timing.ras + span
+    read_bound = rcd + (c - 1) * gap + timing.rtp + timing.rp
+    step = larger(read_bound, larger(c * gap, ras + timing.rp))
+    first_mac = rcd + (rows - 1) * step
+    activate = choose(rows > 1, larger((rows - 1) * (ras + timing.rp), read_bound + (rows - 2) * step), 0)
+    precharge = larger(first_mac + (last - 1) * gap + timing.rtp, activate + ras)
     return larger(precharge + timing.rp, first_mac + last * gap), activate
 
 

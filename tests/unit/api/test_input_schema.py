@@ -11,7 +11,7 @@ from papisim.catalog import Shelf
 
 SHIPPED = [
     (schema, path)
-    for schema, shelf in (("engine", Shelf.ENGINE), ("energy", Shelf.ENERGY))
+    for schema, shelf in (("engine", Shelf.ENGINE), ("energy", Shelf.ENERGY), ("dram", Shelf.DRAM))
     for path in catalog.shipped(shelf).values()
 ]
 

@@ -113,6 +113,7 @@ class Geometry:
         query_reuse_rows: maximum query rows per reading of a cache, the buffers aside.
         logic_flop_per_cycle: operations of the vector unit per channel.
         occupancy: cycles that a column command occupies its units, by the number of uses of the column.
+        activates: activate commands that open a row in all banks.
     """
 
     count: int
@@ -137,6 +138,7 @@ class Geometry:
     query_reuse_rows: int | None
     logic_flop_per_cycle: float
     occupancy: Callable[[int], int]
+    activates: int = 1
 
     @property
     def turns(self) -> int:
@@ -180,7 +182,7 @@ class Geometry:
         if held.scale_ratio:
             share = self.occupancy(rows * held.input_uses) / occupancy
             columns = columns + whole(columns * held.scale_ratio * share)
-        return Sweep(columns * self.turns, self.columns_per_row * self.turns, occupancy)
+        return Sweep(columns * self.turns, self.columns_per_row * self.turns, occupancy, self.activates)
 
     def activity(self, program: Program, channels: float, macs: float) -> Activity:
         """Return the activity of ``channels`` channels that each run a program, with ``macs`` products for each column read."""

@@ -24,10 +24,10 @@ def linear(m, k=8192, n=8192, weights=None):
 
 @pytest.mark.parametrize("rows", [1, 2, 16])
 def test_a_base_die_reads_weights_no_faster_than_its_tsvs(rows):
-    """64 pseudo-channels × 32 B per ns are 2.048 TB/s: 65.5 µs for 134 MB, 73.2 µs with refresh; rows are changed 2 % of the time."""
+    """64 pseudo-channels × 32 B per ns are 2.048 TB/s: 65.5 µs for 134 MB, 73.2 µs with refresh and 74.7 with 32 changes of rows of 41 ns."""
     base = pool(*BASE_DIE)
     assert base.bandwidth_bytes_per_s == pytest.approx(2.048e12)
-    assert base.price(linear(rows)).time_s == pytest.approx(73.2e-6, rel=0.02)
+    assert base.price(linear(rows)).time_s == pytest.approx(74.7e-6, rel=0.004)
 
 
 def test_sixteen_units_on_the_base_die_serve_sixteen_rows_and_no_more():
@@ -74,13 +74,10 @@ def test_columns_to_the_base_die_cost_the_data_path_and_units_there_no_area():
     at_banks, at_base = pool("hbm4_pim", "power_limited=false"), pool(*BASE_DIE)
     moved = at_base.priced(linear(1)).activity
     assert moved.raised_bytes == moved.columns * 32
-    per_byte = at_banks.part.energy.data_path_j_per_byte
-    own = moved.data_path_bytes - at_banks.priced(linear(1)).activity.data_path_bytes
-    gained = at_base.price(linear(1)).energy.total_j - at_banks.price(linear(1)).energy.total_j
-    assert gained == pytest.approx((moved.raised_bytes + own) * per_byte)
-    assert (
-        pool(*BASE_DIE, "fpu.path_share=0").price(linear(1)).energy.total_j < at_base.price(linear(1)).energy.total_j
-    )
+    assert at_banks.priced(linear(1)).activity.raised_bytes == 0
+    free = pool(*BASE_DIE, "fpu.path_share=0").price(linear(1)).energy
+    paid = at_base.price(linear(1)).energy.dram_transfer_j - free.dram_transfer_j
+    assert paid == pytest.approx(moved.raised_bytes * at_base.part.energy.data_path_j_per_byte)
     assert at_base.part.fpu.on_dram_per_bank == 0
 
 
