@@ -64,3 +64,15 @@ def test_every_published_figure_that_is_promised_is_met():
     shown = {figure.what: figure.error for figure in figures if figure.within is None}
     assert len(shown) == 2, "the two ratios of Figure 12"
     assert all(abs(error) < 0.12 for error in shown.values())
+
+
+@pytest.mark.parametrize(("m", "cycles"), [(1, 7_776), (4, 32_924)])
+def test_gemv_on_gddr6_aim_takes_the_cycles_of_its_presets(m, cycles):
+    """4096 × 4096 by hand from the AiM simulator's presets (commit 0f28a07): 8 outputs a bank are 32 rows of 64 columns.
+
+    A row takes 56 + 63·2 + 12 + 32 = 226 cycles; the inputs, 4 × 64 columns, 512; the results of 16 banks 32. Each token-row
+    repeats that, and four refreshes of 455 fall into four.
+    """
+    assert m * (32 * (56 + 63 * 2 + 12 + 32) + 4 * 64 * 2 + 16 * 2) + 455 * (4 if m == 4 else 0) == cycles
+    aim = Pool("aim", load_part("aim").part, 1)
+    assert aim.priced(Linear(FcRole.QKV, m, 4096, 4096)).cycles_from_idle == cycles

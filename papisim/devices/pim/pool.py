@@ -143,6 +143,8 @@ class Pool(DevicePool):
         """
         if not isinstance(kernel, Linear | Attention):
             raise NotModelled(f"a command stream of {kernel.kernel_class.value} kernels")
+        if form != "papisim" and self.part.activates > 1:
+            raise NotModelled(f"commands that open banks in groups (field 'banks_per_activate') in the format {form}")
         stream, rules = self.commands(kernel)
         commands, channel = list(stream), Channel(self._timing, rules)
         cycles = channel.run(commands)

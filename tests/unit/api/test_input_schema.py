@@ -42,7 +42,7 @@ def test_each_field_has_the_meaning_that_its_docstring_says():
     host = file_schema("engine")["$defs"]["HostSpec"]["properties"]
     assert host["request_s"]["description"] == "time per request in a step"
     assert host["request_s"]["type"] == ["number", "string"]
-    assert set(FILES) == {"engine", "energy"}
+    assert set(FILES) == {"engine", "energy", "dram"}
 
 
 def test_fields_of_a_table_have_meanings_from_the_class_that_it_extends_and_take_texts_with_units():
