@@ -52,17 +52,17 @@ class Sums:
             self.rows[key] = row
         else:
             known += row
-        self._add_operator(phase, phase.time_s * times)
+        if phase.operator is not None:
+            self._add_operator(phase.operator, phase, phase.time_s * times)
         for work in phase.work:
             if work.outside is not None:
                 self._add_outside_of(phase, times)
                 break
 
-    def _add_operator(self, phase: Phase, time_s: float) -> None:
-        """Add seconds of each repetition of a phase to its operator, if it belongs to one."""
-        if phase.operator is not None:
-            placed = (phase.operator, phase.resource)
-            self.operator_s[placed] = self.operator_s.get(placed, 0.0) + time_s * phase.repeats
+    def _add_operator(self, operator: Operator, phase: Phase, time_s: float) -> None:
+        """Add seconds of each repetition of a phase to its operator."""
+        placed = (operator, phase.resource)
+        self.operator_s[placed] = self.operator_s.get(placed, 0.0) + time_s * phase.repeats
 
     def _add_outside_of(self, phase: Phase, times: int) -> None:
         """Add the seconds of a phase that are priced outside a fit; a phase may be longer than its works by a factor."""
@@ -90,7 +90,8 @@ class Sums:
             known = self.rows[key] = np.zeros(_ENERGY + len(energy_j))
         known[_TIME] += time_s * phase.repeats
         known[_ENERGY:] += energy_j * phase.repeats
-        self._add_operator(phase, time_s)
+        if phase.operator is not None:
+            self._add_operator(phase.operator, phase, time_s)
 
     def add_scaled(self, other: Sums, factor: int = 1) -> None:
         """Add other sums, multiplied by a factor."""

@@ -32,7 +32,7 @@ from papisim.plan.machine import Machine
 from papisim.plan.memory import Demand
 from papisim.plan.phase import Category, Phase
 from papisim.plan.planner import Planner
-from papisim.policies.placement.base import PlacementPolicy
+from papisim.policies.placement.base import Operator, PlacementPolicy
 from papisim.policies.speculation.base import Draft
 
 
@@ -216,9 +216,12 @@ def serial_steps(drafts: Sequence[Draft], cached: Ints) -> list[tuple[Ints, Ints
     return steps
 
 
+_OF_DRAFT = {operator: operator.of_draft for operator in Operator}
+
+
 def as_drafting(phases: Sequence[Phase]) -> list[Phase]:
     """Return phases reported as drafting, and as operators of a draft model."""
     return [
-        phase._replace(category=Category.DRAFT, operator=None if phase.operator is None else phase.operator.of_draft)
+        phase._replace(category=Category.DRAFT, operator=phase.operator and _OF_DRAFT[phase.operator])
         for phase in phases
     ]
