@@ -88,6 +88,37 @@ class Arbitration(Spec):
         return frozenset(self.devices if self.kind == "blocked" else ())
 
 
+class Scheduler(Spec):
+    """What placing the operators of a decoding iteration costs, and how far ahead it looks.
+
+    Attributes:
+        runs_on: where decisions are made: ``host``, or a device (the controller of a PIM pool).
+        decision_s: seconds of a decision; there is one before each decoding iteration.
+        drain_s: seconds until what is in flight has left the devices of the iteration before, where an operator moves.
+        capture_s: seconds until the iteration is captured again with its operators on other devices; 0 where the graphs of every
+            placement are captured beforehand.
+        horizon_iterations: iterations over which a change must pay: caches move, and operators switch, where what they save in the next
+            iteration, times this number, exceeds the cost. None follows the placement policy whatever a switch costs, and never moves
+            caches.
+    """
+
+    runs_on: str = "host"
+    decision_s: NonNegative = 0.0
+    drain_s: NonNegative = 0.0
+    capture_s: NonNegative = 0.0
+    horizon_iterations: Positive | None = None
+
+    @property
+    def switch_s(self) -> float:
+        """Seconds by which an iteration is longer whose operators are on other devices than those of the one before it."""
+        return self.drain_s + self.capture_s
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing that the scheduler does takes time or is weighed."""
+        return not (self.decision_s or self.switch_s) and self.horizon_iterations is None
+
+
 class Roles(Spec):
     """Which device does what.
 
@@ -104,6 +135,8 @@ class Roles(Spec):
         attention_elsewhere: further devices that can run attention of requests that decode; the placement policy chooses. They
             read the caches from the memory that these are in, over ``attention_link`` where there is one.
         arbitration: how devices on one memory take turns on it; None if each device has a memory of its own.
+        kv_elsewhere: further homes of the caches: by the device that attends to them there, the device whose memory they are moved
+            into over ``attention_link``, where that pays over the scheduler's horizon.
     """
 
     fc: list[str]
@@ -117,6 +150,12 @@ class Roles(Spec):
     pipeline: PipelineParallel | None = None
     attention_elsewhere: list[str] = Field(default_factory=list)
     arbitration: Arbitration | None = None
+    kv_elsewhere: dict[str, str] = Field(default_factory=dict)
+
+    def with_caches_at(self, device: str) -> Roles:
+        """Return the roles once the caches have been moved to where a device of ``kv_elsewhere`` attends to them."""
+        moved = {"kv": self.kv_elsewhere[device], "attention": device, "attention_link": None}
+        return self.model_copy(update={**moved, "attention_elsewhere": [], "kv_elsewhere": {}})
 
     @property
     def attends(self) -> tuple[str, ...]:
@@ -131,7 +170,7 @@ class Roles(Spec):
             links.add(self.tensor_parallel.link)
         if self.pipeline is not None:
             links.add(self.pipeline.link)
-        prefill = (self.prefill.fc, self.prefill.attention)
+        prefill = (self.prefill.fc, self.prefill.attention, *self.kv_elsewhere, *self.kv_elsewhere.values())
         return frozenset({*self.fc, *self.attends, self.elementwise, *prefill, self.weights, self.kv, *links})
 
 
@@ -158,7 +197,7 @@ class FaultSpec(Spec):
 
 
 class SystemSpec(Spec):
-    """A machine: devices, links, roles, how ranks share a model, its placement policy, and faults."""
+    """A machine: devices, links, roles, how ranks share a model, its placement policy, what that costs, and faults."""
 
     description: str
     devices: dict[str, DeviceGroup]
@@ -166,6 +205,7 @@ class SystemSpec(Spec):
     roles: Roles
     parallel: Parallel = TENSOR_ONLY
     placement: dict[str, object]
+    scheduler: Scheduler = Field(default_factory=Scheduler)
     fault: list[FaultSpec] = Field(default_factory=list)
 
 
@@ -471,6 +511,7 @@ def _devices_of_roles(roles: Roles) -> dict[Path_, str]:
         ("prefill", "attention"): roles.prefill.attention,
         ("weights",): roles.weights,
         ("kv",): roles.kv,
+        **{("kv_elsewhere", name): name for name in roles.kv_elsewhere},
     }
 
 
@@ -487,6 +528,12 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
         for path, name in wanted.items()
         if name not in there
     ]
+    errors += _misplaced_caches(document, roles, spec)
+    if spec.scheduler.runs_on not in ("host", *spec.devices):
+        message = (
+            f"no '{spec.scheduler.runs_on}' here; {did_you_mean(spec.scheduler.runs_on, ('host', *spec.devices))}"
+        )
+        errors.append(document.error(("scheduler", "runs_on"), message))
     errors += [
         document.error(("links", name), "is also the name of a device; names must differ", at_key=True)
         for name in spec.links
@@ -510,6 +557,32 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
             errors.append(document.error(("roles", "attention_elsewhere", index), f"names '{name}' a second time"))
     if errors:
         raise one_or_all(errors)
+
+
+def _misplaced_caches(document: Document, roles: Roles, spec: SystemSpec) -> list[InputError]:
+    """Return what is wrong with the further homes of caches."""
+    errors = []
+    for device, memory in roles.kv_elsewhere.items():
+        path = ("roles", "kv_elsewhere", device)
+        if memory not in spec.devices:
+            errors.append(
+                document.error(path, f"no device '{memory}' in this system; {did_you_mean(memory, spec.devices)}")
+            )
+        if roles.attention_link is None:
+            errors.append(document.error(path, "caches move over roles.attention_link, of which there is none"))
+        if memory == roles.kv or device == roles.attention:
+            errors.append(
+                document.error(path, f"'{memory}' and '{device}' are where caches are and attention is already")
+            )
+        if roles.prefill.attention != device:
+            message = f"attention of prompts on '{roles.prefill.attention}' to caches that '{device}' attends to is not implemented"
+            errors.append(document.error(path, message))
+    if roles.kv_elsewhere and roles.pipeline is not None:
+        errors.append(document.error(("roles", "kv_elsewhere"), "not implemented in a pipeline"))
+    if roles.kv_elsewhere and spec.scheduler.horizon_iterations is None:
+        message = "caches move where that pays over scheduler.horizon_iterations, which is not given"
+        errors.append(document.error(("roles", "kv_elsewhere"), message))
+    return errors
 
 
 def _complete_ranks(document: Document) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from papisim.arrays import Floats, Ints
 from papisim.engine.request import Request, RequestState
+from papisim.ops.lower import KvLengths, decode_lengths
 
 
 class Batch:
@@ -57,6 +58,10 @@ class Batch:
         if self._longest is None:
             self._longest = int(self.cached.max(initial=0))
         return self._longest
+
+    def in_flight(self, tlp: int) -> KvLengths:
+        """Return the caches that an iteration attends to with ``tlp`` tokens in flight of each request."""
+        return decode_lengths(len(self), tlp, self.cached_tokens, self.longest_cached, self.cached)
 
     def join(self, requests: Sequence[Request]) -> None:
         """Add requests whose prompts are in their caches."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import simpy
 
@@ -18,12 +18,14 @@ from papisim.engine.drafting.base import DRAFTING, DraftContext, SerialDrafting,
 from papisim.engine.host import Host
 from papisim.engine.iterations import IterationStrategy, choose_strategy
 from papisim.engine.log import StepLog
+from papisim.engine.moving import Mover
 from papisim.engine.overlap import Overlap
 from papisim.engine.pages import KvPages
 from papisim.engine.prefix import PrefixCache
 from papisim.engine.probe import Probe
 from papisim.engine.queues import ServerQueues
 from papisim.engine.runner import StepRunner
+from papisim.engine.scheduling import Scheduling
 from papisim.engine.server import Server
 from papisim.engine.speculation import Speculator
 from papisim.engine.tiers import Tiers
@@ -31,14 +33,19 @@ from papisim.errors import NotModelled
 from papisim.ops.held import HeldBytes
 from papisim.ops.lower import Prompts, chunk_lengths, held_bytes
 from papisim.ops.trace import KernelTrace
+from papisim.plan.build import planner_of
+from papisim.plan.holding import Cost, Holding
+from papisim.plan.homes import Homes
 from papisim.plan.machine import Machine
-from papisim.plan.memory import plan_memory
+from papisim.plan.memory import MemoryPlan, plan_memory
 from papisim.plan.planner import Planner
+from papisim.plan.step import StepPlanner
 from papisim.policies.batching.base import BATCHING, BatchingPolicy
 from papisim.policies.placement.base import PlacementPolicy
 from papisim.policies.routing.base import ROUTING, RoutingPolicy
 from papisim.policies.speculation.base import SPECULATION
 from papisim.record.ledger import Ledger
+from papisim.record.overheads import Overheads
 from papisim.record.reuse import Reuse
 from papisim.workloads.base import WORKLOAD, WorkloadOptions, WorkloadSource
 
@@ -126,10 +133,9 @@ class ServerFactory:
             DoesNotFit: the weights are larger than the memory that they belong in.
             NotModelled: the experiment combines what is not modelled together.
         """
-        experiment, machine = self.experiment, self.machine
-        speculator = build_speculator(experiment, self._draft_context)
-        demands, usable, states = speculator.source.demands, experiment.kv.utilisation_ratio, self._states()
-        memory = plan_memory(machine, self.trace, demands, usable, states, expert_copies=experiment.experts.copies)
+        experiment, machine, planner = self.experiment, self.machine, self._planner()
+        speculator = build_speculator(experiment, self._draft_context(planner))
+        memory = self._memory(speculator, machine)
         self.ledger.kv_capacity_bytes += memory.kv_capacity_bytes
         batching = batching or build_batching(experiment)
         model = self.trace.model
@@ -144,9 +150,10 @@ class ServerFactory:
             StepClock(self.env),
             StepLog(name, self.ledger, self.probe),
             queues,
-            self.planner,
-            self._strategy(speculator),
-            host=build_host(experiment, self.planner, machine),
+            planner,
+            self._strategy(speculator, planner),
+            host=build_host(experiment, planner, machine),
+            scheduling=self._scheduling(planner, speculator, queues),
             fold=experiment.fold,
             may_come=may_come or (lambda: self.arrivals.may_come),
             may_time_out=timeout_s is not None,
@@ -204,15 +211,63 @@ class ServerFactory:
         prompts = Prompts(chunk_lengths([(cached, tokens)]), 1)
         return self.planner.work(prompts.shape, None, prompts.lengths).time_s
 
-    @property
-    def _draft_context(self) -> DraftContext:
+    def _draft_context(self, planner: Planner) -> DraftContext:
         experiment = self.experiment
-        return DraftContext(
-            self.machine, self.trace, self.planner, experiment.seed, experiment.engine, self.placement
-        )
+        return DraftContext(self.machine, self.trace, planner, experiment.seed, experiment.engine, self.placement)
 
-    def _strategy(self, speculator: Speculator) -> IterationStrategy:
-        overlap = Overlap(self.experiment.overlap, self.planner, self.machine, self.trace)
+    def _memory(self, speculator: Speculator, machine: Machine) -> MemoryPlan:
+        """Return the room for the KV caches of a server on a machine."""
+        demands, usable, states = speculator.source.demands, self.experiment.kv.utilisation_ratio, self._states()
+        return plan_memory(machine, self.trace, demands, usable, states, expert_copies=self.experiment.experts.copies)
+
+    @cached_property
+    def _homes(self) -> dict[str, Machine]:
+        """The machine with the caches at each further home, by the device that attends to them there."""
+        return {device: self.machine.with_caches_at(device) for device in self.machine.roles.kv_elsewhere}
+
+    @cached_property
+    def _planners(self) -> dict[str, Planner]:
+        moved = {
+            device: planner_of(self.experiment, self.trace, machine, self.placement)
+            for device, machine in self._homes.items()
+        }
+        return {self.machine.roles.attention: self.planner, **moved}
+
+    def _planner(self) -> Planner:
+        """Return the planner of a server: one that follows its caches, if these may move.
+
+        Raises:
+            NotModelled: the experiment combines moving caches with what is not modelled beside it.
+        """
+        if not self._homes:
+            return self._holding(self.planner)
+        if self.experiment.kv.prefix_cache.kind != "off" or self.experiment.overlap.kind != "off":
+            raise NotModelled("caches that move (roles.kv_elsewhere) with a prefix cache or overlap")
+        return Homes({device: self._holding(planner) for device, planner in self._planners.items()})
+
+    def _holding(self, planner: Planner) -> Planner:
+        """Return a planner that keeps operators where they are until moving them pays, if the scheduler is to weigh that."""
+        spec = self.experiment.system.spec.scheduler
+        if not spec.switch_s or spec.horizon_iterations is None:
+            return planner
+        if not isinstance(planner, StepPlanner) or self.experiment.overlap.kind != "off":
+            raise NotModelled("operators that are held (scheduler.horizon_iterations) in a pipeline or with overlap")
+        return Holding(planner, Cost(spec.switch_s, spec.horizon_iterations))
+
+    def _scheduling(self, planner: Planner, speculator: Speculator, queues: ServerQueues) -> Scheduling:
+        spec, mover = self.experiment.system.spec.scheduler, None
+        if not spec.is_free:
+            self.ledger.overheads = self.ledger.overheads or Overheads()
+        if isinstance(planner, Homes) and spec.horizon_iterations is not None:
+            machines = {self.machine.roles.attention: self.machine, **self._homes}
+            memories = {device: self._memory(speculator, machine) for device, machine in machines.items()}
+            horizon = spec.horizon_iterations
+            machine = self.machine.paced(self.experiment.engine.kernels)
+            mover = Mover(planner, memories, queues, machine, horizon_iterations=horizon, ledger=self.ledger)
+        return Scheduling(spec, self.ledger, planner, mover)
+
+    def _strategy(self, speculator: Speculator, planner: Planner) -> IterationStrategy:
+        overlap = Overlap(self.experiment.overlap, planner, self.machine, self.trace)
         drafting, source = self.experiment.drafting, speculator.source
         if isinstance(drafting, SerialOptions) and drafting.schedule.kind != "synchronous":
             check_schedule(drafting.schedule, self.machine, overlap, is_watched=self.probe is not None)
@@ -222,7 +277,7 @@ class ServerFactory:
                 exclusive = frozenset[str]() if arbitration is None else arbitration.exclusive
                 return Asynchronous(speculator, source, drafting.schedule, exclusive)
         return choose_strategy(
-            self.planner,
+            planner,
             speculator,
             overlap,
             fast_forward=self.experiment.fast_forward,

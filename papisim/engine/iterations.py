@@ -28,7 +28,7 @@ from papisim.engine.overlap import Overlap
 from papisim.engine.queues import ServerQueues
 from papisim.engine.speculation import Speculator
 from papisim.errors import NotModelled
-from papisim.ops.lower import KvLengths, Prompts, decode_lengths, decode_shape, ragged_lengths
+from papisim.ops.lower import Prompts, decode_shape, ragged_lengths
 from papisim.plan.layout import StepLayout
 from papisim.plan.phase import Phase, seconds
 from papisim.plan.planner import Planner, StepWork
@@ -188,7 +188,7 @@ class Steady:
         if batch.least_remaining < self._tlp:
             return self._drawn.prepare(number, batch, prompts, fold=fold)._replace(drafts=(), draft_steps=0)
         rlp = len(batch)
-        shape, lengths = decode_shape(rlp, rlp * self._tlp), _lengths(batch, self._tlp)
+        shape, lengths = decode_shape(rlp, rlp * self._tlp), batch.in_flight(self._tlp)
         if prompts is None:
             work = self._planner.work(shape, lengths, None, fold=fold)
         else:
@@ -291,7 +291,7 @@ class Stretch:
         """
         until_end = batch.least_remaining // self.tlp
         n, rlp = min(until_end, self._most) if may_be_truncated else until_end, len(batch)
-        return self._planner.placed_alike(decode_shape(rlp, rlp * self.tlp), _lengths(batch, self.tlp), n)
+        return self._planner.placed_alike(decode_shape(rlp, rlp * self.tlp), batch.in_flight(self.tlp), n)
 
     def ran(self, done: int, planned: int) -> None:
         """Adapt the length of the next stretch to the iterations that ran of those planned."""
@@ -309,7 +309,7 @@ class Stretch:
             fold: whether identical layers are multiplied.
         """
         rlp = len(batch)
-        lengths = _lengths(batch, self.tlp)
+        lengths = batch.in_flight(self.tlp)
         layout = self._planner.layout(decode_shape(rlp, rlp * self.tlp), lengths, fold=fold)
         growing = self._planner.growing(layout, lengths, n)
         host = self._speculator.steady_host(rlp, self.tlp)
@@ -358,7 +358,3 @@ def longest_iteration_s(planner: Planner, queues: ServerQueues, joining: int) ->
     cached = np.concatenate((batch.cached + batch.remaining, longest)) - 1
     rlp = len(cached)
     return planner.work(decode_shape(rlp, rlp), ragged_lengths(cached, np.ones(rlp, dtype=np.int64)), None).time_s
-
-
-def _lengths(batch: Batch, tlp: int) -> KvLengths:
-    return decode_lengths(len(batch), tlp, batch.cached_tokens, batch.longest_cached, batch.cached)

@@ -61,24 +61,35 @@ class KvPages:
         prefixes: PrefixCache | None = None,
         tiers: Tiers | None = None,
     ) -> None:
-        self.page_tokens = spec.page_tokens
-        self._memory = memory
-        self._totals: dict[int | None, int] = {}
+        self.page_tokens, self._watermark_ratio = spec.page_tokens, spec.watermark_ratio
         self.holders = self.used = 0
-        self._granted: tuple[Batch, int, int] | None = None
         self._whole = reserves_whole if spec.reserve is None else spec.reserve == "whole"
-        self._watermark = 0 if self._whole else int(spec.watermark_ratio * self.total(None))
+        self.move(memory)
         self.prefixes, self._tiers = prefixes, tiers
         self._block_pages = 0 if prefixes is None else self.pages(prefixes.block_tokens)
+
+    def move(self, memory: MemoryPlan) -> None:
+        """Keep all pages in another memory from now on."""
+        self._memory = memory
+        self._totals: dict[int | None, int] = {}
+        self._granted: tuple[Batch, int, int] | None = None
+        self._watermark = 0 if self._whole else int(self._watermark_ratio * self.total(None))
+
+    def would_fit(self, memory: MemoryPlan, batch: Batch, rows: int) -> bool:
+        """Tell whether all pages, with those of an iteration of ``rows`` rows per request, would fit into another memory."""
+        more = self._after(batch, rows) - int(batch.pages.sum())
+        return self.used + more <= self._total(memory, max(1, self.holders))
 
     def total(self, holders: int | None) -> int:
         """Return the pages of a number of requests with caches of one length, together; of very many, if None."""
         total = self._totals.get(holders)
         if total is None:
-            held = self._memory.held
-            units = self._memory.tokens_of(holders) * (held.rate_bytes // held.unit_bytes)
-            total = self._totals[holders] = int(units // self.page_tokens)
+            total = self._totals[holders] = self._total(self._memory, holders)
         return total
+
+    def _total(self, memory: MemoryPlan, holders: int | None) -> int:
+        held = memory.held
+        return int(memory.tokens_of(holders) * (held.rate_bytes // held.unit_bytes) // self.page_tokens)
 
     @property
     def free(self) -> int:

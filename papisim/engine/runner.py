@@ -18,6 +18,7 @@ from papisim.engine.log import StepLog
 from papisim.engine.process import Timed
 from papisim.engine.queues import Chunk, ServerQueues
 from papisim.engine.request import Request
+from papisim.engine.scheduling import Scheduling
 from papisim.ops.lower import Prompts, chunk_lengths
 from papisim.plan.layout import StepLayout
 from papisim.plan.phase import seconds
@@ -49,6 +50,7 @@ class StepRunner:
         planner: turns prompts into phases.
         iterations: prepares decoding iterations.
         host: prepares and launches steps.
+        scheduling: decides where operators and caches are, and charges it.
         fold: whether identical layers are multiplied.
         may_come: tells whether requests may still arrive.
         may_time_out: whether requests may be given up.
@@ -67,6 +69,7 @@ class StepRunner:
         iterations: IterationStrategy,
         *,
         host: Host,
+        scheduling: Scheduling,
         fold: bool,
         may_come: Callable[[], bool],
         may_time_out: bool,
@@ -74,6 +77,7 @@ class StepRunner:
     ) -> None:
         self._clock, self._log, self._queues = clock, log, queues
         self._planner, self._iterations, self._host = planner, iterations, host
+        self._scheduling = scheduling
         self.last_began_s = -math.inf
         self._fold, self._may_come, self._hand_over = fold, may_come, hand_over
         self._may_time_out = may_time_out
@@ -96,6 +100,7 @@ class StepRunner:
             longest_iteration_s(self._planner, self._queues, joining),
             self._queues.admitted + joining,
         )
+        devices_s += seconds(self._scheduling.decision)
         return devices_s + self._host.added_s(StepSize(requests, requests), devices_s)
 
     def forget(self, request: Request) -> None:
@@ -121,6 +126,8 @@ class StepRunner:
         A step that only decodes may be many iterations, unless it must be one alone.
         """
         fold = self._fold and not self._log.wants_layers(self._clock.now_s)
+        if decode:
+            self._scheduling.move(math.ceil(self._iterations.tlp))
         stretch = self._iterations.stretch
         if (
             not decode
@@ -129,6 +136,7 @@ class StepRunner:
             or self._queues.moves
             or self._log.is_warming_up  # a stretch would run into what is measured
             or (stretch is not None and not stretch.fits(self._queues.batch))
+            or (stretch is not None and self._switches(stretch, fold=fold))
         ):
             stretch = None
         if stretch is not None:
@@ -147,6 +155,11 @@ class StepRunner:
         yielded = StepYield(tokens, prompted.tokens, decoded.drafted, decoded.accepted, decoded.wasted)
         self._log.close(Segment(plan, elapsed, yielded))
         return [*decoded.complete, *prompted.complete]
+
+    def _switches(self, stretch: Stretch, *, fold: bool) -> bool:
+        """Tell whether the first iteration of a stretch is charged for a switch, so that it is a step of its own."""
+        first = stretch.prepare(self._queues.batch, 1, fold=fold)
+        return self._scheduling.switches(first.layout, (*first.host, *(phase for phase, _ in first.growing)))
 
     def _prepare(self, chunks: list[Chunk], *, fold: bool) -> tuple[Iteration | None, list[Chunk]]:
         """Prepare an iteration and allocate its pages: drafts may be longer than was known when pages were reserved.
@@ -182,6 +195,9 @@ class StepRunner:
             host = self._host.phases(size, work.layout, work.phases)
             overlapped_s += self._host.hidden_s(size, host, work.time_s - overlapped_s)
             work = StepWork(work.layout, [*host, *work.phases])
+        if iteration is not None:
+            costs = [*self._scheduling.decision, *self._scheduling.switch(work.layout, work.phases)]
+            work = StepWork(work.layout, [*work.phases, *costs])
         return PlannedStep(
             kind=kind,
             server=self._log.server,
@@ -209,6 +225,7 @@ class StepRunner:
     def _settle(self, plan: PlannedStep, iteration: Iteration, chunks: list[Chunk]) -> _Settled:
         """Accept drafts and emit the tokens of an iteration."""
         batch, log = self._queues.batch, self._log
+        self._scheduling.ran(1)
         log.note_gaps(batch.deliver(self._clock.now_s, iteration.rows))
         in_flight_bytes = self._queues.growth_bytes(iteration.rows, chunks)
         verified = self._iterations.verify(batch, iteration)
@@ -244,11 +261,13 @@ class StepRunner:
         """Decode until the first request is complete, the pages are exhausted, or an arrival truncates the stretch."""
         queues, batch, tlp, log = self._queues, self._queues.batch, stretch.tlp, self._log
         rlp, may_be_truncated = len(batch), self._may_time_out or (self._may_come() and queues.may_be_joined)
-        n = queues.pages.iterations(batch, tlp, stretch.iterations(batch, may_be_truncated=may_be_truncated))
+        n = self._scheduling.until_move(tlp, stretch.iterations(batch, may_be_truncated=may_be_truncated))
+        n = queues.pages.iterations(batch, tlp, n)
         plan = self._plan_stretch(stretch, n, fold=fold)
         elapsed = yield from self._clock.run(plan, may_be_truncated=may_be_truncated)
         done, self.last_began_s = elapsed.n_steps, self._clock.now_s - float(elapsed.times_s[-1])
         stretch.ran(done, n)
+        self._scheduling.ran(done)
         queues.pages.grow(batch, done * tlp)
         log.note_gaps(batch.deliver(self._clock.now_s) - (elapsed.time_s - float(elapsed.times_s[0])))
         log.note_gaps(elapsed.times_s[1:], rlp)
@@ -271,6 +290,10 @@ class StepRunner:
         if host:
             hidden_s = self._host.hidden_of_many(size, host, times_s)
             times_s, overlapped_s = times_s + (seconds(host) - hidden_s), hidden_s
+        self._scheduling.switch(work.layout, (*work.host, *(phase for phase, _ in work.growing)))  # none: see step
+        decision = self._scheduling.decision
+        if decision:
+            times_s = times_s + seconds(decision)
         return PlannedStep(
             kind=StepKind.DECODE,
             server=self._log.server,
@@ -284,7 +307,7 @@ class StepRunner:
             held_bytes=self._queues.held_bytes(stretch.tlp * np.arange(n)),
             times_s=times_s,
             layout=work.layout,
-            phases=(*host, *work.host),
+            phases=(*host, *work.host, *decision),
             growing=tuple(work.growing),
             step_tokens=rlp * stretch.tlp,
             overlapped_s=overlapped_s,

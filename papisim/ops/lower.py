@@ -229,6 +229,13 @@ class KvLengths:
             return -(-sums * requests // whole.n_requests), longest
         return reach.growing(self._each().arrays[0], self.query_tokens // self.n_requests, n)
 
+    def after(self, n: int) -> KvLengths:
+        """Return the lengths after ``n`` decoding iterations, each of which lengthens every cache by its request's new tokens."""
+        rows = self.query_tokens // self.n_requests
+        cached = None if self.caches is None else self.caches.arrays[0] + n * rows
+        before, longest = self.prefix_tokens + n * self.query_tokens, self.longest_kv + (n - 1) * rows
+        return decode_lengths(self.n_requests, rows, before, longest, cached)
+
     def _each(self) -> Caches:
         if self.caches is not None:
             return self.caches

@@ -57,6 +57,10 @@ class Machine:
         pools = {name: type(pool)(name, pool.part, count) for name, pool in self.pools.items()}
         return replace(self, pools=pools, _prices=BoundedDict(_PRICES_KEPT))
 
+    def with_caches_at(self, device: str) -> Machine:
+        """Return the machine once the KV caches have been moved to where a device of ``roles.kv_elsewhere`` attends to them."""
+        return replace(self, roles=self.roles.with_caches_at(device))
+
     def _paced(self, kernel: Kernel, cost: Cost) -> Cost:
         ratio = self._ratio(kernel)
         return cost if ratio == 1 else replace(cost, time_s=cost.time_s * ratio)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,6 +72,20 @@ def build_routing(trace: KernelTrace, experts: ExpertsSpec, seed: int) -> Routin
     return Routing(seed, experts.zipf_exponent, experts.popularity, experts.repeat_ratio, log)
 
 
+class Places(NamedTuple):
+    """Where the operators of a decoding step are, experts aside.
+
+    Attributes:
+        body: device of each FC kernel of the layers.
+        head: device of each FC kernel of the LM head; empty where no logits are wanted.
+        attention: device of each shape of attention; empty if all are at home.
+    """
+
+    body: tuple[str, ...]
+    head: tuple[str, ...]
+    attention: tuple[str, ...]
+
+
 class StepPlanner(Planner):
     """Turns steps into phases, and remembers the layouts of shapes and the parts of keys.
 
@@ -116,17 +131,43 @@ class StepPlanner(Planner):
         self.placing = Placing(self._trace, machine, placement, self._kernels.attention, drafts)
         self._sections = SectionPlanner(self._kernels, machine, self.placing.experts, routing, engine, shared)
         self._candidates = tuple(machine.roles.fc)
-        self._layouts = BoundedDict[tuple[StepShape, bool, tuple[str, ...]], StepLayout](PARTS_KEPT)
+        self._layouts = BoundedDict[tuple[StepShape, bool, tuple[str, ...], Places | None], StepLayout](PARTS_KEPT)
         self._parts = BoundedDict[BodyKey | HeadKey | StepKey, StepPart](PARTS_KEPT)
 
-    def layout(self, shape: StepShape, decode: KvLengths | None = None, *, fold: bool = True) -> StepLayout:
-        """Return all of a step but its attention; arguments as of :meth:`Planner.layout`."""
-        attention = self.placing.attention_devices(shape, decode)
-        layout = self._layouts.get((shape, fold, attention))
+    def layout(
+        self,
+        shape: StepShape,
+        decode: KvLengths | None = None,
+        *,
+        fold: bool = True,
+        places: Places | None = None,
+    ) -> StepLayout:
+        """Return all of a step but its attention; arguments as of :meth:`Planner.layout`.
+
+        Args:
+            shape: shape of the whole step.
+            decode: caches of the requests that decode.
+            fold: whether identical layers are multiplied.
+            places: where operators are, whatever the policy says.
+        """
+        attention = self.placing.attention_devices(shape, decode) if places is None else places.attention
+        layout = self._layouts.get((shape, fold, attention, places))
         if layout is None:
-            layout = StepLayout(self._layout_parts(self.key(shape, attention), fold=fold))
-            self._layouts[shape, fold, attention] = layout
+            layout = StepLayout(self._layout_parts(self._placed(self.key(shape, attention), places), fold=fold))
+            self._layouts[shape, fold, attention, places] = layout
         return layout
+
+    def places(self, shape: StepShape, decode: KvLengths) -> Places:
+        """Return where the policy places the operators of a decoding step."""
+        attention = self.placing.attention_devices(shape, decode)
+        body, head = self.key(shape, attention)
+        return Places(body.devices, () if head is None else head.devices, attention)
+
+    def _placed(self, key: StepKey, places: Places | None) -> StepKey:
+        if places is None:
+            return key
+        head = None if key.head is None else key.head._replace(devices=places.head)
+        return StepKey(key.body._replace(devices=places.body), head)
 
     def placed_alike(self, shape: StepShape, lengths: KvLengths, n: int) -> int:
         """Return the number of the first of ``n`` decoding iterations whose operators are where those of the first are."""

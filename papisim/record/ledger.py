@@ -14,6 +14,7 @@ from papisim.plan.phase import Phase
 from papisim.plan.sums import Sums
 from papisim.policies.placement.base import Operator
 from papisim.record.distribution import Distribution, Exact, Sketch
+from papisim.record.overheads import Overheads
 from papisim.record.requests import LATENCIES, RequestOutcome, RequestRecord
 from papisim.record.reuse import Reuse
 from papisim.record.segment import Segment
@@ -83,6 +84,7 @@ class Ledger:
         switches: the iterations of these moves with RLP and RLP × TLP (rows), where rows are kept.
         visits: devices that each operator ran on in decoding iterations.
         reuse: what the prefix caches save; None where there is none.
+        overheads: what placing operators took; None where it takes nothing and moves nothing.
         latencies: of served requests by name: ``ttft``, ``tpot``, ``e2e``, ``queueing``; and ``itl`` of all tokens.
     """
 
@@ -121,6 +123,7 @@ class Ledger:
     switches: list[dict[str, object]] = field(default_factory=list)
     visits: dict[Operator, Visits] = field(default_factory=lambda: defaultdict(Visits))
     reuse: Reuse | None = None
+    overheads: Overheads | None = None
     latencies: dict[str, Distribution] = field(init=False)
     _records: dict[int, RequestRecord | None] = field(default_factory=dict)
     _warmed_up: int = 0
@@ -160,6 +163,12 @@ class Ledger:
         """Return the counts of prefix caches that an event belongs in: while the run warms up, some that are not kept."""
         assert self.reuse is not None
         return Reuse(self.reuse.block_tokens) if self.is_warming_up else self.reuse
+
+    @property
+    def overheads_now(self) -> Overheads:
+        """What placing operators took; throwaway counts while the run warms up."""
+        assert self.overheads is not None
+        return Overheads() if self.is_warming_up else self.overheads
 
     def note_gaps(self, gaps_s: Floats, times: int = 1) -> None:
         """Record gaps between tokens, each ``times`` times."""

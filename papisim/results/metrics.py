@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from papisim import __version__
 from papisim.acceptance.base import AcceptanceOptions
@@ -18,6 +19,7 @@ from papisim.plan.phase import Category
 from papisim.plan.step import build_routing
 from papisim.record.distribution import Distribution
 from papisim.record.ledger import Ledger
+from papisim.record.overheads import Overheads
 from papisim.record.requests import RequestOutcome, RequestRecord
 from papisim.record.reuse import Reuse
 from papisim.record.steps import DECODING, StepKind
@@ -53,6 +55,7 @@ def summarise(run: Run) -> Figures:
             "speculation_yield": _speculation(run.ledger, experiment.acceptance),
             **_caches(run.ledger),
             "prefix_reuse": None if run.ledger.reuse is None else _reuse(run.ledger.reuse),
+            "scheduler": None if run.ledger.overheads is None else _overheads(run.ledger, run.ledger.overheads),
             **_origins([*experiment.system.sources, *experiment.sources]),
             "overrides": list(experiment.overrides),
         }
@@ -254,6 +257,13 @@ def _reuse(reuse: Reuse) -> dict[str, object]:
             for tier, name in enumerate(("device", *reuse.tiers))
         ],
     }
+
+
+def _overheads(ledger: Ledger, overheads: Overheads) -> dict[str, object]:
+    """Return what placing the operators took."""
+    taken_s = overheads.decision_s + overheads.switch_s + overheads.move_s
+    steps_s = sum(totals.time_s for totals in ledger.totals.values())
+    return {**asdict(overheads), "time_ratio": _over(taken_s, steps_s)}
 
 
 def _over(value: float, of: float) -> float | None:

@@ -306,6 +306,27 @@ class PrefixReuse(Schema):
     """the tiers, the device first"""
 
 
+class SchedulerFigures(Schema):
+    """What placing the operators took; its seconds are in those of the steps."""
+
+    n_decisions: int
+    """decisions that took time, one before each decoding iteration"""
+    decision_s: float
+    """seconds of them"""
+    n_switches: int
+    """decoding iterations that were charged for operators on other devices than in the one before"""
+    switch_s: float
+    """seconds by which these were longer"""
+    n_moves: int
+    """moves of a server's KV caches from one memory to another"""
+    move_s: float
+    """seconds of the moves"""
+    moved_bytes: int
+    """bytes that were moved"""
+    time_ratio: float | None
+    """decisions, switches and moves over the time of all steps"""
+
+
 class RunSummary(Schema):
     """The figures of one run, ``papisim run --format json`` and ``summary.json``."""
 
@@ -489,6 +510,8 @@ class RunSummary(Schema):
     """KV caches in use over capacity, averaged over the makespan"""
     prefix_reuse: PrefixReuse | None
     """what the prefix cache saved; null without one"""
+    scheduler: SchedulerFigures | None
+    """what placing the operators took; null where the system's scheduler takes nothing and moves no caches"""
     papers: list[str]
     """bibliography of the numbers that the run rests on"""
     assumptions: list[str]

@@ -87,6 +87,7 @@ def figures(run: Run, summary: Json) -> list[tuple[str, str]]:
         ("energy models", ", ".join(f"{name}: {each}" for name, each in summary["energy_models"].items() if each)),
         ("peak KV cache", _kv(summary)),
         *([("prefix cache", _prefixes(summary))] if summary["prefix_reuse"] else []),
+        *([("scheduler", _scheduler(summary))] if summary["scheduler"] else []),
         ("parallel plan", _parallel(summary["parallel"])),
     ]
 
@@ -262,6 +263,17 @@ def _kv(summary: Json) -> str:
     text = f"{units.format(used, 'bytes')} of {units.format(capacity, 'bytes')} ({units.format(summary['kv_peak_ratio'], 'ratio', 2)})"
     preemptions = summary["n_preemptions"]
     return f"{text}, {count(preemptions, 'preemption')}" if preemptions else text
+
+
+def _scheduler(summary: Json) -> str:
+    """Return what placing the operators took in one line."""
+    found = summary["scheduler"]
+    parts = [
+        f"{found['n_decisions']:,} decisions, {units.format(found['decision_s'], 's')}",
+        f"{found['n_switches']:,} switches, {units.format(found['switch_s'], 's')}",
+        f"{found['n_moves']:,} moves of caches, {units.format(found['moved_bytes'], 'bytes')} in {units.format(found['move_s'], 's')}",
+    ]
+    return f"{'; '.join(parts)}: {units.format(found['time_ratio'], 'ratio', 3)} of the time"
 
 
 def _prefixes(summary: Json) -> str:
