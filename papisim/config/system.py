@@ -574,7 +574,7 @@ def _misplaced_caches(document: Document, roles: Roles, spec: SystemSpec) -> lis
             errors.append(
                 document.error(path, f"'{memory}' and '{device}' are where caches are and attention is already")
             )
-        if roles.prefill.attention != device:
+        if device in spec.devices and roles.prefill.attention != device:
             message = f"attention of prompts on '{roles.prefill.attention}' to caches that '{device}' attends to is not implemented"
             errors.append(document.error(path, message))
     if roles.kv_elsewhere and roles.pipeline is not None:

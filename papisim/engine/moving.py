@@ -87,7 +87,8 @@ class Mover:
         here, there = (self._homes.times_s(each, *self._step(tlp), n) for each in (self._homes.home, home))
         moved = self._queues.held_bytes(tlp * np.arange(n))
         move_s = np.array([self._machine.paced_transfer(self._link, int(each)).time_s for each in moved])
-        return (here - there) * self._horizon - move_s
+        worth_s: Floats = (here - there) * self._horizon - move_s
+        return worth_s
 
     def _step(self, tlp: int) -> tuple[StepShape, KvLengths]:
         batch = self._queues.batch

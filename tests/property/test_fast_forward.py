@@ -1,6 +1,7 @@
 """Iterations that are run at once are those that are run one by one: every reported figure is the same to 1e-9."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -8,7 +9,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from papisim.engine.run import Run
+from papisim.ops.kernel import KvAppend
 from papisim.ops.lower import kv_bytes_per_token
+from papisim.plan.phase import Phase
+from papisim.record.segment import Segment
 from papisim.results.frames import frames
 from papisim.results.metrics import summarise
 
@@ -110,3 +114,60 @@ def test_attention_that_moves_within_a_stretch_changes_no_figure(
     if hw == "papi_attached":
         devices = {phase.resource for segment in fast.ledger.segments for phase, _ in segment.growing}
         assert devices == {"attn_pim", "gpu"}, "attention should move in this run"
+
+
+MOVING = ["roles.kv_elsewhere={gpu: fc_pim}", "speculation.tlp=4"]
+SWITCHES = ["scheduler.decision_s=20 us", "scheduler.drain_s=100 us", "scheduler.capture_s=400 us"]
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lengths=st.lists(st.tuples(st.integers(50, 9000), st.integers(1, 120)), min_size=1, max_size=14),
+    horizon=st.sampled_from([0.5, 1, 3, 10, 100]),
+    where=st.sampled_from([
+        ("papi", MOVING),
+        ("papi", [*MOVING, "roles.attention_elsewhere=[gpu]"]),
+        ("papi", [*MOVING, "devices.fc_pim.count=2"]),
+        ("papi_attached", []),
+    ]),
+    placement=st.sampled_from(["cheapest", "papi"]),
+    batching=st.sampled_from(["static", "chunked_prefill"]),
+)  # fmt: skip
+def test_moves_of_caches_and_operators_that_are_held_change_no_figure(
+    serve: Callable[..., Run], differences: Differences, lengths, horizon, where, placement, batching
+):
+    """Steps one by one, many at once, and layer by layer: the same moves, each charged once, and no cache in two homes."""
+    hw, extra = where
+    requests = [(0.0 if batching == "static" else 0.01 * n, *each) for n, each in enumerate(lengths)]
+    overrides = [*extra, *SWITCHES, f"scheduler.horizon_iterations={horizon}"]
+    speculation = {"speculation": "fixed", "acceptance": "always"} if extra else {}
+    fast, slow, unfolded = (
+        serve(
+            requests, hw, trace="llama3-8b", placement=placement, batching=batching, batch=16, set=overrides, **speculation, **how
+        )
+        for how in ({}, {"fast_forward": False}, {"fast_forward": False, "fold": False})
+    )  # fmt: skip
+    assert differences(everything(slow), everything(fast)) == []
+    assert differences(summarise(slow)["scheduler"], summarise(unfolded)["scheduler"]) == []
+    assert fast.ledger.makespan_s == pytest.approx(unfolded.ledger.makespan_s, rel=1e-9)
+    overheads = fast.ledger.overheads
+    assert overheads is not None
+    steps = [segment for segment in slow.ledger.segments if segment.plan.decoding]
+    assert overheads.decision_s == pytest.approx(len(steps) * 20e-6)
+    homes = [_home(segment) for segment in slow.ledger.segments if _home(segment) is not None] if hw == "papi" else []
+    assert sum(one != other for one, other in pairwise(homes)) <= overheads.n_moves
+    if not overheads.n_moves:
+        assert set(homes) <= {"attn_pim"}
+
+
+def _home(segment: Segment) -> str | None:
+    """Return the memory that new K and V of a step are written to; the step must write to one memory and no other."""
+    kernels = [
+        (phase.resource, work.item)
+        for phase in (*segment.plan.phases, *(p for part in segment.plan.layout.parts for p in part.items))
+        if isinstance(phase, Phase)
+        for work in phase.work
+    ]
+    written = {resource for resource, item in kernels if isinstance(item, KvAppend)}
+    assert len(written) <= 1, f"caches are written in {written}"
+    return next(iter(written), None)
