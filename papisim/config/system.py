@@ -560,7 +560,7 @@ def _check_roles(document: Document, spec: SystemSpec) -> None:
 
 
 def _misplaced_caches(document: Document, roles: Roles, spec: SystemSpec) -> list[InputError]:
-    """Return what is wrong with the further homes of caches."""
+    """Return the errors in the further homes of caches."""
     errors = []
     for device, memory in roles.kv_elsewhere.items():
         path = ("roles", "kv_elsewhere", device)

@@ -260,7 +260,7 @@ def _reuse(reuse: Reuse) -> dict[str, object]:
 
 
 def _overheads(ledger: Ledger, overheads: Overheads) -> dict[str, object]:
-    """Return what placing the operators took."""
+    """Return the costs of placing the operators."""
     taken_s = overheads.decision_s + overheads.switch_s + overheads.move_s
     steps_s = sum(totals.time_s for totals in ledger.totals.values())
     return {**asdict(overheads), "time_ratio": _over(taken_s, steps_s)}

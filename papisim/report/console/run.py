@@ -266,7 +266,7 @@ def _kv(summary: Json) -> str:
 
 
 def _scheduler(summary: Json) -> str:
-    """Return what placing the operators took in one line."""
+    """Return the costs of placing the operators in one line."""
     found = summary["scheduler"]
     parts = [
         f"{found['n_decisions']:,} decisions, {units.format(found['decision_s'], 's')}",
