@@ -131,7 +131,7 @@ def energy_tables(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     tables = {}
     for table, rows in ok.groupby("table", sort=False):
         limits = rows.groupby(design, sort=False)[["die_mm2", "fed_w"]].first()
-        for title, kept in (("all", rows), ("never throttled", rows[rows["never_throttled"] == 1])):
+        for title, kept in (("all", rows), ("never throttled", rows[rows["never_throttled"] > 0])):
             times = _table(kept, "step_s", design, ["batch"])
             slower = times / times.min()
             tables[f"{table}, {title}: time over the fastest"] = slower[slower.min(axis=1) < _NEAR].join(limits)

@@ -3,7 +3,7 @@
 import math
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from papisim.exploration.expression import Expression
@@ -55,6 +55,7 @@ intervals = st.tuples(st.integers(1, 50), st.integers(1, 50), st.booleans(), st.
 )
 
 
+@settings(deadline=None)  # the first draw imports scipy
 @given(intervals, st.sampled_from(["random", "lhs", "sobol"]), st.integers(0, 2**31), st.integers(1, 20))
 def test_samples_lie_within_their_interval(interval, kind, seed, n):
     drawn = [p["x"] for p in sampled([Axis(("x",), interval)], Sampling(kind, n, seed), always)]
