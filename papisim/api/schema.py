@@ -12,9 +12,11 @@ from pydantic import ConfigDict, Field
 from pydantic.json_schema import JsonSchemaValue
 
 from papisim import units
+from papisim.api.hardware import Difference
 from papisim.api.input_schema import FILES, file_schema
 from papisim.diagnosis.schema import ExplanationRecord
 from papisim.errors import InputError, did_you_mean
+from papisim.pricing.hardware import Hardware
 from papisim.pricing.schema import KernelPrice, StepPrice
 from papisim.results.schema import FRAMES, ComparisonSummary, RunSummary, Schema
 from papisim.validation.schema import (
@@ -280,6 +282,8 @@ DOCUMENTS: dict[str, type[Schema]] = {
     "run-summary": RunSummary,
     "comparison": ComparisonSummary,
     "explanation": ExplanationRecord,
+    "hardware": Hardware,
+    "difference": Difference,
     "price": KernelPrice,
     "step-price": StepPrice,
     "sweep-frame": SweepFrame,

@@ -132,6 +132,23 @@ def _is_left(source: Source, merged: Document) -> bool:
     return source.origin == EXTENDS or any(covers(source, merged, path) for path, _ in merged.leaves())
 
 
+def source_of(document: Document, sources: Iterable[Source], path: Path_) -> Source | None:
+    """Return the source of the value at a path of a document; None for a default, or a value of no file.
+
+    A source's path is one of its own file, which may have been put anywhere into the document; the longest that fits is taken.
+    """
+    written_in = document.mark(path).file
+    if path not in document.values:
+        return None
+    fitting = [each for each in sources if each.file == written_in and _ends_below(path, parse_path(each.path))]
+    return max(fitting, key=lambda each: len(parse_path(each.path)), default=None)
+
+
+def _ends_below(path: Path_, field: Path_) -> bool:
+    """Return whether a path, or what is left of it below a file that was put there, begins with a field."""
+    return any(path[start : start + len(field)] == field for start in range(len(path) - len(field) + 1))
+
+
 def covers(source: Source, document: Document, path: Path_) -> bool:
     """Return whether a source is that of the value at a path of a document, which may be merged from several files."""
     field = parse_path(source.path)

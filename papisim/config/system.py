@@ -244,8 +244,8 @@ class System:
 
 
 @dataclass(frozen=True)
-class OpenSystem:
-    """A system whose files have been read and put together, but not yet checked."""
+class Opened:
+    """A system or a part whose files have been read and put together, but not yet checked."""
 
     name: str
     document: Document
@@ -280,7 +280,7 @@ def load_system(name_or_path: str, overrides: Sequence[Override] = (), placement
     return System(opened.name, spec, parts, _parse_placement(document, spec), opened.sources, opened.notes)
 
 
-def open_system(name_or_path: str, overrides: Sequence[Override] = ()) -> OpenSystem:
+def open_system(name_or_path: str, overrides: Sequence[Override] = ()) -> Opened:
     """Read the files of a system, put the parts in their places and apply overrides.
 
     Raises:
@@ -304,7 +304,7 @@ def open_system(name_or_path: str, overrides: Sequence[Override] = ()) -> OpenSy
     for each in others:
         open_parts(document.data, SystemSpec, each.path)
     _apply(document, others, parts_of(SystemSpec))
-    return OpenSystem(found.name, document, tuple(sources), notes)
+    return Opened(found.name, document, tuple(sources), notes)
 
 
 def _aliased(document: Document) -> str:
@@ -339,8 +339,19 @@ def load_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Device:
     Raises:
         InputError, InputErrors: everything that is wrong, with places.
     """
+    opened = open_part(name_or_path, overrides)
+    part = parse(part_class(opened.document), opened.document)
+    return Device(opened.name, part, opened.sources, opened.notes)
+
+
+def open_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Opened:
+    """Read the files of one part and apply overrides.
+
+    Raises:
+        InputError, InputErrors: a file that cannot be read, a number without a source, an override of nothing.
+    """
     found = catalog.find(Shelf.DEVICE, name_or_path)
-    document, sources, errors = _open_part(found)
+    document, sources, errors = _read_part(found)
     if errors:
         raise one_or_all(errors)
     assignments = [as_assignment(override) for override in overrides]
@@ -349,11 +360,10 @@ def load_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Device:
     if errors:
         raise one_or_all(errors)
     _apply(document, assignments)
-    part = parse(part_class(document), document)
-    return Device(found.name, part, tuple(sources), (found.note,) if found.note else ())
+    return Opened(found.name, document, tuple(sources), (found.note,) if found.note else ())
 
 
-def _open_part(found: Found) -> tuple[Document, list[Source], list[InputError]]:
+def _read_part(found: Found) -> tuple[Document, list[Source], list[InputError]]:
     """Read the file of a part, without the inherited fields that follow from the others."""
     document, sources, errors = load_sourced(found.path, DEVICE_SCHEMA)
     inherited = {name for name in document.data if document.mark((name,)).file != document.file}
@@ -393,7 +403,7 @@ def _graft_parts(document: Document, errors: list[InputError], overridden: Mappi
                 continue
             path = (section, name, "part")
             try:
-                part, part_sources, part_errors = _open_part(_part_file(document, path))
+                part, part_sources, part_errors = _read_part(_part_file(document, path))
                 misplaced = _misplaced(section, part)
             except InputError as error:
                 misplaced = str(error)

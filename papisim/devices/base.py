@@ -79,6 +79,21 @@ class DevicePart(KindOptions):
         return None
 
     @property
+    def budget_w(self) -> float | None:
+        """Power that one device may draw for work; None where it is not known."""
+        return None
+
+    @property
+    def die_area_mm2(self) -> float | None:
+        """Area of one die's memory and arithmetic; None where it is not known."""
+        return None
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Area of all dies of one device; None where it is not known."""
+        return None
+
+    @property
     def energy_source(self) -> str | None:
         """The energy model or table in use; None for a kind that has but one."""
         return None

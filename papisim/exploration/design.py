@@ -30,10 +30,9 @@ def describe(experiment: Experiment) -> dict[str, float]:
         figures[f"n_devices.{name}"] = count
         figures[f"capacity_bytes.{name}"] = count * part.capacity_bytes
         if isinstance(part, PimPart) and part.area is not None:
-            die_mm2 = _die_mm2(part)
             figures[f"banks_per_die.{name}"] = part.organisation.banks / part.area.dies
-            figures[f"die_area_mm2.{name}"] = die_mm2
-            figures["pim_area_mm2"] += count * part.area.dies * die_mm2
+            figures[f"die_area_mm2.{name}"] = _die_mm2(part)
+            figures["pim_area_mm2"] += count * part.area.dies * _die_mm2(part)
     return figures
 
 
@@ -75,6 +74,6 @@ def _stack(system: System, name: str) -> PimPart:
 
 
 def _die_mm2(part: PimPart) -> float:
-    if part.area is None:
+    if part.die_area_mm2 is None:
         raise NotModelled(f"no area is given for {part.description}")
-    return part.area.used_mm2(1, part.fpu.on_dram_per_bank) * part.organisation.banks / part.area.dies
+    return part.die_area_mm2

@@ -37,6 +37,8 @@ LOGS = "logs"
 HAS_JSON = (
     "run",
     "compare",
+    "describe",
+    "diff",
     "price",
     "explain",
     "sweep",

@@ -158,6 +158,23 @@ class Part(DevicePart):
         return None if per_byte is None else per_byte * self.capacity_bytes
 
     @property
+    def budget_w(self) -> float | None:
+        """Power that one stack may draw for work."""
+        return self.power.budget_w
+
+    @property
+    def die_area_mm2(self) -> float | None:
+        """Area of one die's banks and FPUs, the left side of PAPI's equation 3; None where the part has no ``area``."""
+        if self.area is None:
+            return None
+        return self.area.used_mm2(1, self.fpu.on_dram_per_bank) * self.organisation.banks / self.area.dies
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Area of the banks and FPUs of all dies."""
+        return None if self.area is None or self.die_area_mm2 is None else self.area.dies * self.die_area_mm2
+
+    @property
     def energy_source(self) -> str:
         """The energy table in use."""
         return self.energy.label

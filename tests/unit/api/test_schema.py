@@ -51,7 +51,7 @@ RUNS = {
 
 
 def printed(capsys, *arguments):
-    quiet = [] if arguments[0] == "calibrate" else ["-q"]
+    quiet = [] if arguments[0] in ("calibrate", "describe", "diff") else ["-q"]
     command([*map(str, arguments), *quiet, "--format", "json"], standalone_mode=False)
     return json.loads(capsys.readouterr().out)
 
@@ -80,6 +80,9 @@ def test_a_run_summary_is_as_its_schema_says_and_has_every_key(name, capsys):
         ["price", "--hw", "attn_pim", "--op", "attention", "--heads-per-stack", "4", "--kv", "64"],
         ["price", "--hw", "h100", "--op", "linear", "--m", "4", "--k", "64", "--n", "64"],
         ["price", "--hw", "h200", "--op", "step", "--trace", "llama7b", "--rlp", "4", "--kv", "64"],
+        ["describe", "papi", "--trace", "llama7b", "--trace", "mamba2-2.7b"],
+        ["describe", "nvlink3"],
+        ["diff", "papi", "gpu_only", "--trace", "llama7b"],
         ["reproduce", "eq4"],
         ["calibrate", "alpha", "--trace", "llama7b", "--max-rows", "8"],
         ["calibrate", "speculation", "--hw", "papi", "--trace", "llama7b", "--batch", "1", "--max-draft", "2"],

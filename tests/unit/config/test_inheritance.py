@@ -63,7 +63,7 @@ def test_a_number_has_the_source_of_the_file_that_says_it(write):
     theirs = {source.path for source in sources if source.file.endswith("fc_pim.yaml")}
     assert "organisation.bank_groups" not in theirs
     assert "fpu.fpus" not in theirs
-    assert {"organisation", "fpu.lanes", "timing"} <= theirs
+    assert {"organisation", "fpu.lanes", "logic"} <= theirs
 
 
 def test_a_difference_needs_a_source_of_its_own(write):
