@@ -111,6 +111,8 @@ class KernelPrice(Schema):
     """PIM: refreshes that fall due then"""
     tck_s: float | None = None
     """PIM: cycle time"""
+    timing_table: str | None = None
+    """PIM: timing table in use"""
     column_gap_cycles: int | None = None
     """PIM: least cycles between column commands, power limit included"""
     power_budget_w: float | None = None

@@ -1,5 +1,5 @@
 """AttAcc (ASPLOS 2024): attention in stacks of their own beside GPUs."""
 
-from papisim.paper.baselines.ratios import FIGURE
+from papisim.paper.baselines.ratios import RATIOS
 
-__all__ = ["FIGURE"]
+FIGURE = RATIOS

@@ -1,5 +1,5 @@
 """Duplex (MICRO 2024): units on the logic die, for experts and grouped queries."""
 
-from papisim.paper.baselines.ratios import FIGURE
+from papisim.paper.baselines.ratios import RATIOS
 
-__all__ = ["FIGURE"]
+FIGURE = RATIOS

@@ -1,5 +1,5 @@
 """NeuPIMs (ASPLOS 2024): attention in the memory of NPUs, with dual row buffers."""
 
-from papisim.paper.baselines.ratios import FIGURE
+from papisim.paper.baselines.ratios import RATIOS
 
-__all__ = ["FIGURE"]
+FIGURE = RATIOS

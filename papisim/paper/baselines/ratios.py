@@ -74,4 +74,4 @@ def table(view: View) -> Table:
     ]
 
 
-FIGURE = Figure(values=values, table=table, drawing=CHART)
+RATIOS = Figure(values=values, table=table, drawing=CHART)

@@ -1,5 +1,5 @@
 """TokenStack (arXiv 2605.05639): HBM4 with plain layers, computing layers and a base die."""
 
-from papisim.paper.baselines.ratios import FIGURE
+from papisim.paper.baselines.ratios import RATIOS
 
-__all__ = ["FIGURE"]
+FIGURE = RATIOS

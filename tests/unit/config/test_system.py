@@ -49,7 +49,7 @@ def test_every_shipped_system_loads_and_resolves_to_plain_values(name):
 def test_ninety_memory_devices_at_most_as_in_the_paper(name):
     """GPU-only and the PIM-less baselines have five HBM stacks on each GPU; where a GPU's own stacks compute, they are devices."""
     system = load_system(name)
-    stacks = {"gpu": 5 if system.spec.roles.weights == "gpu" else 0}
+    stacks = {"gpu": 5 if system.spec.roles.weights == "gpu" else 0, "npu": 0}
     held = sum(group.count * stacks.get(device, 1) for device, group in system.spec.devices.items())
     others = {
         "gpu_only": 30,
@@ -61,6 +61,7 @@ def test_ninety_memory_devices_at_most_as_in_the_paper(name):
         "gb200x64_ep": 320,
         "h200_hbmpim": 48,
         "saddle": 40,
+        "neupims": 8,
         "h100_tiers": 5,
     }
     assert held == others.get(name, 90)
