@@ -343,6 +343,22 @@ class DevicePool(ABC):
         """
         return cost.energy
 
+    @property
+    def is_power_limited(self) -> bool:
+        """Whether a power limit may lengthen work (:meth:`slowed`)."""
+        return False
+
+    def slowed(self, time_s: float, energy: Energy, *, idle_s: float = 0.0) -> tuple[float, Energy]:
+        """Return by how many seconds a power limit lengthens work, and how it changes its energy; by default nothing is.
+
+        Args:
+            time_s: seconds of the work.
+            energy: its energy on all devices, static energy excluded.
+            idle_s: further seconds in which the devices wait for others.
+        """
+        del time_s, energy, idle_s
+        return 0.0, Energy()
+
     def launches(self, kernel: Kernel) -> int:
         """Return the kernels that run for one kernel of a model; by default, one."""
         del kernel

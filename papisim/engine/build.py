@@ -12,6 +12,7 @@ from papisim.acceptance.base import ACCEPTANCE
 from papisim.config.experiment import Experiment
 from papisim.engine.arrivals import Arrivals
 from papisim.engine.asynchronous import Asynchronous, check_schedule
+from papisim.engine.boards import Boards
 from papisim.engine.clock import StepClock
 from papisim.engine.disaggregation import HandOver
 from papisim.engine.drafting.base import DRAFTING, DraftContext, SerialDrafting, SerialOptions
@@ -154,6 +155,7 @@ class ServerFactory:
             self._strategy(speculator, planner),
             host=build_host(experiment, planner, machine),
             scheduling=self._scheduling(planner, speculator, queues),
+            boards=Boards(machine),
             fold=experiment.fold,
             may_come=may_come or (lambda: self.arrivals.may_come),
             may_time_out=timeout_s is not None,

@@ -10,6 +10,7 @@ import numpy as np
 import simpy
 
 from papisim.arrays import Floats
+from papisim.engine.boards import Boards
 from papisim.engine.clock import StepClock
 from papisim.engine.faults import Stall
 from papisim.engine.host import Host, StepSize
@@ -21,7 +22,7 @@ from papisim.engine.request import Request
 from papisim.engine.scheduling import Scheduling
 from papisim.ops.lower import Prompts, chunk_lengths
 from papisim.plan.layout import StepLayout
-from papisim.plan.phase import seconds
+from papisim.plan.phase import Phase, seconds
 from papisim.plan.planner import Planner, StepWork
 from papisim.record.segment import PlannedStep, Segment, StepYield
 from papisim.record.steps import StepKind
@@ -51,6 +52,7 @@ class StepRunner:
         iterations: prepares decoding iterations.
         host: prepares and launches steps.
         scheduling: decides where operators and caches are, and charges it.
+        boards: boards that their power limit slows.
         fold: whether identical layers are multiplied.
         may_come: tells whether requests may still arrive.
         may_time_out: whether requests may be given up.
@@ -70,13 +72,14 @@ class StepRunner:
         *,
         host: Host,
         scheduling: Scheduling,
+        boards: Boards,
         fold: bool,
         may_come: Callable[[], bool],
         may_time_out: bool,
         hand_over: Callable[[Request], None] | None,
     ) -> None:
         self._clock, self._log, self._queues = clock, log, queues
-        self._planner, self._iterations, self._host = planner, iterations, host
+        self._planner, self._iterations, self._host, self._boards = planner, iterations, host, boards
         self._scheduling = scheduling
         self.last_began_s = -math.inf
         self._fold, self._may_come, self._hand_over = fold, may_come, hand_over
@@ -189,12 +192,10 @@ class StepRunner:
         queues.moves.clear()
         kind = _kind(iteration, prompts)
         prompt_tokens = 0 if prompts is None else prompts.lengths.query_tokens
-        if not self._host.is_free:
-            draft_steps = 0 if iteration is None else iteration.draft_steps
-            size = StepSize(requests + len(chunks), rows + prompt_tokens, prompt_tokens, draft_steps)
-            host = self._host.phases(size, work.layout, work.phases)
-            overlapped_s += self._host.hidden_s(size, host, work.time_s - overlapped_s)
-            work = StepWork(work.layout, [*host, *work.phases])
+        draft_steps = 0 if iteration is None else iteration.draft_steps
+        size = StepSize(requests + len(chunks), rows + prompt_tokens, prompt_tokens, draft_steps)
+        added, hidden_s = self._beside(size, work, work.time_s - overlapped_s)
+        work, overlapped_s = StepWork(work.layout, [*added, *work.phases]), overlapped_s + hidden_s
         if iteration is not None:
             costs = [*self._scheduling.decision, *self._scheduling.switch(work.layout, work.phases)]
             work = StepWork(work.layout, [*work.phases, *costs])
@@ -214,6 +215,21 @@ class StepRunner:
             phases=tuple(work.phases),
             overlapped_s=overlapped_s,
         )
+
+    def _beside(self, size: StepSize, work: StepWork, devices_s: float) -> tuple[list[Phase], float]:
+        """Return the phases of the host and of boards at their limit, and the seconds of them that pass while devices work.
+
+        Args:
+            size: what the host handles.
+            work: the step.
+            devices_s: its seconds on devices and links.
+        """
+        host = [] if self._host.is_free else self._host.phases(size, work.layout, work.phases)
+        hidden_s = self._host.hidden_s(size, host, devices_s)
+        slowed = self._boards.phases(work.layout, work.phases, devices_s + seconds(host) - hidden_s)
+        if slowed:
+            hidden_s = self._host.hidden_s(size, host, devices_s + seconds(slowed))
+        return [*host, *slowed], hidden_s
 
     def _prompt_work(self, prompts: Prompts | None, *, fold: bool) -> StepWork:
         if prompts is None:
@@ -286,6 +302,8 @@ class StepRunner:
         rlp, work = len(batch), stretch.prepare(batch, n, fold=fold)
         size = StepSize(rlp, rlp * stretch.tlp)
         host, times_s = self._host.phases(size, work.layout, work.host), work.times_s
+        slowed = self._boards.phases(work.layout, work.host, self._mean_s(size, host, times_s), work.growing)
+        times_s = times_s + seconds(slowed)
         overlapped_s: float | Floats = 0.0
         if host:
             hidden_s = self._host.hidden_of_many(size, host, times_s)
@@ -307,11 +325,15 @@ class StepRunner:
             held_bytes=self._queues.held_bytes(stretch.tlp * np.arange(n)),
             times_s=times_s,
             layout=work.layout,
-            phases=(*host, *work.host, *decision),
+            phases=(*host, *slowed, *work.host, *decision),
             growing=tuple(work.growing),
             step_tokens=rlp * stretch.tlp,
             overlapped_s=overlapped_s,
         )
+
+    def _mean_s(self, size: StepSize, host: list[Phase], times_s: Floats) -> float:
+        mean_s = float(times_s.mean())
+        return mean_s + seconds(host) - self._host.hidden_s(size, host, mean_s)
 
     def _free(self, requests: list[Request]) -> None:
         for request in requests:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from papisim.config.experiment import Experiment
+from papisim.engine.boards import Boards
 from papisim.engine.build import build_host
 from papisim.engine.host import StepSize
 from papisim.ops.kernel import Attention, Linear
@@ -18,22 +19,23 @@ from papisim.ops.trace import read_trace
 from papisim.plan.build import build_formats, planner_of
 from papisim.plan.layout import StepLayout
 from papisim.plan.machine import build_machine
-from papisim.plan.phase import Message, Phase, Work
+from papisim.plan.phase import Message, Phase, Work, seconds
 from papisim.plan.planner import StepWork
 from papisim.plan.sums import Sums
 
 
 class Part(StrEnum):
-    """Parts of a step: the kernels of a GPU, messages, and the host."""
+    """Parts of a step: the kernels of a GPU, messages, what a power limit adds to kernels, and the host."""
 
     FC = "fc"
     ATTENTION = "attention"
     SMALL = "small"
     COMMUNICATION = "communication"
+    CLOCK = "clock"
     HOST = "host"
 
 
-#: parts that occupy the devices and links
+#: parts that occupy the devices and links at the full clock
 OF_DEVICES = (Part.FC, Part.ATTENTION, Part.SMALL, Part.COMMUNICATION)
 
 
@@ -80,8 +82,13 @@ class StepTime(NamedTuple):
 
     @property
     def devices_s(self) -> float:
-        """Seconds of all parts but the host's."""
+        """Seconds of kernels and messages at the full clock."""
         return sum(self.by_part.get(part, 0.0) for part in OF_DEVICES)
+
+    @property
+    def slowed_s(self) -> float:
+        """Seconds of kernels and messages at the clock that the power limit sets."""
+        return self.devices_s + self.by_part.get(Part.CLOCK, 0.0)
 
 
 class StepPricer:
@@ -104,7 +111,7 @@ class StepPricer:
         trace = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
         machine = build_machine(experiment.system)
         self._planner = planner_of(experiment, trace, machine)
-        self._host = build_host(experiment, self._planner, machine)
+        self._host, self._boards = build_host(experiment, self._planner, machine), Boards(machine)
         self._known: dict[Composition, StepTime] = {}
         self.static_w = machine.static_w
 
@@ -121,8 +128,16 @@ class StepPricer:
         devices_s, size = work.time_s, step.size
         host = self._host.phases(size, work.layout, work.phases)
         host_s = sum(phase.total_s for phase in host)
-        time_s = devices_s + host_s - self._host.hidden_s(size, host, devices_s)
-        return StepTime(time_s, devices | {Part.HOST: host_s}, launches, _energy_j(work))
+        wall_s = devices_s + host_s - self._host.hidden_s(size, host, devices_s)
+        slowed = self._boards.phases(work.layout, work.phases, wall_s)
+        clock_s = seconds(slowed)
+        time_s = devices_s + clock_s + host_s - self._host.hidden_s(size, host, devices_s + clock_s)
+        return StepTime(
+            time_s,
+            devices | {Part.CLOCK: clock_s, Part.HOST: host_s},
+            launches,
+            _energy_j(work) + sum(phase.energy.total_j for phase in slowed),
+        )
 
     def _work(self, step: Composition) -> StepWork:
         prompts = Prompts(chunk_lengths(step.prompts), len(step.prompts)) if step.prompts else None

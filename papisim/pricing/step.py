@@ -10,6 +10,7 @@ from functools import cache
 from papisim.config.engine import EngineSpec
 from papisim.config.system import PrefillRoles, Roles, TensorParallel
 from papisim.devices.base import DevicePool
+from papisim.engine.boards import Boards
 from papisim.engine.host import Host, StepSize
 from papisim.ops.kernel import KernelClass, Linear
 from papisim.ops.lower import decode_lengths, decode_shape
@@ -76,9 +77,12 @@ def price_step(pool: DevicePool, trace: KernelTrace, point: Point, engine: Engin
     phases = planner.in_order(decode_shape(rlp, rows), lengths, None, fold=False)
     host, size, devices_s = Host(engine.host, planner.graphs), StepSize(rlp, rows), seconds(phases)
     own = host.phases(size, StepLayout(), phases)
+    wall_s = devices_s + seconds(own) - host.hidden_s(size, own, devices_s)
+    slowed = Boards(_alone(pool)).phases(StepLayout(), phases, wall_s)
+    devices_s += seconds(slowed)
     time_s = devices_s + seconds(own) - host.hidden_s(size, own, devices_s)
     classes = _classes(pool, phases, counts_splits=engine.fusion.kernels == "captured")
-    energy_j = sum(phase.energy.total_j * phase.repeats for phase in phases) + pool.static_w * time_s
+    energy_j = sum(phase.energy.total_j * phase.repeats for phase in (*phases, *slowed)) + pool.static_w * time_s
     outside = {
         f"{_name(work)}: {work.outside}" for phase in phases for work in phase.work if work.outside is not None
     }

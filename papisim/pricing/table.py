@@ -18,6 +18,7 @@ from papisim.catalog import Shelf
 from papisim.config.engine import load_engine, part_with_libraries
 from papisim.devices.gpu import Pool
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, prefill_times
+from papisim.devices.gpu.clock import slowed
 from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy, streaming_energy
 from papisim.devices.gpu.linear import linear_times
@@ -124,11 +125,29 @@ def elementwise_energies(part: Part, rows: pd.DataFrame, times: Iterable[float])
 
 
 def linear_energies(part: Part, rows: pd.DataFrame, times: Floats) -> Floats:
-    """Return the board's joules of matrix products with given times, idle power included."""
+    """Return the board's joules of matrix products in a row with given times, idle power included.
+
+    Joules of an energy counter are those of launches as the power limit slows them. Joules that a table has from a meter's watts
+    (``metered_s``) are its watts over the given times, and a meter shows at most the limit.
+    """
     flop = 2.0 * rows.m.to_numpy() * rows.k.to_numpy() * rows.n.to_numpy()
     moved = 2.0 * (rows.k * rows.n + rows.m * rows.k + rows.m * rows.n).to_numpy()
-    each = zip(flop, moved, times, strict=True)
-    return np.asarray([kernel_energy(part, f, b, t).total_j + part.static_w * t for f, b, t in each])
+    counted = rows.metered_s.isna().to_numpy() if "metered_s" in rows else np.ones(len(rows), bool)
+    each = zip(flop, moved, times, counted, strict=True)
+    return np.asarray(
+        [_counted_j(part, f, b, t) if is_counted else _shown_j(part, f, b, t) for f, b, t, is_counted in each]
+    )
+
+
+def _counted_j(part: Part, flop: float, moved_bytes: float, time_s: float) -> float:
+    energy = kernel_energy(part, flop, moved_bytes, time_s)
+    added_s, change = slowed(part, time_s, energy)
+    return energy.total_j + change.total_j + part.static_w * (time_s + added_s)
+
+
+def _shown_j(part: Part, flop: float, moved_bytes: float, time_s: float) -> float:
+    drawn_j = kernel_energy(part, flop, moved_bytes, time_s).total_j + part.static_w * time_s
+    return min(drawn_j, part.board_w * time_s)
 
 
 def step_prices(part: Part, rows: pd.DataFrame) -> list[StepPrice]:

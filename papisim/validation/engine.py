@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from statistics import median
@@ -20,6 +20,8 @@ from papisim.calibration.engine.log import SERVED, CellRow, EngineLog, KernelRow
 from papisim.calibration.engine.parts import BusyTime, busy_time
 from papisim.calibration.errors import errors_of
 from papisim.config.engine import Scheduling
+from papisim.config.experiment import Experiment
+from papisim.devices import gpu as gpus
 from papisim.engine.run import simulate
 from papisim.pricing.engine_step import OF_DEVICES, Composition, Part, StepPricer, StepTime
 from papisim.record.requests import RequestOutcome, RequestRecord
@@ -96,10 +98,24 @@ class Comparison:
         scheduling, model = self.log.mode(engine).scheduling, self.log.model(engine)
         known = self._pricers.get((gpu, model, scheduling))
         if known is None:
-            experiment = self.simulator.experiment(gpu, model, _settings(scheduling))
+            experiment = self._experiment(gpu, engine, _settings(scheduling))
             self.notes |= dict.fromkeys(experiment.notes)
             known = self._pricers[gpu, model, scheduling] = StepPricer(experiment)
         return known
+
+    def _experiment(
+        self, gpu: str, engine: str, settings: Mapping[str, object], workload: object = None
+    ) -> Experiment:
+        """Return the experiment that stands for an engine on a GPU, with the arithmetic of its weights."""
+        experiment = self.simulator.experiment(gpu, self.log.model(engine), settings, workload)
+        if self.log.loads_weights(engine):
+            return experiment
+        system = experiment.system
+        parts = {
+            name: part.with_dummy_weights() if isinstance(part, gpus.Part) else part
+            for name, part in system.parts.items()
+        }
+        return replace(experiment, system=replace(system, parts=parts))
 
     def price(self, step: StepTimes) -> StepTime:
         """Return the predicted time of a logged step."""
@@ -269,11 +285,11 @@ class Comparison:
         return row.measured_s, row.predicted_s
 
     def _waiting(self, cell: CellRow) -> tuple[float, float] | None:
-        """Return the medians of the time of waiting for the GPU and of the predicted time of the devices; None without steps."""
+        """Return the medians of the time of waiting for the GPU and of the predicted time of the devices, as their power limit slows them; None without steps."""
         steps = [step for step in self._steps[*cell.of, cell.block, cell.cell] if step.n_decode == cell.batch]
         if not steps:
             return None
-        return median(step.t_sample_s for step in steps), median(self.price(step).devices_s for step in steps)
+        return median(step.t_sample_s for step in steps), median(self.price(step).slowed_s for step in steps)
 
     def service_steps(self) -> Iterator[ServiceSteps]:
         """Yield the times of all steps of each service; only sums mean something where scheduling is asynchronous."""
@@ -318,7 +334,7 @@ class Comparison:
         limits = self.log.limits((gpu, engine), service)
         settings |= {f"batching.{name}": value for name, value in limits._asdict().items() if value is not None}
         workload = listed([_asked(row) for row in requests])
-        simulated = simulate(self.simulator.experiment(gpu, self.log.model(engine), settings, workload))
+        simulated = simulate(self._experiment(gpu, engine, settings, workload))
         lost = len(requests) - simulated.ledger.outcomes[RequestOutcome.SERVED]
         if lost:
             self.notes[

@@ -277,9 +277,7 @@ class EngineLog:
         Raises:
             InputError: neither tells.
         """
-        told = next(
-            (each for each in self.settings if (each.get("engine"), each.get("kind")) == (engine, "engine")), {}
-        )
+        told = self._told(engine)
         drafts = _DRAFTS.search(engine)
         named = _MODE.search(engine)
         is_async = told.get("async_scheduling")
@@ -292,6 +290,16 @@ class EngineLog:
             is_async = named is not None and named["scheduling"] == "async"
         scheduling = Scheduling.ASYNCHRONOUS if is_async else Scheduling.SYNCHRONOUS
         return Mode(scheduling, int(drafts["drafts"]) if drafts else 0)
+
+    def _told(self, engine: str) -> dict[str, object]:
+        return next(
+            (each for each in self.settings if (each.get("engine"), each.get("kind")) == (engine, "engine")), {}
+        )
+
+    def loads_weights(self, engine: str) -> bool:
+        """Tell whether an engine ran a model's own weights; engines that are driven for their times have dummy ones unless told."""
+        settings = self._told(engine).get("settings")
+        return isinstance(settings, dict) and settings.get("loads_weights") is True
 
     def model(self, engine: str) -> str:
         """Return the name of an engine's model: what its name has before its mode."""

@@ -294,11 +294,29 @@ class FittedEnergy(Spec):
         active_w: power of clocking and feeding the multiprocessors while any kernel runs.
         dram_j_per_byte: energy per byte of DRAM traffic, the whole path included.
         compute_j_per_flop: energy per operation of the tensor cores, operand supply included.
+        compute_8bit_ratio: energy per operation on inputs of eight bits over that.
+        operand_ratio: energy per operation on the operands at hand over that on the normally distributed ones of the fit.
     """
 
     active_w: NonNegative
     dram_j_per_byte: NonNegative
     compute_j_per_flop: NonNegative
+    compute_8bit_ratio: Positive = 1.0
+    operand_ratio: Positive = 1.0
+
+
+class Clock(Spec):
+    """What a board at its power limit does: the clock falls, and with it the voltage (:mod:`papisim.devices.gpu.clock`).
+
+    Attributes:
+        settled_ratio: power at which the board settles over its limit.
+        exponent: exponent γ of the energy per operation as a function of the clock.
+        dummy_weights_ratio: ``operand_ratio`` of engines that run with dummy weights, whose products are small numbers.
+    """
+
+    settled_ratio: Fraction
+    exponent: NonNegative
+    dummy_weights_ratio: Positive = 1.0
 
 
 class _Libraries(Spec):
@@ -377,6 +395,7 @@ class Part(DevicePart):
         energy_model: energy model that prices kernels.
         energy: energy by access.
         fitted_energy: energy as measured at the board.
+        clock: how the power limit sets the clock; None for a clock that never falls.
     """
 
     kind: Literal["gpu"]
@@ -396,6 +415,25 @@ class Part(DevicePart):
     energy_model: Literal["per_access", "fitted"]
     energy: GpuEnergy
     fitted_energy: FittedEnergy | None = None
+    clock: Clock | None = None
+
+    @property
+    def is_power_limited(self) -> bool:
+        """Whether the power limit sets the clock: only energies measured at a board tell what the board draws."""
+        return self.clock is not None and self.energy_model == "fitted"
+
+    def with_dummy_weights(self) -> Self:
+        """Return the part with the energy of arithmetic on dummy weights, unless another operand ratio is given."""
+        if self.clock is None or self.fitted_energy is None or self.fitted_energy.operand_ratio != 1:
+            return self
+        fitted = self.fitted_energy.model_copy(update={"operand_ratio": self.clock.dummy_weights_ratio})
+        return self.model_copy(update={"fitted_energy": fitted})
+
+    @property
+    def settled_w(self) -> float:
+        """Power at which a board with a clock settles that would draw more than its limit."""
+        assert self.clock is not None, "of a part with a clock"
+        return self.clock.settled_ratio * self.board_w
 
     @property
     def energy_source(self) -> str:
@@ -425,7 +463,18 @@ class Part(DevicePart):
             raise ValueError("found mode 'table' without 'tables', expected the folder that holds them")
         if self.energy_model == "fitted" and self.fitted_energy is None:
             raise ValueError("found energy_model 'fitted' without 'fitted_energy'")
+        if self.is_power_limited:
+            self._can_settle()
         return self
+
+    def _can_settle(self) -> None:
+        assert self.fitted_energy is not None, "seen to before"
+        least_w = self.static_w + self.fitted_energy.active_w
+        if self.settled_w <= least_w:
+            raise ValueError(
+                f"found board_w {self.board_w:g} W, at which the board settles at {self.settled_w:.4g} W; expected more than the {least_w:.4g} W that "
+                "it draws without moving or computing anything"
+            )
 
 
 def _outside(sizes: dict[str, tuple[float, Span]]) -> str | None:

@@ -14,6 +14,7 @@ from papisim.arrays import Ints
 from papisim.bounded import BoundedDict
 from papisim.devices.base import AttentionRun, DevicePool, OutsideFit
 from papisim.devices.gpu.attention import AttentionShapes, decode_times, decode_times_over, prefill_times
+from papisim.devices.gpu.clock import NOTHING, slowed
 from papisim.devices.gpu.elementwise import streaming_s
 from papisim.devices.gpu.energy import kernel_energy, streaming_energy
 from papisim.devices.gpu.linear import Tiling, Widths, grouped_time, peak_flop_per_s, rows_times, tiling
@@ -74,6 +75,7 @@ class _Shard(NamedTuple):
     tensor_ratio: float
     streaming: Streaming | None = None
     n_kernels: int = 1
+    input_bytes: float = 2.0
 
 
 class Pool(DevicePool):
@@ -260,10 +262,26 @@ class Pool(DevicePool):
         return "corrected model" if self.corrected(kernel) else "model"
 
     def metered(self, cost: Cost) -> Energy:
-        """Return a kernel's energy; with a fitted energy model, which is the board's, idle power is counted, too."""
+        """Return a kernel's energy; with a fitted energy model, which is the board's, idle power is counted, too.
+
+        A meter sees many equal kernels, whose clock the power limit has set.
+        """
         if self.part.energy_model != "fitted":
             return cost.energy
-        return cost.energy + Energy(static_j=self.static_w * cost.time_s)
+        added_s, change = self.slowed(cost.time_s, cost.energy)
+        return cost.energy + change + Energy(static_j=self.static_w * (cost.time_s + added_s))
+
+    @property
+    def is_power_limited(self) -> bool:
+        """Whether the part's clock falls at its power limit."""
+        return self.part.is_power_limited
+
+    def slowed(self, time_s: float, energy: Energy, *, idle_s: float = 0.0) -> tuple[float, Energy]:
+        """Return by how many seconds the power limit lengthens work, and how it changes its energy (:mod:`papisim.devices.gpu.clock`)."""
+        if not self.part.is_power_limited:
+            return NOTHING
+        added_s, change = slowed(self.part, time_s, energy * (1 / self.count), idle_s=idle_s)
+        return added_s, change * self.count
 
     def with_library(self, name: str) -> Self:
         """Return GPUs that use another kernel library, by its name in the part or in measured tables.
@@ -388,7 +406,10 @@ class Pool(DevicePool):
         tensor_ratio = library.tensor_ratio * (
             peak_flop_per_s(self.part, Widths.of(kernel)) / self.part.peak_flop_per_s
         )
-        return _Shard(kernel.flop, moved, time_s, library.launch_s, library.bandwidth_ratio, tensor_ratio)
+        return _Shard(
+            kernel.flop, moved, time_s, library.launch_s, library.bandwidth_ratio, tensor_ratio,
+            input_bytes=Widths.of(kernel).inputs,
+        )  # fmt: skip
 
     def _model_linear_s(self, kernel: Linear) -> float:
         """Return the modelled time; neighbouring numbers of token-rows, which a batch needs next, are priced with it."""
@@ -478,7 +499,7 @@ class Pool(DevicePool):
     def _rank_energy(self, shard: _Shard) -> Energy:
         sizes = shard.flop, shard.moved_bytes, shard.time_s
         if shard.streaming is None:
-            return kernel_energy(self.part, *sizes)
+            return kernel_energy(self.part, *sizes, input_bytes=shard.input_bytes)
         return streaming_energy(self.part, shard.streaming, *sizes, n_kernels=shard.n_kernels)
 
 

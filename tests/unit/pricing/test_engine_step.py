@@ -26,7 +26,8 @@ STEPS = {
 def test_parts_add_up_to_the_devices_and_the_host_is_in_series(step):
     found = pricer("engine.host.launch_s=0", *SYNCHRONOUS).price(step)
     assert found.time_s == pytest.approx(sum(found.by_part.values()), rel=1e-9)
-    assert found.devices_s == pytest.approx(found.time_s - found.by_part[Part.HOST], rel=1e-9)
+    assert found.slowed_s == pytest.approx(found.time_s - found.by_part[Part.HOST], rel=1e-9)
+    assert found.slowed_s == pytest.approx(found.devices_s + found.by_part[Part.CLOCK], rel=1e-9)
     assert all(found.by_part[part] > 0 for part in (Part.FC, Part.ATTENTION, Part.SMALL, Part.HOST))
 
 
@@ -103,6 +104,7 @@ def test_factors_of_a_profile_lengthen_their_part_alone(part):
 def test_factors_lengthen_stretches_and_single_iterations_alike(serve):
     """Energy above idle is that of the same kernels; with all parts 1.5 times as long, so is the run."""
     free = tuple(f"engine.host.{term}_s=0" for term in ("step", "request", "prompt_token", "launch"))
+    free += ("devices.gpu.part.clock=null",)  # at the power limit slower kernels gain clock
     factors = ("engine.kernels={fc_ratio: 1.5, attention_ratio: 1.5, small_ratio: 1.5}",)
     runs = {
         (name, fast): serve([(0.0, 300, 40)], engine="vllm", hw="h100_single", set=(*free, *given), fast_forward=fast)
@@ -113,6 +115,37 @@ def test_factors_lengthen_stretches_and_single_iterations_alike(serve):
     assert spans["slow", False] == pytest.approx(spans["slow", True], rel=1e-9)
     dynamic = {key: sum(run.ledger.energy_by_resource["gpu"]) for key, run in runs.items()}
     assert dynamic["slow", True] == pytest.approx(dynamic["plain", True], rel=1e-9)
+
+
+def test_the_power_limit_lengthens_prompts_and_no_small_batch_and_a_lower_limit_lengthens_them_more():
+    """A step of 2,048 prompt tokens draws more than 700 W at the full clock, decoding of eight requests less."""
+    steps = {"prompt": Composition(prompts=((0, 2048),)), "decode": STEPS["decode"]}
+    times = {
+        watts: {
+            name: pricer(f"devices.gpu.part.board_w={watts}", hw="h200_single").price(step)
+            for name, step in steps.items()
+        }
+        for watts in (2000, 700, 400)
+    }
+    assert times[2000]["prompt"].by_part[Part.CLOCK] == 0
+    free_s = times[2000]["prompt"].devices_s
+    assert 1.1 < times[700]["prompt"].slowed_s / free_s < 1.3
+    assert times[400]["prompt"].slowed_s > 1.4 * free_s
+    assert times[700]["decode"].by_part[Part.CLOCK] == 0
+    assert times[700]["prompt"].energy_j < times[2000]["prompt"].energy_j
+    assert all(of["prompt"].devices_s == pytest.approx(free_s) for of in times.values())
+
+
+def test_a_run_takes_as_long_as_its_steps_at_their_clock(serve):
+    """Prompts of 2,048 tokens, one per step: their makespan is the price of their steps, and busy time adds up to it."""
+    options = {"engine": "none", "hw": "h200_single"}
+    run = serve(
+        [(0.0, 2048, 1)] * 3, **options, set=("batching={kind: chunked_prefill, chunk_tokens: 2048, max_batch: 8}",)
+    )
+    priced = pricer(**options).price(Composition(prompts=((0, 2048),)))
+    assert priced.by_part[Part.CLOCK] > 0
+    assert run.ledger.makespan_s == pytest.approx(3 * priced.slowed_s, rel=1e-6)
+    assert run.ledger.busy_s["gpu"] == pytest.approx(run.ledger.makespan_s, rel=1e-9)
 
 
 def test_eager_kernels_have_no_factors():

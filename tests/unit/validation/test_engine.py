@@ -1,6 +1,7 @@
 """An engine's logs beside the simulator: what it would log itself agrees with it, and every difference has its place."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -23,7 +24,11 @@ CELLS = {
     "p4096": Composition(prompts=((0, 4096),)), "mix8c256+512": Composition(8, 8, 2048, ((0, 512),)),
 }  # fmt: skip
 HOST = {"step_s": 1e-3, "request_s": 4e-5, "prompt_token_s": 2e-7, "launch_s": 5e-5}
-SIMULATOR = Simulator(None, None, "vllm", tuple(f"engine.host.{term}={value}" for term, value in HOST.items()))
+#: a comparison takes the operand ratio from the weights of a log unless it is given
+OPERANDS = "devices.gpu.part.fitted_energy.operand_ratio=0.8"
+SIMULATOR = Simulator(
+    None, None, "vllm", (OPERANDS, *(f"engine.host.{term}={value}" for term, value in HOST.items()))
+)
 
 
 def pricer(scheduling="synchronous"):
@@ -147,7 +152,7 @@ def test_time_of_drafts_is_that_of_waiting(tmp_path):
     write(tmp_path, "cells", [cell_row("b32c1024", step, price(step), "spec", of[k], k) for k, step in steps.items()])
     (added,) = Comparison(read_log(tmp_path), SIMULATOR).drafts()
     assert (added.from_drafts, added.to_drafts, added.of) == (1, 7, "waiting")
-    assert added.measured_s == pytest.approx(price(steps[7]).devices_s - price(steps[1]).devices_s)
+    assert added.measured_s == pytest.approx(price(steps[7]).slowed_s - price(steps[1]).slowed_s)
     assert added.error == pytest.approx(0, abs=1e-9)
 
 
@@ -258,3 +263,16 @@ def test_measured_engines_are_met_within_bounds(data):
         if figure.statistic == "mean"
     }
     assert max(error for (*_, metric), error in means.items() if metric in ("tpot", "e2e")) < 0.10
+
+
+@pytest.mark.parametrize(("meta", "is_dummy"), [(None, True), (False, True), (True, False)])
+def test_arithmetic_is_that_of_the_weights_that_the_engine_had(tmp_path, meta, is_dummy):
+    step = Composition(prompts=((0, 4096),))
+    plain = StepPricer(Simulator(None, None, "vllm").experiment("h100", "llama7b", {})).price(step)
+    write(tmp_path, "steps", [step_row("p4096", step, plain, "prefill")])
+    if meta is not None:
+        record = {"kind": "engine", "engine": "llama7b_sync", "settings": {"loads_weights": meta}}
+        (tmp_path / "meta.jsonl").write_text(json.dumps(record) + "\n")
+    compared = Comparison(read_log(tmp_path), Simulator(None, None, "vllm"))
+    clock_s = compared.price(compared.log.steps[0]).by_part[Part.CLOCK]
+    assert (clock_s < 0.5 * plain.by_part[Part.CLOCK]) == is_dummy

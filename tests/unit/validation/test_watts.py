@@ -10,7 +10,8 @@ from papisim.validation.engine import Comparison
 from papisim.validation.served import Simulator
 from papisim.validation.watts import metered, watts
 
-SIMULATOR = Simulator(None, None, "vllm", ())
+#: with an operand ratio, which a comparison otherwise takes from the weights of a log
+SIMULATOR = Simulator(None, None, "vllm", ("devices.gpu.part.fitted_energy.operand_ratio=0.8",))
 LARGE, SMALL = Composition(32, 32, 32768), Composition(1, 1, 256)
 
 
