@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 from rich.table import Table
 
-from papisim.cli._options import print_json
+from papisim.cli._options import print_json, stack
 from papisim.config.system import load_part
 from papisim.devices.pim import Part, Pool
 from papisim.devices.pim.traces import FORMATS
@@ -50,9 +50,7 @@ _OPTIONS = (
 
 def command_options(function: F) -> F:
     """Add the options to a command."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+    return stack(*_OPTIONS)(function)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from papisim import units
 from papisim.calibration.engine.log import read_log
-from papisim.cli._options import print_json, show_notes
+from papisim.cli._options import print_json, show_notes, stack
 from papisim.errors import as_cell
 from papisim.report.console.console import console
 from papisim.results.store import check_file, write_file
@@ -60,9 +60,7 @@ _OPTIONS = (
 
 def engine_options(function: F) -> F:
     """Add the options to a command."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+    return stack(*_OPTIONS)(function)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from papisim.errors import printable
 F = TypeVar("F", bound=Callable[..., object])
 
 
-def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+def stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that applies others as if each stood on a line of its own, in this order."""
     return lambda function: reduce(lambda inner, decorate: decorate(inner), reversed(decorators), function)
 
 
@@ -94,7 +95,7 @@ def _shown_default(value: object) -> object:
 
 def run_options(*without: str) -> Callable[[F], F]:
     """Return the flags of all fields of :class:`RunOptions` but some."""
-    return _stack(*(run_option(name) for name in RunOptions.model_fields if name not in without))
+    return stack(*(run_option(name) for name in RunOptions.model_fields if name not in without))
 
 
 trace_option = run_option("trace")

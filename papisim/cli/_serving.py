@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from rich.table import Table
 
-from papisim.cli._options import PositiveInt, noting, print_json
+from papisim.cli._options import PositiveInt, noting, print_json, stack
 from papisim.cli._points import point_progress, say_what_is_kept
 from papisim.errors import InputError
 from papisim.report.console.console import console
@@ -64,9 +64,7 @@ _OPTIONS = (
 
 def serving_options(function: F) -> F:
     """Add the options to a command."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+    return stack(*_OPTIONS)(function)
 
 
 @dataclass(frozen=True)

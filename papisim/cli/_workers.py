@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-from papisim.cli._options import PositiveInt
+from papisim.cli._options import PositiveInt, stack
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -33,6 +33,4 @@ _OPTIONS = (
 
 def worker_options(function: F) -> F:
     """Add the options to a command."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+    return stack(*_OPTIONS)(function)

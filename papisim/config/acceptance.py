@@ -6,19 +6,16 @@ from pathlib import Path
 
 from papisim import catalog
 from papisim.catalog import Shelf
-from papisim.config.sources import Source, load_sourced
+from papisim.config.sources import Source, load_sound
 from papisim.config.yaml import Document
-from papisim.errors import InputError, one_or_all
+from papisim.errors import InputError
 
 SIGNALS_SCHEMA = "papisim/signals/1"
 
 
 def load_signals(name_or_path: str) -> tuple[Document, list[Source]]:
     """Read the file of a process's signals: its fields and their sources."""
-    document, sources, errors = load_sourced(catalog.find(Shelf.SIGNALS, name_or_path).path, SIGNALS_SCHEMA)
-    if errors:
-        raise one_or_all(errors)
-    return document, sources
+    return load_sound(catalog.find(Shelf.SIGNALS, name_or_path).path, SIGNALS_SCHEMA)
 
 
 def resolve_acceptance(document: Document) -> list[Source]:

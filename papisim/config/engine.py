@@ -18,10 +18,9 @@ from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.base import Count, Fraction, KindOptions, Name, NonNegative, Positive, Spec, parse
 from papisim.config.sections import override_section
-from papisim.config.sources import Source, load_sourced, without_overridden
+from papisim.config.sources import Source, load_sound, without_overridden
 from papisim.config.system import Device, System, load_part, load_system
 from papisim.config.yaml import Override, as_assignment
-from papisim.errors import one_or_all
 
 SCHEMA: Final = "papisim/engine/1"
 #: the profile that adds nothing
@@ -254,9 +253,7 @@ def load_engine(name_or_path: str, overrides: Sequence[Override] = ()) -> Engine
         InputError, InputErrors: everything that is wrong, with places.
     """
     found = catalog.find(Shelf.ENGINE, name_or_path)
-    document, sources, errors = load_sourced(found.path, SCHEMA)
-    if errors:
-        raise one_or_all(errors)
+    document, sources = load_sound(found.path, SCHEMA)
     document.data["name"] = found.name
     document = override_section("engine", document, overrides)
     changed = {each.path[1:]: each.text for each in map(as_assignment, overrides)}

@@ -14,10 +14,10 @@ from papisim.config.acceptance import resolve_acceptance
 from papisim.config.base import KindOptions, open_parts, parts_of
 from papisim.config.kinds import parse_options
 from papisim.config.options import Choice
-from papisim.config.sources import OVERRIDE, Source, load_sourced, without_overridden
+from papisim.config.sources import OVERRIDE, Source, load_sound, without_overridden
 from papisim.config.workload import resolve_workload
 from papisim.config.yaml import Document, Override, apply_override, as_assignment
-from papisim.errors import InputError, did_you_mean, one_or_all
+from papisim.errors import InputError, did_you_mean
 from papisim.kinds import outside
 from papisim.kinds.families import AnyFamily, family
 
@@ -124,9 +124,7 @@ def _open_section(found: AnyFamily, choice: Choice) -> tuple[str, Document, list
         ) from None
     if found.shelf is Shelf.REQUESTS and file.path.suffix not in YAML_SUFFIXES:
         return file.name, Document({"kind": "replay", "path": choice}, f"--workload {choice}"), [], None
-    document, sources, errors = load_sourced(file.path, found.schema)
-    if errors:
-        raise one_or_all(errors)
+    document, sources = load_sound(file.path, found.schema)
     document.data.pop("description", None)  # for readers and papisim list
     return file.name, document, sources, file.note
 

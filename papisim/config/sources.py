@@ -17,7 +17,7 @@ from pathlib import Path
 from papisim import catalog, units
 from papisim.config.inheritance import FIELD, check_acyclic, merge, take_extended
 from papisim.config.yaml import Document, Path_, check_schema, load_yaml, parse_path, while_unchanged
-from papisim.errors import InputError, did_you_mean
+from papisim.errors import InputError, did_you_mean, one_or_all
 
 #: origins that are no publication, and what must be said of each
 ORIGINS = {
@@ -111,6 +111,18 @@ def load_sourced(path: Path, schema: str) -> tuple[Document, list[Source], list[
         InputError: a file cannot be read, is of another schema, or extends nothing that there is, or itself.
     """
     return _load_chain(path, schema, ())
+
+
+def load_sound(path: Path, schema: str) -> tuple[Document, list[Source]]:
+    """Read a file as :func:`load_sourced` does, and return the document and its sources.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong with it.
+    """
+    document, sources, errors = load_sourced(path, schema)
+    if errors:
+        raise one_or_all(errors)
+    return document, sources
 
 
 def _load_chain(path: Path, schema: str, below: tuple[Path, ...]) -> tuple[Document, list[Source], list[InputError]]:

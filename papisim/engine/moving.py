@@ -84,7 +84,7 @@ class Mover:
 
     def _worth_s(self, home: str, tlp: int, n: int) -> Floats:
         """Return the seconds that a move before each of ``n`` iterations saves over the horizon, less its own, shape (n,)."""
-        here, there = (self._homes.times_s(each, *self._step(tlp), n) for each in (self._homes.home, home))
+        here, there = (self._homes.times_at_s(each, *self._step(tlp), n) for each in (self._homes.home, home))
         moved = self._queues.held_bytes(tlp * np.arange(n))
         move_s = np.array([self._machine.paced_transfer(self._link, int(each)).time_s for each in moved])
         worth_s: Floats = (here - there) * self._horizon - move_s

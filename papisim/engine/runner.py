@@ -139,7 +139,7 @@ class StepRunner:
             or self._queues.moves
             or self._log.is_warming_up  # a stretch would run into what is measured
             or (stretch is not None and not stretch.fits(self._queues.batch))
-            or (stretch is not None and self._switches(stretch, fold=fold))
+            or (stretch is not None and self._scheduling.charges_switches and self._switches(stretch, fold=fold))
         ):
             stretch = None
         if stretch is not None:

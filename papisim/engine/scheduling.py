@@ -50,9 +50,14 @@ class Scheduling:
         """Return the number of the first of ``n`` iterations after which caches might move."""
         return n if self._mover is None else self._mover.until_move(tlp, n)
 
+    @property
+    def charges_switches(self) -> bool:
+        """Whether a switch takes time."""
+        return self._spec.switch_s > 0
+
     def switches(self, layout: StepLayout, phases: Iterable[Phase]) -> bool:
-        """Tell whether a decoding iteration is to be charged for operators on other devices than in the one before."""
-        return bool(self._spec.switch_s) and self._last not in (None, placed_in(layout, phases))
+        """Tell whether a decoding iteration has operators on other devices than the one before it."""
+        return self._last not in (None, placed_in(layout, phases))
 
     @property
     def decision(self) -> list[Phase]:
@@ -68,12 +73,11 @@ class Scheduling:
 
     def switch(self, layout: StepLayout, phases: Iterable[Phase]) -> list[Phase]:
         """Return the phase of a switch before a decoding iteration, if there is one, and note where its operators are."""
-        if not self._spec.switch_s:
+        if not self.charges_switches:
             return []
         if isinstance(self._planner, (Holding, Homes)):
             self._planner.settle()
-        placed = placed_in(layout, phases)
-        is_switch, self._last = self._last not in (None, placed), placed
+        is_switch, self._last = self.switches(layout, phases), placed_in(layout, phases)
         if not is_switch:
             return []
         overheads = self._ledger.overheads_now

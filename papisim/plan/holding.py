@@ -100,6 +100,4 @@ class Holding(Planner):
         )
 
     def _times_s(self, shape: StepShape, decode: KvLengths, places: Places, n: int) -> Floats:
-        layout = self._planner.layout(shape, decode, places=places)
-        growing = self._planner.growing(layout, decode, n)
-        return sum((run.time_s * phase.repeats for phase, run in growing), np.full(n, layout.time_s))
+        return self._planner.times_s(self._planner.layout(shape, decode, places=places), decode, n)

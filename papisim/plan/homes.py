@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from papisim.arrays import Floats
 from papisim.devices.base import AttentionRun
 from papisim.ops.kernel import Linear
@@ -73,9 +71,7 @@ class Homes(Planner):
         """Return the iterations of :meth:`placed_alike` with the caches at a home."""
         return self._planners[home].placed_alike(shape, lengths, n)
 
-    def times_s(self, home: str, shape: StepShape, lengths: KvLengths, n: int) -> Floats:
+    def times_at_s(self, home: str, shape: StepShape, lengths: KvLengths, n: int) -> Floats:
         """Return the seconds of ``n`` decoding iterations with the caches at a home, operators where the first has them, shape (n,)."""
         planner = self._planners[home]
-        layout = planner.layout(shape, lengths)
-        growing = planner.growing(layout, lengths, n)
-        return sum((run.time_s * phase.repeats for phase, run in growing), np.full(n, layout.time_s))
+        return planner.times_s(planner.layout(shape, lengths), lengths, n)

@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
+from papisim.arrays import Floats
 from papisim.devices.base import AttentionRun
 from papisim.ops.kernel import Linear
 from papisim.ops.lower import KvLengths, Prompts, StepShape
@@ -105,6 +108,11 @@ class Planner(ABC):
         """
         layout = self.layout(shape, decode, fold=fold)
         return StepWork(layout, [phase for slot in layout.slots for phase in self.attention(slot, decode, prompts)])
+
+    def times_s(self, layout: StepLayout, lengths: KvLengths, n: int) -> Floats:
+        """Return the seconds of ``n`` decoding iterations, shape (n,); arguments as of :meth:`growing`."""
+        growing = self.growing(layout, lengths, n)
+        return sum((run.time_s * phase.repeats for phase, run in growing), np.full(n, layout.time_s))
 
     def in_order(
         self, shape: StepShape, decode: KvLengths | None, prompts: KvLengths | None, *, fold: bool = True

@@ -56,6 +56,18 @@ class Issued(NamedTuple):
     command: Command
 
 
+class Spacing(NamedTuple):
+    """Cycles that commands occupy their resource: MACs, operands on their way in, and other moves."""
+
+    mac: int
+    operands: int
+    moves: int
+
+    def of(self, op: Op) -> int:
+        """Return the cycles of one command; softmax, which has no duration in other simulators, is a move like others."""
+        return {Op.MAC: self.mac, Op.WRITE_OPERANDS: self.operands}.get(op, self.moves)
+
+
 def phases_of(program: Program) -> Iterator[ChannelPhase]:
     """Yield a program's phases one by one, runs unrolled."""
     for item in program:

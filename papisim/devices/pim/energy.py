@@ -9,10 +9,9 @@ from typing import Annotated, Final, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from papisim.config.base import NonNegative, Spec, parse
-from papisim.config.sources import load_sourced
+from papisim.config.sources import load_sound
 from papisim.devices.pim.organisation import Fpu, Organisation, Power
 from papisim.devices.pim.timing import Timing
-from papisim.errors import one_or_all
 from papisim.ops.cost import Energy
 
 #: schema of the files of energy tables, ``hwconfigs/devices/energy``
@@ -125,9 +124,7 @@ def load_energy(path: Path | str) -> EnergyTable:
     Raises:
         InputError, InputErrors: everything that is wrong, with places.
     """
-    document, _, errors = load_sourced(Path(path), SCHEMA)
-    if errors:
-        raise one_or_all(errors)
+    document, _ = load_sound(Path(path), SCHEMA)
     table = parse(EnergyTable, document)
     for term in Terms.model_fields:
         bands = [getattr(each, term) for each in (table.low, table, table.high) if each is not None]

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from papisim.arrays import Ints
 from papisim.devices.base import AttentionRun, DevicePool
-from papisim.devices.pim.commands import Command, export
+from papisim.devices.pim.commands import Command, Spacing, export
 from papisim.devices.pim.energy import Activity, energy_of, power_limited_gap
 from papisim.devices.pim.mapping.attacc_released.mapping import Released
 from papisim.devices.pim.mapping.base import AttentionMapping, Priced, Stacks
@@ -18,7 +18,6 @@ from papisim.devices.pim.mapping.physical import Physical
 from papisim.devices.pim.part import Part
 from papisim.devices.pim.scheduler import Channel, Rules
 from papisim.devices.pim.timing import Timing, sustained
-from papisim.devices.pim.traces import FORMATS, Spacing
 from papisim.errors import NotModelled
 from papisim.ops.caches import AttentionOverCaches
 from papisim.ops.cost import Cost, Energy
@@ -150,6 +149,8 @@ class Pool(DevicePool):
         cycles = channel.run(commands)
         if form == "papisim":
             return export(sorted(channel.issued), file), cycles
+        from papisim.devices.pim.traces import FORMATS  # noqa: PLC0415 - start-up time
+
         return FORMATS[form].write(commands, self.part.organisation, self.spacing, file), cycles
 
     @property

@@ -12,9 +12,8 @@ from typing import Annotated, Final, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from papisim.config.base import Count, Positive, Spec, parse
-from papisim.config.sources import load_sourced
+from papisim.config.sources import load_sound
 from papisim.devices.numbers import Whole, choose, larger, smaller
-from papisim.errors import one_or_all
 
 #: schema of the files of timing tables, ``hwconfigs/devices/dram``
 SCHEMA: Final = "papisim/dram/1"
@@ -120,9 +119,7 @@ def load_timing(path: Path | str) -> Timing:
     Raises:
         InputError, InputErrors: everything that is wrong, with places.
     """
-    document, _, errors = load_sourced(Path(path), SCHEMA)
-    if errors:
-        raise one_or_all(errors)
+    document, _ = load_sound(Path(path), SCHEMA)
     return parse(Timing, document)
 
 

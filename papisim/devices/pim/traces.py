@@ -18,22 +18,9 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from papisim import foreign
-from papisim.devices.pim.commands import Command, Op
+from papisim.devices.pim.commands import Command, Op, Spacing
 from papisim.devices.pim.organisation import Organisation
 from papisim.errors import InputError, NotModelled, did_you_mean
-
-
-class Spacing(NamedTuple):
-    """Cycles that commands occupy their resource: MACs, operands on their way in, and other moves."""
-
-    mac: int
-    operands: int
-    moves: int
-
-    def of(self, op: Op) -> int:
-        """Return the cycles of one command; softmax, which has no duration in other simulators, is a move like others."""
-        return {Op.MAC: self.mac, Op.WRITE_OPERANDS: self.operands}.get(op, self.moves)
-
 
 #: requests of AttAcc's simulator by command, and the request for a barrier
 _REQUESTS = {

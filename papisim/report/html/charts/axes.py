@@ -20,6 +20,16 @@ def axis(title: str, unit: str | None = None, **more: Any) -> Plotly:
     return {"title": {"text": title}, **more}
 
 
+def lanes_below(**axis_y: Any) -> Plotly:
+    """Return a layout's second y axis and bars for lanes of coloured spans, such as the devices of an operator over time."""
+    return {
+        "yaxis2": {**axis_y, "showgrid": False, "zeroline": False, "fixedrange": True},
+        "barmode": "overlay",
+        "bargap": 0,
+        "hovermode": "closest",
+    }
+
+
 def symbol(unit: str) -> str:
     """Return the symbol of a unit without prefix: ``bytes_per_s`` is ``B/s``."""
     return units.format(1.0, unit).split(" ", 1)[1]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from papisim.arrays import Floats
-from papisim.report.html.charts.axes import axis
+from papisim.report.html.charts.axes import axis, lanes_below
 from papisim.report.html.charts.series import decimate, thinned
 from papisim.report.html.page import Chart, Plotly
 
@@ -57,17 +57,9 @@ def chart(
     layout = {
         "xaxis": axis("time", "s", anchor="y2"),
         "yaxis": axis("requests, token-rows", type="log", domain=[share + 0.06, 1]),
-        "yaxis2": {
-            "domain": [0, share],
-            "categoryorder": "array",
-            "categoryarray": [_NAMES[name] for name in reversed(names)],
-            "showgrid": False,
-            "zeroline": False,
-            "fixedrange": True,
-        },
-        "barmode": "overlay",
-        "bargap": 0,
-        "hovermode": "closest",
+        **lanes_below(
+            domain=[0, share], categoryorder="array", categoryarray=[_NAMES[name] for name in reversed(names)]
+        ),
     }
     columns = ["start_s", "rlp", "tlp", "rows", *(f"placed_{name}" for name in names)]
     return Chart(

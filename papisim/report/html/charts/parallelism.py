@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from papisim.report.html.charts.axes import axis
+from papisim.report.html.charts.axes import axis, lanes_below
 from papisim.report.html.charts.series import MOST_POINTS, decimate, thinned
 from papisim.report.html.page import Chart, Plotly
 
@@ -60,16 +60,7 @@ def _layout(decode: pd.DataFrame, *, few: bool) -> Plotly:
         "yaxis": axis(
             "requests, tokens, token-rows", type="log", domain=[0.16, 1], **_powers_of_two(decode["rows"].max())
         ),
-        "yaxis2": {
-            "domain": [0, 0.07] if few else [0, 0.11],
-            "showticklabels": not few,
-            "showgrid": False,
-            "zeroline": False,
-            "fixedrange": True,
-        },
-        "barmode": "overlay",
-        "bargap": 0,
-        "hovermode": "closest",
+        **lanes_below(domain=[0, 0.07] if few else [0, 0.11], showticklabels=not few),
     }
 
 
