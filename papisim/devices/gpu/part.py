@@ -312,8 +312,10 @@ class Clock(Spec):
         settled_ratio: power at which the board settles over its limit.
         exponent: exponent γ of the energy per operation as a function of the clock.
         dummy_weights_ratio: ``operand_ratio`` of engines that run with dummy weights, whose products are small numbers.
+        measured_w: the power limit that all this was measured at.
     """
 
+    measured_w: Positive
     settled_ratio: Fraction
     exponent: NonNegative
     dummy_weights_ratio: Positive = 1.0
@@ -439,6 +441,13 @@ class Part(DevicePart):
     def energy_source(self) -> str:
         """The energy model in use."""
         return self.energy_model
+
+    @property
+    def other_limit(self) -> str | None:
+        """The power limit, in words, where it sets the clock and is not the one that was measured."""
+        if self.clock is None or not self.is_power_limited or self.board_w == self.clock.measured_w:
+            return None
+        return f"power limit of {self.board_w:g} W, not {self.clock.measured_w:g} W"
 
     def other_board(self, library: LinearLibrary | None = None) -> str | None:
         """Return the differences from the board on which a library was measured; None if there are none.

@@ -90,8 +90,12 @@ class Pool(DevicePool):
 
     @cached_property
     def _other_boards(self) -> dict[str, str | None]:
-        """Differences from the boards of the fits, by library."""
-        return {name: self.part.other_board(library) for name, library in self.part.linear.libraries.items()}
+        """Differences from the boards of the fits and from the limit that they were measured at, in words, by library."""
+        return {name: self._difference(library) for name, library in self.part.linear.libraries.items()}
+
+    def _difference(self, library: LinearLibrary) -> str | None:
+        other = self.part.other_board(library)
+        return self.part.other_limit if other is None else f"another board, {other}"
 
     @property
     def peak_flop_per_s(self) -> float:
@@ -206,7 +210,7 @@ class Pool(DevicePool):
         """Return the limits of the fit that a kernel passes, in words; its price is then physics alone."""
         other = self._other_boards[self._linear_name(kernel)]
         if other is not None and not self._is_roofline(kernel):
-            return f"another board, {other}"
+            return other
         match kernel:
             case Linear() if kernel.groups:
                 return "grouped products"

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from papisim.config.system import load_part
+from papisim.devices.base import DEVICE
 from papisim.devices.gpu.clock import NOTHING, slowed
 from papisim.devices.gpu.energy import kernel_energy
 from papisim.errors import InputErrors, PapisimError
 from papisim.ops.cost import Energy
+from papisim.ops.kernel import FcRole, Linear
 
 MEASURED = Path(__file__).parents[3] / "kernels" / "measured" / "h200"
 K, N = 4096, 12288
@@ -46,6 +48,15 @@ def test_a_board_at_its_limit_draws_it(idle_s):
     assert added_s > 0
     drawn_j = energy.total_j + change.total_j + part.static_w * (time_s + added_s + idle_s)
     assert drawn_j == pytest.approx(part.settled_w * (time_s + added_s + idle_s), rel=1e-6)
+
+
+def test_another_limit_than_the_measured_one_is_told_for_every_kernel():
+    kernel = Linear(FcRole.FEED_FORWARD_UP, 2048, N, K, 2.0)
+    at_400, at_700 = (DEVICE.make(DEVICE.load("gpu"), "gpu", h200(f"board_w={limit} W"), 1) for limit in (400, 700))
+    assert at_700.outside(kernel) is None
+    assert at_400.outside(kernel) == "power limit of 400 W, not 700 W"
+    unlimited = DEVICE.make(DEVICE.load("gpu"), "gpu", h200("board_w=400 W", "clock=null"), 1)
+    assert unlimited.outside(kernel) is None
 
 
 def test_pauses_give_the_clock_back():
