@@ -47,8 +47,7 @@ class System(NamedTuple):
 
 
 _IN_TURNS: Mapping[str, object] = {"kind": "synchronous"}
-#: a GPU that idles verifies whatever is in the pool, so the pool's capacity of 512 tokens never has to be reached
-_POOL: Mapping[str, object] = {"kind": "asynchronous", "eager": False, "pool_tokens": 1}
+_POOL: Mapping[str, object] = {"kind": "asynchronous", "eager": False}
 _EAGER: Mapping[str, object] = {**_POOL, "eager": True}
 SYSTEMS = {
     "GPU-AD": System("gpus"),
@@ -169,7 +168,9 @@ def _experiment(study: Study, system: System, further: tuple[str, ...]) -> Exper
             study.setting("adaptive") if system.adapts else {"kind": "fixed", "tlp": study.setting("length") + 1}
         )
         devices = {"device": "pim", "elsewhere": ["gpu"]} if system.setup == "stacks" else {"device": "gpu"}
-        drafting = {"kind": "model", "trace": study.setting("draft"), **devices, "schedule": dict(system.schedule)}
+        pool = {} if system.schedule is _IN_TURNS else {"pool_tokens": study.setting("pool_tokens")}
+        schedule = {**system.schedule, **pool}
+        drafting = {"kind": "model", "trace": study.setting("draft"), **devices, "schedule": schedule}
         overrides += [f"speculation={json.dumps(speculation)}", f"drafting={json.dumps(drafting)}"]
     return load_experiment(setup.options(batch, overrides=tuple(overrides)))
 
