@@ -106,10 +106,18 @@ class Comparison:
     def _experiment(
         self, gpu: str, engine: str, settings: Mapping[str, object], workload: object = None
     ) -> Experiment:
-        """Return the experiment that stands for an engine on a GPU, with the arithmetic of its weights."""
+        """Return the experiment that stands for an engine on a GPU, with the arithmetic of its weights.
+
+        Engines that are driven for their times have dummy weights, which draw less power, so these are taken unless the log tells.
+        """
         experiment = self.simulator.experiment(gpu, self.log.model(engine), settings, workload)
-        if self.log.loads_weights(engine):
+        loads = self.log.loads_weights(engine)
+        if loads:
             return experiment
+        if loads is None:
+            self.notes[
+                f"dummy weights are taken for '{engine}'; meta.jsonl tells (settings.loads_weights) if its weights are a model's own"
+            ] = None
         system = experiment.system
         parts = {
             name: part.with_dummy_weights() if isinstance(part, gpus.Part) else part

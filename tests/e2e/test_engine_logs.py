@@ -49,6 +49,8 @@ def logs(tmp_path_factory):
             time_us = found.by_part[part] * 1e6
             kernels.append(f"h100,llama7b_sync,{cell},1,{found.devices_s * 1e3},{name},1,{time_us}")
     (folder / "steps.csv").write_text("\n".join(steps) + "\n")
+    told = {"kind": "engine", "gpu": "h100", "engine": "llama7b_sync", "settings": {"loads_weights": True}}
+    (folder / "meta.jsonl").write_text(json.dumps(told) + "\n")
     (folder / "cells.csv").write_text("\n".join(cells) + "\n")
     (folder / "profile.csv").write_text(
         "\n".join(["gpu,engine,cell,steps,busy_ms_per_step,kernel,count_per_step,us_per_step", *kernels]) + "\n"

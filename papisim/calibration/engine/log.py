@@ -296,10 +296,11 @@ class EngineLog:
             (each for each in self.settings if (each.get("engine"), each.get("kind")) == (engine, "engine")), {}
         )
 
-    def loads_weights(self, engine: str) -> bool:
-        """Tell whether an engine ran a model's own weights; engines that are driven for their times have dummy ones unless told."""
+    def loads_weights(self, engine: str) -> bool | None:
+        """Tell whether an engine ran a model's own weights, and not dummy ones; None if ``meta.jsonl`` does not."""
         settings = self._told(engine).get("settings")
-        return isinstance(settings, dict) and settings.get("loads_weights") is True
+        told = settings.get("loads_weights") if isinstance(settings, dict) else None
+        return told if isinstance(told, bool) else None
 
     def model(self, engine: str) -> str:
         """Return the name of an engine's model: what its name has before its mode."""

@@ -74,6 +74,11 @@ def block(step):
     return "mixed" if step.prompts and step.n_decode else "prefill" if step.prompts else "decode"
 
 
+def tell_weights(folder, *, loads_weights):
+    record = {"kind": "engine", "engine": "llama7b_sync", "settings": {"loads_weights": loads_weights}}
+    (folder / "meta.jsonl").write_text(json.dumps(record) + "\n")
+
+
 @pytest.fixture
 def log_of(tmp_path):
     """Return a function that writes the logs of an engine which takes what the simulator says, times factors per part."""
@@ -92,6 +97,7 @@ def log_of(tmp_path):
             "profile",
             [row for cell, (_, each) in prices.items() for row in kernel_rows(cell, each, by_part)],
         )
+        tell_weights(tmp_path, loads_weights=True)
         return read_log(tmp_path)
 
     return make
@@ -271,8 +277,8 @@ def test_arithmetic_is_that_of_the_weights_that_the_engine_had(tmp_path, meta, i
     plain = StepPricer(Simulator(None, None, "vllm").experiment("h100", "llama7b", {})).price(step)
     write(tmp_path, "steps", [step_row("p4096", step, plain, "prefill")])
     if meta is not None:
-        record = {"kind": "engine", "engine": "llama7b_sync", "settings": {"loads_weights": meta}}
-        (tmp_path / "meta.jsonl").write_text(json.dumps(record) + "\n")
+        tell_weights(tmp_path, loads_weights=meta)
     compared = Comparison(read_log(tmp_path), Simulator(None, None, "vllm"))
     clock_s = compared.price(compared.log.steps[0]).by_part[Part.CLOCK]
     assert (clock_s < 0.5 * plain.by_part[Part.CLOCK]) == is_dummy
+    assert any("dummy weights" in note for note in compared.notes) == (meta is None)
