@@ -113,6 +113,8 @@ class KernelPrice(Schema):
     """PIM: cycle time"""
     timing_table: str | None = None
     """PIM: timing table in use"""
+    level: str | None = None
+    """PIM: level whose units run the kernel"""
     column_gap_cycles: int | None = None
     """PIM: least cycles between column commands, power limit included"""
     power_budget_w: float | None = None

@@ -9,6 +9,7 @@ from papisim.devices.pim.commands import stream
 from papisim.devices.pim.fast_path import time_program
 from papisim.devices.pim.level import Level
 from papisim.devices.pim.mapping.phases import ChannelPhase, Moves, Repeat
+from papisim.devices.pim.part import FurtherLevel
 from papisim.devices.pim.scheduler import Channel
 from papisim.devices.pim.timing import Sweep, Timing
 from papisim.ops.kernel import Attention, FcRole, Linear
@@ -146,3 +147,32 @@ def test_every_level_is_timed_as_it_is_issued_and_no_faster_than_its_ports(name,
     through = ports * part.organisation.column_bytes / at.gap(part.organisation, timing)
     assert pool.bandwidth_bytes_per_s <= through / timing.tck_s * (1 + 1e-12)
     assert priced.cycles >= read / through * (1 - 1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(NAMES),
+    levels=st.lists(st.sampled_from(list(Level)), min_size=2, max_size=3, unique=True),
+    kernel=kernels(),
+    timing=timings(),
+    fpus=st.lists(st.integers(1, 20), min_size=3, max_size=3),
+)
+def test_several_levels_are_as_fast_as_the_best_of_them_and_no_faster_than_all_together(
+    name, levels, kernel, timing, fpus
+):
+    part = PARTS[name].model_copy(
+        update={"timing": timing, "refresh": "from_idle", "power_limited": False, "moves_beside_macs": True}
+    )
+    alone = [
+        part.model_copy(update={"fpu": part.fpu.model_copy(update={"at": at, "fpus": n, "per_banks": at.banks(part.organisation)})})
+        for at, n in zip(levels, fpus, strict=False)
+    ]  # fmt: skip
+    further = {one.fpu.at: FurtherLevel(fpu=one.fpu, buffers=one.buffers) for one in alone[1:]}
+    pool = Pool(name, alone[0].model_copy(update={"further_levels": further}), 1)
+    costs = [Pool(name, one, 1).price(kernel) for one in alone]
+    together = pool.price(kernel)
+    assert together.time_s == min(cost.time_s for cost in costs)
+    assert together.time_s >= 1 / sum(1 / cost.time_s for cost in costs)
+    assert together in costs
+    commands, rules = pool.commands(kernel)
+    assert Channel(timing, rules).run(commands) == pool.priced(kernel).cycles

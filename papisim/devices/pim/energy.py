@@ -206,6 +206,6 @@ def power_limited_gap(  # noqa: PLR0917
     Gaps lengthen in whole bursts, the granularity at which a column command meets the data path.
     """
     energy_j = streaming_w(reuse, 1.0, table, organisation, fpu)
-    shortest, least = energy_j / (power.budget_w * timing.tck_s), fpu.at.gap(organisation, timing)
+    shortest, least = energy_j / (power.budget_w * timing.tck_s), fpu.gap(organisation, timing)
     longer = max(0, ceil((shortest - least) / timing.burst))
     return least + longer * timing.burst

@@ -39,12 +39,12 @@ class Level(StrEnum):
         """Whether columns leave their bank group and take the data path to a port."""
         return self in {Level.PSEUDO_CHANNEL, Level.BASE_DIE}
 
-    def gap(self, organisation: Organisation, timing: Timing) -> int:
-        """Return the least cycles between columns through a port.
+    def gap(self, organisation: Organisation, timing: Timing, ports: int = 1) -> int:
+        """Return the least cycles between columns through one of ``ports`` ports that share the banks.
 
         A bank group, like a bank, yields a column each column gap. A data path takes a burst for each, and no more than the bank groups
         behind it yield.
         """
         if not self.beyond_groups:
             return timing.column_gap
-        return max(timing.burst, -(-timing.column_gap // self.groups(organisation)))
+        return max(timing.burst, -(-timing.column_gap * ports // self.groups(organisation)))

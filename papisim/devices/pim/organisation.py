@@ -8,12 +8,15 @@ outputs of a matrix-vector product among them, and the banks of one way split it
 from __future__ import annotations
 
 from math import ceil
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
 from papisim.config.base import Count, Positive, Spec
 from papisim.devices.pim.level import Level
+
+if TYPE_CHECKING:
+    from papisim.devices.pim.timing import Timing
 
 
 class Organisation(Spec):
@@ -93,11 +96,16 @@ class Fpu(Spec):
     widens_bits: list[Count] = Field(default_factory=list)
     lanes_by_bits: dict[Count, Count] = Field(default_factory=dict)
     path_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    ports: Count = 1
 
     @property
     def banks_in_turn(self) -> int:
         """Banks that are served one after the other, one per column command: they share a unit, or the port to the units."""
         return ceil(self.per_banks / self.fpus) if self.at is Level.BANK else self.per_banks
+
+    def gap(self, organisation: Organisation, timing: Timing) -> int:
+        """Return the least cycles between columns through a port."""
+        return self.at.gap(organisation, timing, self.ports)
 
     @property
     def column_s(self) -> float:
@@ -137,7 +145,12 @@ class Fpu(Spec):
         Raises:
             ValueError: with the field and what it may be.
         """
-        behind = self.at.banks(organisation)
+        groups = self.at.groups(organisation)
+        if groups % self.ports:
+            raise ValueError(
+                f"found fpu.ports {self.ports}, expected a divisor of {groups}: the bank groups that share one port with fpu.at {self.at}"
+            )
+        behind = self.at.banks(organisation) // self.ports
         most = organisation.banks_per_group
         if self.at is Level.BANK and most % self.per_banks:
             raise ValueError(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
-from pydantic import ModelWrapValidatorHandler, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from papisim.catalog import Shelf
-from papisim.config.base import Count, FieldError, NonNegative
+from papisim.config.base import Count, FieldError, NonNegative, Spec
 from papisim.devices.base import DevicePart
 from papisim.devices.pim.area import Area, check_area
 from papisim.devices.pim.energy import EnergyTable, Terms
@@ -16,6 +16,25 @@ from papisim.devices.pim.level import Level
 from papisim.devices.pim.mapping.attacc_released import Generator
 from papisim.devices.pim.organisation import Buffers, Fpu, Logic, Organisation, Power
 from papisim.devices.pim.timing import Timing
+
+
+class FurtherLevel(Spec):
+    """Units at a further level of a stack; ``at`` of them is the key that they stand under.
+
+    Attributes:
+        fpu: the units.
+        buffers: their buffers.
+        from_rows: least token-rows (of attention: query rows per cached token) of kernels that run here; those with fewer run on the level
+            below; None: each kernel runs on the level that is fastest.
+        weight_reuse_rows: as that of the part.
+        query_reuse_rows: as that of the part.
+    """
+
+    fpu: Fpu
+    buffers: Buffers
+    from_rows: Count | None = None
+    weight_reuse_rows: Count | None = None
+    query_reuse_rows: Count | None = None
 
 
 class Part(DevicePart):
@@ -39,6 +58,7 @@ class Part(DevicePart):
         split_inputs: stacks and the banks of a bank group split the inputs of an FC kernel; otherwise each bank owns outputs.
         weight_reuse_rows: maximum token-rows per reading of a weight; None: limited by the buffers alone.
         query_reuse_rows: maximum query rows per reading of a cache; None: limited by the buffers alone.
+        further_levels: units at levels beside that of ``fpu``. The banks of a channel serve one level at a time: a kernel runs on one of them.
         generator: constants of AttAcc's released generator; only ``attacc_released`` uses them.
     """
 
@@ -51,6 +71,7 @@ class Part(DevicePart):
     organisation: Organisation
     fpu: Fpu
     buffers: Buffers
+    further_levels: dict[Level, FurtherLevel] = Field(default_factory=dict)
     timing: Timing
     energy: EnergyTable
     logic: Logic
@@ -79,6 +100,24 @@ class Part(DevicePart):
             raise ValueError("field 'static_w' is missing: the energy table has no standby_w_per_byte")
         idle = terms.standby_w_per_byte + (terms.refresh_w_per_byte or 0.0)
         return part.model_copy(update={"static_w": idle * part.organisation.capacity_bytes})
+
+    @field_validator("further_levels", mode="before")
+    @classmethod
+    def _at_their_keys(cls, found: object) -> object:
+        """Let the key of a further level be the ``at`` of its units."""
+        if not isinstance(found, Mapping):
+            return found
+        return {
+            level: {**units, "fpu": {"at": level, **units["fpu"]}}
+            if isinstance(units, Mapping) and isinstance(units.get("fpu"), Mapping)
+            else units
+            for level, units in found.items()
+        }
+
+    def at_level(self, level: Level) -> Self:
+        """Return the stack with the units of one of its further levels alone."""
+        units = self.further_levels[level]
+        return self.model_copy(update={**dict(units), "further_levels": {}})
 
     @property
     def activates(self) -> int:
@@ -122,10 +161,6 @@ class Part(DevicePart):
         object.__setattr__(self, "capacity_bytes", self.organisation.capacity_bytes)
         if not self.moves_beside_macs and self.mapping == "attacc_released":
             raise ValueError("found moves_beside_macs false, expected true with mapping attacc_released")
-        if not self.moves_beside_macs and self.fpu.at is Level.BASE_DIE:
-            raise ValueError(
-                "found moves_beside_macs false with fpu.at base_die, expected true: columns take the TSVs and moves the pins"
-            )
         if self.banks_per_activate is not None and (self.timing.rrd is None or self.timing.faw is None):
             raise ValueError("found banks_per_activate, expected timing.rrd and timing.faw beside it")
         if self.mapping == "attacc_released" and self.activates > 1:
@@ -137,7 +172,23 @@ class Part(DevicePart):
             raise ValueError(
                 f"found channels_per_head {self.channels_per_head}, expected at most the stack's channels"
             )
+        self._check_units()
+        self._check_further()
+        if self.area is not None:
+            check_area(self.area, self.organisation, self.fpu)
+        return self
+
+    def _check_units(self) -> None:
+        """Refuse units and buffers of the first level that the banks cannot feed.
+
+        Raises:
+            ValueError: with the field and what it may be.
+        """
         self.fpu.check(self.organisation)
+        if not self.moves_beside_macs and self.fpu.at is Level.BASE_DIE:
+            raise ValueError(
+                "found moves_beside_macs false with fpu.at base_die, expected true: columns take the TSVs and moves the pins"
+            )
         slices, ways = self.buffer_shares
         for field, least, what in (
             ("operand_bytes", slices * self.organisation.column_bytes, "a column of inputs for each bank"),
@@ -147,9 +198,39 @@ class Part(DevicePart):
                 raise ValueError(f"found buffers.{field} {size:g} B, expected at least {least:g} B: {what} it serves")
         if self.mapping == "attacc_released" and self.fpu.at is not Level.BANK:
             raise ValueError(f"found fpu.at {self.fpu.at}, expected bank with mapping attacc_released")
-        if self.area is not None:
-            check_area(self.area, self.organisation, self.fpu)
-        return self
+
+    def _check_further(self) -> None:
+        """Refuse further levels that cannot stand beside the first.
+
+        Raises:
+            ValueError: with the field and what it may be.
+        """
+        if self.further_levels and self.mapping == "attacc_released":
+            raise ValueError(
+                "found further_levels, expected none with mapping attacc_released: it has units at the banks"
+            )
+        for level, units in self.further_levels.items():
+            where = f"further_levels.{level}"
+            if level is self.fpu.at or units.fpu.at is not level:
+                raise FieldError(
+                    where,
+                    f"found units with fpu.at {units.fpu.at}, expected '{level}' and other than '{self.fpu.at}'",
+                )
+            if units.fpu.bits != self.fpu.bits:
+                raise FieldError(
+                    f"{where}.fpu.bits",
+                    f"found {units.fpu.bits}, expected {self.fpu.bits}: all levels read what is stored once",
+                )
+            try:
+                self.at_level(level)._check_units()
+            except ValueError as error:
+                raise FieldError(where, str(error)) from None
+        rules = [units.from_rows for units in self.further_levels.values()]
+        if any(rules) and (None in rules or len(set(rules)) < len(rules)):
+            raise FieldError(
+                "further_levels",
+                f"found from_rows {rules}, expected a number of its own for each level, or none at all",
+            )
 
     @property
     def refresh_w(self) -> float | None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cached_property, reduce
 from math import ceil
-from typing import TextIO
+from typing import NamedTuple, TextIO, TypeVar
+
+import numpy as np
 
 from papisim.arrays import Ints
 from papisim.devices.base import AttentionRun, DevicePool
 from papisim.devices.pim.commands import Command, Spacing, export
-from papisim.devices.pim.energy import Activity, energy_of, power_limited_gap
-from papisim.devices.pim.mapping.attacc_released.mapping import Released
-from papisim.devices.pim.mapping.base import AttentionMapping, Priced, Stacks
+from papisim.devices.pim.energy import Activity
+from papisim.devices.pim.mapping.attention import query_rows
+from papisim.devices.pim.mapping.base import Priced
 from papisim.devices.pim.mapping.phases import Geometry
-from papisim.devices.pim.mapping.physical import Physical
 from papisim.devices.pim.part import Part
 from papisim.devices.pim.scheduler import Channel, Rules
-from papisim.devices.pim.timing import Timing, sustained
+from papisim.devices.pim.timing import sustained
+from papisim.devices.pim.units import Units
 from papisim.errors import NotModelled
 from papisim.ops.caches import AttentionOverCaches
-from papisim.ops.cost import Cost, Energy
+from papisim.ops.cost import Cost
 from papisim.ops.kernel import Attention, Elementwise, Kernel, KvAppend, Linear
 from papisim.ops.shards import pair_imbalance
+
+_T = TypeVar("_T")
 
 
 class Pool(DevicePool):
@@ -30,39 +34,39 @@ class Pool(DevicePool):
 
     part: Part
 
-    def __init__(self, name: str, part: Part, count: int) -> None:
-        super().__init__(name, part, count)
-        self._occupancy: dict[int, int] = {}
+    @cached_property
+    def levels(self) -> tuple[Units, ...]:
+        """The units of each level; weights and caches are laid out for the first, whichever level reads them."""
+        first = Units(self.part, self.count)
+        further = (
+            Units(self.part.at_level(level), self.count, units.from_rows, first.geometry)
+            for level, units in self.part.further_levels.items()
+        )
+        return (first, *further)
 
     @property
     def peak_flop_per_s(self) -> float:
-        """Arithmetic of all FPUs when they are fed: a multiply and an add a lane for each column they finish."""
-        fpu = self.part.fpu
-        fpus = self.count * self.part.organisation.banks * fpu.fpus / fpu.per_banks
-        return fpus * 2 * fpu.lanes / fpu.column_s
+        """Arithmetic of the units of the fastest level when they are fed; levels take turns."""
+        return max(units.peak_flop_per_s for units in self.levels)
 
     @property
     def bandwidth_bytes_per_s(self) -> float:
-        """What the served banks of all stacks hand to their FPUs: a column each column gap, the power limit included."""
-        organisation = self.part.organisation
-        served = self.count * organisation.banks / self.part.fpu.banks_in_turn
-        return served * organisation.column_bytes / (self.geometry.paced_gap * self.part.timing.tck_s)
+        """What the banks hand to the units of the level that takes most: a column each column gap, the power limit included."""
+        return max(units.bandwidth_bytes_per_s for units in self.levels)
 
     def price(self, kernel: Kernel) -> Cost:
-        """Return the time and energy of one kernel shared among all stacks.
+        """Return the time and energy of one kernel shared among all stacks, on the level that runs it.
 
         Raises:
-            NotModelled: the mapping does not know this kernel.
+            NotModelled: no level takes the kernel's numbers, or the mapping does not know it.
         """
-        priced = self.priced(kernel)
-        return Cost(priced.cycles * self.part.timing.tck_s, priced.bound, self._energy(priced.activity))
-
-    def _energy(self, activity: Activity) -> Energy:
-        return energy_of(activity, self.part.energy, self.part.organisation, self.part.fpu)
+        return self._served(kernel).cost
 
     def price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> AttentionRun:
-        """Return the costs of a decoding kernel over caches of many lengths."""
-        return self._attention.price_caches(AttentionOverCaches(kernel, kv_tokens, longest_kv))
+        """Return the costs of a decoding kernel over caches of many lengths, each on the level that runs it."""
+        caches = AttentionOverCaches(kernel, kv_tokens, longest_kv)
+        runs = able(lambda units: units.price_caches(caches), ruled(self.levels, query_rows(kernel)))
+        return reduce(_cheaper, (run for _, run in runs))
 
     def priced(self, kernel: Kernel) -> Priced:
         """Return the cycles of one kernel shared among all stacks, and the activity of all stacks.
@@ -70,15 +74,19 @@ class Pool(DevicePool):
         Raises:
             NotModelled: as :meth:`price`.
         """
+        return self._served(kernel).priced
+
+    def _served(self, kernel: Kernel) -> _Served:
+        """Return a kernel on the level that a rule names, or else on the one that is fastest, of equally fast ones by least energy."""
+        first = self.levels[0]
         match kernel:
-            case Attention():
-                return self._attention.price(kernel)
-            case Linear():
-                return self._physical.price(kernel)
             case KvAppend():
-                return self._append(kernel)
+                return _Served(first, self._append(kernel))
             case Elementwise():
-                return self._stream(kernel)
+                return _Served(first, self._stream(kernel))
+        rows = query_rows(kernel) if isinstance(kernel, Attention) else kernel.products[-1].rows
+        served = [_Served(*each) for each in able(lambda units: units.priced(kernel), ruled(self.levels, rows))]
+        return served[0] if len(served) == 1 else min(served, key=lambda each: each.rank)
 
     def kv_imbalance(self, n_heads: int, n_kv_heads: int, n_layers: int, n_requests: int | None = None) -> float:
         """Return the (request, layer, KV head) pairs of the fullest unit of memory over those of a mean one.
@@ -93,31 +101,17 @@ class Pool(DevicePool):
         shared = part.channels_per_head if part.mapping == "physical" else geometry.channels
         return pair_imbalance(n_requests * n_layers * n_kv_heads, geometry.count * geometry.channels // shared)
 
-    @cached_property
-    def _timing(self) -> Timing:
-        return self.part.paced_timing
-
-    @cached_property
-    def _physical(self) -> Physical:
-        return Physical(Stacks(self.geometry, self._timing, self.part.refresh == "from_idle", self._energy))
-
-    @cached_property
-    def _attention(self) -> AttentionMapping:
-        if self.part.mapping == "physical":
-            return self._physical
-        stacks = Stacks(self.geometry, self._timing, self.part.refresh == "from_idle", self._energy)
-        return Released(stacks, self.part.generator)
-
     def explain(self, kernel: Kernel) -> dict[str, object]:
         """Return the cycles behind a kernel's price, the limits of its columns, and its traffic over all stacks."""
-        part, priced = self.part, self.priced(kernel)
+        part, (units, priced) = self.part, self._served(kernel)
         return {
             "cycles": priced.cycles,
             "cycles_from_idle": priced.cycles_from_idle,
             "refreshes_from_idle": priced.refreshes,
             "tck_s": part.timing.tck_s,
             "timing_table": part.timing.name,
-            "column_gap_cycles": self.column_gap(1),
+            "level": str(units.part.fpu.at),
+            "column_gap_cycles": units.column_gap(1),
             "power_budget_w": part.power.budget_w,
             "energy_model": part.energy_source,
             "mapping": part.mapping,
@@ -144,34 +138,30 @@ class Pool(DevicePool):
             raise NotModelled(f"a command stream of {kernel.kernel_class.value} kernels")
         if form != "papisim" and self.part.activates > 1:
             raise NotModelled(f"commands that open banks in groups (field 'banks_per_activate') in the format {form}")
-        stream, rules = self.commands(kernel)
-        commands, channel = list(stream), Channel(self._timing, rules)
+        units = self._served(kernel).units
+        stream, rules = units.commands(kernel)
+        commands, channel = list(stream), Channel(self.part.paced_timing, rules)
         cycles = channel.run(commands)
         if form == "papisim":
             return export(sorted(channel.issued), file), cycles
         from papisim.devices.pim.traces import FORMATS  # noqa: PLC0415 - start-up time
 
-        return FORMATS[form].write(commands, self.part.organisation, self.spacing, file), cycles
-
-    @property
-    def spacing(self) -> Spacing:
-        """Cycles between commands of a kind, as simulators have them whose traces do not say."""
-        return Spacing(self.geometry.paced_gap, self.geometry.column_gap, self.geometry.burst)
+        return FORMATS[form].write(commands, self.part.organisation, units.spacing, file), cycles
 
     def commands(self, kernel: Linear | Attention) -> tuple[Iterator[Command], Rules]:
-        """Return the command stream of the busiest channel, and the rules that its controller follows.
+        """Return the command stream of the busiest channel on the level that runs a kernel, and the rules of its controller.
 
         Raises:
             NotModelled: as :meth:`price`.
         """
-        return self._physical.commands(kernel) if isinstance(kernel, Linear) else self._attention.commands(kernel)
+        return self._served(kernel).units.commands(kernel)
 
     def _append(self, kernel: KvAppend) -> Priced:
         """Price writing new K and V: one row opened, all data paths busy, every column in a row of its own.
 
         The columns of one token lie in different banks, so rows are opened side by side but each pays its energy.
         """
-        timing, geometry = self._timing, self.geometry
+        timing, geometry = self.part.paced_timing, self.geometry
         columns = ceil(kernel.new_bytes / geometry.column_bytes)
         bursts = -(-columns // (self.count * geometry.channels * geometry.pseudo_channels))
         cycles = (
@@ -194,53 +184,70 @@ class Pool(DevicePool):
         cycles = ceil(round(time_s / self.part.timing.tck_s, 6))
         return Priced(cycles, cycles, 0, bound, Activity(data_path_bytes=moved, logic_flop=kernel.flop))
 
-    @cached_property
+    @property
     def geometry(self) -> Geometry:
-        """The whole numbers that mappings divide by."""
-        part = self.part
-        organisation, fpu, buffers = part.organisation, part.fpu, part.buffers
-        column_bytes = organisation.column_bytes
-        slices, sums = part.buffer_shares
-        return Geometry(
-            count=self.count,
-            channels=organisation.channels,
-            pseudo_channels=organisation.pseudo_channels,
-            bank_groups=organisation.bank_groups,
-            ways=organisation.ways if part.split_inputs else organisation.banks_per_channel,
-            banks=part.banks_of_inputs,
-            fpu=fpu,
-            column_bytes=int(column_bytes),
-            columns_per_row=organisation.columns_per_row,
-            column_gap=fpu.at.gap(organisation, part.timing),
-            paced_gap=self.column_gap(1),
-            operand_columns=int(buffers.operand_bytes / column_bytes / slices),
-            split_inputs=part.split_inputs,
-            overlap=part.moves_beside_macs,
-            turnaround=0 if part.moves_beside_macs else part.timing.turnaround,
-            result_bytes=int(buffers.result_bytes / sums),
-            burst=part.timing.burst,
-            channels_per_head=part.channels_per_head,
-            weight_reuse_rows=part.weight_reuse_rows,
-            query_reuse_rows=part.query_reuse_rows,
-            logic_flop_per_cycle=part.logic.rate_flop_per_s * part.timing.tck_s / organisation.channels,
-            occupancy=self.occupancy,
-            activates=part.activates,
-        )
+        """The whole numbers that mappings of the first level divide by."""
+        return self.levels[0].geometry
 
     def column_gap(self, uses: int) -> int:
-        """Return the least cycles between column commands, the power limit included, when each is used ``uses`` times."""
-        part = self.part
-        if not part.power_limited:
-            return part.fpu.at.gap(part.organisation, part.timing)
-        return power_limited_gap(uses, part.timing, part.power, part.energy, part.organisation, part.fpu)
+        """Return the least cycles between column commands of the first level, as :meth:`Units.column_gap`."""
+        return self.levels[0].column_gap(uses)
+
+    @property
+    def spacing(self) -> Spacing:
+        """The spacing of commands of the first level, as :attr:`Units.spacing`."""
+        return self.levels[0].spacing
 
     def occupancy(self, uses: int) -> int:
-        """Return the cycles a column command occupies its units when each column is used ``uses`` times."""
-        if uses not in self._occupancy:
-            fpu = self.part.fpu
-            use = fpu.column_s / self.part.timing.tck_s
-            if fpu.paced_by_gap:
-                use = max(use, self.column_gap(1))
-            busy = ceil(round(fpu.turns(uses) * use, 6))
-            self._occupancy[uses] = max(self.column_gap(uses), busy)
-        return self._occupancy[uses]
+        """Return the cycles a column command occupies the units of the first level, as :meth:`Units.occupancy`."""
+        return self.levels[0].occupancy(uses)
+
+
+class _Served(NamedTuple):
+    """A kernel on the level that runs it."""
+
+    units: Units
+    priced: Priced
+
+    @property
+    def cost(self) -> Cost:
+        return self.units.cost(self.priced)
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """What the cheapest level has least of: cycles, then joules."""
+        return self.priced.cycles, self.cost.energy.total_j
+
+
+def ruled(levels: tuple[Units, ...], rows: int) -> tuple[Units, ...]:
+    """Return the levels that may run a kernel of ``rows`` token-rows: the one that a rule names, or all where there is no rule."""
+    if all(units.from_rows is None for units in levels):
+        return levels
+    return (
+        max((units for units in levels if (units.from_rows or 0) <= rows), key=lambda units: units.from_rows or 0),
+    )
+
+
+def able(price: Callable[[Units], _T], levels: tuple[Units, ...]) -> list[tuple[Units, _T]]:
+    """Return the levels that take a kernel, and its price on each.
+
+    Raises:
+        NotModelled: no level takes it; the reason is that of the first.
+    """
+    found: list[tuple[Units, _T]] = []
+    refused: list[NotModelled] = []
+    for units in levels:
+        try:
+            found.append((units, price(units)))
+        except NotModelled as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return found
+
+
+def _cheaper(one: AttentionRun, other: AttentionRun) -> AttentionRun:
+    """Return each entry from the run that takes less time there, of equally fast ones from that of less energy."""
+    less = one.energy_j.sum(axis=0) <= other.energy_j.sum(axis=0)
+    first = (one.time_s < other.time_s) | ((one.time_s == other.time_s) & less)
+    return AttentionRun(np.where(first, one.time_s, other.time_s), np.where(first, one.energy_j, other.energy_j))

@@ -92,7 +92,7 @@ def _cuts(count: int) -> tuple[tuple[int, int], ...]:
 def place_linear(geometry: Geometry, kernel: Linear) -> Placed:
     """Place an ``(m, k) × (k, n)`` kernel on the pool."""
     columns = geometry.columns(kernel.element_bytes, kernel.weights, kernel.k)
-    cut = block(geometry, kernel.k, kernel.n, columns)
+    cut = block(geometry.stored_for or geometry, kernel.k, kernel.n, columns)
     runs = list(_runs(kernel, held_at_once(geometry, cut, columns)))
     passes = _Passes(geometry, cut, columns)
     program = passes.overlapped(runs) if geometry.overlap else passes.in_turns(runs)

@@ -114,6 +114,7 @@ class Geometry:
         logic_flop_per_cycle: operations of the vector unit per channel.
         occupancy: cycles that a column command occupies its units, by the number of uses of the column.
         activates: activate commands that open a row in all banks.
+        stored_for: the level that weights are laid out for, if it is another.
     """
 
     count: int
@@ -139,6 +140,7 @@ class Geometry:
     logic_flop_per_cycle: float
     occupancy: Callable[[int], int]
     activates: int = 1
+    stored_for: Geometry | None = None
 
     @property
     def turns(self) -> int:

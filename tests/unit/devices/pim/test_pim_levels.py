@@ -1,7 +1,9 @@
 """Levels of compute: each with the bandwidth that reaches it, its buffers, its formats and what a column costs to bring there."""
 
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from papisim.config.system import load_part
@@ -137,3 +139,86 @@ def test_attention_is_priced_at_every_level(at):
 def test_impossible_units_are_refused_with_their_field(overrides, field, expected):
     with pytest.raises(InputError, match=f"{re.escape(field)}.*{re.escape(expected)}"):
         load_part("hbm4_pim", overrides)
+
+
+# several levels in one part
+
+#: units on the base die, two ports for each pseudo-channel, beside those at the banks of hbm4_pim
+FURTHER = "further_levels={base_die: {fpu: {fpus: 16, per_banks: 32, ports: 2, lanes: 16, clock_hz: 1e9, cycles_per_column: 1}, buffers: {operand_bytes: 65536, result_bytes: 65536}%s}}"
+
+
+def both(*overrides, rule="", count=1):
+    return pool("hbm4_pim", "power_limited=false", FURTHER % rule, *overrides, count=count)
+
+
+def attention(group, kv=2048):
+    return Attention(4, 4, 4 * kv, kv, 4 * kv, 8 * group, 8, 128)
+
+
+@pytest.mark.parametrize("kernel", [linear(1), linear(8), linear(64), attention(1), attention(16)])
+def test_a_kernel_runs_on_the_level_that_is_fastest(kernel):
+    stacks = both()
+    costs = [units.cost(units.priced(kernel)) for units in stacks.levels]
+    assert stacks.price(kernel) == min(costs, key=lambda cost: cost.time_s)
+    assert stacks.explain(kernel)["level"] == ["bank", "base_die"][costs.index(stacks.price(kernel))]
+
+
+def test_few_rows_run_at_the_banks_and_many_on_the_base_die():
+    levels = [both().explain(linear(rows))["level"] for rows in (1, 2, 64)]
+    assert levels == ["bank", "bank", "base_die"]
+
+
+def test_a_rule_by_rows_decides_instead():
+    stacks = both(rule=", from_rows: 2")
+    assert [stacks.explain(linear(rows))["level"] for rows in (1, 2, 64)] == ["bank", "base_die", "base_die"]
+    assert [stacks.explain(attention(group))["level"] for group in (1, 4)] == ["bank", "base_die"]
+    assert stacks.price(linear(2)).time_s > both().price(linear(2)).time_s, "the rule costs what it costs"
+
+
+def test_caches_of_many_lengths_are_each_served_as_one_is():
+    stacks, kv = both(), np.array([1, 64, 700, 5000])
+    kernel = attention(4)
+    run = stacks.price_caches(kernel, 4 * kv, kv)
+    alone = [stacks.price(replace(kernel, kv_tokens=4 * n, longest_kv=n, pairs=4 * n)) for n in kv.tolist()]
+    assert run.time_s == pytest.approx([cost.time_s for cost in alone])
+    assert run.energy_j.sum(axis=0) == pytest.approx([cost.energy.total_j for cost in alone])
+
+
+def test_further_data_paths_bring_further_bandwidth_until_the_bank_groups_yield_no_more():
+    """HBM4's pseudo-channel: eight bank groups over four ranks, each a column per four cycles; a burst of two cycles per port."""
+    bandwidths = {
+        ports: pool(*BASE_DIE, f"fpu.ports={ports}", f"fpu.per_banks={64 // ports}").bandwidth_bytes_per_s
+        for ports in (1, 2, 4, 8)
+    }
+    assert bandwidths == pytest.approx({1: 2.048e12, 2: 4.096e12, 4: 64 * 4 * 32 / 1e-9, 8: 64 * 8 * 32 / 2e-9})
+
+
+def test_a_level_takes_numbers_that_another_does_not():
+    packed = linear(4, weights=Packed(8, 128, 16))
+    stacks = both("fpu.widens_bits=[]")
+    with pytest.raises(NotModelled, match="units take none"):
+        stacks.price(packed)
+    wide = both("fpu.widens_bits=[]", "further_levels.base_die.fpu.widens_bits=[8]")
+    assert wide.explain(packed)["level"] == "base_die"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("further_levels.base_die.fpu.per_banks=64", r"further_levels.base_die.*found fpu.per_banks 64, expected 32"),
+        ("further_levels.base_die.fpu.ports=3", "found fpu.ports 3, expected a divisor of 16"),
+        ("further_levels.base_die.fpu.ports=64", "found fpu.ports 64, expected a divisor of 16"),
+        ("further_levels.base_die.fpu.at=bank", "expected 'base_die'"),
+        ("further_levels.base_die.fpu.bits=8", "expected 16: all levels read what is stored once"),
+        ("further_levels.base_die.buffers.operand_bytes=64 B", "operand_bytes 64 B, expected at least 128 B"),
+        ("fpu.ports=2", "found fpu.ports 2, expected a divisor of 1"),
+        ("mapping=attacc_released", "expected none with mapping attacc_released"),
+        (
+            "further_levels.bank_group={fpu: {fpus: 1, per_banks: 4, lanes: 16, clock_hz: 1e9, cycles_per_column: 1}, buffers: {operand_bytes: 8192, result_bytes: 4096}, from_rows: 2}",
+            r"found from_rows \[None, 2\], expected a number of its own for each level, or none at all",
+        ),
+    ],
+)
+def test_levels_that_cannot_stand_together_are_refused(override, message):
+    with pytest.raises(InputError, match=message):
+        both(override)
