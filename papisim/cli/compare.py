@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from papisim.cli._axes import Axes, axis_option, axis_options, given, is_grid
 from papisim.cli._command import Command
+from papisim.cli._grid import Keeping, evaluate, print_grid, space_of
 from papisim.cli._options import (
     format_option,
     print_json,
     progress,
     quiet_option,
     run_option,
-    run_options,
     show_notes,
 )
+from papisim.cli._workers import workers_option
 from papisim.config.experiment import Experiment, load_experiment, options_of
 from papisim.engine.run import Run, simulate
 from papisim.errors import as_cell
@@ -29,54 +32,48 @@ from papisim.results.store import check_free
 
 
 @click.command(name="compare", cls=Command)
-@run_option(
+@axis_option(
     "hw",
-    "--hw",
-    "machines",
-    multiple=True,
-    metavar="NAME|FILE[@PLACEMENT]",
-    help="Machine, and its placement if not that of its file; repeat for each. Ratios are to the first.",
+    metavar="NAME|FILE[@PLACEMENT][,…]",
+    help="Machines, each with its placement if not that of its file. Ratios are to the first.",
 )
-@run_option(
-    "speculation",
-    "--speculation",
-    "policies",
-    multiple=True,
-    help="Speculation policy; repeat to run every machine with each.  [default: from --tlp]",
-)
-@run_options("hw", "speculation")
+@axis_option("speculation", help="Speculation policies; every machine runs with each.  [default: from --tlp]")
+@axis_options("hw", "speculation")
+@run_option("set")
+@workers_option
 @format_option("table", "json", "csv")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for frames, figures and manifest.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
 @quiet_option
 def command(
     *,
-    machines: tuple[str, ...],
-    policies: tuple[str, ...],
+    set: tuple[str, ...],
+    workers: int | None,
     output: str,
     out: Path | None,
     force: bool,
     quiet: bool,
-    **options: object,
+    **options: tuple[tuple[object, ...], ...],
 ) -> None:
     """Simulate the same model and requests on several machines and print the ratios side by side.
 
-    With several speculation policies, every machine runs with each of them.
+    With several speculation policies, every machine runs with each of them. Where models, batch sizes or other options
+    have several values, separated by commas, every combination is a point of a grid: lines are machines and policies,
+    the horizontal axis is the batch size or another number, and each model has a table of its own.
 
     \b
     Example:
-      papisim compare --hw papi --hw papi@pinned:gpu --hw pim_only --trace llama65b --batch 16
-      papisim compare --hw papi --hw gpu_only --speculation off --speculation dsde --trace llama3-70b --batch 8 \
+      papisim compare --hw papi,papi@pinned:gpu,pim_only --trace llama65b --batch 16
+      papisim compare --hw papi,gpu_only --trace llama7b,llama65b --batch 1,4,16 --tlp 1,2,4
+      papisim compare --hw papi,gpu_only --speculation off,dsde --trace llama3-70b --batch 8 \
         --draft eagle_head --acceptance meta_70b
     """
-    choices = policies or (None,)
-    labels = [label_of(machine, policy) for machine in machines for policy in choices]
-    experiments = [_load(machine, policy, options) for machine in machines for policy in choices]
-    show_notes((note for experiment in experiments for note in experiment.notes), quiet=quiet)
-    if out is not None:
-        check_free(out, force=force)
-    runs = tuple(_run(label, each, quiet) for label, each in zip(labels, experiments, strict=True))
-    comparison = Comparison(distinct(labels), runs)
+    axes = given(options)
+    if is_grid(axes):
+        space = space_of(axes, set)
+        print_grid(space, evaluate(space, Keeping(out, force=force, quiet=quiet), workers=workers), output)
+        return
+    comparison = _comparison(axes, set, out, force=force, quiet=quiet)
     labelled = zip(comparison.labels, comparison.summaries, strict=True)
     show_notes((f"{label}: {note}" for label, each in labelled for note in extrapolation_notes(each)), quiet=quiet)
     if out is not None:
@@ -84,6 +81,19 @@ def command(
         if not quiet:
             click.echo(f"papisim: wrote {out}", err=True)
     _print(comparison, output)
+
+
+def _comparison(axes: Axes, assignments: Sequence[str], out: Path | None, *, force: bool, quiet: bool) -> Comparison:
+    """Run every machine with every speculation policy; all other options have one value."""
+    machines, policies = axes["hw"], axes.get("speculation", [None])
+    single = {name: values[0] for name, values in axes.items()} | {"set": assignments}
+    labels = [label_of(machine, policy) for machine in machines for policy in policies]
+    experiments = [_load(machine, policy, single) for machine in machines for policy in policies]
+    show_notes((note for experiment in experiments for note in experiment.notes), quiet=quiet)
+    if out is not None:
+        check_free(out, force=force)
+    runs = tuple(_run(label, each, quiet) for label, each in zip(labels, experiments, strict=True))
+    return Comparison(distinct(labels), runs)
 
 
 def _run(label: str, experiment: Experiment, quiet: bool) -> Run:
@@ -104,5 +114,5 @@ def _print(comparison: Comparison, output: str) -> None:
 
 def _load(machine: str, policy: str | None, options: dict[str, object]) -> Experiment:
     hw, placement = split_placement(machine)
-    chosen = {"hw": hw, "placement": placement or options["placement"], "speculation": policy}
+    chosen = {"hw": hw, "placement": placement or options.get("placement"), "speculation": policy}
     return load_experiment(options_of(**options | chosen))

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import click
 
+from papisim.cli._axes import axis_options, given
 from papisim.cli._command import Command
-from papisim.cli._options import format_option, noting, quiet_option
-from papisim.cli._points import frame_option, point_progress, say_what_is_kept, show_points
-from papisim.cli._workers import worker_options
+from papisim.cli._grid import Keeping, evaluate, space_of
+from papisim.cli._options import format_option, quiet_option, run_option
+from papisim.cli._points import frame_option, show_points
+from papisim.cli._workers import split_workers, worker_options
 from papisim.errors import InputError
 from papisim.exploration.frame import SWEEP_SCHEMA
 from papisim.exploration.store import Form
 
 
 @click.command(name="sweep", cls=Command)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@axis_options(required=False)
+@run_option("set")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the frame and the manifest.")
 @worker_options
 @click.option("--resume", is_flag=True, help="Reuse every run that --out knows; the file may have changed.")
@@ -28,40 +29,37 @@ from papisim.exploration.store import Form
 @format_option("table", "csv", "json")
 @quiet_option
 def command(
-    *, file: Path, out: Path | None, resume: bool, force: bool, form: Form, output: str, quiet: bool, **workers: Any
+    *,
+    file: Path | None,
+    set: tuple[str, ...],
+    out: Path | None,
+    resume: bool,
+    force: bool,
+    form: Form,
+    output: str,
+    quiet: bool,
+    **others: object,
 ) -> None:
-    """Evaluate every point of the space that FILE declares, and write one frame with a row for each.
+    """Evaluate every point of a space, and write one frame with a row for each.
 
-    A point that is infeasible or fails is a row with its reason. After an interruption finished points are kept, and
-    --resume continues. docs/sweep.md has the grammar of FILE by example.
+    The space is what FILE declares, and every combination of the options that have several values, separated by commas; an
+    option replaces what FILE says of it. A point that is infeasible or fails is a row with its reason. After an
+    interruption finished points are kept, and --resume continues. docs/sweep.md has the grammar of FILE by example.
 
     \b
     Example:
       papisim sweep scripts/dse/fpu_banks.yaml --out results/fpu_banks
+      papisim sweep --hw papi,gpu_only --trace llama7b --batch 1,4,16
     """
-    from papisim.exploration.computing import Computing  # noqa: PLC0415 - help should not wait for the engine
-    from papisim.exploration.file import load_sweep  # noqa: PLC0415
-    from papisim.exploration.preflight import check_space  # noqa: PLC0415
-    from papisim.exploration.run import points, sweep  # noqa: PLC0415
-
     if resume and out is None:
         raise InputError("--resume needs --out, the folder of the sweep to continue")
-    found = load_sweep(file)
-    values = points(found)
-    check_space(found, values)
-    folder = out or Path(tempfile.mkdtemp(prefix="papisim-sweep-"))
-    try:
-        with (
-            Computing(**workers).open(noting(quiet=quiet)) as computers,
-            point_progress(len(values), found.name, quiet=quiet) as progress,
-        ):
-            swept = sweep(found, folder, computers, form, resume=resume, force=force, progress=progress)
-    except BaseException:
-        say_what_is_kept(folder, out, quiet=quiet)
-        raise
-    leading, title = [*found.axis_names(), *found.columns], f"{len(swept.frame):,} points"
+    workers, options = split_workers(others)
+    axes = given(options)
+    if file is None and not {"hw", "trace"} <= axes.keys():
+        raise click.UsageError(
+            "expected FILE, or --hw and --trace; both, and every other option, may have several values"
+        )
+    space = space_of(axes, set, file)
+    swept = evaluate(space, Keeping(out, form, resume, force, quiet), **workers)
+    leading, title = [*space.axis_names(), *space.columns], f"{len(swept.frame):,} points"
     show_points(swept.frame, swept.tally, leading, output, schema=SWEEP_SCHEMA, title=title)
-    if out is None:
-        shutil.rmtree(folder)
-    elif not quiet:
-        click.echo(f"papisim: wrote {out}", err=True)

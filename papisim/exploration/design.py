@@ -10,6 +10,10 @@ from papisim.errors import InputError, NotModelled, did_you_mean
 from papisim.exploration.expression import Function
 
 
+class NoSuchDevice(InputError):
+    """An expression asks about a device that this machine does not have."""
+
+
 def describe(experiment: Experiment) -> dict[str, float]:
     """Return the figures of an experiment's machines by name, those of all replicas together.
 
@@ -66,7 +70,7 @@ def functions(system: System) -> dict[str, Function]:
 def _stack(system: System, name: str) -> PimPart:
     devices = system.spec.devices
     if name not in devices:
-        raise InputError(f"no device '{name}' in {system.name}; {did_you_mean(name, devices)}")
+        raise NoSuchDevice(f"no device '{name}' in {system.name}; {did_you_mean(name, devices)}")
     part = system.parts[name]
     if not isinstance(part, PimPart):
         raise NotModelled(f"'{name}' of {system.name} is a {part.kind}; its area and power by reuse are in no part")

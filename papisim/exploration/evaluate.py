@@ -13,8 +13,8 @@ from papisim.config.experiment import Experiment, load_experiment
 from papisim.config.system import System, load_system
 from papisim.config.yaml import Override, as_assignment, parse_path
 from papisim.engine.run import simulate
-from papisim.errors import DoesNotFit, PapisimError
-from papisim.exploration.design import describe, functions
+from papisim.errors import DoesNotFit, NotModelled, PapisimError
+from papisim.exploration.design import NoSuchDevice, describe, functions
 from papisim.exploration.expression import Excess, Expression, Function, UnknownName
 from papisim.exploration.file import Constraint, SweepFile
 from papisim.exploration.resolve import Point, Resolver
@@ -284,10 +284,10 @@ def _missed(constraint: Constraint, excess: Excess) -> str:
 
 
 def _value_or_none(expression: Expression, names: Names) -> object:
-    """Return a computed column, or None where some name has no value at this point."""
+    """Return a computed column, or None where the point lacks a name or a device that the column asks for."""
     try:
         return expression.evaluate(names.value, names.functions)
-    except UnknownName:
+    except (UnknownName, NoSuchDevice, NotModelled):
         return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,17 @@ from papisim import catalog, foreign
 from papisim.config.base import parse
 from papisim.config.experiment import RunOptions
 from papisim.config.sections import load_section
-from papisim.config.yaml import Document, Mark, Path_, check_schema, load_yaml, parse_yaml
+from papisim.config.yaml import (
+    Document,
+    Mark,
+    Path_,
+    as_assignment,
+    check_schema,
+    dotted,
+    dump,
+    load_yaml,
+    parse_yaml,
+)
 from papisim.errors import InputError, InputErrors, did_you_mean, one_or_all
 from papisim.exploration.expression import Expression
 from papisim.exploration.grammar import (
@@ -157,8 +167,71 @@ def read_sweep(text: str, file: str, home: Path) -> SweepFile:
     return _sweep_of(parse_yaml(text, file), text, home)
 
 
+def with_options(
+    options: Mapping[str, Sequence[object]],
+    assignments: Sequence[str],
+    path: Path | None,
+    together: Sequence[Mapping[str, Sequence[object]]] = (),
+) -> SweepFile:
+    """Return the space that options of a run make, each of which has one value or several.
+
+    Args:
+        options: values by option. Several values are an axis; one is shared by all points.
+        assignments: ``PATH=VALUE``, shared by all points.
+        path: a file whose base and space they replace, option by option; None for a space of the options alone.
+        together: groups of options whose values vary together.
+
+    Raises:
+        InputError, InputErrors: everything that is wrong with the file or an option.
+    """
+    if path is None:
+        names = [name for each in (options, *together) for name, values in each.items() if len(values) > 1]
+        content = {"schema": SCHEMA, "description": f"Grid of {', '.join(names) or 'one point'}"}
+        document, home = Document(content, "options"), Path.cwd()
+    else:
+        document, home = load_yaml(path), path.absolute().parent
+    for section in ("base", "space"):
+        if document.data.setdefault(section, {}) is None:
+            document.data[section] = {}
+    for group in together:
+        document.data["zip"] = [
+            *(document.data.get("zip") or []),
+            {name: list(values) for name, values in group.items()},
+        ]
+    for name, values in options.items():
+        _put(document, name, values)
+    for each in map(as_assignment, assignments):
+        document.data["base"].setdefault("set", {})[dotted(each.path)] = each.value.data
+        document.keys["base", "set", dotted(each.path)] = each.mark
+    return _sweep_of(document, dump(document.data), home)
+
+
+def _put(document: Document, name: str, values: Sequence[object]) -> None:
+    """Replace the values of an option, where they are an axis and where they are shared."""
+    document.data["base"].pop(name, None)
+    document.data["space"].pop(name, None)
+    path = ("base", name) if len(values) == 1 else ("space", name)
+    given = values[0] if len(values) == 1 else list(values)
+    document.replace(path, Document(given, f"--{name}", {}, {}))
+
+
+def _fill_base(document: Document) -> None:
+    """Give the base a machine and a model where they are axes alone; every point has its own."""
+    base = document.data.get("base")
+    for name, field in RunOptions.model_fields.items():
+        if not field.is_required() or not isinstance(base, dict) or name in base:
+            continue
+        for section in (document.data.get("space"), *(document.data.get("zip") or ())):
+            values = section.get(name) if isinstance(section, dict) else None
+            values = values.get("values") if isinstance(values, dict) else values
+            if isinstance(values, list) and values:
+                base[name] = values[0]
+
+
 def _sweep_of(document: Document, text: str, home: Path) -> SweepFile:
     check_schema(document, SCHEMA)
+    if isinstance(document.data, dict):
+        _fill_base(document)
     sections = parse(Sections, document)
     reader = _Reader(document)
     variables = frozenset(sections.variables)

@@ -96,6 +96,12 @@ def _check_expressions(
         for name in _calls(expression)
         if name not in called
     ]
+    errors += [
+        file.document.error(path, f"no device '{name}' on any machine; {did_you_mean(name, resources)}")
+        for path, expression in _expressions(file)
+        for name in _devices(expression)
+        if name not in resources
+    ]
     if errors:
         raise one_or_all(errors)
 
@@ -129,6 +135,15 @@ def _names(expression: Expression) -> Iterator[str]:
             pending += node.args[1 if of_device else 0 :]
         else:
             pending += ast.iter_child_nodes(node)
+
+
+def _devices(expression: Expression) -> Iterator[str]:
+    """Yield the devices that an expression asks functions about."""
+    for node in ast.walk(expression.tree):
+        if not isinstance(node, ast.Call) or name_of(node.func) in {*FUNCTIONS, "quantity"}:
+            continue
+        if node.args and isinstance(node.args[0], ast.Name):
+            yield node.args[0].id
 
 
 def _calls(expression: Expression) -> Iterator[str]:

@@ -14,6 +14,7 @@ from papisim.cli._command import Command
 from papisim.cli.compare import command as compare
 from papisim.cli.explain import command as explain
 from papisim.cli.run import command as run
+from papisim.cli.sweep import command as sweep
 from papisim.config.experiment import RunOptions
 from papisim.config.options import Option
 from papisim.exploration.grammar import OPTIONS, Sections
@@ -48,7 +49,7 @@ def test_an_option_has_the_same_name_and_default_as_flag_as_parameter_and_in_the
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_compare_has_every_option_of_a_run(name):
-    assert flag(compare, name).multiple == (name in ("hw", "speculation", "set"))
+    assert flag(compare, name).multiple
     assert name in inspect.signature(papisim.compare).parameters
 
 
@@ -68,6 +69,19 @@ def test_a_switch_is_a_bool_and_a_number_keeps_its_bound():
         assert flag(run, name).type_cast_value(context, str(least)) == least
         with pytest.raises(click.BadParameter):
             flag(run, name).type_cast_value(context, str(least - 1))
+
+
+def test_values_of_compare_and_sweep_are_separated_by_commas_and_each_keeps_its_bound(tmp_path):
+    context = click.Context(compare)
+    assert flag(compare, "batch").type_cast_value(context, ["1,4", "16"]) == ((1, 4), (16,))
+    assert flag(sweep, "fold").type_cast_value(context, ["on,off"]) == ((True, False),)
+    with pytest.raises(click.BadParameter):
+        flag(compare, "batch").type_cast_value(context, ["1,0"])
+    with pytest.raises(click.BadParameter, match="has an empty value"):
+        flag(compare, "trace").type_cast_value(context, ["llama7b,"])
+    file = tmp_path / "mine,2.yaml"
+    file.touch()
+    assert flag(compare, "hw").type_cast_value(context, [str(file)]) == ((str(file),),)
 
 
 def test_a_former_name_is_no_present_one():

@@ -4,11 +4,21 @@ import pytest
 
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.engine.run import simulate
+from papisim.errors import InputError
 from papisim.exploration import evaluate
 from papisim.exploration.evaluate import Evaluator, Remembered
+from papisim.exploration.preflight import check_space
 from papisim.exploration.run import points
 from papisim.results.metrics import summarise
 
+BASE = """\
+schema: papisim/sweep/1
+description: a test
+base:
+  trace: llama7b
+  batch: 2
+  set: {workload.lengths: {kind: fixed, input_tokens: 16, output_tokens: 4}}
+"""
 LENGTHS = "workload.lengths={kind: fixed, input_tokens: 16, output_tokens: 4}"
 BANKS = "devices.fc_pim.part.organisation.banks_per_group"
 
@@ -153,3 +163,19 @@ columns:
     first, last = (row.columns for row in rows(file))
     assert first["fed_w"] > last["fed_w"], "data used more often is fetched less often"
     assert first["streaming_w"] < last["streaming_w"], "FPU work comes on top of the same accesses"
+
+
+def test_a_column_about_a_device_that_one_machine_lacks_is_an_empty_cell(declare):
+    rest = "space: {hw: [papi, gpu_only]}\ncolumns: {area: die_area_mm2(fc_pim), per_gpu: die_area_mm2(gpu)}\n"
+    evaluator = Evaluator(declare(rest, BASE))
+    papi, gpu_only = (evaluator.row(0, {"hw": hw}) for hw in ("papi", "gpu_only"))
+    assert (papi.status, gpu_only.status) == ("ok", "ok")
+    assert papi.columns["area"] > 100
+    assert gpu_only.columns["area"] is None
+    assert papi.columns["per_gpu"] is None
+
+
+def test_a_column_about_a_device_of_no_machine_is_an_error_of_the_file(declare):
+    file = declare("space: {batch: [1]}\ncolumns: {area: die_area_mm2(fc_pin)}\n")
+    with pytest.raises(InputError, match=r"no device 'fc_pin' on any machine; did you mean 'fc_pim'"):
+        check_space(file, points(file))

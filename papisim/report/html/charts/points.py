@@ -66,13 +66,14 @@ def pareto(points: pd.DataFrame, gain: str, spent: str) -> pd.DataFrame:
     return ordered[ordered[gain] > before]
 
 
-def effect(points: pd.DataFrame, metric: str, name: str) -> Chart:
+def effect(points: pd.DataFrame, metric: str, name: str, *, mean: bool = True) -> Chart:
     """Draw a metric over the values of one input: every point, and the mean per value.
 
     Args:
         points: one row per point.
         metric: the column drawn.
         name: the input's column.
+        mean: draw the mean; points of several models have none that means anything.
     """
     means = points.groupby(name, sort=False)[metric].agg(["mean", "min", "max", "size"]).reset_index()
     numeric = pd.api.types.is_numeric_dtype(points[name])
@@ -83,12 +84,20 @@ def effect(points: pd.DataFrame, metric: str, name: str) -> Chart:
         {"type": "scatter", "mode": "markers", "name": "points", "x": shown[name], "y": shown[metric], "marker": {"color": "$c0/60", "size": 6}},
         {"type": "scatter", "mode": "lines+markers", "name": "mean", "x": means[name], "y": means["mean"], "line": {"color": "$c1", "width": 2}, "marker": {"size": 9, "symbol": "diamond"}},
     ]  # fmt: skip
+    if not mean:
+        traces.pop()
     layout = {
         "xaxis": over if numeric else {**over, "type": "category"},
         "yaxis": axis(heading(metric), units.unit_of(metric)),
     }
     means_by_value = ", ".join(
-        f"{cell(metric, row['mean'])} at {cell(name, row[name])}" for row in means.head(8).to_dict("records")
+        (
+            f"{cell(metric, row['mean'])} at"
+            if mean
+            else f"{cell(metric, row['min'])} to {cell(metric, row['max'])} at"
+        )
+        + f" {cell(name, row[name])}"
+        for row in means.head(8).to_dict("records")
     )
     unit = units.unit_of(metric)
     table = means.rename(
@@ -97,8 +106,8 @@ def effect(points: pd.DataFrame, metric: str, name: str) -> Chart:
     return Chart(
         f"{heading(metric).capitalize()} by {name}",
         {"data": traces, "layout": layout},
-        f"On average {means_by_value}.",
-        table,
+        f"{'On average' if mean else 'From'} {means_by_value}.",
+        table if mean else table.drop(columns=f"mean_{unit}" if unit else "mean"),
         height=300,
     )
 
