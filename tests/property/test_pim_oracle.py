@@ -11,7 +11,7 @@ from papisim.devices.pim.level import Level
 from papisim.devices.pim.mapping.phases import ChannelPhase, Moves, Repeat
 from papisim.devices.pim.part import FurtherLevel
 from papisim.devices.pim.scheduler import Channel
-from papisim.devices.pim.timing import Sweep, Timing
+from papisim.devices.pim.timing import CommandCounts, Sweep, Timing
 from papisim.ops.kernel import Attention, FcRole, Linear
 
 NAMES = ("attacc", "fc_pim", "attn_pim", "hbm_pim", "hbm4_pim", "hbm4_base_pim")
@@ -27,10 +27,14 @@ def timings(draw):
         rtp=draw(st.integers(1, 30)), wr=1, cwl=1, burst=draw(st.integers(1, 6)), turnaround=draw(st.integers(0, 40)),
         column_gap=draw(st.integers(1, 8)), refi=rfc + draw(st.integers(50, 3000)), rfc=rfc,
         rrd=draw(st.integers(1, 9)), faw=draw(st.integers(1, 50)), act_cycles=draw(st.integers(1, 3)),
+        pre_cycles=draw(st.integers(1, 3)), column_cycles=draw(st.integers(1, 3)),
     )  # fmt: skip
 
 
-sweeps = st.builds(Sweep, st.integers(0, 50), st.integers(1, 20), st.integers(1, 90), st.integers(1, 12))
+counts = st.builds(CommandCounts, st.integers(1, 12), st.integers(1, 4), st.integers(1, 12))
+sweeps = st.builds(Sweep, st.integers(0, 50), st.integers(1, 20), st.integers(1, 90), counts).map(
+    lambda sweep: sweep._replace(gap=max(sweep.gap, 3 * sweep.counts.macs if sweep.counts.macs > 1 else 1))
+)
 bursts = st.integers(0, 20)
 moves = st.builds(Moves, bursts, bursts, st.integers(0, 300), bursts, st.integers(0, 40)).map(
     lambda some: some if any(some[:4]) else Moves()

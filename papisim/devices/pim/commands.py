@@ -13,13 +13,16 @@ from papisim.devices.pim.timing import Sweep, Timing
 class Op(StrEnum):
     """The commands of a channel; each acts on all banks of the channel at once.
 
-    Where several commands open a row, ``ACTIVATE`` opens that of the first banks and ``ACTIVATE_MORE`` those of others.
+    Where several commands are needed for all banks, ``ACTIVATE``, ``MAC`` and ``PRECHARGE`` reach the first of them, and their
+    ``_MORE`` the others.
     """
 
     ACTIVATE = "ACTAB"
     ACTIVATE_MORE = "ACTMR"
     MAC = "MACAB"
+    MAC_MORE = "MACMR"
     PRECHARGE = "PREAB"
+    PRECHARGE_MORE = "PREMR"
     REFRESH = "REFAB"
     WRITE_OPERANDS = "WRGB"
     MOVE_RESULTS = "MVSB"
@@ -28,9 +31,11 @@ class Op(StrEnum):
 
 
 #: commands of the banks; the others use the data path and the logic die
-BANK_OPS = frozenset({Op.ACTIVATE, Op.ACTIVATE_MORE, Op.MAC, Op.PRECHARGE, Op.REFRESH})
+BANK_OPS = frozenset({
+    Op.ACTIVATE, Op.ACTIVATE_MORE, Op.MAC, Op.MAC_MORE, Op.PRECHARGE, Op.PRECHARGE_MORE, Op.REFRESH
+})  # fmt: skip
 #: commands that open or close a row
-ROW_OPS = frozenset({Op.ACTIVATE, Op.ACTIVATE_MORE, Op.PRECHARGE})
+ROW_OPS = frozenset({Op.ACTIVATE, Op.ACTIVATE_MORE, Op.PRECHARGE, Op.PRECHARGE_MORE})
 
 
 class Command(NamedTuple):
@@ -89,14 +94,15 @@ def stream(program: Program, timing: Timing) -> Iterator[Command]:
 
 def _sweep(sweep: Sweep, section: int, first_row: int) -> Iterator[Command]:
     """Yield the row-by-row commands of a sweep; each row is closed behind it."""
-    left = int(sweep.columns)
+    left, (activates, macs, precharges) = int(sweep.columns), sweep.counts
     for row in range(first_row, first_row + int(sweep.rows)):
         yield Command(Op.ACTIVATE, section, 1, row)
-        for _ in range(sweep.activates - 1):
-            yield Command(Op.ACTIVATE_MORE, section, 1, row)
+        yield from [Command(Op.ACTIVATE_MORE, section, 1, row)] * (activates - 1)
         for _ in range(min(left, sweep.per_row)):
             yield Command(Op.MAC, section, sweep.gap, row)
+            yield from [Command(Op.MAC_MORE, section, sweep.gap, row)] * (macs - 1)
         yield Command(Op.PRECHARGE, section, 1, row)
+        yield from [Command(Op.PRECHARGE_MORE, section, 1, row)] * (precharges - 1)
         left -= sweep.per_row
 
 

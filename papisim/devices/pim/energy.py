@@ -198,14 +198,17 @@ def fed_w(reuse: float, table: EnergyTable, organisation: Organisation, fpu: Fpu
     return fpus * column_energy(reuse, table, organisation, fpu).total_j / reuse / fpu.column_s
 
 
-def power_limited_gap(  # noqa: PLR0917
-    reuse: int, timing: Timing, power: Power, table: EnergyTable, organisation: Organisation, fpu: Fpu
-) -> int:
+def power_limited_gap(column_j: float, least: int, timing: Timing, power: Power) -> int:
     """Return the shortest column gap, in cycles, whose streaming power stays within the budget.
 
     Gaps lengthen in whole bursts, the granularity at which a column command meets the data path.
+
+    Args:
+        column_j: energy of one column of each served bank of a stack.
+        least: shortest gap without a budget.
+        timing: timing table.
+        power: power budget of a stack.
     """
-    energy_j = streaming_w(reuse, 1.0, table, organisation, fpu)
-    shortest, least = energy_j / (power.budget_w * timing.tck_s), fpu.gap(organisation, timing)
+    shortest = column_j / (power.budget_w * timing.tck_s)
     longer = max(0, ceil((shortest - least) / timing.burst))
     return least + longer * timing.burst

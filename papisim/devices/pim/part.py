@@ -15,7 +15,7 @@ from papisim.devices.pim.energy import EnergyTable, Terms
 from papisim.devices.pim.level import Level
 from papisim.devices.pim.mapping.attacc_released import Generator
 from papisim.devices.pim.organisation import Buffers, Fpu, Logic, Organisation, Power
-from papisim.devices.pim.timing import Timing
+from papisim.devices.pim.timing import ONE_COMMAND_EACH, CommandCounts, Timing
 
 
 class FurtherLevel(Spec):
@@ -52,6 +52,9 @@ class Part(DevicePart):
         refresh_mode: ``all_bank``, or ``per_bank``: banks are refreshed one at a time, and those in lock step wait for each.
         banks_per_activate: banks of a pseudo-channel that one activate command opens, so that tRRD, tFAW and the command bus limit how
             fast all are open; None: all at once, as in published PIM stacks.
+        banks_per_mac: banks of a pseudo-channel that one column command reaches, so that the command bus limits how fast columns
+            follow; None: all that units are served from at once.
+        banks_per_precharge: banks of a pseudo-channel that one precharge command closes; None: all at once.
         channels_per_head: channels of a stack that share one attention pair.
         moves_beside_macs: moves have a path of their own; otherwise they share the column bus with MACs, which takes
             ``timing.turnaround`` to turn.
@@ -88,6 +91,8 @@ class Part(DevicePart):
     refresh: Literal["sustained", "from_idle"] = "sustained"
     refresh_mode: Literal["all_bank", "per_bank"] = "all_bank"
     banks_per_activate: Count | None = None
+    banks_per_mac: Count | None = None
+    banks_per_precharge: Count | None = None
 
     @model_validator(mode="wrap")
     @classmethod
@@ -120,11 +125,28 @@ class Part(DevicePart):
         return self.model_copy(update={**dict(units), "further_levels": {}})
 
     @property
-    def activates(self) -> int:
-        """Activate commands that open a row in all banks of a channel; its pseudo-channels receive theirs side by side."""
-        if self.banks_per_activate is None:
-            return 1
-        return -(-self.organisation.banks_per_channel // self.organisation.pseudo_channels // self.banks_per_activate)
+    def counts(self) -> CommandCounts:
+        """Commands that open a row in all banks of a channel, take a column and close the row.
+
+        The pseudo-channels of a channel receive theirs side by side.
+        """
+        banks = self.organisation.banks_per_channel // self.organisation.pseudo_channels
+        served = -(-banks // self.fpu.banks_in_turn)
+        return CommandCounts(
+            *(
+                1 if reached is None else -(-all_banks // reached)
+                for all_banks, reached in (
+                    (banks, self.banks_per_activate),
+                    (served, self.banks_per_mac),
+                    (banks, self.banks_per_precharge),
+                )
+            )
+        )
+
+    @property
+    def column_gap(self) -> int:
+        """Least cycles between columns: those of a port, and of the commands that a column takes on the command bus."""
+        return max(self.fpu.gap(self.organisation, self.timing), self.counts.macs * self.timing.column_cycles)
 
     @property
     def paced_timing(self) -> Timing:
@@ -163,9 +185,10 @@ class Part(DevicePart):
             raise ValueError("found moves_beside_macs false, expected true with mapping attacc_released")
         if self.banks_per_activate is not None and (self.timing.rrd is None or self.timing.faw is None):
             raise ValueError("found banks_per_activate, expected timing.rrd and timing.faw beside it")
-        if self.mapping == "attacc_released" and self.activates > 1:
+        if self.mapping == "attacc_released" and self.counts != ONE_COMMAND_EACH:
             raise ValueError(
-                "found banks_per_activate, expected none with mapping attacc_released: its controller opens all banks at once"
+                "found banks_per_activate, banks_per_mac or banks_per_precharge, expected none with mapping attacc_released: "
+                "commands of its controller reach all banks at once"
             )
         self.paced_timing  # noqa: B018 - refuses a refresh that leaves no time
         if self.channels_per_head > self.organisation.channels:
@@ -196,8 +219,19 @@ class Part(DevicePart):
         ):
             if (size := getattr(self.buffers, field)) < least:
                 raise ValueError(f"found buffers.{field} {size:g} B, expected at least {least:g} B: {what} it serves")
+        macs = self.counts.macs
+        if macs > 1 and self.moves_beside_macs and not self._has_room_for_moves(macs):
+            raise ValueError(
+                f"found banks_per_mac {self.banks_per_mac} with moves_beside_macs true, expected false: {macs} commands per column leave "
+                "the command bus no room for those of moves"
+            )
         if self.mapping == "attacc_released" and self.fpu.at is not Level.BANK:
             raise ValueError(f"found fpu.at {self.fpu.at}, expected bank with mapping attacc_released")
+
+    def _has_room_for_moves(self, macs: int) -> bool:
+        """Return whether commands of columns and of moves fit one command bus, both at their fastest."""
+        cycles = self.timing.column_cycles
+        return macs * cycles / self.column_gap + cycles / self.timing.burst <= 1
 
     def _check_further(self) -> None:
         """Refuse further levels that cannot stand beside the first.
@@ -265,6 +299,8 @@ class Part(DevicePart):
         idle = {"standby_w_per_byte", "refresh_w_per_byte"}
         unused = {"name", "description"}
         unused |= set() if self.banks_per_activate else {"rrd", "faw", "act_cycles"}
+        unused |= set() if self.banks_per_mac else {"column_cycles"}
+        unused |= set() if self.banks_per_precharge else {"pre_cycles"}
         unused |= set() if self.refresh_mode == "per_bank" else {"rfc_pb"}
         return {
             **super().decisive(),

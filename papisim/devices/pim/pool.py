@@ -18,7 +18,7 @@ from papisim.devices.pim.mapping.base import Priced
 from papisim.devices.pim.mapping.phases import Geometry
 from papisim.devices.pim.part import Part
 from papisim.devices.pim.scheduler import Channel, Rules
-from papisim.devices.pim.timing import sustained
+from papisim.devices.pim.timing import ONE_COMMAND_EACH, sustained
 from papisim.devices.pim.units import Units
 from papisim.errors import NotModelled
 from papisim.ops.caches import AttentionOverCaches
@@ -136,8 +136,10 @@ class Pool(DevicePool):
         """
         if not isinstance(kernel, Linear | Attention):
             raise NotModelled(f"a command stream of {kernel.kernel_class.value} kernels")
-        if form != "papisim" and self.part.activates > 1:
-            raise NotModelled(f"commands that open banks in groups (field 'banks_per_activate') in the format {form}")
+        if form != "papisim" and self.part.counts != ONE_COMMAND_EACH:
+            raise NotModelled(
+                f"commands that reach banks in groups (fields 'banks_per_activate', 'banks_per_mac', 'banks_per_precharge') in the format {form}"
+            )
         units = self._served(kernel).units
         stream, rules = units.commands(kernel)
         commands, channel = list(stream), Channel(self.part.paced_timing, rules)

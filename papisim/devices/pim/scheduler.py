@@ -20,7 +20,8 @@ from papisim.devices.pim.timing import ACTIVATES_PER_WINDOW, Timing
 def constraints(timing: Timing) -> dict[tuple[Op, Op], int]:
     """Return the table: (earlier command, later command) → least cycles between them.
 
-    JEDEC names of the rows: tRCD, tRAS, tRC, tRRD, tRTP, tRP, tRFC; the window of tFAW is counted apart. Back-to-back MACs, and back-to-back moves, are a
+    JEDEC names of the rows: tRCD, tRAS, tRC, tRRD, tRTP, tRP, tRFC; the window of tFAW is counted apart. Commands that reach further banks
+    keep to what the command bus takes. Back-to-back MACs, and back-to-back moves, are a
     command's own ``busy`` cycles apart: the column gap (with or without the power limit) or the FPU time, whichever is
     longer, and the burst on the data path.
     """
@@ -32,8 +33,15 @@ def constraints(timing: Timing) -> dict[tuple[Op, Op], int]:
         (Op.ACTIVATE_MORE, Op.ACTIVATE_MORE): timing.spacing,
         (Op.ACTIVATE_MORE, Op.MAC): timing.rcd,
         (Op.ACTIVATE_MORE, Op.PRECHARGE): timing.ras,
+        (Op.MAC, Op.MAC_MORE): timing.column_cycles,
+        (Op.MAC_MORE, Op.MAC_MORE): timing.column_cycles,
+        (Op.MAC_MORE, Op.MAC): timing.column_cycles,
         (Op.MAC, Op.PRECHARGE): timing.rtp,
+        (Op.MAC_MORE, Op.PRECHARGE): timing.rtp,
+        (Op.PRECHARGE, Op.PRECHARGE_MORE): timing.pre_cycles,
+        (Op.PRECHARGE_MORE, Op.PRECHARGE_MORE): timing.pre_cycles,
         (Op.PRECHARGE, Op.ACTIVATE): timing.rp,
+        (Op.PRECHARGE_MORE, Op.ACTIVATE): timing.rp,
         (Op.REFRESH, Op.ACTIVATE): timing.rfc,
     }
 
@@ -150,16 +158,17 @@ class Channel:
     def _issue_bank(self, command: Command, cycle: int) -> None:
         self._note(cycle, command)
         self._last[command.op] = cycle
-        if command.op is Op.MAC:
-            self._mac_free = cycle + command.busy
+        if command.op in {Op.MAC, Op.MAC_MORE}:
+            if command.op is Op.MAC:
+                self._mac_free = cycle + command.busy
             self._path_seen = cycle + 1 if self._just_seen() else self._path_seen
             self._pass(cycle, command.busy)
-        else:
-            self._open_row = command.op is not Op.PRECHARGE
-            if self._open_row:
-                self._window.append(cycle)
-            if command.op is Op.PRECHARGE and not self._rules.rows_pass_barriers:
-                self._pass(cycle, self._timing.rp)
+            return
+        self._open_row = command.op in {Op.ACTIVATE, Op.ACTIVATE_MORE}
+        if self._open_row:
+            self._window.append(cycle)
+        elif not self._rules.rows_pass_barriers:
+            self._pass(cycle, self._timing.rp)
 
     def _just_seen(self) -> bool:
         """Return whether the MAC just issued brought the next move into the controller's sight."""

@@ -48,6 +48,8 @@ class Timing(Spec):
         rrd: activate to activate of another bank group (tRRD_S); None if unknown.
         faw: window in which four activate commands may fall (tFAW); None if unknown.
         act_cycles: cycles that an activate command occupies the row command bus.
+        pre_cycles: cycles that a precharge command occupies it.
+        column_cycles: cycles that a column command occupies the column command bus.
     """
 
     name: str = IN_PART
@@ -70,6 +72,8 @@ class Timing(Spec):
     rrd: Count | None = None
     faw: Count | None = None
     act_cycles: Count = 1
+    pre_cycles: Count = 1
+    column_cycles: Count = 1
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -95,6 +99,11 @@ class Timing(Spec):
         """
         windows, rest = divmod(activates - 1, ACTIVATES_PER_WINDOW)
         return windows * max(self.faw or 0, ACTIVATES_PER_WINDOW * self.spacing) + rest * self.spacing
+
+    def spans(self, counts: CommandCounts) -> tuple[int, int, int]:
+        """Return the cycles from the first to the last command that opens a row, takes a column and closes the row."""
+        span = self.span(counts.activates) if counts.activates > 1 else 0
+        return span, (counts.macs - 1) * self.column_cycles, (counts.precharges - 1) * self.pre_cycles
 
     def refreshed_by_bank(self, banks: int) -> Self:
         """Return the table of lock-step banks that are refreshed one at a time: all wait for each of ``banks`` of them.
@@ -123,22 +132,32 @@ def load_timing(path: Path | str) -> Timing:
     return parse(Timing, document)
 
 
-class Sweep(NamedTuple):
-    """Work of the banks in one phase: ``columns`` MAC commands, ``per_row`` to an open row, ``gap`` cycles apart.
+class CommandCounts(NamedTuple):
+    """Commands that all banks take together: to open a row, to work on a column, and to close the row."""
 
-    ``activates`` activate commands open a row in all banks.
+    activates: int = 1
+    macs: int = 1
+    precharges: int = 1
+
+
+class Sweep(NamedTuple):
+    """Work of the banks in one phase: ``columns`` columns of each, ``per_row`` to an open row, ``gap`` cycles apart.
+
     ``columns`` may be an array, for one phase at many sizes; the cycles are then an array, too.
     """
 
     columns: Whole
     per_row: int
     gap: int
-    activates: int = 1
+    counts: CommandCounts = CommandCounts()
 
     @property
     def rows(self) -> Whole:
         """Rows opened; the last may be partly used."""
         return -(-self.columns // self.per_row)
+
+
+ONE_COMMAND_EACH = CommandCounts()
 
 
 def sweep_cycles(timing: Timing, sweep: Sweep) -> tuple[Whole, Whole]:
@@ -147,20 +166,23 @@ def sweep_cycles(timing: Timing, sweep: Sweep) -> tuple[Whole, Whole]:
     Let row r be activated at a(r) and have its first MAC at x(r). Then ``a(r+1) = max(x(r) + (c−1)·gap + tRTP,
     a(r) + tRAS) + tRP`` and ``x(r+1) = max(x(r) + c·gap, a(r+1) + tRCD)``: a max-plus recurrence whose every cycle is one
     of the three steps below, so n rows take n − 1 of the longest. Drained means precharged, with the FPUs idle. Where several
-    commands open a row, tRCD and tRAS count from the last of them, so both are longer by their span.
+    commands open a row, take a column or close the row, what follows counts from the last of them: tRCD and tRAS are longer by the
+    span of the activates, tRTP by that of the MACs, tRP by that of the precharges.
     """
     if isinstance(sweep.columns, int) and not sweep.columns:
         return 0, 0
     rows, c, gap = sweep.rows, smaller(sweep.columns, sweep.per_row), sweep.gap
     last = sweep.columns - (rows - 1) * c
-    span = timing.span(sweep.activates) if sweep.activates > 1 else 0
-    rcd, ras = timing.rcd + span, timing.ras + span
-    read_bound = rcd + (c - 1) * gap + timing.rtp + timing.rp
-    step = larger(read_bound, larger(c * gap, ras + timing.rp))
+    rcd, ras, rtp, rp, macs = timing.rcd, timing.ras, timing.rtp, timing.rp, 0
+    if sweep.counts != ONE_COMMAND_EACH:
+        span, macs, precharges = timing.spans(sweep.counts)
+        rcd, ras, rtp, rp = rcd + span, ras + span, rtp + macs, rp + precharges
+    read_bound = rcd + (c - 1) * gap + rtp + rp
+    step = larger(read_bound, larger(c * gap, ras + rp))
     first_mac = rcd + (rows - 1) * step
-    activate = choose(rows > 1, larger((rows - 1) * (ras + timing.rp), read_bound + (rows - 2) * step), 0)
-    precharge = larger(first_mac + (last - 1) * gap + timing.rtp, activate + ras)
-    return larger(precharge + timing.rp, first_mac + last * gap), activate
+    activate = choose(rows > 1, larger((rows - 1) * (ras + rp), read_bound + (rows - 2) * step), 0)
+    precharge = larger(first_mac + (last - 1) * gap + rtp, activate + ras)
+    return larger(precharge + rp, first_mac + last * gap + macs), activate
 
 
 def refreshes(timing: Timing, last_activate: Whole) -> Whole:

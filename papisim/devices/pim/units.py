@@ -8,7 +8,7 @@ from math import ceil
 
 from papisim.devices.base import AttentionRun
 from papisim.devices.pim.commands import Command, Spacing
-from papisim.devices.pim.energy import Activity, energy_of, power_limited_gap
+from papisim.devices.pim.energy import Activity, energy_of, power_limited_gap, streaming_w
 from papisim.devices.pim.mapping.attacc_released.mapping import Released
 from papisim.devices.pim.mapping.base import AttentionMapping, Priced, Stacks
 from papisim.devices.pim.mapping.phases import Geometry
@@ -117,7 +117,7 @@ class Units:
             fpu=fpu,
             column_bytes=int(column_bytes),
             columns_per_row=organisation.columns_per_row,
-            column_gap=fpu.gap(organisation, part.timing),
+            column_gap=part.column_gap,
             paced_gap=self.column_gap(1),
             operand_columns=int(buffers.operand_bytes / column_bytes / slices),
             split_inputs=part.split_inputs,
@@ -130,7 +130,7 @@ class Units:
             query_reuse_rows=part.query_reuse_rows,
             logic_flop_per_cycle=part.logic.rate_flop_per_s * part.timing.tck_s / organisation.channels,
             occupancy=self.occupancy,
-            activates=part.activates,
+            counts=part.counts,
             stored_for=self._stored_for,
         )
 
@@ -138,8 +138,9 @@ class Units:
         """Return the least cycles between column commands, the power limit included, when each is used ``uses`` times."""
         part = self.part
         if not part.power_limited:
-            return part.fpu.gap(part.organisation, part.timing)
-        return power_limited_gap(uses, part.timing, part.power, part.energy, part.organisation, part.fpu)
+            return part.column_gap
+        joules = streaming_w(uses, 1.0, part.energy, part.organisation, part.fpu)
+        return power_limited_gap(joules, part.column_gap, part.timing, part.power)
 
     def occupancy(self, uses: int) -> int:
         """Return the cycles a column command occupies its units when each column is used ``uses`` times."""

@@ -10,7 +10,7 @@ from papisim.devices.numbers import Whole, each, whole
 from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.level import Level
 from papisim.devices.pim.organisation import Fpu
-from papisim.devices.pim.timing import Sweep
+from papisim.devices.pim.timing import ONE_COMMAND_EACH, CommandCounts, Sweep
 from papisim.errors import NotModelled
 from papisim.ops.formats import Packed
 
@@ -113,7 +113,7 @@ class Geometry:
         query_reuse_rows: maximum query rows per reading of a cache, the buffers aside.
         logic_flop_per_cycle: operations of the vector unit per channel.
         occupancy: cycles that a column command occupies its units, by the number of uses of the column.
-        activates: activate commands that open a row in all banks.
+        counts: commands that open a row in all banks, take a column and close the row.
         stored_for: the level that weights are laid out for, if it is another.
     """
 
@@ -139,7 +139,7 @@ class Geometry:
     query_reuse_rows: int | None
     logic_flop_per_cycle: float
     occupancy: Callable[[int], int]
-    activates: int = 1
+    counts: CommandCounts = ONE_COMMAND_EACH
     stored_for: Geometry | None = None
 
     @property
@@ -184,7 +184,7 @@ class Geometry:
         if held.scale_ratio:
             share = self.occupancy(rows * held.input_uses) / occupancy
             columns = columns + whole(columns * held.scale_ratio * share)
-        return Sweep(columns * self.turns, self.columns_per_row * self.turns, occupancy, self.activates)
+        return Sweep(columns * self.turns, self.columns_per_row * self.turns, occupancy, self.counts)
 
     def activity(self, program: Program, channels: float, macs: float) -> Activity:
         """Return the activity of ``channels`` channels that each run a program, with ``macs`` products for each column read."""

@@ -41,7 +41,7 @@ def test_activations_keep_to_trrd_tfaw_and_the_command_bus(name):
     overrides = [f"timing={name}", "banks_per_activate=2", "refresh=from_idle", "power_limited=false"]
     part = load_part("attacc", overrides).part
     units = Pool("p", part, 1)
-    assert part.activates == 16
+    assert part.counts.activates == 16
     commands, rules = units.commands(KERNEL)
     channel = Channel(part.timing, rules)
     cycles = channel.run(commands)
@@ -85,3 +85,47 @@ def test_a_write_waits_for_its_own_trcd():
 def test_groups_of_banks_need_the_limits_of_activations():
     with pytest.raises(InputError, match=r"banks_per_activate, expected timing.rrd and timing.faw"):
         pool("hbm4_pim", "banks_per_activate=4")
+
+
+BY_THE_BANK = ("moves_beside_macs=false", "power_limited=false", "refresh=from_idle")
+
+
+@pytest.mark.parametrize("cycles", [1, 2])
+def test_columns_without_a_command_for_all_banks_come_at_the_pace_of_the_command_bus(cycles):
+    """32 banks of a pseudo-channel, each by a command of its own: one column per command, not 32 every four cycles."""
+    stacks = pool("attacc", *BY_THE_BANK, "banks_per_mac=1", f"timing.column_cycles={cycles}")
+    organisation, timing = stacks.part.organisation, stacks.part.timing
+    commands_per_s = organisation.channels * organisation.pseudo_channels / (cycles * timing.tck_s)
+    assert stacks.bandwidth_bytes_per_s == pytest.approx(commands_per_s * organisation.column_bytes)
+    assert stacks.priced(KERNEL).cycles >= KERNEL.weight_bytes / stacks.bandwidth_bytes_per_s / timing.tck_s
+
+
+@pytest.mark.parametrize("name", STANDARDS)
+def test_every_command_occupies_the_bus_and_the_fast_path_counts_them_all(name):
+    groups = ("banks_per_activate=8", "banks_per_mac=4", "banks_per_precharge=2", f"timing={name}")
+    buses = [f"timing.{kind}_cycles={cycles}" for kind, cycles in (("act", 2), ("column", 2), ("pre", 3))]
+    stacks = pool("attacc", *BY_THE_BANK, *groups, *buses)
+    commands, rules = stacks.commands(KERNEL)
+    channel = Channel(stacks.part.timing, rules)
+    assert channel.run(commands) == stacks.priced(KERNEL).cycles
+    for ops, cycles in (({Op.MAC, Op.MAC_MORE}, 2), ({Op.PRECHARGE, Op.PRECHARGE_MORE}, 3)):
+        issued = [cycle for cycle, command in channel.issued if command.op in ops]
+        assert min(later - one for one, later in pairwise(issued)) >= cycles
+    macs = sum(command.op is Op.MAC_MORE for _, command in channel.issued)
+    assert macs == 7 * sum(command.op is Op.MAC for _, command in channel.issued)
+
+
+def test_closing_rows_in_groups_costs_their_span_for_each_row():
+    whole, groups = (
+        pool("attacc", *BY_THE_BANK, *more) for more in ((), ("banks_per_precharge=1", "timing.pre_cycles=2"))
+    )
+    rows = groups.priced(KERNEL).activity.activations / 1024
+    assert groups.priced(KERNEL).cycles - whole.priced(KERNEL).cycles == pytest.approx(rows * 31 * 2, rel=0.1)
+
+
+def test_commands_that_leave_the_bus_no_room_for_moves_are_refused():
+    with pytest.raises(
+        InputError, match="found banks_per_mac 1 with moves_beside_macs true, expected false: 32 commands"
+    ):
+        pool("attacc", "banks_per_mac=1", "power_limited=false")
+    assert pool("attacc", "banks_per_mac=16", "power_limited=false").part.counts.macs == 2
