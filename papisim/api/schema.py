@@ -18,7 +18,14 @@ from papisim.diagnosis.schema import ExplanationRecord
 from papisim.errors import InputError, did_you_mean
 from papisim.pricing.hardware import Hardware
 from papisim.pricing.schema import KernelPrice, StepPrice
-from papisim.results.schema import FRAMES, ComparisonSummary, RunSummary, Schema
+from papisim.results.schema import (
+    FRAMES,
+    ComparisonSummary,
+    RunSummary,
+    Schema,
+    UncertainComparisonSummary,
+    UncertainRunSummary,
+)
 from papisim.validation.schema import (
     CommandValidation,
     EngineCalibration,
@@ -281,6 +288,8 @@ class SpeculationProfile(Schema):
 DOCUMENTS: dict[str, type[Schema]] = {
     "run-summary": RunSummary,
     "comparison": ComparisonSummary,
+    "uncertain-run-summary": UncertainRunSummary,
+    "uncertain-comparison": UncertainComparisonSummary,
     "explanation": ExplanationRecord,
     "hardware": Hardware,
     "difference": Difference,

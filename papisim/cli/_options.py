@@ -104,6 +104,13 @@ seed_option = run_option("seed")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No notes and no progress on stderr.")
 
 
+uncertainty_option = click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="Also give 90 % intervals, from the measured errors of the models and the ranges of assumed constants.",
+)
+
+
 def format_option(*choices: str) -> Callable[[F], F]:
     """Return the ``--format`` option with a command's choices, the first being the default."""
     return click.option(

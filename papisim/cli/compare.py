@@ -19,6 +19,7 @@ from papisim.cli._options import (
     quiet_option,
     run_option,
     show_notes,
+    uncertainty_option,
 )
 from papisim.cli._workers import workers_option
 from papisim.config.experiment import Experiment, load_experiment, options_of
@@ -26,9 +27,12 @@ from papisim.engine.run import Run, simulate
 from papisim.errors import as_cell
 from papisim.pricing.frames import comparison_frames
 from papisim.report.console.comparison import print_comparison
+from papisim.report.console.uncertainty import print_uncertainty
 from papisim.results.comparison import Comparison, distinct, label_of, split_placement
 from papisim.results.metrics import extrapolation_notes
+from papisim.results.schema import Figures
 from papisim.results.store import check_free
+from papisim.uncertainty.intervals import uncertainty_frame, uncertainty_rows
 
 
 @click.command(name="compare", cls=Command)
@@ -43,6 +47,7 @@ from papisim.results.store import check_free
 @workers_option
 @format_option("table", "json", "csv")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for frames, figures and manifest.")
+@uncertainty_option
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
 @quiet_option
 def command(
@@ -51,6 +56,7 @@ def command(
     workers: int | None,
     output: str,
     out: Path | None,
+    uncertainty: bool,
     force: bool,
     quiet: bool,
     **options: tuple[tuple[object, ...], ...],
@@ -70,17 +76,20 @@ def command(
     """
     axes = given(options)
     if is_grid(axes):
+        if uncertainty:
+            raise click.UsageError("--uncertainty goes with one model and one value of each option, not with a grid")
         space = space_of(axes, set)
         print_grid(space, evaluate(space, Keeping(out, force=force, quiet=quiet), workers=workers), output)
         return
     comparison = _comparison(axes, set, out, force=force, quiet=quiet)
     labelled = zip(comparison.labels, comparison.summaries, strict=True)
     show_notes((f"{label}: {note}" for label, each in labelled for note in extrapolation_notes(each)), quiet=quiet)
+    intervals = uncertainty_rows(comparison.labels, comparison.runs) if uncertainty else []
     if out is not None:
-        comparison.write(comparison_frames(comparison), out, force=force)
+        comparison.write({**comparison_frames(comparison), **uncertainty_frame(intervals)}, out, force=force)
         if not quiet:
             click.echo(f"papisim: wrote {out}", err=True)
-    _print(comparison, output)
+    _print(comparison, output, intervals)
 
 
 def _comparison(axes: Axes, assignments: Sequence[str], out: Path | None, *, force: bool, quiet: bool) -> Comparison:
@@ -101,15 +110,16 @@ def _run(label: str, experiment: Experiment, quiet: bool) -> Run:
         return simulate(experiment, advance)
 
 
-def _print(comparison: Comparison, output: str) -> None:
+def _print(comparison: Comparison, output: str, intervals: list[Figures]) -> None:
     if output == "json":
-        print_json(comparison.summary)
+        print_json({**comparison.summary, **({"uncertainty": intervals} if intervals else {})})
     elif output == "csv":
         writer = csv.DictWriter(sys.stdout, fieldnames=list(comparison.rows[0]))
         writer.writeheader()
         writer.writerows({name: as_cell(value) for name, value in row.items()} for row in comparison.rows)
     else:
         print_comparison(comparison.rows, comparison.summaries[0])
+        print_uncertainty(intervals)
 
 
 def _load(machine: str, policy: str | None, options: dict[str, object]) -> Experiment:

@@ -15,14 +15,17 @@ from papisim.cli._options import (
     quiet_option,
     run_options,
     show_notes,
+    uncertainty_option,
 )
 from papisim.config.experiment import load_experiment, options_of
 from papisim.engine.run import simulate
 from papisim.pricing.frames import run_frames
 from papisim.report.console.run import print_run
+from papisim.report.console.uncertainty import print_uncertainty
 from papisim.report.timeline import parse_window, timeline
 from papisim.results.metrics import extrapolation_notes, summarise
 from papisim.results.store import check_free, write_run
+from papisim.uncertainty.intervals import uncertainty_frame, uncertainty_rows
 
 
 @click.command(name="run", cls=Command)
@@ -41,6 +44,7 @@ from papisim.results.store import check_free, write_run
     metavar="FROM..TO",
     help="Steps of the timeline, kernel by kernel: 0.1s..0.2s, or iterations 100..120.  [default: all, 8 kernel by kernel]",
 )
+@uncertainty_option
 @click.option("--force", is_flag=True, help="Replace what is in --out and --timeline.")
 @quiet_option
 def command(
@@ -49,6 +53,7 @@ def command(
     out: Path | None,
     timeline_file: Path | None,
     timeline_window: str | None,
+    uncertainty: bool,
     force: bool,
     quiet: bool,
     **options: object,
@@ -77,13 +82,15 @@ def command(
         timeline(experiment, timeline_file, window, force=force) if timeline_file else nullcontext() as probe,
     ):
         run = simulate(experiment, advance, probe)
+    intervals = uncertainty_rows([experiment.system.name], [run]) if uncertainty else []
     if out is not None:
-        write_run(run, run_frames(run), out, force=force)
+        write_run(run, {**run_frames(run), **uncertainty_frame(intervals)}, out, force=force)
     for written in (timeline_file, out):
         if written is not None and not quiet:
             click.echo(f"papisim: wrote {written}", err=True)
     show_notes(extrapolation_notes(summarise(run)), quiet=quiet)
     if output == "json":
-        print_json(summarise(run))
+        print_json({**summarise(run), **({"uncertainty": intervals} if uncertainty else {})})
     else:
         print_run(run)
+        print_uncertainty(intervals)

@@ -755,6 +755,31 @@ class DeviceColumns(Schema):
     """energy model or table in use; empty for kinds that have but one"""
 
 
+class UncertaintyColumns(Schema):
+    """Columns of the frame ``uncertainty``: one row per figure of a run, and per ratio to the first run of a comparison."""
+
+    machine: str
+    """label of the run; of a single run, its system"""
+    figure: str
+    """name of the figure or the ratio, whose unit the next four have"""
+    value: float
+    """the figure as simulated"""
+    low: float
+    """end of the interval that the truth is below with a probability of 5 %"""
+    mid: float
+    """value that the truth is as probably below as above"""
+    high: float
+    """end of the interval that the truth is above with a probability of 5 %"""
+    better_probability: float | None
+    """of a ratio, probability that it is above 1, so that this machine is better than the first; else null"""
+    dominant_factor: str | None
+    """error that accounts for most of the variance; null if nothing is uncertain"""
+    dominant_variance_ratio: float | None
+    """share of the variance of the figure's logarithm that it accounts for"""
+    dominant_source: str | None
+    """evidence for its size: measured tables, or the reason for which it is assumed"""
+
+
 class CrossoverColumns(Schema):
     """Columns of the frame ``crossover``: the price of one decoding step on every machine, by batch and TLP."""
 
@@ -772,6 +797,20 @@ class CrossoverColumns(Schema):
     """device that computes most of FC; empty where the KV caches do not fit"""
 
 
+class UncertainRunSummary(RunSummary):
+    """A run with intervals, ``papisim run --uncertainty --format json``."""
+
+    uncertainty: list[UncertaintyColumns]
+    """90 % intervals on the run's figures"""
+
+
+class UncertainComparisonSummary(ComparisonSummary):
+    """A comparison with intervals, ``papisim compare --uncertainty --format json``."""
+
+    uncertainty: list[UncertaintyColumns]
+    """90 % intervals on the figures of each run, and on its ratios to the first"""
+
+
 #: columns of the frames that ``papisim run --out`` and ``papisim compare --out`` write, by frame; in a comparison, ``requests``
 #: and ``energy`` have a further column ``machine``
 FRAMES: dict[str, type[Schema]] = {
@@ -782,6 +821,7 @@ FRAMES: dict[str, type[Schema]] = {
     "devices": DeviceColumns,
     "comparison": ComparisonRow,
     "crossover": CrossoverColumns,
+    "uncertainty": UncertaintyColumns,
 }
 
 
