@@ -177,7 +177,7 @@ class Budget:
         return Factor(name, Spread(low, 1.0, high), "assumed", f"band of {table.name}")
 
     def _part_name(self, resource: str) -> str:
-        """Return what identifies the part of a device or link, whatever its name in the machine."""
+        """Return the description of the part of a device or link, which identifies it whatever its name in the machine."""
         there = self.run.machine.pools.get(resource) or self.run.machine.links.get(resource)
         return resource if there is None else str(there.part.description)
 

@@ -183,7 +183,7 @@ class Share(NamedTuple):
 
 
 def variance_shares(one: Quantity, other: Quantity | None = None) -> list[Share]:
-    """Return what dominates the uncertainty of a quantity, or of one over another, largest first.
+    """Return the shares of factors in the variance of a quantity, or of one over another, largest first.
 
     To first order ``Var(ln Q) = Σ eⱼ²·σⱼ²`` with the sensitivities ``eⱼ``; of a ratio, with their differences.
     """
