@@ -80,6 +80,7 @@ def build_speculator(experiment: Experiment, context: DraftContext) -> Speculato
         source=DRAFTING.build(experiment.drafting, context),
         verification=experiment.verification,
         host=build_host(experiment, context.planner, context.machine),
+        decision_s=experiment.system.spec.scheduler.decision_s,
     )
 
 

@@ -52,6 +52,7 @@ class Speculator:
         source: prices drafting and verification.
         verification: how drafts are verified.
         host: prepares iterations; None where that is counted elsewhere.
+        decision_s: seconds of the scheduler's decision before an iteration.
     """
 
     policy: SpeculationPolicy
@@ -59,6 +60,7 @@ class Speculator:
     source: DraftSource
     verification: VerificationSpec
     host: Host | None = None
+    decision_s: float = 0.0
     _sequences: dict[int, AcceptanceSequence] = field(default_factory=dict)
 
     @cached_property
@@ -132,7 +134,7 @@ class Speculator:
 
     def price_s(self, drafts: Sequence[Draft], cached: Ints, prompts: Prompts | None = None) -> float:
         """Return the seconds of an iteration with given drafts."""
-        return seconds(self._with_host(self._phases(drafts, cached, self.rows_of(drafts), prompts), len(drafts)))
+        return seconds(self._as_run(self._phases(drafts, cached, self.rows_of(drafts), prompts), len(drafts)))
 
     def phases(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
         """Return the phases of an iteration with given drafts; no draft is judged and no policy learns.
@@ -141,10 +143,12 @@ class Speculator:
             drafts: drafts of each request.
             cached: tokens in each request's cache, shape (RLP,).
         """
-        return self._with_host(self._phases(drafts, cached, self.rows_of(drafts), None), len(drafts))
+        return self._as_run(self._phases(drafts, cached, self.rows_of(drafts), None), len(drafts))
 
-    def _with_host(self, phases: list[Phase], requests: int) -> list[Phase]:
-        """Return phases and the time by which the engine's host lengthens them."""
+    def _as_run(self, phases: list[Phase], requests: int) -> list[Phase]:
+        """Return phases, the scheduler's decision, and the time by which the engine's host lengthens them."""
+        if self.decision_s:
+            phases = [*phases, Phase(HOST, Category.OTHER, self.decision_s, Energy())]
         if self.host is None or self.host.is_free:
             return phases
         added_s = self.host.added_s(StepSize(requests, requests), seconds(phases))

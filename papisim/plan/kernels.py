@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple, NewType, TypeVar
 
-from papisim.config.engine import EngineSpec
+from papisim.config.engine import EngineSpec, FusionSpec
 from papisim.ops.cost import Energy
 from papisim.ops.experts import RankLoads, Routed, Routing, rank_loads
 from papisim.ops.fusion import with_append
@@ -22,7 +22,7 @@ from papisim.ops.trace import Block, KernelTrace
 from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 from papisim.plan.layout import AttentionSlot, BodyKey, HeadKey, StepKey
 from papisim.plan.machine import Machine
-from papisim.plan.narrowing import firsts, is_fused, narrowing
+from papisim.plan.narrowing import narrowed, narrowing, narrowing_rows
 from papisim.plan.phase import Category, Exchange, Message, Phase, Work, together
 from papisim.plan.sharing import SharedMachines
 from papisim.plan.transfers import Transfers
@@ -37,8 +37,8 @@ AnyItem = TypeVar("AnyItem", bound=Phase | AttentionSlot)
 #: bytes of a logit where tokens are sampled: 32 bits
 _LOGIT_BYTES: Final = 4
 
-#: the device of an FC kernel, given RLP and the token-rows in flight
-Place = Callable[[Linear, int, int], str]
+#: the device of an FC kernel, given RLP, the token-rows in flight, and the kernels that narrow its input
+Place = Callable[[Linear, int, int, float], str]
 
 
 class StepKernel(NamedTuple):
@@ -48,13 +48,13 @@ class StepKernel(NamedTuple):
         kernel: the kernel.
         class_id: number of its class.
         append: the write into the cache that the kernel does as well, if any.
-        is_first: whether it is the first FC kernel of its input, which is narrowed before it.
+        is_narrowed: whether a kernel of its own narrows its input, where its device takes narrow ones.
     """
 
     kernel: TraceKernel
     class_id: KernelClassId
     append: TraceKernel | None = None
-    is_first: bool = False
+    is_narrowed: bool = False
 
     @property
     def is_head(self) -> bool:
@@ -92,23 +92,29 @@ class ModelKernels:
         body_fc: one kernel per class of FC kernels, neither an expert's nor of the LM head.
         head_fc: one kernel per class of FC kernels of the LM head.
         attention: one attention kernel per shape, and whether its layer appends to the cache that it reads.
+        narrowed_ratio: by class of FC kernels, the share of kernels whose input a kernel of its own narrows.
         has_experts: whether some kernels are experts'.
         has_states: whether some kernels update states of requests.
     """
 
-    def __init__(self, trace: KernelTrace) -> None:
+    def __init__(self, trace: KernelTrace, fusion: FusionSpec) -> None:
         self.trace = trace
         classes: dict[Hashable, KernelClassId] = {}
         blocks, reached = list[StepBlock](), False
         for block in trace.blocks:
             kernels = tuple(
-                StepKernel(kernel, classes.setdefault(_alike(kernel), KernelClassId(len(classes))), is_first=is_first)
-                for kernel, is_first in zip(block.kernels, firsts(block.kernels), strict=True)
+                StepKernel(
+                    kernel, classes.setdefault(_alike(kernel), KernelClassId(len(classes))), is_narrowed=is_narrowed
+                )
+                for kernel, is_narrowed in zip(
+                    block.kernels, narrowed(block.kernels, is_merged=fusion.quantise), strict=True
+                )
             )
             layers = block.layer_indices
             reached = reached or bool(layers)
             blocks.append(StepBlock(block, layers, reached and not layers, kernels))
         self.blocks = tuple(blocks)
+        self.narrowed_ratio = _narrowed_ratio(blocks)
         every = {each.class_id: each for block in blocks for each in block.kernels}.values()
         self.has_experts = trace.has_experts
         self.has_states = any(each.kernel.state_bytes for each in every)
@@ -123,6 +129,17 @@ class ModelKernels:
         self.body_fc = tuple(each for each in every if each.is_fc and not (each.is_head or each.kernel.per_expert))
         self.place = {each.class_id: at for fc in (self.head_fc, self.body_fc) for at, each in enumerate(fc)}
         self.attention_place = {shape: at for at, shape in enumerate(attention)}
+
+
+def _narrowed_ratio(blocks: Iterable[StepBlock]) -> dict[KernelClassId, float]:
+    """Return the share of the kernels of each class of FC kernels whose input a kernel of its own narrows."""
+    every, with_own = Counter[KernelClassId](), Counter[KernelClassId]()
+    for block in blocks:
+        for each in block.kernels:
+            if each.is_fc:
+                every[each.class_id] += max(1, len(block.layers))
+                with_own[each.class_id] += max(1, len(block.layers)) * each.is_narrowed
+    return {class_id: with_own[class_id] / n for class_id, n in every.items()}
 
 
 def _alike(kernel: TraceKernel) -> Hashable:
@@ -404,14 +421,12 @@ class _Body:
 
     def _narrowed(self, kernel: StepKernel, device: str, experts: tuple[Group, ...] = ()) -> Iterator[Phase]:
         """Yield the kernel that narrows the input of an FC kernel before it, where its device needs one."""
-        if not kernel.is_first or (self.planner.engine.fusion.quantise and is_fused(kernel.kernel.role)):
+        if not kernel.is_narrowed:
             return
         machine, rows = self._on_ranks(kernel)
         lowered = lower(kernel.kernel, self.planner.model.trace, rows, experts)
         if isinstance(lowered, Linear) and machine.pools[device].quantises(lowered):
-            gathered = kernel.kernel.per_expert and kernel.kernel.role is FcRole.FEED_FORWARD_UP
-            narrow = narrowing(lowered, min(rows, lowered.m) if gathered else lowered.m)
-            yield machine.compute(device, Category.OTHER, narrow)
+            yield machine.compute(device, Category.OTHER, narrowing(lowered, narrowing_rows(lowered, rows)))
 
     def _append(self, kernel: StepKernel, block: Block) -> Iterator[Phase]:
         """Yield the write of the new K and V, with the message before it."""
@@ -446,7 +461,8 @@ class _Body:
             return self.key.devices[self.planner.model.place[kernel.class_id]]
         if self.key.expert_rlp is None:
             return self.planner.machine.roles.prefill.fc
-        return self.planner.place(lowered, self.key.expert_rlp, self.key.rows)
+        ratio = self.planner.model.narrowed_ratio[kernel.class_id]
+        return self.planner.place(lowered, self.key.expert_rlp, self.key.rows, ratio)
 
     def _experts(self, kernels: list[StepKernel], layers: Sequence[int]) -> Iterator[Phase]:
         """Run each kernel of the experts that got rows in one launch per layer, as engines do.

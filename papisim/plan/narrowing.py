@@ -38,18 +38,30 @@ def narrowing(kernel: Linear, rows: int) -> Elementwise:
     return Elementwise(kernel_class, _FLOP * elements, elements * kernel.element_bytes, narrow_bytes)
 
 
-def is_fused(role: FcRole | None) -> bool:
-    """Return whether a norm or an activation computes the input of a role, and may write it narrow."""
-    return role is not FcRole.PROJECTION
+def narrowing_rows(kernel: Linear, rows: int) -> int:
+    """Return the rows that are narrowed before an FC kernel: those of a step before they are gathered for each expert.
+
+    Args:
+        kernel: the FC kernel.
+        rows: token-rows of the step.
+    """
+    is_gathered = kernel.groups and kernel.role is FcRole.FEED_FORWARD_UP
+    return min(rows, kernel.m) if is_gathered else kernel.m
 
 
-def firsts(kernels: Sequence[TraceKernel]) -> tuple[bool, ...]:
-    """Return for each kernel of a block whether it is the first FC kernel of its input."""
+def narrowed(kernels: Sequence[TraceKernel], *, is_merged: bool) -> tuple[bool, ...]:
+    """Return for each kernel of a block whether a kernel of its own narrows its input, where its device takes narrow ones.
+
+    Args:
+        kernels: kernels of the block; the input of several FC kernels is narrowed before the first.
+        is_merged: whether norms and activations write narrow what they compute.
+    """
     seen: set[object] = set()
     found: list[bool] = []
     for kernel in kernels:
         module = kernel.name.partition(JOINT)[0].rpartition(".")[0]
         place = (kernel.role, module, tuple(map(str, kernel.reads)))
-        found.append(kernel.fc is not None and place not in seen)
+        is_first = kernel.fc is not None and place not in seen and kernel.role is not FcRole.LM_HEAD
+        found.append(is_first and not (is_merged and kernel.role is not FcRole.PROJECTION))
         seen.add(place)
     return tuple(found)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,12 +27,27 @@ from papisim.ops.lower import KvLengths, StepShape, cached_bytes, lower_attentio
 from papisim.ops.trace import KernelTrace
 from papisim.ops.trace_kernels import AttentionShape, TraceKernel
 from papisim.plan.machine import Machine
+from papisim.plan.narrowing import narrowing, narrowing_rows
 from papisim.plan.phase import Category, Phase, seconds
 from papisim.plan.transfers import Transfers, fetch
 from papisim.policies.placement.base import Operator, PlacementPolicy, PlacementView
 
 #: what attention of some iterations costs: phases of the first iteration without their costs, and the costs of all
 Growing = list[tuple[Phase, AttentionRun]]
+
+
+class _Step(NamedTuple):
+    """What is known of a step when an FC kernel is placed.
+
+    Attributes:
+        rlp: requests decoded together.
+        rows: token-rows in flight.
+        narrowed_ratio: kernels that narrow inputs, per kernel that is placed.
+    """
+
+    rlp: int
+    rows: int
+    narrowed_ratio: float
 
 
 @dataclass(frozen=True)
@@ -56,26 +72,39 @@ class Placing:
     def _transfers(self) -> Transfers:
         return Transfers(self.machine, self.trace.model.element_bytes)
 
-    def fc(self, kernel: Linear, rlp: int, rows: int) -> str:
-        """Return the device of an FC kernel, an expert's aside."""
-        return self._fc(kernel, rlp, rows, Operator.FC, None)
+    def fc(self, kernel: Linear, rlp: int, rows: int, narrowed_ratio: float = 0.0) -> str:
+        """Return the device of an FC kernel, an expert's aside.
 
-    def experts(self, kernel: Linear, rlp: int, rows: int) -> str:
+        Args:
+            kernel: the kernel.
+            rlp: requests decoded together.
+            rows: token-rows in flight.
+            narrowed_ratio: kernels that narrow inputs, per kernel that is placed.
+        """
+        return self._fc(kernel, _Step(rlp, rows, narrowed_ratio), Operator.FC, None)
+
+    def experts(self, kernel: Linear, rlp: int, rows: int, narrowed_ratio: float = 0.0) -> str:
         """Return the device of an FC kernel of a layer's experts; its intensity is the expected rows of an expert that gets any."""
         model = self.trace.model
         choices = model.n_experts_per_token
         awake = awake_experts(rows, model.n_experts, choices)
-        return self._fc(kernel, rlp, rows, Operator.EXPERTS, rows * choices / awake)
+        step = _Step(rlp, rows, narrowed_ratio)
+        return self._fc(kernel, step, Operator.EXPERTS, rows * choices / awake)
 
-    def _fc(self, kernel: Linear, rlp: int, rows: int, operator: Operator, estimate: float | None) -> str:
+    def _fc(self, kernel: Linear, step: _Step, operator: Operator, estimate: float | None) -> str:
         operator = Operator.DRAFT_FC if self.drafts else operator
-        candidates = tuple(self.machine.roles.fc)
-        return self.policy.place(PlacementView(rlp, rows, kernel, candidates, self._fc_price, operator, estimate))
+        candidates, price = tuple(self.machine.roles.fc), partial(self._fc_price, step)
+        return self.policy.place(PlacementView(step.rlp, step.rows, kernel, candidates, price, operator, estimate))
 
-    def _fc_price(self, device: str, kernel: Kernel) -> Cost:
-        """Return the cost of an FC kernel, and of the sum over ranks where not all devices need one."""
+    def _fc_price(self, step: _Step, device: str, kernel: Kernel) -> Cost:
+        """Return the cost of an FC kernel with its share of what narrows inputs, and of the sum over ranks where not all devices need one."""
         cost, parallel = self.machine.price(device, kernel), self.machine.roles.tensor_parallel
-        if parallel.reduced is None or not isinstance(kernel, Linear) or kernel.role not in ROW_PARALLEL:
+        if not isinstance(kernel, Linear):
+            return cost
+        if step.narrowed_ratio and self.machine.pools[device].quantises(kernel):
+            narrow = self.machine.price(device, narrowing(kernel, narrowing_rows(kernel, step.rows)))
+            cost = replace(cost, time_s=cost.time_s + step.narrowed_ratio * narrow.time_s)
+        if parallel.reduced is None or kernel.role not in ROW_PARALLEL:
             return cost
         rows = kernel.m // max(1, self.trace.model.n_experts_per_token) if kernel.groups else kernel.m
         sums = self._transfers.sums(rows, kernel.n, device)

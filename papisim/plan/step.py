@@ -121,7 +121,7 @@ class StepPlanner(Planner):
         shared = SharedMachines(machine.paced(engine.kernels), experts.copies)
         self._shared, self._machine = shared, (machine := shared.group)
         self.graphs = Graphs(engine.graphs, most_rows)
-        self._kernels = ModelKernels(self._trace)
+        self._kernels = ModelKernels(self._trace, engine.fusion)
         self._repeats = bool(experts.repeat_ratio)
         if machine.roles.attention_elsewhere and self._shares_attention:
             raise NotModelled(
@@ -240,7 +240,11 @@ class StepPlanner(Planner):
             return (self._machine.roles.prefill.fc,) * len(kernels)
         if len(self._candidates) == 1:
             return self._candidates * len(kernels)
-        return tuple(self.place(linear(each, self._trace, rows), shape.rlp, shape.rows) for each in kernels)
+        ratios = self._kernels.narrowed_ratio
+        return tuple(
+            self.placing.fc(linear(each, self._trace, rows), shape.rlp, shape.rows, ratios[each.class_id])
+            for each in kernels
+        )
 
     def place(self, kernel: Linear, rlp: int, rows: int) -> str:
         """Return the device on which the policy places an FC kernel of a decoding step."""
