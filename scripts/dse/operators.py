@@ -31,6 +31,7 @@ from papisim.plan.planner import Planner
 from papisim.policies.placement.base import Operator, PlacementPolicy
 from papisim.policies.speculation.base import Draft
 from papisim.record.steps import StepKind
+from papisim.results.metrics import summarise
 
 #: the grid: requests, tokens in flight of each, tokens in each cache
 BATCHES, TLPS, CONTEXTS = (1, 4, 16, 64, 256), (1, 2, 4, 8, 16), (512, 2048, 8192, 32768, 131072)
@@ -60,6 +61,8 @@ DESIGNS = ((0.5, 128), (1, 128), (2, 112), (4, 96))
 _DESIGN_GRID = ((4, 16, 64, 256), (1, 4, 8, 16), (2048, 32768))
 _DESIGN_MODELS = ("llama7b", "llama3-8b", "qwen3-32b", "mixtral-8x7b", "qwen3-30b-a3b")
 OPERATORS = (Operator.FC, Operator.ATTENTION, Operator.EXPERTS)
+#: hysteresis: a machine whose switches are free and one that captures a graph for each, requests per second, and horizons; None follows the policy
+_FREE, _CAPTURING, _RATES, _HORIZONS = "saddle", "saddle_recapture", (4, 10, 20), (None, 1, 10, 100, 1000)
 
 
 def grid() -> list[Point]:
@@ -275,6 +278,22 @@ def decoded_per_s(case: Case, drafting: str, length: int, batch: int) -> float:
     return totals.tokens / totals.time_s
 
 
+def hysteresis() -> Iterator[dict[str, object]]:
+    """Serve requests that come and go where switches are free, and where each captures a graph, over horizons that hold operators."""
+    for rate in _RATES:
+        for machine, horizon in ((_FREE, None), *((_CAPTURING, each) for each in _HORIZONS)):
+            held = () if horizon is None else (f"scheduler.horizon_iterations={horizon}",)
+            lengths = "lengths: {kind: log_normal, input_tokens: {mean_tokens: 64, cv: 1}, output_tokens: {mean_tokens: 200, cv: 1}}"
+            workload = f"workload={{kind: poisson, rate_per_s: {rate}, n_requests: 200, {lengths}}}"
+            options = RunOptions(hw=machine, trace="llama65b", batch=64, set=(workload, *held))
+            summary = summarise(simulate(load_experiment(options)))
+            yield {
+                "rate_per_s": rate, "machine": machine, "horizon_iterations": horizon,
+                **{name: summary[name] for name in ("n_iterations", "tpot_mean_s", "ttft_mean_s", "makespan_s")},
+                "n_switches": summary["scheduler"]["n_switches"],
+            }  # fmt: skip
+
+
 def written(rows: Iterator[dict[str, object]] | list[dict[str, object]], file: Path) -> None:
     """Write rows as CSV."""
     pd.DataFrame(list(rows)).to_csv(file, index=False, float_format="%.9g")
@@ -294,6 +313,7 @@ def price(out: Path) -> None:
         written(apart, out / "between.csv")
     written((row for machine, pair in product(MIXTURES, PAIRS) for row in drafts(machine, *pair)), out / "drafts.csv")
     written(asynchronous(), out / "asynchronous.csv")
+    written(hysteresis(), out / "hysteresis.csv")
 
 
 if __name__ == "__main__":

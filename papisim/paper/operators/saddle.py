@@ -30,6 +30,10 @@ _FIXED = {Operator.FC: 0.0, Operator.DRAFT_ATTENTION: _ANY}
 _START = {**_FIXED, Operator.ATTENTION: _ANY, Operator.DRAFT_FC: 0.0}
 
 
+#: the baselines have no controller
+_NO_CONTROLLER = ("scheduler.decision_s=0 s",)
+
+
 class System(NamedTuple):
     """A system of the paper.
 
@@ -129,7 +133,7 @@ def values(view: View) -> dict[str, Explained]:
             f"place of {by['SADDLE-p'].requests:.0f} and reads the weights all the same",
         ),
         **{f"over_{name}": _over(by, "SADDLE", name.upper().replace("_", "-"), "one pair and batch of the mean") for name in ("pim_sd", "pim_ad", "gpu_sd", "gpu_ad")},
-        "controller": Explained(None, "decisions of the controller take no time here"),
+        "controller": Explained(None, "the machine's decision_s is derived from this share"),
     }  # fmt: skip
 
 
@@ -162,7 +166,7 @@ def _run(study: Study, system: System, further: tuple[str, ...] = ()) -> Served:
 
 def _experiment(study: Study, system: System, further: tuple[str, ...]) -> Experiment:
     setup, batch = study.setup(system.setup), study.setting("batch")
-    overrides = list(further)
+    overrides = [*further, *([] if system.adapts or system.setup != "stacks" else _NO_CONTROLLER)]
     if system.schedule is not None:
         speculation = (
             study.setting("adaptive") if system.adapts else {"kind": "fixed", "tlp": study.setting("length") + 1}

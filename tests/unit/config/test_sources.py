@@ -5,7 +5,7 @@ import pytest
 from papisim import catalog
 from papisim.catalog import Shelf
 from papisim.config.sections import SECTIONS, load_section
-from papisim.config.sources import ORIGINS, bibliography, take_sources
+from papisim.config.sources import EXTENDS, ORIGINS, bibliography, take_sources
 from papisim.config.system import load_part, load_system
 from papisim.config.yaml import load_yaml, parse_path, parse_yaml
 from papisim.errors import InputError
@@ -146,7 +146,7 @@ def test_every_shipped_file_is_covered_by_works_that_exist(load, name):
     loaded = load(name)
     sources = loaded.sources
     assert sources or not any(isinstance(value, (int, float)) for value in loaded.options.model_dump().values())
-    assert {source.origin for source in sources} <= {*bibliography(), *ORIGINS}
+    assert {source.origin for source in sources} <= {*bibliography(), *ORIGINS, EXTENDS}
 
 
 @pytest.mark.parametrize("shelf", [Shelf.SYSTEM, Shelf.DEVICE, *(family(name).shelf for name in SECTIONS)])

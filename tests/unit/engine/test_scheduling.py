@@ -2,9 +2,11 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 
 from papisim.calibration.operators import Assigned
+from papisim.calibration.speculation import speculator_of
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.errors import InputError, NotModelled
 from papisim.ops.lower import decode_lengths, decode_shape, kv_bytes_per_token
@@ -14,6 +16,7 @@ from papisim.plan.holding import Cost, Holding
 from papisim.plan.machine import HOST, build_machine
 from papisim.plan.phase import Category
 from papisim.policies.placement.base import Operator
+from papisim.policies.speculation.base import Draft
 from papisim.record.steps import StepKind
 
 PROMPT, ANSWER, BATCH, TLP = 3000, 64, 8, 8
@@ -112,6 +115,24 @@ def test_decisions_take_their_time_where_they_are_made(serve):
         assert rows[0] - rows[1] == pytest.approx(49 * 10e-6)
         busy = [each.ledger.sums(StepKind.DECODE).busy_by.get(resource, 0.0) for each in (run, free)]
         assert busy[0] - busy[1] == pytest.approx(49 * 10e-6)
+
+
+def test_policies_that_compare_drafts_see_the_decision_that_each_iteration_takes():
+    options = {
+        "hw": "papi",
+        "trace": "llama7b",
+        "draft": "eagle_head",
+        "speculation": "fixed",
+        "acceptance": "always",
+    }
+    free, charged = (
+        speculator_of(
+            load_experiment(RunOptions(**options, set=["speculation.tlp=4", f"scheduler.decision_s={time_s}"]))
+        )
+        for time_s in ("0 s", "1 ms")
+    )
+    drafts, cached = [Draft(3)] * 2, np.full(2, 300)
+    assert charged.price_s(drafts, cached) - free.price_s(drafts, cached) == pytest.approx(1e-3)
 
 
 ATTACHED = {"trace": "llama3-8b", "placement": "cheapest"}

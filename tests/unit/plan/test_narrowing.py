@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from papisim.calibration.operators import Assigned
 from papisim.config.experiment import load_experiment, options_of
 from papisim.ops.formats import Packed
 from papisim.ops.kernel import Elementwise, FcRole, KernelClass, Linear
@@ -12,7 +13,8 @@ from papisim.ops.trace import read_trace
 from papisim.plan.build import build_formats, planner_of
 from papisim.plan.machine import build_machine
 from papisim.plan.narrowing import narrowing
-from papisim.plan.phase import Phase
+from papisim.plan.phase import Category, Phase, seconds
+from papisim.policies.placement.base import Operator, PlacementView
 
 EIGHT = "quantisation={weight_bits: 8, activation_bits: 8}"
 ROWS, LAYERS = 16, 32
@@ -68,3 +70,21 @@ def test_nothing_is_narrowed_where_inputs_are_wide_or_taken_as_they_come(
     engine: str, hw: str, changes: tuple[str, ...]
 ) -> None:
     assert narrowed(step(engine, *changes, hw=hw)) == []
+
+
+def test_placements_see_prices_that_add_up_to_the_fc_of_a_step_narrowing_included() -> None:
+    changes = [EIGHT, "devices.pim.part.fpu.widens_bits=[8,4]"]
+    experiment = load_experiment(
+        options_of(hw="h200_hbmpim", trace="llama3-8b", placement="cheapest", set=changes, batch=ROWS)
+    )
+    model = read_trace(experiment.trace.path).stored_as(build_formats(experiment.quantisation))
+    views = list[PlacementView]()
+    planner = planner_of(experiment, model, build_machine(experiment.system), Assigned({}, views.append))
+    phases = planner.in_order(decode_shape(ROWS, ROWS), decode_lengths(ROWS, 1, 100 * ROWS, 100), None, fold=False)
+    assert len(narrowed(phases)) == 4 * LAYERS
+    fc = [each for each in phases if each.category is Category.FC or narrowed([each])]
+    # Q; K and V; the projection; gate and up; down; the LM head
+    count = [LAYERS, 2 * LAYERS, LAYERS, 2 * LAYERS, LAYERS, 1]
+    asked = [each for each in views if each.operator is Operator.FC]
+    prices_s = [n * each.price("gpu", each.kernel).time_s for n, each in zip(count, asked, strict=False)]
+    assert sum(prices_s) == pytest.approx(seconds(fc))
