@@ -10,8 +10,7 @@
     from QKV to projection a layer is cut into pieces by heads that follow one another from device to device: attention of
     one piece runs while the next one's Q, K and V are computed (AttAcc, Park et al., ASPLOS 2024, head-level pipelining).
 
-The makespan of the streams is simulated: every device and link serves one phase at a time, first come first served, in a
-simulation of its own within the step. Streams with several kernels in flight cannot be folded by multiplying a layer; where
+The makespan of the streams is simulated: every device and link serves one phase at a time, first come first served. Streams with several kernels in flight cannot be folded by multiplying a layer; where
 layers are folded, six and twelve layers are simulated and the rest is extrapolated. Without folding, and where layers differ,
 all are simulated.
 """
@@ -21,15 +20,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from heapq import heappop, heappush
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
-import simpy
 
 from papisim.arrays import Ints
 from papisim.config.experiment import OverlapSpec
 from papisim.engine.batch import Batch
-from papisim.engine.process import Process
 from papisim.errors import InputError, NotModelled
 from papisim.ops.kernel import Attention, Elementwise, FcRole, Kernel, KvAppend, Linear
 from papisim.ops.lower import KvLengths, Prompts, StepShape, decode_lengths, decode_shape
@@ -43,6 +42,8 @@ from papisim.plan.sharing import refuse_shares
 #: layers simulated where layers are folded; twice that number is simulated, too
 _LAYERS = 6
 
+#: phases of attention by the identity of stream and kernel, and device: those of equal layers are priced once per step
+_Attention = dict[tuple[int, int, str], list[Phase]]
 #: a phase, or several chains of phases at the same time
 Item = Phase | tuple[Sequence[Phase], ...]
 
@@ -122,13 +123,14 @@ class Overlap:
         return streams if prompts is None else [*streams, Stream(prompts.shape, None, prompts.lengths)]
 
     def _time_s(self, streams: Sequence[Stream], *, fold: bool) -> float:
+        attention: _Attention = {}
         if not fold or self._layers_differ or self._n_layers <= 2 * _LAYERS:
-            return self._simulated_s(streams, self._n_layers)
-        few, twice = (self._simulated_s(streams, layers) for layers in (_LAYERS, 2 * _LAYERS))
+            return self._simulated_s(streams, self._n_layers, attention)
+        few, twice = (self._simulated_s(streams, layers, attention) for layers in (_LAYERS, 2 * _LAYERS))
         return few + (twice - few) / _LAYERS * (self._n_layers - _LAYERS)
 
-    def _simulated_s(self, streams: Sequence[Stream], n_layers: int) -> float:
-        unfolded = [self._unfolded(stream, n_layers) for stream in streams]
+    def _simulated_s(self, streams: Sequence[Stream], n_layers: int, attention: _Attention) -> float:
+        unfolded = [self._unfolded(stream, n_layers, attention) for stream in streams]
         streams_of_items = [self._in_pieces(each) for each in unfolded] if self._spec.kind == "heads" else unfolded
         arbitration = self._machine.roles.arbitration
         return together_s(streams_of_items, frozenset() if arbitration is None else arbitration.exclusive)
@@ -168,9 +170,18 @@ class Overlap:
                 return phase._replace(time_s=cost.time_s)
         return phase._replace(time_s=self._machine.price(phase.resource, part).time_s)
 
-    def _unfolded(self, stream: Stream, n_layers: int) -> list[Phase]:
+    def _unfolded(self, stream: Stream, n_layers: int, attention: _Attention) -> list[Phase]:
         shape = replace(stream.shape, layers=None if n_layers == self._n_layers else (0, n_layers))
-        return self._planner.in_order(shape, stream.decode, stream.prompts, fold=False)
+        phases: list[Phase] = []
+        for item in self._planner.layout(shape, stream.decode, fold=False).items:
+            if isinstance(item, Phase):
+                phases.append(item)
+                continue
+            key = (id(stream), id(item.kernel), item.device)
+            if key not in attention:
+                attention[key] = list(self._planner.attention(item, stream.decode, stream.prompts))
+            phases += attention[key]
+        return phases
 
 
 def _check_heads(trace: KernelTrace, pieces: int) -> None:
@@ -195,6 +206,19 @@ def _roles(phase: Phase) -> set[FcRole]:
     return {work.item.role for work in phase.work if isinstance(work.item, Linear)}
 
 
+class _Chain:
+    """Items that follow one another, and the chain that waits for the last of several chains at the same time."""
+
+    __slots__ = ("_items", "n_within", "waiting")
+
+    def __init__(self, items: Sequence[Item], waiting: _Chain | None = None) -> None:
+        self._items, self.waiting, self.n_within = iter(items), waiting, 0
+
+    def next(self) -> Item | None:
+        """Return the next item; None at the end."""
+        return next(self._items, None)
+
+
 def together_s(streams: Sequence[Sequence[Item]], exclusive: frozenset[str] = frozenset()) -> float:
     """Return the makespan of the streams in seconds, when each device and link serves one phase at a time.
 
@@ -202,25 +226,27 @@ def together_s(streams: Sequence[Sequence[Item]], exclusive: frozenset[str] = fr
         streams: the streams.
         exclusive: devices of which one works at a time, since they share a memory.
     """
-    env = simpy.Environment()
-    resources: dict[str, simpy.Resource] = {}
     shared = "+".join(sorted(exclusive))
-
-    def chain(items: Sequence[Item]) -> Process:
-        for item in items:
-            if isinstance(item, Phase):
-                name = shared if item.resource in exclusive else item.resource
-                resource = resources.setdefault(name, simpy.Resource(env))
-                with resource.request() as granted:
-                    yield granted
-                    yield env.timeout(item.total_s)
-            else:
-                yield simpy.AllOf(env, [env.process(chain(each)) for each in item])
-
-    for items in streams:
-        env.process(chain(items))
-    env.run()
-    return float(env.now)
+    free_s: dict[str, float] = {}
+    order = count()
+    asking = [(0.0, next(order), _Chain(items)) for items in streams]  # a heap already: equal times, in order
+    now_s = 0.0
+    while asking:
+        now_s, _, chain = heappop(asking)
+        item = chain.next()
+        if isinstance(item, Phase):
+            name = shared if item.resource in exclusive else item.resource
+            free_s[name] = end_s = max(now_s, free_s.get(name, 0.0)) + item.total_s
+            heappush(asking, (end_s, next(order), chain))
+        elif item is not None:
+            chain.n_within = len(item)
+            for items in item:
+                heappush(asking, (now_s, next(order), _Chain(items, chain)))
+        elif (waiting := chain.waiting) is not None:
+            waiting.n_within -= 1
+            if not waiting.n_within:
+                heappush(asking, (now_s, next(order), waiting))
+    return now_s
 
 
 class Beside(NamedTuple):

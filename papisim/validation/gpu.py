@@ -273,29 +273,36 @@ def _baseline_times(part: Part, rows: pd.DataFrame) -> Floats:
     moved, measured = 2 * (k * n + m * k + m * n), rows.time_s.to_numpy(np.float64)
     flop = 2 * np.ceil(m / _BASELINE_ROWS) * _BASELINE_ROWS * k * n
 
-    def times(point: Floats) -> Floats:
-        fixed_s, half_bytes, bandwidth, rate = np.exp(point)
+    def times(points: Floats) -> Floats:
+        fixed_s, half_bytes, bandwidth, rate = np.exp(points.T)[..., None]
         return np.asarray(fixed_s + np.maximum((moved + half_bytes) / bandwidth, flop / rate))
 
-    def error(point: Floats) -> float:
-        return float(np.abs(times(point) / measured - 1).mean())
+    def errors(points: Floats) -> Floats:
+        return np.asarray(np.abs(times(points) / measured - 1).mean(axis=-1))
 
     starts = product(
         measured.min() * np.array([0.3, 0.9]), np.quantile(moved, [0.01, 0.1, 0.5]),
         part.memory_bandwidth_bytes_per_s * np.array([0.7, 0.95]), part.peak_flop_per_s * np.array([0.6, 0.9]),
     )  # fmt: skip
-    return times(min((_descend(error, np.log(start)) for start in starts), key=error))
+    found = np.stack([_descend(errors, np.log(start)) for start in starts])
+    return np.asarray(times(found[errors(found).argmin()][None])[0])
 
 
-def _descend(error: Callable[[Floats], float], start: Floats) -> Floats:
-    """Return the point of least error that coordinate descent with halving steps finds."""
-    best, least, step = start, error(start), 0.2
+def _descend(errors: Callable[[Floats], Floats], start: Floats) -> Floats:
+    """Return the point of least error that coordinate descent with halving steps finds.
+
+    Args:
+        errors: the errors of points, shape (n, parameters) to (n,).
+        start: the first point, shape (parameters,).
+    """
+    best, least, step = start, errors(start[None])[0], 0.2
+    moves = np.kron(np.eye(len(start)), [[-1.0], [1.0]])
     while step > _BASELINE_STEP:
-        tries = [best + step * sign * axis for axis in np.eye(len(start)) for sign in (-1, 1)]
-        errors = [error(point) for point in tries]
-        found = int(np.argmin(errors))
-        if errors[found] < least:
-            best, least = tries[found], errors[found]
+        tries = best + step * moves
+        tried = errors(tries)
+        found = int(tried.argmin())
+        if tried[found] < least:
+            best, least = tries[found], tried[found]
         else:
             step /= 2
     return best
