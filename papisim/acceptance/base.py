@@ -103,6 +103,7 @@ class Outcome:
         confidence: top-1 probability of the draft, by position.
         entropy: of the draft's distribution, in nats, by position.
         layers: agreement of every exit layer, for self-speculation.
+        prompt: the same at the last positions of the prompt, which a request's first round tells.
     """
 
     drafted: int
@@ -111,6 +112,7 @@ class Outcome:
     confidence: tuple[float, ...] = ()
     entropy: tuple[float, ...] = ()
     layers: LayerAgreement | None = None
+    prompt: LayerAgreement | None = None
 
 
 class Sequence(Protocol):

@@ -9,7 +9,9 @@ and ``α_l`` is read from a table of layers, linear in log-odds between them. La
 exit layer l accepts the positions before its first disagreement. Rounds also tell what every other layer would have drafted,
 which is what DEL learns from.
 
-A layer's confidence is drawn from two log-normal surprises ``−ln p``, one where it agrees and one where it does not.
+A layer's confidence is drawn from two log-normal surprises ``−ln p``, one where it agrees and one where it does not; both medians are
+those of the process times ``exp(offset)``, the request's own. With its first round a request tells what every layer would have said
+at the last positions of its prompt, as the pass over the prompt shows.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from papisim.kinds import Example
 from papisim.streams import stream
 
 _WIDTH = 20  # positions of a round: more than any policy drafts
+_PROMPT = 64  # positions of a prompt that are told: more than any policy looks at
 
 #: strict: in a list nothing else would refuse ``true`` for 1
 Layer = Annotated[int, Field(ge=1, strict=True)]
@@ -38,11 +41,19 @@ Conditional = Annotated[float, Field(gt=0, lt=1, strict=True)]
 
 
 class Surprise(Spec):
-    """Medians of ``−ln p`` in nats, p the top-1 probability, where a layer agrees and where not, and σ of its logarithm."""
+    """Surprise ``−ln p`` in nats, p the top-1 probability of a layer.
+
+    Attributes:
+        agreeing: median where the layer agrees with the target.
+        disagreeing: median where it does not.
+        deviation: standard deviation of its logarithm within a request.
+        level_deviation: standard deviation of the requests' offsets to its logarithm.
+    """
 
     agreeing: Positive
     disagreeing: Positive
     deviation: NonNegative
+    level_deviation: NonNegative = 0.0
 
 
 class Options(AcceptanceOptions):
@@ -108,28 +119,33 @@ class Acceptance:
 
     def start(self, request_id: int) -> _Sequence:
         """Return a request's sequence."""
-        return _Sequence(self._options, self._log_odds, stream(self._seed, "acceptance", request_id))
+        rng, own = (stream(self._seed, "acceptance", *name, request_id) for name in ((), ("prompt",)))
+        return _Sequence(self._options, self._log_odds, rng, own)
 
 
 class _Sequence:
-    def __init__(self, options: Options, log_odds: NDArray[np.float64], rng: np.random.Generator) -> None:
+    def __init__(
+        self, options: Options, log_odds: NDArray[np.float64], rng: np.random.Generator, own: np.random.Generator
+    ) -> None:
         self._options, self._log_odds, self._rng = options, log_odds, rng
         self._level = options.level_deviation * rng.standard_normal()
         self._state = options.state_deviation * rng.standard_normal()
-        self._draw()
+        self._offset = options.surprise.level_deviation * own.standard_normal()
+        self._prompt: LayerAgreement | None = self._drawn(own, _PROMPT)
+        self._coming = self._drawn(rng, _WIDTH)
 
-    def _draw(self) -> None:
-        """Draw the coming round: agreement and the noise of confidence at more positions than are ever drafted."""
-        sharing, layers = self._options.sharing, len(self._log_odds)
-        shared = self._rng.standard_normal((_WIDTH, 1))
-        own, self._noise = self._rng.standard_normal((2, _WIDTH, layers))
+    def _drawn(self, rng: np.random.Generator, positions: int) -> LayerAgreement:
+        """Draw what every layer says at some positions, and how sure it is."""
+        sharing, surprise, layers = self._options.sharing, self._options.surprise, len(self._log_odds)
+        shared = rng.standard_normal((positions, 1))
+        own, noise = rng.standard_normal((2, positions, layers))
         latent = math.sqrt(sharing) * shared + math.sqrt(1 - sharing) * own
-        self._agrees = latent < threshold(self._log_odds + (self._level + self._state))
+        agrees = latent < threshold(self._log_odds + (self._level + self._state))
+        median = np.where(agrees, surprise.agreeing, surprise.disagreeing)
+        return LayerAgreement(agrees, np.exp(-median * np.exp(surprise.deviation * noise + self._offset)))
 
     def _layers(self, positions: int) -> LayerAgreement:
-        surprise, agrees = self._options.surprise, self._agrees[:positions]
-        median = np.where(agrees, surprise.agreeing, surprise.disagreeing)
-        return LayerAgreement(agrees, np.exp(-median * np.exp(surprise.deviation * self._noise[:positions])))
+        return LayerAgreement(self._coming.agrees[:positions], self._coming.confidence[:positions])
 
     def proposal(self, max_drafted: int, exit_layer: int | None = None) -> Proposal:
         """Show the confidence of the exit layer; its entropy is taken for its surprise, which is the least it can be."""
@@ -144,8 +160,8 @@ class _Sequence:
         memory = self._options.state_memory
         innovation = math.sqrt(1 - memory**2) * self._options.state_deviation
         self._state = memory * self._state + innovation * self._rng.standard_normal()
-        self._draw()
-        return Outcome(drafted, accepted, (), shown.confidence, shown.entropy, layers)
+        self._coming, prompt, self._prompt = self._drawn(self._rng, _WIDTH), self._prompt, None
+        return Outcome(drafted, accepted, (), shown.confidence, shown.entropy, layers, prompt)
 
     def round_tree(self, tree: Tree) -> Outcome:
         return self.round(first_choices(tree))

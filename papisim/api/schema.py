@@ -95,7 +95,7 @@ class ClaimRow(Schema):
     relative_error: float | None
     """simulated over published, less 1; null without both"""
     verdict: str
-    """``in range``, ``direction holds``, ``off``, or why there is none"""
+    """``in range``, ``fitted``, ``direction holds``, ``off`` or ``not testable``"""
     reason: str
     """how the value was simulated, or why it was not"""
     reliability: str

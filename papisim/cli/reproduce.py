@@ -63,8 +63,9 @@ def command(
     The PAPI paper leaves questions open. An interpretation answers all of them; ``interpretations`` scores every one against the
     paper's numbers.
 
-    A verdict is ``in range`` where the simulated value is within the claim's tolerance, ``direction holds`` where it has the same
-    sign of effect, else ``off``.
+    A verdict is ``in range`` where the simulated value is within the claim's tolerance (``fitted`` where the experiment was fitted to
+    that very value), ``direction holds`` where it has the same sign of effect, else ``off``; a value whose published cause does not
+    hold is ``off`` too. An order of methods is a claim of its own.
 
     \b
     Example:

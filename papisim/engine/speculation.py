@@ -228,15 +228,18 @@ def shorten(draft: Draft, length: int) -> Draft:
 
 def round_of(request_id: int, draft: Draft, outcome: Outcome) -> Round:
     """Return the round of a request's draft, for a policy to learn from."""
-    layers = outcome.layers
+    told = [each for each in (outcome.prompt, outcome.layers) if each is not None]
+    agrees = np.concatenate([each.agrees for each in told]).T.tolist() if told else ()
+    confidence = np.concatenate([each.confidence for each in told]).T.tolist() if told else ()
     return Round(
         request_id,
         draft,
         outcome.accepted,
         confidence=outcome.confidence,
         kld=outcome.kld,
-        layer_matches=() if layers is None else tuple(map(tuple, layers.agrees.T.tolist())),
-        layer_confidence=() if layers is None else tuple(map(tuple, layers.confidence.T.tolist())),
+        layer_matches=tuple(map(tuple, agrees)),
+        layer_confidence=tuple(map(tuple, confidence)),
+        prompt=0 if outcome.prompt is None else len(outcome.prompt.agrees),
     )
 
 

@@ -38,6 +38,7 @@ class Verdict(StrEnum):
     """How a simulated value compares with a claimed one."""
 
     IN_RANGE = "in range"
+    FITTED = "fitted"
     DIRECTION_HOLDS = "direction holds"
     OFF = "off"
     NOT_TESTABLE = "not testable"
@@ -57,6 +58,7 @@ class Claim(Spec):
             or in an abstract, in notes that agree (note_a) or in one note (note_b), or computed from such values (derived).
         source: work and place.
         main: whether the effect of open choices on it is listed.
+        fitted: whether the experiment was fitted to this value, which then says nothing about the simulator.
     """
 
     what: str
@@ -67,6 +69,7 @@ class Claim(Spec):
     reliability: Literal["text", "figure", "code", "poster", "abstract", "note_a", "note_b", "derived"]
     source: str
     main: bool = False
+    fitted: bool = False
 
     @model_validator(mode="after")
     def _order_has_neutral(self) -> Self:
@@ -117,7 +120,7 @@ def judge(claim: Claim, simulated: float | None) -> tuple[float | None, Verdict]
         return None, Verdict.DIRECTION_HOLDS if _direction_holds(claim, simulated) else Verdict.OFF
     error = simulated / claim.claimed - 1 if claim.claimed else None
     if error is not None and abs(error) <= claim.tolerance_ratio:
-        return error, Verdict.IN_RANGE
+        return error, Verdict.FITTED if claim.fitted else Verdict.IN_RANGE
     if claim.neutral is not None and (simulated - claim.neutral) * (claim.claimed - claim.neutral) > 0:
         return error, Verdict.DIRECTION_HOLDS
     return error, Verdict.OFF
@@ -241,10 +244,12 @@ class Study:
         setups = (f"{name}: {setup.assumed}" for name, setup in self.published.setups.items())
         return [*self.published.assumed, *setups]
 
-    def row(self, claim: str, simulated: float | None, reason: str) -> Row:
-        """Return a claim's row."""
+    def row(self, claim: str, simulated: float | None, reason: str, *, cause_holds: bool = True) -> Row:
+        """Return a claim's row; a value whose published cause does not hold is off, whatever it is."""
         entry = self.published.claims[claim]
         error, verdict = judge(entry, simulated)
+        if not cause_holds:
+            verdict, reason = Verdict.OFF, f"for another reason than the published one: {reason}"
         return Row(
             self.name, entry.what, entry.shown, simulated, error, verdict, reason, entry.reliability, entry.source
         )

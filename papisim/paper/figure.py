@@ -39,10 +39,24 @@ class Drawing(Protocol):
 
 
 class Explained(NamedTuple):
-    """A simulated value, None where it cannot be tested, with the reason that its row gives."""
+    """A simulated value, None where it cannot be tested, with the reason that its row gives.
+
+    Attributes:
+        value: the simulated value.
+        reason: what the value rests on, and why it misses the claim.
+        bound: what no choice of the facts that are not published reaches, where the claim is missed.
+        cause_holds: whether the cause that the publication gives for the value is seen in the simulation.
+    """
 
     value: float | None
     reason: str
+    bound: str = ""
+    cause_holds: bool = True
+
+    @property
+    def shown(self) -> str:
+        """The reason and the bound."""
+        return f"{self.reason}. Bound: {self.bound}" if self.bound else self.reason
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,10 @@ def _reproduced(name: str, figure: Figure, view: View) -> Reproduced:
     assumed = "; ".join(view.study.published.assumed)
     explained = {claim: _explained(found[claim], assumed) for claim in view.study.published.claims}
     values = {claim: np.nan if each.value is None else each.value for claim, each in explained.items()}
-    rows = [view.study.row(claim, each.value, each.reason) for claim, each in explained.items()]
+    rows = [
+        view.study.row(claim, each.value, each.shown, cause_holds=each.cause_holds)
+        for claim, each in explained.items()
+    ]
     return Reproduced(name, view.study, values, rows, figure, view)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 #: verdicts in the order in which they are counted, with the colour of each on the console
-VERDICTS = {"in range": "green", "direction holds": "yellow", "off": "red", "not testable": "dim"}
+VERDICTS = {"in range": "green", "fitted": "cyan", "direction holds": "yellow", "off": "red", "not testable": "dim"}
 
 #: words for the scores of a reproduction, by their key in a summary
 SCORES = {"stated": "stated numbers", "stated_and_read_off": "stated numbers and those read off figures"}

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from papisim.cli import papisim
 
-VERDICTS = {"in range", "direction holds", "off", "not testable"}
+VERDICTS = {"in range", "fitted", "direction holds", "off", "not testable"}
 
 
 def call(*arguments: str) -> Result:

@@ -1,6 +1,7 @@
 """Self-speculation: the target's first layers draft, the others verify and reuse what the first have computed.
 
-A draft step runs the first e of L layers and the LM head. Verifying runs layers e to L over all drafts, and the first
+A draft step runs the first e of L layers and the LM head; layers that the requests of a batch have in common run once for all of them,
+whatever layer each exits from, and the LM head once at the end of the step. Verifying runs layers e to L over all drafts, and the first
 e layers for the last accepted token alone, since hidden states and KV of the drafts are there: L + d·e layers are loaded in
 a round of d drafts (DEL, Section 3 of its cost model; LayerSkip, Elhoushi et al., ACL 2024).
 """
@@ -33,7 +34,7 @@ EXAMPLE = Example(beside={"trace": "llama3-8b", "speculation": "layerskip", "acc
 
 
 class Source:
-    """Drafts with the first layers; requests with different exit layers draft one group after another."""
+    """Drafts with the first layers, all requests of a batch together."""
 
     demands: tuple[Demand, ...] = ()
 
@@ -44,16 +45,23 @@ class Source:
         self._n_layers = context.trace.model.n_layers
 
     def draft(self, drafts: Sequence[Draft], cached: Ints, *, fold: bool = True) -> list[Phase]:
-        """Return the phases of the serial draft steps, group by group."""
-        exits = np.array([self._exit_of(draft) if draft.length else 0 for draft in drafts])
+        """Return the phases of the serial draft steps."""
+        exits = np.array([self._exit_of(draft) if draft.length else 0 for draft in drafts], dtype=np.int64)
+        lengths = np.array([draft.length for draft in drafts], dtype=np.int64)
         phases: list[Phase] = []
-        for exit_layer in sorted(set(exits[exits > 0].tolist())):
-            group = exits == exit_layer
-            chosen = [draft for draft, member in zip(drafts, group, strict=True) if member]
-            for caches, rows in serial_steps(chosen, cached[group]):
-                total = int(rows.sum())
-                shape = StepShape(len(rows), total, total, (0, exit_layer))
-                phases += as_drafting(self._planner.decode(shape, ragged_lengths(caches, rows), fold=fold))
+        for depth, (caches, rows) in enumerate(serial_steps(drafts, cached)):
+            phases += as_drafting(self._step(exits[lengths > depth], caches, rows, fold=fold))
+        return phases
+
+    def _step(self, exits: Ints, caches: Ints, rows: Ints, *, fold: bool) -> list[Phase]:
+        """Return the phases of one step: each layer over the requests that have not exited before it, and the LM head over all."""
+        phases: list[Phase] = []
+        bounds = sorted({0, *exits.tolist()})
+        for first, end in pairwise(bounds):
+            inside = exits > first
+            logits = int(rows.sum()) if end == bounds[-1] else 0
+            shape = StepShape(int(inside.sum()), int(rows[inside].sum()), logits, (first, end))
+            phases += self._planner.decode(shape, ragged_lengths(caches[inside], rows[inside]), fold=fold)
         return phases
 
     def verify(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ CHART = Chart(
     y_label="speed-up over no speculation",
     line=1.0,
 )
-_REQUESTS, _ROUNDS = 48, 40
+_REQUESTS = 32
 
 
 class Played(NamedTuple):
@@ -70,13 +71,24 @@ def values(view: View) -> dict[str, Explained]:
             each.per_layer,
             f"{mean_drafted(each.rounds):.2f} drafted from layer {_exit(each.rounds):.1f} and {mean_emitted(each.rounds):.2f} emitted per "
             f"round of {loaded(each.rounds, each.n_layers):.1f} layers; {_origin(view.study, model, method)}",
+            _bound(view.study, model) if method == "del" else "",
         )
         found[f"{name}_speed_up"] = Explained(
             each.speed_up,
             f"the layers loaded allow {allowed:.2f}×, of which {100 * each.speed_up / allowed:.0f} % are left; in the paper "
             f"{100 * _left(view.study, name, each.n_layers):.0f} %. {steps[model]}",
         )
-    return found
+    return found | {f"{model}_order": _order(view, model) for model in view.setting("models")}
+
+
+def _order(view: View, model: str) -> Explained:
+    """Compare each method with the next one of the published order."""
+    found, order = view.once(played), view.setting("order")
+    values = {method: found[model, method].per_layer for method in order}
+    return Explained(
+        min(values[first] / values[next_one] for first, next_one in pairwise(order)),
+        f"tokens per loaded layer: {', '.join(f'{method} {value:.4f}' for method, value in values.items())}",
+    )
 
 
 def table(view: View) -> Table:
@@ -106,7 +118,7 @@ def speed_up(speculator: Speculator, rounds: Sequence[Round], kv_tokens: int) ->
 
 
 def _play(setup: Setup, method: str, overrides: Sequence[str]) -> list[Round]:
-    return play(method, setup.acceptance, overrides, requests=_REQUESTS, rounds=_ROUNDS)
+    return play(method, setup.acceptance, overrides, requests=_REQUESTS, tokens=setup.output_tokens)
 
 
 def _speculator(setup: Setup) -> Speculator:
@@ -123,19 +135,27 @@ def _exit(rounds: Sequence[Round]) -> float:
     return fmean(each.draft.exit_layer for each in rounds if each.draft.exit_layer)
 
 
+def _bound(study: Study, model: str) -> str:
+    """Return the value of DEL with exits whose confidence tells right tokens from wrong ones, in words."""
+    sure = "acceptance.surprise={agreeing: 0.001, disagreeing: 50, deviation: 0}"
+    rounds = _play(study.setup(model), "del", [sure])
+    best = tokens_per_layer(rounds, study.setting("models")[model]["n_layers"])
+    return f"exits whose confidence tells right from wrong tokens reach {best:.4f}, and none more"
+
+
 def _origin(study: Study, model: str, method: str) -> str:
     """Return the assumptions behind a method's value, in words."""
     if method == "layerskip":
-        return "acceptance at this exit layer is computed from the paper's own value, and assumed to drift around it"
+        return "acceptance at this exit layer is computed from the paper's own value, and drifts as a plot of the paper shows"
     if method == "draft_verify":
         facts = study.setting("models")[model]
         overrides = [f"speculation.exit_layer={facts['exit_layer']}", "speculation.length=1"]
         one = tokens_per_layer(_play(study.setup(model), "layerskip", overrides), facts["n_layers"])
         return (
-            f"one draft per round would be {one:.4f}, the published value of most tasks, as if its exits were never as sure as the "
-            "threshold asks; the simulated confidence, which is assumed, is"
+            f"one draft per round would be {one:.4f}, the published value of most tasks, whose exits are hardly ever as sure as the "
+            "threshold asks; the confidence is fitted to this row"
         )
-    return "the growth of acceptance with the layer, and its drift, are assumed, and adaptation depends on both"
+    return "the growth of acceptance with the layer follows from the layers that the paper's plot settles at"
 
 
 def _step_costs(study: Study, model: str) -> str:

@@ -38,16 +38,24 @@ class _NoMachine:
 
 
 def play(
-    speculation: str, acceptance: str, overrides: Sequence[str] = (), *, requests: int, rounds: int, seed: int = 0
+    speculation: str,
+    acceptance: str,
+    overrides: Sequence[str] = (),
+    *,
+    requests: int,
+    rounds: int = _ENDLESS,
+    tokens: int = _ENDLESS,
+    seed: int = 0,
 ) -> list[Round]:
-    """Return every round of every request.
+    """Return every round of every request, up to a number of rounds or of tokens per request.
 
     Args:
         speculation: the policy's name.
         acceptance: the process's name.
         overrides: assignments ``speculation.…`` and ``acceptance.…``.
         requests: number of requests, each in a batch of one.
-        rounds: rounds per request.
+        rounds: most rounds per request.
+        tokens: tokens after which a request ends.
         seed: seed of the acceptance process.
     """
     policy = load_section("speculation", speculation, [o for o in overrides if o.startswith("speculation")])
@@ -58,13 +66,18 @@ def play(
         source=_NoMachine(),
         verification=VerificationSpec(),
     )
-    return list(chain.from_iterable(_play_request(speculator, request, rounds) for request in range(requests)))
+    limits = rounds, tokens
+    return list(chain.from_iterable(_play_request(speculator, request, *limits) for request in range(requests)))
 
 
-def _play_request(speculator: Speculator, request_id: int, rounds: int) -> list[Round]:
+def _play_request(speculator: Speculator, request_id: int, rounds: int, tokens: int) -> list[Round]:
     batch = Batch()
     batch.join([Request(request_id, 0.0, 1, _ENDLESS)])
-    played = [speculator.settle(batch, speculator.prepare(number, batch).drafts)[1][0] for number in range(rounds)]
+    played: list[Round] = []
+    emitted = 0
+    while len(played) < rounds and emitted < tokens:
+        played.append(speculator.settle(batch, speculator.prepare(len(played), batch).drafts)[1][0])
+        emitted += played[-1].accepted + 1
     speculator.leave(request_id)
     return played
 

@@ -181,6 +181,7 @@ class Round:
             that layer alone would have said; empty for other sources. Verification decides one position more than was
             drafted, which may be there too.
         layer_confidence: for self-speculation, by layer: that layer's probability of its own top token at each position.
+        prompt: positions in front of the round's own, of matches and confidence by layer, that are the end of the prompt.
     """
 
     request_id: int
@@ -190,6 +191,7 @@ class Round:
     kld: tuple[float, ...] = ()
     layer_matches: tuple[tuple[bool, ...], ...] = ()
     layer_confidence: tuple[tuple[float, ...], ...] = ()
+    prompt: int = 0
 
 
 class SpeculationPolicy(Protocol):

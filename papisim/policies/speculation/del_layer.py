@@ -5,17 +5,17 @@ the (l, d) with most expected tokens per loaded layer, d being the drafts. DEL t
 below the layer's stop; that token stays. Variants: DEL-E drafts exactly d tokens (``dynamic_stop: false``), DEL-γ keeps one
 layer (``min_exit_layer`` = ``max_exit_layer``).
 
-The paper's first round drafts one token with the first layer, after seeding the counts with the end of the prompt. Seeds
-here are a Round that is observed before the first plan. Batches are of one in the paper; here each request has its own layer.
+The first round drafts one token with the first layer, and counts the last positions of the prompt with those of the round.
+Batches are of one in the paper; here each request has its own layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from papisim.config.base import Count, Fraction, Width
 from papisim.kinds import Example
@@ -31,6 +31,7 @@ class Options(BoundedOptions):
         dynamic_stop: stop at an unsure token (DEL, DEL-γ); else draft the predicted length (DEL-E).
         decay: weight that counts keep in each round.
         first_length: drafts of the first round, with the first exit layer that is allowed.
+        prompt_positions: last positions of the prompt that are counted with the first round.
         min_length: least length to predict.
         max_length: lengths to predict are shorter, dynamically stopped drafts are at most as long.
         min_exit_layer: first exit layer to consider, from 1.
@@ -41,6 +42,7 @@ class Options(BoundedOptions):
     dynamic_stop: bool
     decay: Fraction
     first_length: Width
+    prompt_positions: Annotated[int, Field(ge=0)]
     min_length: int
     min_exit_layer: Count
     max_exit_layer: Count | None = None
@@ -99,6 +101,7 @@ class Speculation(PerRequest[Agreement]):
     def learn(self, state: Agreement, seen: Round) -> None:
         """Count up to the first position that was drafted wrongly: later ones had a wrong context."""
         if seen.layer_matches and seen.layer_matches[0]:
-            matches = np.array(seen.layer_matches, dtype=np.bool_)[:, : seen.accepted + 1]
-            confidence = np.array(seen.layer_confidence, dtype=np.float64)[:, : seen.accepted + 1]
+            counted = slice(max(0, seen.prompt - self._options.prompt_positions), seen.prompt + seen.accepted + 1)
+            matches = np.array(seen.layer_matches, dtype=np.bool_)[:, counted]
+            confidence = np.array(seen.layer_confidence, dtype=np.float64)[:, counted]
             state.see(matches, confidence, self._options.decay)

@@ -202,6 +202,26 @@ def test_a_layer_agrees_as_often_as_the_table_says_and_deeper_ones_more_often():
     assert np.all(np.diff(share) > 0)
 
 
+def test_the_end_of_the_prompt_is_told_once_and_is_as_right_as_the_answer():
+    process = early_exit.Acceptance(early_exit.Options(**EXIT | {"state_deviation": 0, "level_deviation": 0}), 0)
+    prompts = []
+    for request in range(20):
+        sequence = process.start(request)
+        prompts.append(sequence.round(2, 4).prompt)
+        assert sequence.round(2, 4).prompt is None
+    share = np.mean([prompt.agrees for prompt in prompts], axis=(0, 1))
+    assert share[[0, 3, 6]] == pytest.approx([0.4, 0.8, 0.95], abs=0.04)
+
+
+def test_a_request_has_an_offset_of_its_own_in_confidence():
+    def mean_confidence(deviation):
+        surprise = {"agreeing": 0.5, "disagreeing": 1.0, "deviation": 0.1, "level_deviation": deviation}
+        process = early_exit.Acceptance(early_exit.Options(**EXIT | {"surprise": surprise}), 0)
+        return [process.start(request).round(1, 4).prompt.confidence.mean() for request in range(20)]
+
+    assert np.std(mean_confidence(1.0)) > 5 * np.std(mean_confidence(0.0))
+
+
 def test_the_exit_layer_decides_what_is_accepted_and_the_first_disagreement_ends_it():
     process = early_exit.Acceptance(early_exit.Options(**EXIT), 0)
     for layer in (1, 4, 7):

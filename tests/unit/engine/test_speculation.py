@@ -180,6 +180,17 @@ def test_different_exit_layers_share_what_all_need():
     assert deep <= mixed <= none
 
 
+def test_a_draft_step_runs_common_layers_once_whatever_each_request_exits_from():
+    source, _ = context(draft="early_exit")
+    cached, four = ints(100, 100, 100, 100), (4, 8, 12, 16)
+
+    def draft_s(*exits):
+        return seconds(source.draft([Draft(2, exit_layer=layer) for layer in exits], cached[: len(exits)]))
+
+    assert draft_s(*four) == pytest.approx(draft_s(16, 16, 16, 16), rel=0.02), "layers are bound by their weights"
+    assert draft_s(*four) < 0.6 * sum(draft_s(layer) for layer in four)
+
+
 def test_look_ups_keep_the_host_busy_and_no_device(run: Runner):
     source, _ = context(draft="ngram")
     (phase,) = source.draft([Draft(3), Draft(1), NO_DRAFT], ints(1, 1, 1))

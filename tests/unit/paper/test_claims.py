@@ -34,6 +34,18 @@ def test_a_figure_without_direction_is_in_range_or_off():
     assert judge(claim(4.0), 5.0) == (0.25, Verdict.OFF)
 
 
+def test_a_value_that_an_experiment_was_fitted_to_is_no_test():
+    assert judge(claim(4.0, fitted=True), 4.3)[1] is Verdict.FITTED
+    assert judge(claim(4.0, fitted=True), 5.0)[1] is Verdict.OFF
+
+
+def test_a_value_is_off_without_its_published_cause():
+    figure = study(a=claim(2.0, neutral=1))
+    assert figure.row("a", 2.0, "since").verdict is Verdict.IN_RANGE
+    row = figure.row("a", 2.0, "since", cause_holds=False)
+    assert (row.verdict, row.reason) == (Verdict.OFF, "for another reason than the published one: since")
+
+
 def test_a_trend_has_no_error():
     assert judge(claim("falls"), 0.5) == (None, Verdict.DIRECTION_HOLDS)
     assert judge(claim("falls"), 1.0) == (None, Verdict.OFF)

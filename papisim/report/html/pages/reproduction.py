@@ -8,7 +8,7 @@ from papisim.report.html.charts.axes import axis
 from papisim.report.html.page import Chart, Listing, Page, Picture, Plotly, Table, Tile, rows_frame
 from papisim.results.folder import Json, Results
 
-_COLOURS = {"in range": "$c2", "direction holds": "$c0", "off": "$c1"}
+_COLOURS = {"in range": "$c2", "fitted": "$c3", "direction holds": "$c0", "off": "$c1"}
 
 
 def page(results: Results) -> Page:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,14 @@ def test_del_takes_the_layer_of_the_optimum_and_allows_eighteen_drafts(policy, v
     subject = policy("del")
     subject.observe([observed([(0, 0, 0), (1, 1, 1), (1, 1, 1)], accepted=2, length=2)])
     assert subject.plan(view(0, n_layers=4)) == [Draft(18, exit_layer=2)]
+
+
+@pytest.mark.parametrize(("counted", "rates"), [(0, [0.0, 1.0, 1.0]), (1, [0.5, 1.0, 1.0]), (2, [2 / 3, 2 / 3, 1.0])])
+def test_the_last_positions_of_the_prompt_are_counted_with_the_first_round(policy, counted, rates):
+    subject = policy("del", prompt_positions=counted)
+    seen = observed([(1, 1, 0, 1), (0, 1, 1, 0), (1, 1, 1, 0)], accepted=0, length=1, exit_layer=2)
+    subject.observe([replace(seen, prompt=2)])
+    assert subject.state(0).match_rates() == pytest.approx(rates)
 
 
 def test_positions_after_the_first_rejection_are_not_counted(policy):

@@ -38,7 +38,7 @@ def test_a_figure_has_claims_reasons_findings_and_assumptions(capsys):
     assert "  assumed: one; two" in lines
     assert lines[-2:] == [
         "mean |ln(simulated / published)| of stated numbers: 0.250",
-        "0 in range, 0 direction holds, 1 off, 0 not testable",
+        "0 in range, 0 fitted, 0 direction holds, 1 off, 0 not testable",
     ]
 
 
