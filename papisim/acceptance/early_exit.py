@@ -10,7 +10,7 @@ exit layer l accepts the positions before its first disagreement. Rounds also te
 which is what DEL learns from.
 
 A layer's confidence is drawn from two log-normal surprises ``−ln p``, one where it agrees and one where it does not; both medians are
-those of the process times ``exp(offset)``, the request's own. With its first round a request tells what every layer would have said
+those of the process times ``exp(offset)``, which each request draws. Its first round tells what every layer would have said
 at the last positions of its prompt, as the pass over the prompt shows.
 """
 
