@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 from papisim import catalog
+from papisim.api.hardware import is_part
 from papisim.api.inputs import Overrides
 from papisim.api.kernel_sizes import SIZES, STEP, kernel_of, point_of
 from papisim.catalog import Shelf
 from papisim.config.engine import NONE, EngineSpec, load_equipped_part
-from papisim.config.experiment import read_assignments
+from papisim.config.experiment import Experiment, load_experiment, options_of, read_assignments
+from papisim.config.yaml import Override
 from papisim.devices.base import DevicePool
 from papisim.errors import InputError
-from papisim.ops.trace import read_trace
+from papisim.ops.trace import Point, read_trace
 from papisim.plan.unfused import UnfusedPool
+from papisim.pricing.engine_step import Composition, StepPricer
 from papisim.pricing.kernel import pool_of
 from papisim.pricing.kernel import price as price_kernel
-from papisim.pricing.schema import KernelPrice, StepPrice
+from papisim.pricing.schema import KernelPrice, MachineStepPrice, PartTime, StepPrice
 from papisim.pricing.step import price_step
 from papisim.results.schema import Figures
 
@@ -57,7 +60,7 @@ def price(
     """Price one kernel, or a whole decode iteration, on one device, as ``papisim price`` does.
 
     Args:
-        hw: a device part: a shipped name or a file.
+        hw: a device part: a shipped name or a file; for ``step`` also a machine, whose iteration is the one that a run simulates.
         op: ``attention``, ``linear``, ``prefill``, or ``step``, a whole decode iteration.
         heads_per_stack: attention: (request, KV head) pairs on each device.
         kv: attention and step: cached tokens of each pair or request.
@@ -77,7 +80,7 @@ def price(
         rlp: step: requests.
         trace: step: kernel trace: a shipped name or a path.
         library: kernel library of a GPU, in place of the one that its part uses.
-        engine: engine profile, whose libraries and, for a step, kernels and host are used; if None, ``eager`` for a step.
+        engine: engine profile, whose libraries and, for a step, kernels and host are used; if None, ``eager`` for a step of a part.
         count: devices that share the kernel.
         set: fields of the device to change.
 
@@ -89,9 +92,76 @@ def price(
     """
     given = locals()
     sizes = {name: given[name] for name in (*sorted(SIZES), "rlp") if name in given}
+    if is_step_of_machine(hw, op):
+        if library is not None or count != 1:
+            raise InputError(
+                "is for a device part; of a machine, set its fields", field="library" if library else "count"
+            )
+        point, model = iteration_of(sizes, trace)
+        return priced_on_machine(machine_experiment(hw, point, model, engine, read_assignments(set)), point)
     equipped = load_equipped_part(hw, engine or default_engine(op), read_assignments(set))
     pool = pool_of(equipped.device, count)
     return priced(pool if library is None else pool.with_library(library), op, sizes, trace, equipped.engine)
+
+
+def is_step_of_machine(hw: str, op: str | None) -> bool:
+    """Return whether what is priced is a decode iteration of a machine, rather than of a part.
+
+    Raises:
+        InputError: a step of something that is neither, with the nearest name.
+    """
+    return op == STEP and not is_part(hw)
+
+
+def iteration_of(sizes: Mapping[str, int | None], trace: str | None) -> tuple[Point, str]:
+    """Return the size of a decode iteration and its trace.
+
+    Raises:
+        InputError: a size or the trace is missing, or a size belongs to another operation.
+    """
+    if not trace:
+        raise InputError("is missing: op step takes a trace", field="trace")
+    return point_of(sizes), trace
+
+
+def machine_experiment(
+    hw: str, point: Point, trace: str, engine: str | None, overrides: Sequence[Override]
+) -> Experiment:
+    """Return the experiment whose decode iteration is priced.
+
+    Args:
+        hw: the machine.
+        point: size of the iteration.
+        trace: the kernel trace.
+        engine: engine profile; ``none``, if None.
+        overrides: fields to change, of any section.
+
+    Raises:
+        InputError, InputErrors: what is wrong with the machine, the trace or the engine.
+    """
+    return load_experiment(
+        options_of(hw=hw, trace=trace, engine=engine or NONE, batch=point.rlp, set=list(overrides))
+    )
+
+
+def priced_on_machine(experiment: Experiment, point: Point) -> Figures:
+    """Price a decode iteration on an experiment's machine, by part.
+
+    Args:
+        experiment: of :func:`machine_experiment`.
+        point: size of the iteration.
+
+    Raises:
+        InputError: the machine cannot run the model.
+    """
+    pricer = StepPricer(experiment)
+    step = pricer.price(Composition(point.rlp, point.rlp * point.tlp, point.rlp * point.kv))
+    return MachineStepPrice(
+        machine=experiment.system.name, trace=experiment.trace.name, engine=experiment.engine.name, time_s=step.time_s,
+        energy_j=step.energy_j + pricer.static_w * step.time_s, n_launches=step.launches,
+        parts=[PartTime(part=part.value, time_s=time_s) for part, time_s in step.by_part.items() if time_s],
+        engine_notes=list(pricer.notes),
+    ).as_json()  # fmt: skip
 
 
 def default_engine(op: str | None) -> str:
@@ -125,9 +195,8 @@ def priced(
 def _step(pool: DevicePool, trace: str | None, sizes: Mapping[str, int | None], engine: EngineSpec) -> Figures:
     if engine.fusion.kernels == "aten" and not isinstance(pool, UnfusedPool):
         raise InputError(f"'{STEP}' of the engine {engine.name} is for GPUs; choose another --engine", field="op")
-    if not trace:
-        raise InputError("is missing: op step takes a trace", field="trace")
-    step = price_step(pool, read_trace(catalog.find(Shelf.TRACE, trace).path), point_of(sizes), engine)
+    point, trace = iteration_of(sizes, trace)
+    step = price_step(pool, read_trace(catalog.find(Shelf.TRACE, trace).path), point, engine)
     return StepPrice.model_validate({
         "device": pool.name, "count": pool.count, "trace": trace, "engine": engine.name, "time_s": step.time_s,
         "devices_s": step.devices_s, "host_s": step.host_s, "energy_j": step.energy_j,

@@ -17,7 +17,7 @@ from papisim.api.input_schema import FILES, file_schema
 from papisim.diagnosis.schema import ExplanationRecord
 from papisim.errors import InputError, did_you_mean
 from papisim.pricing.hardware import Hardware
-from papisim.pricing.schema import KernelPrice, StepPrice
+from papisim.pricing.schema import KernelPrice, MachineStepPrice, StepPrice
 from papisim.results.schema import (
     FRAMES,
     ComparisonSummary,
@@ -295,6 +295,7 @@ DOCUMENTS: dict[str, type[Schema]] = {
     "difference": Difference,
     "price": KernelPrice,
     "step-price": StepPrice,
+    "machine-step-price": MachineStepPrice,
     "sweep-frame": SweepFrame,
     "pareto-front": ParetoFront,
     "claims": Claims,

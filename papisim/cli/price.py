@@ -13,7 +13,14 @@ import click
 
 from papisim import foreign, units
 from papisim.api.kernel_sizes import OPERATIONS, SIZES, STEP, kernel_of
-from papisim.api.kernels import default_engine, priced
+from papisim.api.kernels import (
+    default_engine,
+    is_step_of_machine,
+    iteration_of,
+    machine_experiment,
+    priced,
+    priced_on_machine,
+)
 from papisim.cli._command import Command
 from papisim.cli._options import F, PositiveInt, format_option, print_json, quiet_option, run_option, show_notes
 from papisim.config.engine import EngineSpec, load_equipped_part
@@ -36,7 +43,13 @@ def _size(name: str, text: str) -> Callable[[F], F]:
 
 
 @click.command(name="price", cls=Command)
-@click.option("--hw", "device", required=True, metavar="NAME|FILE", help="Device part: a shipped name or a path.")
+@click.option(
+    "--hw",
+    "device",
+    required=True,
+    metavar="NAME|FILE",
+    help="Device part, or machine for --op step: a shipped name or a path.",
+)
 @click.option("--op", type=click.Choice(_OPERATIONS), help="The kernel's operation, or a whole decode iteration.")
 @_size("heads_per_stack", "Attention: (request, KV head) pairs on each device.")
 @_size("kv", "Attention: cached tokens of each pair.")
@@ -56,7 +69,9 @@ def _size(name: str, text: str) -> Callable[[F], F]:
 @_size("rlp", "Step: requests.")
 @click.option("--trace", metavar="NAME|DIR|FILE", help="Step: kernel trace, a shipped name or a path.")
 @click.option("--library", metavar="NAME", help="Kernel library of a GPU, if not the one that its part uses.")
-@run_option("engine", default=None, show_default=False, help="Engine profile; 'eager' for a step, if not named.")
+@run_option(
+    "engine", default=None, show_default=False, help="Engine profile; if not named, 'eager' for a step of a part."
+)
 @click.option("--count", type=PositiveInt(), default=1, show_default=True, help="Devices that share the kernel.")
 @click.option(
     "--batch", "table", type=click.Path(path_type=Path), metavar="FILE.csv", help="Price a table of kernels."
@@ -71,7 +86,11 @@ def _size(name: str, text: str) -> Callable[[F], F]:
     help="Of --commands: issued commands with their cycles, or what AttAcc's Ramulator 2 or the AiM simulator reads.",
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a field of the device; may be repeated."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override a field of the device or the machine; may be repeated.",
 )
 @format_option("table", "json")
 @quiet_option
@@ -81,6 +100,8 @@ def command(
 ) -> None:  # fmt: skip
     """Print what one kernel costs on one device: time, what binds it, energy by part, power, traffic.
 
+    A step of a machine is the decode iteration that a run simulates, with its time by part.
+
     With --batch, price every row of a CSV file whose columns are named as the options (op, heads_per_stack, kv, tlp,
     dhead, group, kv_bits, weight_bits, activation_bits, batch_size, heads, kv_heads, tokens, m, k, n, trace, rlp, library) and write it back with time_s, cycles
     and energy_j added. On a GPU whose energy is measured at the board, energy_j holds what it draws idle, too.
@@ -89,7 +110,17 @@ def command(
     Example:
       papisim price --hw attn_pim --op attention --heads-per-stack 16 --kv 2048 --tlp 4
       papisim price --hw h200 --op step --trace llama7b --rlp 16 --tlp 2 --kv 512
+      papisim price --hw papi --op step --trace llama65b --rlp 16 --kv 512
     """
+    if is_step_of_machine(device, op):
+        refused = {"library": library, "batch": table, "commands": commands, "count": count if count > 1 else None}
+        _refuse_for_machine(device, refused)
+        with _naming_options():
+            point, model = iteration_of(sizes, trace)
+        experiment = machine_experiment(device, point, model, engine, overrides)
+        show_notes(experiment.notes, quiet=quiet)
+        _print_machine_step(priced_on_machine(experiment, point), output)
+        return
     is_step = op == STEP or table is not None
     equipped = load_equipped_part(device, engine or default_engine(STEP if is_step else op), overrides)
     show_notes(equipped.device.notes, quiet=quiet)
@@ -107,6 +138,25 @@ def command(
         if commands is not None:
             _write_commands(pool, kernel_of(op, sizes, count), commands, form, quiet=quiet)
         (_print_step if op == STEP else _print)(figures, output)
+
+
+def _refuse_for_machine(machine: str, options: Mapping[str, object]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise click.UsageError(f"--{name} is for a device part, and {machine} is a machine")
+
+
+def _print_machine_step(step: Figures, output: str) -> None:
+    if output == "json":
+        print_json(step)
+        return
+    click.echo(f"decode iteration of {step['trace']} on {step['machine']}, engine {step['engine']}")
+    for name in ("time_s", "energy_j", "n_launches"):
+        click.echo(f"  {name:<22} {_shown(name, step[name])}")
+    for part in step["parts"]:
+        click.echo(f"    {part['part']:<20} {units.format(part['time_s'], 's'):>12}")
+    for note in step["engine_notes"]:
+        click.echo(f"  {note}")
 
 
 @contextmanager

@@ -102,6 +102,7 @@ class StepPricer:
 
     Attributes:
         static_w: idle power of the machine.
+        notes: kernels that the engine merges and the model's cannot be.
 
     Raises:
         InputError, InputErrors: the trace cannot be read, or the machine cannot run it.
@@ -113,7 +114,7 @@ class StepPricer:
         self._planner = planner_of(experiment, trace, machine)
         self._host, self._boards = build_host(experiment, self._planner, machine), Boards(machine)
         self._known: dict[Composition, StepTime] = {}
-        self.static_w = machine.static_w
+        self.static_w, self.notes = machine.static_w, self._planner.notes
 
     def price(self, step: Composition) -> StepTime:
         """Return the time of a step."""

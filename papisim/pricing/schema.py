@@ -10,6 +10,7 @@ from papisim.results.schema import Schema
 
 PRICE_SCHEMA: Final = "papisim/price/1"
 STEP_PRICE_SCHEMA: Final = "papisim/step-price/1"
+MACHINE_STEP_PRICE_SCHEMA: Final = "papisim/machine-step-price/1"
 
 
 class KernelEnergy(Schema):
@@ -173,3 +174,35 @@ class StepPrice(Schema):
     """kernels that the engine merges where this model's cannot be, and why"""
     classes: list[ClassPrice]
     """kernels by class, longest first"""
+
+
+class PartTime(Schema):
+    """The time of one part of a decode iteration on a machine."""
+
+    part: str
+    """``fc``, ``attention``, ``small``, ``communication``, ``clock`` (what a power limit adds to kernels) or ``host``"""
+    time_s: float
+    """its seconds"""
+
+
+class MachineStepPrice(Schema):
+    """The price of one decode iteration on a machine, ``papisim price --op step --format json`` where ``--hw`` is one."""
+
+    schema_: Literal["papisim/machine-step-price/1"] = Field(default=MACHINE_STEP_PRICE_SCHEMA, alias="schema")
+    """name and version of this schema"""
+    machine: str
+    """name of the machine"""
+    trace: str
+    """name of the model, or the file it was read from"""
+    engine: str
+    """name of the engine profile"""
+    time_s: float
+    """duration, from its start to the start of the next"""
+    energy_j: float
+    """energy of kernels and messages, and idle power over the iteration"""
+    n_launches: int
+    """kernels and messages of all devices"""
+    parts: list[PartTime]
+    """seconds by part; devices may overlap, and hide the host"""
+    engine_notes: list[str]
+    """kernels that the engine merges where this model's cannot be, and why"""

@@ -145,3 +145,24 @@ def test_a_packed_cache_is_read_in_fewer_bytes():
 def test_widths_that_are_not_modelled_or_not_of_the_kernel_are_refused(asked, message):
     with pytest.raises(InputError, match=message):
         run("--op", "linear", "--m", "1", "--k", "64", "--n", "64", *asked)
+
+
+def of_machine(*options):
+    sizes = ["--trace", "llama7b", "--rlp", "4", "--format", "json", *options]
+    return CliRunner().invoke(price, ["--hw", "papi", "--op", "step", *sizes], catch_exceptions=True)
+
+
+def test_a_step_of_a_machine_is_priced_by_part():
+    short, long = (json.loads(of_machine("--kv", kv).stdout) for kv in ("512", "4096"))
+    seconds = [{part["part"]: part["time_s"] for part in step["parts"]} for step in (short, long)]
+    assert short["schema"] == "papisim/machine-step-price/1"
+    assert short["time_s"] == pytest.approx(sum(seconds[0].values()), rel=1e-9), "one device at a time, and no host"
+    assert seconds[1]["attention"] > 4 * seconds[0]["attention"]
+    assert seconds[1]["fc"] == seconds[0]["fc"]
+
+
+@pytest.mark.parametrize("option", ["--library", "--count"])
+def test_options_of_a_part_are_refused_for_a_machine(option):
+    result = of_machine("--kv", "512", option, "2")
+    assert result.exit_code == 2
+    assert f"{option} is for a device part" in result.stderr
