@@ -136,6 +136,7 @@ class HostSpec(Spec):
         request_s: time per request in a step.
         prompt_token_s: time per prompt token in a step.
         launch_s: time per kernel, or per graph, that the host launches in a step that no whole graph holds.
+        exposed_ratio: share of the host's time, launches aside, that the devices wait for although the host prepares steps ahead.
     """
 
     scheduling: Scheduling = Scheduling.SYNCHRONOUS
@@ -143,6 +144,7 @@ class HostSpec(Spec):
     request_s: NonNegative = 0.0
     prompt_token_s: NonNegative = 0.0
     launch_s: NonNegative = 0.0
+    exposed_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class SamplingSpec(Spec):

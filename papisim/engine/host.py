@@ -2,7 +2,8 @@
 
 With synchronous scheduling the host works while the devices wait, but for kernels that it launches one by one, which the devices
 run meanwhile: a step takes ``host + max(devices, launches)``. With asynchronous scheduling it prepares the next step while one
-runs: a step takes ``max(devices, host + launches)``.
+runs: a step takes ``max(devices, host + launches)``. An engine may expose a share of the host's time even then, such as what it
+copies to the devices once the step before has ended: a step takes ``max(devices + exposed, host + launches)``.
 
 The host's time is a phase of its own, whose whole length is reported; what the devices hide of it is a saving by overlap.
 """
@@ -90,10 +91,14 @@ class Host:
     def added_s(self, size: StepSize, devices_s: float) -> float:
         """Return the seconds by which the host lengthens a step that launches nothing by itself."""
         own_s = self._serial_s(size)
-        return max(0.0, own_s - devices_s) if self._is_asynchronous else own_s
+        return max(own_s - devices_s, self._exposed_s(size))
 
     def _hideable_s(self, size: StepSize, own_s: float) -> float:
-        return own_s if self._is_asynchronous else own_s - self._serial_s(size)
+        return own_s - self._exposed_s(size)
+
+    def _exposed_s(self, size: StepSize) -> float:
+        """Return the seconds of the host that the devices always wait for."""
+        return self._serial_s(size) * (self._spec.exposed_ratio if self._is_asynchronous else 1.0)
 
     def _serial_s(self, size: StepSize) -> float:
         spec, steps = self._spec, max(1, min(self._stages, size.requests))

@@ -19,7 +19,7 @@ import numpy as np
 
 from papisim import foreign
 from papisim.calibration.errors import errors_of
-from papisim.config.base import Count, Fraction, Name, Spec, parse
+from papisim.config.base import Count, Fraction, Name, NonNegative, Spec, parse
 from papisim.config.yaml import check_schema, load_yaml
 from papisim.errors import InputError, one_or_all
 from papisim.streams import stream
@@ -127,6 +127,7 @@ class ServingTable(Spec):
         step_tokens: by suite and engine, the rows of a step where the suite's launch script limits them by a rule; prompts are whole then.
         batching: batching policy without an engine profile.
         requests_per_user: requests of each user in a run.
+        turnaround_s: time from the end of an answer until the engine has the user's next prompt.
         short_of_kv_ratio: share of the room for KV caches from which rows are kept apart.
         sources: origins of the above.
     """
@@ -139,6 +140,7 @@ class ServingTable(Spec):
     step_tokens: dict[Name, dict[Name, Budget]]
     batching: dict[str, object]
     requests_per_user: Count
+    turnaround_s: NonNegative
     short_of_kv_ratio: Fraction
     sources: dict[str, dict[str, str]]
 
@@ -329,6 +331,7 @@ def _client(row: ServingRow, table: ServingTable) -> dict[str, object]:
         "kind": "closed_loop",
         "n_users": row.concurrency,
         "n_requests": row.concurrency * table.requests_per_user,
+        "think_time": {"mean_s": table.turnaround_s, "cv": 0},
         "lengths": lengths,
     }
 

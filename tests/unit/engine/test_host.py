@@ -42,6 +42,16 @@ def test_a_captured_step_takes_the_sum_or_the_longer_of_host_and_devices(devices
     assert step_s(host("asynchronous"), size, phases) == pytest.approx(max(own_s, devices_s))
 
 
+@pytest.mark.parametrize("devices_s", [1e-4, 5e-3])
+def test_the_devices_wait_for_an_exposed_share_of_the_host_alone(devices_s):
+    size, own_s = StepSize(requests=4, rows=4), STEP_S + 4 * REQUEST_S
+    spec = HostSpec(scheduling="asynchronous", step_s=STEP_S, request_s=REQUEST_S, exposed_ratio=0.25)
+    of = Host(spec, Graphs(SIZES))
+    expected_s = max(own_s, devices_s + own_s / 4)
+    assert step_s(of, size, [kernels(100, devices_s)]) == pytest.approx(expected_s)
+    assert devices_s + of.added_s(size, devices_s) == pytest.approx(expected_s)
+
+
 @pytest.mark.parametrize("devices_s", [1e-4, 50e-3])
 def test_beyond_the_largest_graph_each_kernel_is_launched_while_the_devices_run(devices_s):
     size, phases = StepSize(requests=1, rows=17, prompt_tokens=17), [kernels(100, devices_s)]
