@@ -17,6 +17,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -28,6 +29,31 @@ _WRITER_S = 5  # a program that writes into a pipe opens it within this
 _FREE_BYTES = 1 << 24  # small files are unpacked whatever their ratio
 _GZIP_MAGIC = b"\x1f\x8b"
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
+
+
+_read: ContextVar[dict[Path, None] | None] = ContextVar("read", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Remember which files are read in the block; see :func:`files_read`."""
+    token = _read.set({})
+    try:
+        yield
+    finally:
+        _read.reset(token)
+
+
+def record(path: Path | str) -> None:
+    """Remember that a file was read, or that what was read of it earlier is used again."""
+    files = _read.get()
+    if files is not None:
+        files[Path(path).absolute()] = None
+
+
+def files_read() -> list[Path]:
+    """Return the files that were read in the block of :func:`recording`; pipes are none."""
+    return [path for path in _read.get() or () if path.is_file()]
 
 
 @contextmanager
@@ -62,6 +88,7 @@ def open_file(path: Path) -> io.BufferedReader:
         OSError: the file cannot be opened; :func:`refusing` tells it.
     """
     if not stat.S_ISFIFO(path.stat().st_mode):
+        record(path)
         return path.open("rb")
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not select.select([handle], [], [], _WRITER_S)[0] and not _has_writer(handle):

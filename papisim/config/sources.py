@@ -216,12 +216,13 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Work:
-    """A publication or software of the bibliography."""
+    """A publication or software of the bibliography; ``bibtex`` is its entry there."""
 
     key: str
     title: str
     author: str
     year: str
+    bibtex: str
 
     def __str__(self) -> str:
         return f"{self.author.removeprefix('{').removesuffix('}').replace(' and others', ' et al.')}: {self.title} ({self.year})"
@@ -237,4 +238,4 @@ def bibliography() -> dict[str, Work]:
 def _read_work(entry: str) -> Work:
     fields = dict(re.findall(r"^\s*(\w+)\s*=\s*\{(.*)\},?$", entry, re.MULTILINE))
     key = entry[entry.index("{") + 1 : entry.index(",")].strip()
-    return Work(key, fields.get("title", ""), fields.get("author", ""), fields.get("year", ""))
+    return Work(key, fields.get("title", ""), fields.get("author", ""), fields.get("year", ""), entry)

@@ -162,6 +162,7 @@ def while_unchanged(read: Callable[Concatenate[Path | str, P], R]) -> Callable[C
             status = os.stat(path)
         except OSError:
             return read(path, *args, **kwargs)  # which says what is wrong
+        foreign.record(path)
         return remembered(path, (status.st_mtime_ns, status.st_size), *args, **kwargs)  # type: ignore[arg-type] # hashable
 
     return read_if_changed

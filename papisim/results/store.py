@@ -18,6 +18,7 @@ from papisim import __version__
 from papisim.config.experiment import Experiment
 from papisim.engine.run import Run
 from papisim.errors import InputError
+from papisim.results.command import origin_of_results
 from papisim.results.csv_files import write_csv
 from papisim.results.metrics import summarise
 from papisim.results.seal import MANIFEST, MANIFEST_SCHEMA, file_sha256, sealed, sha256_of
@@ -166,7 +167,7 @@ def _put(fresh: Path, folder: Path) -> None:
 
 
 def manifest_head(kind: str) -> dict[str, object]:
-    """Return the head of a manifest: its schema, the kind of results, the time of writing, and versions of packages."""
+    """Return the head of a manifest: its schema, kind of results, time of writing, versions of packages, command and inputs."""
     return {
         "schema": MANIFEST_SCHEMA,
         "kind": kind,
@@ -176,6 +177,7 @@ def manifest_head(kind: str) -> dict[str, object]:
             "python": platform.python_version(),
             **{package: version(package) for package in ("numpy", "pandas", "simpy", "pydantic")},
         },
+        **origin_of_results(),
     }
 
 
