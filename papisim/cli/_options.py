@@ -98,6 +98,9 @@ def run_options(*without: str) -> Callable[[F], F]:
     return stack(*(run_option(name) for name in RunOptions.model_fields if name not in without))
 
 
+#: forms of tables for papers and pages
+_WRITTEN = ("latex", "markdown")
+
 trace_option = run_option("trace")
 overrides_option = run_option("set", "--set", "overrides")
 seed_option = run_option("seed")
@@ -119,6 +122,31 @@ def format_option(*choices: str) -> Callable[[F], F]:
         type=click.Choice(choices),
         default=choices[0],
         show_default=True,
+        help="Format of the result.",
+    )
+
+
+def table_format_option(*choices: str) -> Callable[[F], F]:
+    """Return the ``--format`` option of a command whose tables can be written for papers and pages too.
+
+    ``latex`` and ``markdown`` are the tables of ``table``, which the command gets as its value.
+    """
+
+    def chosen(ctx: click.Context, _: click.Parameter, value: str) -> str:
+        if value not in _WRITTEN:
+            return value
+        from papisim.report.console.console import writing  # noqa: PLC0415 - start-up time
+
+        ctx.with_resource(writing(value))
+        return "table"
+
+    return click.option(
+        "--format",
+        "output",
+        type=click.Choice([*choices, *_WRITTEN]),
+        default=choices[0],
+        show_default=True,
+        callback=chosen,
         help="Format of the result.",
     )
 

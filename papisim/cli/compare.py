@@ -13,12 +13,12 @@ from papisim.cli._axes import Axes, axis_option, axis_options, given, is_grid
 from papisim.cli._command import Command
 from papisim.cli._grid import Keeping, evaluate, print_grid, space_of
 from papisim.cli._options import (
-    format_option,
     print_json,
     progress,
     quiet_option,
     run_option,
     show_notes,
+    table_format_option,
     uncertainty_option,
 )
 from papisim.cli._workers import workers_option
@@ -45,7 +45,7 @@ from papisim.uncertainty.intervals import uncertainty_frame, uncertainty_rows
 @axis_options("hw", "speculation")
 @run_option("set")
 @workers_option
-@format_option("table", "json", "csv")
+@table_format_option("table", "json", "csv")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for frames, figures and manifest.")
 @uncertainty_option
 @click.option("--force", is_flag=True, help="Replace the results in --out.")

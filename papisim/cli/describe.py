@@ -9,7 +9,7 @@ from rich.table import Table
 
 from papisim import units
 from papisim.cli._command import Command
-from papisim.cli._options import format_option, overrides_option, print_json, show_notes
+from papisim.cli._options import overrides_option, print_json, show_notes, table_format_option
 from papisim.config.tuning import told
 from papisim.pricing.hardware import Hardware, Shares
 
@@ -21,7 +21,7 @@ from papisim.pricing.hardware import Hardware, Shares
     help="Model whose room and tuned values, α among them, are shown; may be repeated.",
 )  # fmt: skip
 @overrides_option
-@format_option("table", "json")
+@table_format_option("table", "json")
 def command(*, hw: str, traces: tuple[str, ...], overrides: tuple[str, ...], output: str) -> None:
     """Describe a machine or a part: area, power, memory, peaks, ridge, and how ranks share a model.
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from papisim import units
 from papisim.cli._command import Command
-from papisim.cli._options import format_option, print_json, show_notes
+from papisim.cli._options import print_json, show_notes, table_format_option
 
 if TYPE_CHECKING:
     from papisim.api.hardware import Difference
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "--trace", "traces", multiple=True, metavar="NAME|DIR|FILE",
     help="Model whose room and tuned values, α among them, are compared; may be repeated.",
 )  # fmt: skip
-@format_option("table", "json")
+@table_format_option("table", "json")
 def command(*, first: str, second: str, traces: tuple[str, ...], output: str) -> None:
     """Show how two machines, or two parts, differ: the fields of their files with sources, and what follows from them.
 

@@ -9,7 +9,7 @@ import click
 
 from papisim.cli._command import Command
 from papisim.cli._numbers import Number
-from papisim.cli._options import PositiveInt, format_option, print_json, quiet_option, run_options, show_notes
+from papisim.cli._options import PositiveInt, print_json, quiet_option, run_options, show_notes, table_format_option
 from papisim.config.experiment import options_of
 from papisim.diagnosis.explanation import explain
 from papisim.diagnosis.schema import ExplanationRecord
@@ -45,7 +45,7 @@ from papisim.report.console.explanation import print_explanation
     show_default=True,
     help="Relative improvement of numbers: 0.2 is 20 %.",
 )
-@format_option("table", "json")
+@table_format_option("table", "json")
 @quiet_option
 def command(
     *, output: str, quiet: bool, scope: str, top: int, wanted: int, step_ratio: float, **options: object

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from papisim.cli._command import Command
-from papisim.cli._options import PositiveInt, format_option, noting, quiet_option
+from papisim.cli._options import PositiveInt, noting, quiet_option, table_format_option
 from papisim.cli._points import frame_option, point_progress, say_what_is_kept, show_points
 from papisim.cli._workers import worker_options
 from papisim.errors import InputError, MissingExtra
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Continue the study in --out.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
 @frame_option
-@format_option("table", "csv", "json")
+@table_format_option("table", "csv", "json")
 @quiet_option
 def command(*, file: Path, out: Path | None, resume: bool, output: str, quiet: bool, **options: Any) -> None:
     """Search the space that FILE declares for the best designs by its objectives.

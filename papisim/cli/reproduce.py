@@ -10,7 +10,7 @@ from papisim.cli._command import Command
 from papisim.cli._figures import Output
 from papisim.cli._figures import run as reproduce
 from papisim.cli._interpretations import run as rank
-from papisim.cli._options import PositiveInt, format_option, quiet_option
+from papisim.cli._options import PositiveInt, quiet_option, table_format_option
 
 #: words that ask for the ranking of all interpretations; the second is an older name
 _RANKING = (("interpretations",), ("readings",))
@@ -36,7 +36,7 @@ _RANKING = (("interpretations",), ("readings",))
     help="Of ``interpretations``: keep finished runs here, and use those that are there.",
 )
 @click.option("--processes", type=PositiveInt(), help="Number of processes.  [default: one per core]")
-@format_option("table", "json", "csv")
+@table_format_option("table", "json", "csv")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for data, drawings and a page.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
 @quiet_option

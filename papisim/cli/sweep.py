@@ -9,7 +9,7 @@ import click
 from papisim.cli._axes import axis_options, given
 from papisim.cli._command import Command
 from papisim.cli._grid import Keeping, evaluate, space_of
-from papisim.cli._options import format_option, quiet_option, run_option
+from papisim.cli._options import quiet_option, run_option, table_format_option
 from papisim.cli._points import frame_option, show_points
 from papisim.cli._workers import split_workers, worker_options
 from papisim.errors import InputError
@@ -26,7 +26,7 @@ from papisim.exploration.store import Form
 @click.option("--resume", is_flag=True, help="Reuse every run that --out knows; the file may have changed.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
 @frame_option
-@format_option("table", "csv", "json")
+@table_format_option("table", "csv", "json")
 @quiet_option
 def command(
     *,

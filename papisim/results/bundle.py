@@ -116,7 +116,7 @@ def _inputs(results: Results) -> Iterator[tuple[Path, str]]:
 
 
 def _renamed(inputs: Mapping[Path, str]) -> dict[str, str]:
-    """Return what every path of this machine that results may mention becomes, the longest first."""
+    """Return the name in the bundle of every path of this machine that results may mention, the longest path first."""
     renamed: dict[str, str] = {}
     for path, name in inputs.items():
         for each, new in zip(

@@ -122,4 +122,4 @@ def test_citations_of_a_sweep_are_those_of_the_files_it_read(home):
     call("sweep", *asked, "--frame", "csv", "--out", "swept", "-q")
     said = call("cite", "swept").stdout
     assert "@misc{a100_datasheet," in said
-    assert "fgdram2017" not in said, "a machine without PIM rests on no energy of DRAM stacks"
+    assert "samsung_pimsimulator" not in said, "a machine without PIM rests on no simulator of one"

@@ -53,6 +53,10 @@ HELD_BY = {
     "arrays.py": "house/test_house.py",
     "children.py": "e2e/test_faults.py",
     "results/seal.py": "unit/results/test_folder.py",
+    # what a command records, and what becomes of it
+    "results/bundle.py": "e2e/test_paper_kit.py",
+    "results/citations.py": "e2e/test_paper_kit.py",
+    "results/command.py": "e2e/test_paper_kit.py",
     # commands and their options, as a user calls them
     "cli/*.py": "e2e",
     # figures of papers: each is a kind, and reproduced as a whole

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from rich.console import Console
@@ -13,12 +15,27 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from papisim.errors import printable
+from papisim.report import latex
+from papisim.report.markdown import table as markdown
+
+#: the form in which tables are written for papers and pages; None for the terminal
+_form: ContextVar[str | None] = ContextVar("form", default=None)
 
 #: columns without a terminal, as in a pipe or a file
 _PIPE_WIDTH = 120
 #: columns on each side of a cell, and more columns than any text has
 _PADDING, _WIDE = 1, 10_000
 _BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+@contextmanager
+def writing(form: str) -> Iterator[None]:
+    """Write tables as ``latex`` or ``markdown`` in the block, and all other text as comments or paragraphs."""
+    token = _form.set(form)
+    try:
+        yield
+    finally:
+        _form.reset(token)
 
 
 class PlainConsole(Console):
@@ -29,7 +46,11 @@ class PlainConsole(Console):
     """
 
     def print(self, *objects: object, **options: Any) -> None:
-        """Print as rich does, with no cell cut short."""
+        """Print as rich does, with no cell cut short; or as :func:`writing` says."""
+        form = _form.get()
+        if form is not None and not self.stderr:
+            super().print("\n".join(_written(each, form) for each in objects), soft_wrap=True)
+            return
         super().print(*(self._fitting(each) if isinstance(each, Table) else each for each in objects), **options)
 
     def _fitting(self, table: Table) -> Table:
@@ -61,6 +82,18 @@ class PlainConsole(Console):
     def on_broken_pipe(self) -> None:
         """Leave a closed pipe to the command line; rich would end the process with status 1."""
         raise BrokenPipeError
+
+
+def _written(text: object, form: str) -> str:
+    if not isinstance(text, Table):
+        return (latex.comment if form == "latex" else markdown.paragraph)(str(text))
+    headings = [str(column.header) for column in text.columns]
+    rows = list(zip(*([str(cell) for cell in column.cells] for column in text.columns), strict=True))
+    right = [column.justify == "right" for column in text.columns]
+    title = str(text.title) if text.title else ""
+    if form == "latex":
+        return latex.table(headings, rows, right=right, title=title)
+    return "\n".join([*([f"**{title}**", ""] if title else []), *markdown.table(headings, rows), ""])
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 160
+#: metadata of files that would have a date, by suffix
+_UNDATED = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 #: rows of a table, by column
 Rows = Sequence[Figures]
@@ -38,9 +40,9 @@ def png_and_pdf(stem: Path) -> list[Path]:
 
 
 def save(figure: Figure, files: Iterable[Path]) -> None:
-    """Write a figure in the format of each file's suffix; a PDF has no date, so that equal figures are equal files."""
+    """Write a figure in the format of each file's suffix; no file has a date, so that equal figures are equal files."""
     for file in files:
-        figure.savefig(file, dpi=_DPI, metadata={"CreationDate": None} if file.suffix == ".pdf" else None)
+        figure.savefig(file, dpi=_DPI, metadata=_UNDATED.get(file.suffix))
 
 
 class Drawing(ABC):

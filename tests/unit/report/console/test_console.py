@@ -4,7 +4,7 @@ import pytest
 from rich.table import Table
 
 from papisim.errors import InputError, printable
-from papisim.report.console.console import console
+from papisim.report.console.console import console, writing
 
 
 @pytest.mark.parametrize("text", ["[/x]", "n[red].yaml", "[bold]loud[/bold]", ":boom:", "[link=http://x]y[/link]"])
@@ -72,3 +72,17 @@ def test_no_cell_of_a_table_is_cut_short(capsys, monkeypatch, width):
         assert lines[2:] == [["papi", "1,234.5", "tokens/s", "12"], ["gpu_only", "3", "tokens/s", "—"]]
     else:
         assert lines[1:4] == [["machine", "papi"], [*WIDE[1].split(), "1,234.5", "tokens/s"], [WIDE[2], "12"]]
+
+
+def test_tables_are_written_for_papers_and_pages_and_other_text_stays_out_of_the_way(capsys):
+    table = Table("machine", "tokens/s", title="speed")
+    table.add_row("gpu_only", "1.5")
+    with writing("latex"):
+        console().print(table)
+        console().print("ratios to papi")
+    assert r"gpu\_only & 1.5 \\" in capsys.readouterr().out
+    with writing("markdown"):
+        console().print(table)
+    assert "| gpu_only | 1.5 |" in capsys.readouterr().out
+    console().print(table)
+    assert "\\" not in capsys.readouterr().out
