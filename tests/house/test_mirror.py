@@ -30,6 +30,7 @@ HELD_BY = {
     "engine/*.py": "unit/engine/test_run.py",
     "plan/*.py": "unit/plan/test_step.py",
     "record/*.py": "unit/engine/test_run.py",
+    "devices/aim/*.py": "unit/devices/aim/test_aim.py",
     "devices/gpu/*.py": "unit/devices/test_gpu.py",
     "devices/pim/*.py": "unit/devices/pim/test_pim_parts.py",
     "devices/pim/mapping/*.py": "unit/devices/pim/test_pim_mapping.py",

@@ -1,0 +1,123 @@
+"""The host of a device with GDDR6-AiM channels: it decodes instructions, one per cycle, and waits for what they answer.
+
+An instruction goes to all channels in the same cycle. One that reads registers, and SYNC, holds the host until every channel has
+answered. Instructions and accesses never wait in a channel together: either is taken when the other has left. Accesses go to one channel at
+a time, so that channels drift apart by a turn; the first and the last of them are timed, and the others lie between.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from papisim.devices.aim.channel import Channel
+from papisim.devices.aim.commands import Command, Table
+from papisim.devices.aim.instructions import ACCESSES, Instruction, Loop, Op, Stream
+from papisim.devices.aim.layout import Layout
+
+_BLOCKING = frozenset({Op.READ_MAC, Op.READ_FUNCTION})
+
+
+class Timed(NamedTuple):
+    """A stream, from idle.
+
+    Attributes:
+        cycles: cycles until all channels are through.
+        counts: commands in all channels.
+    """
+
+    cycles: int
+    counts: Counter[Command]
+
+
+def time_stream(stream: Stream, table: Table, layout: Layout) -> Timed:
+    """Return the cycles and commands of a stream on the channels of a device."""
+    host = Host(table, layout)
+    host.run(stream)
+    return Timed(host.finish(), host.counts)
+
+
+class Host:
+    """The host, and the first and the last of its channels."""
+
+    def __init__(self, table: Table, layout: Layout) -> None:
+        channels = layout.channels * layout.blocks
+        self._first, self._last = (Channel(table, layout.banks, channels) for _ in range(2))
+        self._burst, self._queue = table.burst, table.queue
+        self._cycle, self._accessing = 0, False
+
+    @property
+    def counts(self) -> Counter[Command]:
+        """Commands so far in all channels."""
+        return self._last.counts
+
+    def run(self, stream: Stream, rows: int = 0) -> None:
+        """Issue the steps of a stream whose rows are moved by ``rows``."""
+        for step in stream:
+            if isinstance(step, Loop):
+                self._repeat(step, rows)
+            else:
+                self._decode(step if step.row is None else step._replace(row=step.row.after(rows)))
+
+    def finish(self) -> int:
+        """Wait until all channels are through; return the cycle."""
+        self._decode(Instruction(Op.SYNC))
+        return self._cycle
+
+    def _repeat(self, loop: Loop, rows: int) -> None:
+        """Issue a loop; once a repetition leaves everything as it found it, the others take as long."""
+        state, index = None, 0
+        while index < loop.times:
+            start, counts = self._cycle, Counter(self.counts)
+            self.run(loop.body, rows + index * loop.stride)
+            index += 1
+            before, state = state, self._state(rows + index * loop.stride)
+            if state == before and index < loop.times:
+                self._skip(loop.times - index, self._cycle - start, loop.stride, self.counts - counts)
+                return
+
+    def _state(self, rows: int) -> tuple[object, ...]:
+        channels = (channel.state(self._cycle, rows) for channel in (self._first, self._last))
+        return self._accessing, *channels
+
+    def _skip(self, times: int, cycles: int, stride: int, counts: Counter[Command]) -> None:
+        shares = Counter({command: times * count for command, count in counts.items()})
+        for channel in (self._first, self._last):
+            channel.skip(times * cycles, times * stride, shares)
+        self._cycle += times * cycles
+
+    def _decode(self, instruction: Instruction) -> None:
+        if instruction.op in ACCESSES:
+            self._access(instruction)
+            return
+        taken = [self._cycle] * 2
+        if self._accessing:
+            taken = [max(self._cycle, channel.last + 1) for channel in (self._first, self._last)]
+            self._accessing = False
+        self._cycle = max(taken)
+        if instruction.op is Op.SYNC:
+            self._cycle = max(self._cycle, self._first.through, self._last.through) + 2
+            return
+        taken[1] += instruction.lanes - 1
+        self._first.issue(instruction, taken[0])
+        self._last.issue(instruction, taken[1])
+        self._cycle += instruction.lanes
+        if instruction.op in _BLOCKING:
+            self._cycle = max(self._first.last, self._last.last) + self._burst + 1
+
+    def _access(self, instruction: Instruction) -> None:
+        """Send accesses, one per cycle, round the channels."""
+        first, last, banks = self._first, self._last, len(instruction.banks)
+        several = instruction.lanes > 1
+        if not self._accessing:
+            self._cycle = max(self._cycle, (first if several else last).last + 1)
+        period = instruction.lanes * banks
+        turn = self._cycle + period - banks
+        late = 0 if self._accessing else max(0, last.last + 1 - turn)
+        if several:
+            first.access(instruction, self._cycle, period)
+        last.access(instruction, turn + late, period)
+        self._cycle += late + period * instruction.columns
+        if instruction.columns * banks > self._queue:
+            self._cycle = max(self._cycle, last.last - self._queue * self._burst)
+        self._accessing = True
