@@ -151,6 +151,7 @@ class Setup(Spec):
     Attributes:
         hw: the machine.
         overrides: what differs from its file, and from those named below.
+        engine: the engine profile, which charges sampling and the host.
         trace: the target model.
         drafting: the draft source.
         acceptance: the acceptance process.
@@ -161,6 +162,7 @@ class Setup(Spec):
 
     hw: str = "gpu_only"
     overrides: tuple[str, ...] = ()
+    engine: str = "none"
     trace: str
     drafting: str = "free"
     acceptance: str = "always"
@@ -189,6 +191,7 @@ class Setup(Spec):
         lengths = f"{{kind: fixed, input_tokens: {self.kv_tokens}, output_tokens: {self.output_tokens}}}"
         return RunOptions(
             hw=self.hw,
+            engine=self.engine,
             trace=self.trace,
             batch=batch,
             requests=requests or batch,

@@ -15,14 +15,16 @@ from typing import Literal
 from papisim import catalog
 from papisim.arrays import Ints
 from papisim.catalog import Shelf
-from papisim.config.base import Positive
+from papisim.config.base import NonNegative, Positive
 from papisim.engine.drafting.base import DraftContext, SerialDrafting, SerialOptions, as_drafting
 from papisim.errors import InputError
 from papisim.kinds import Example
+from papisim.ops.cost import Energy
 from papisim.ops.kernel import FcRole, Linear
 from papisim.ops.lower import decode_shape, layer_weight_bytes, ragged_lengths, weight_bytes
 from papisim.ops.trace import KernelTrace, read_trace
 from papisim.ops.trace_kernels import FEATURES
+from papisim.plan.machine import HOST
 from papisim.plan.memory import Demand, spread_bytes
 from papisim.plan.phase import Category, Phase
 from papisim.plan.planner import Planner
@@ -37,11 +39,13 @@ class Options(SerialOptions):
     Attributes:
         trace: trace of the head: a shipped name or a path; None for EAGLE's, one layer of the target's shape.
         step_time_ratio: time of a draft step over that of the head at its trace's precision; quantised heads are below 1.
+        step_s: time of a draft step outside the head's kernels: sampling, and preparing the next step.
     """
 
     kind: Literal["head"]
     trace: str | None = None
     step_time_ratio: Positive = 1.0
+    step_s: NonNegative = 0.0
 
     @property
     def target_width(self) -> int | None:
@@ -62,14 +66,15 @@ class Source(SerialDrafting):
         super().__init__(context)
         refuse_shares(context.machine, "a draft head")
         self.resources = context.machine.roles.resources
-        self._ratio = options.step_time_ratio
+        self._ratio, self._outside_s = options.step_time_ratio, options.step_s
         self._head = _LikeTarget(context) if options.trace is None else _Captured(options.trace, context)
         self.demands = self._head.demands
 
     def step(self, cached: Ints, rows: Ints, *, first: bool, fold: bool = True) -> list[Phase]:
         """Return the phases of one draft step."""
         phases = as_drafting(self._head.step(cached, rows, first=first, fold=fold))
-        return [phase._replace(time_s=phase.time_s * self._ratio) for phase in phases]
+        outside = [Phase(HOST, Category.DRAFT, self._outside_s, Energy())] if self._outside_s else []
+        return [*(phase._replace(time_s=phase.time_s * self._ratio) for phase in phases), *outside]
 
 
 class _LikeTarget:

@@ -6,10 +6,9 @@ The papers' cost model needs no machine: a round of s drafts costs c + s draft p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
+from itertools import product
+from statistics import fmean, pstdev
 from typing import NamedTuple
-
-import numpy as np
 
 from papisim.paper.claims import Setup, Study
 from papisim.paper.figure import Explained, Figure, Table, View
@@ -25,8 +24,14 @@ CHART = Chart(
     x_label="c, passes of the target over passes of the draft model",
     y_label="draft passes per token",
 )
-_REQUESTS, _ROUNDS = 40, 100
-_FEWER = 16  # requests, where many settings are played
+_REQUESTS, _ROUNDS = 80, 100
+_FEWER, _SHORTER = 8, 50  # requests and rounds, where many settings are played
+#: policies, with the claims of their gains
+_VARIANTS = {"gammatune": "over_fixed", "gammatune_plus": "plus_over_fixed"}
+
+
+#: gain by variant and initial length
+Gains = Mapping[str, Mapping[int, float]]
 
 
 class Played(NamedTuple):
@@ -37,16 +42,18 @@ class Played(NamedTuple):
 
 
 def played(study: Study) -> Played:
-    """Play GammaTune and fixed lengths against one constant acceptance."""
-    return _played(study, "constant")
+    """Play GammaTune and fixed lengths against acceptance with the measured tokens per round at fixed lengths."""
+    where = study.setup("measured")
+    fixed = {length: _fixed(where, length) for length in study.setting("fixed_lengths")}
+    return Played(_adaptive(where, study.setting("re_implementation")), fixed)
 
 
 def values(view: View) -> dict[str, Explained]:
-    """Return tokens per round and lengths, and costs against the best fixed length."""
+    """Return tokens per round and lengths, costs against the best fixed length, and gains over fixed lengths by task."""
     study, (adaptive, fixed) = view.study, view.once(played)
     longest = view.setting("re_implementation")["max_length"]
-    reason = _reason(study, fixed)
     lengths = view.setting("measured_lengths")
+    reason = "survival by position follows from the measured fixed lengths, the lasting share of the state from the measured mean length"
     return {
         **{f"emitted_fixed_{length}": Explained(mean_emitted(fixed[length]), reason) for length in lengths},
         "mean_length": Explained(mean_drafted(adaptive), reason),
@@ -54,9 +61,10 @@ def values(view: View) -> dict[str, Explained]:
         "at_longest": Explained(
             fmean(each.draft.length == longest for each in adaptive),
             f"to reach {longest} from a smoothed length near 3, four rounds in a row must be accepted whole",
+            _at_most_longest(study, fixed),
         ),
         **dict(_distances(study, adaptive, fixed)),
-        "over_fixed": _over_fixed(study),
+        **_over_fixed(study),
     }
 
 
@@ -81,37 +89,28 @@ def distance(adaptive: Sequence[Round], fixed: Mapping[int, Sequence[Round]], ra
     return cost_per_token(adaptive, ratio) / min(cost_per_token(rounds, ratio) for rounds in fixed.values()) - 1
 
 
-def _played(study: Study, setup: str) -> Played:
-    where = study.setup(setup)
-    fixed = {length: _fixed(where, length) for length in study.setting("fixed_lengths")}
-    return Played(_adaptive(where, study.setting("re_implementation")), fixed)
-
-
-def _adaptive(setup: Setup, settings: Mapping[str, float], requests: int = _REQUESTS) -> list[Round]:
+def _adaptive(setup: Setup, settings: Mapping[str, float]) -> list[Round]:
     overrides = [*setup.overrides, *(f"speculation.{key}={value}" for key, value in settings.items())]
-    return play("gammatune", setup.acceptance, overrides, requests=requests, rounds=_ROUNDS)
+    return play("gammatune", setup.acceptance, overrides, requests=_REQUESTS, rounds=_ROUNDS)
 
 
-def _fixed(setup: Setup, length: int, requests: int = _REQUESTS) -> list[Round]:
+def _fixed(setup: Setup, length: int) -> list[Round]:
     overrides = [*setup.overrides, f"speculation={{kind: fixed, tlp: {length + 1}}}"]
-    return play("off", setup.acceptance, overrides, requests=requests, rounds=_ROUNDS)
+    return play("off", setup.acceptance, overrides, requests=_REQUESTS, rounds=_ROUNDS)
 
 
-def _reason(study: Study, fixed: Mapping[int, Sequence[Round]]) -> str:
-    longest = max(study.setting("measured_lengths"))
-    measured = study.published.claims[f"emitted_fixed_{longest}"].claimed
-    return (
-        f"one constant α; it emits {mean_emitted(fixed[longest]):.2f} at s = {longest} and the measured pair {measured}, so that "
-        "pair's acceptance falls with the position or its answers end within drafts"
-    )
+def _at_most_longest(study: Study, fixed: Mapping[int, Sequence[Round]]) -> str:
+    """Return the share of rounds at the longest length if nothing lasted from one round to the next, in words."""
+    settings = study.setting("re_implementation")
+    whole = fmean(each.accepted == each.draft.length for each in fixed[max(fixed)])
+    steps = -(-(settings["max_length"] - settings["initial_length"]) // settings["probe"])
+    return f"rounds that are accepted whole at s = {max(fixed)} are {100 * whole:.0f} %; {steps} in a row are {100 * whole**steps:.1f} % if they are independent"
 
 
 def _distances(
     study: Study, adaptive: Sequence[Round], fixed: Mapping[int, Sequence[Round]]
 ) -> Iterator[tuple[str, Explained]]:
-    """Compare with the best fixed length; beside it, on a survival curve that has the measured pair's fixed lengths."""
-    there = _played(study, "measured")
-    emitted = {length: mean_emitted(rounds) for length, rounds in fixed.items()}
+    """Compare with the best fixed length."""
     for ratio in study.setting("pass_ratios"):
         costs = {length: cost_per_token(rounds, ratio) for length, rounds in fixed.items()}
         best, own = min(costs, key=costs.__getitem__), cost_per_token(adaptive, ratio)
@@ -120,44 +119,81 @@ def _distances(
             f"distance_{ratio}",
             Explained(
                 distance(adaptive, fixed, ratio),
-                f"best fixed length {best} at {costs[best]:.3f} draft passes per token, GammaTune {own:.3f}; it beats s = {beaten}. It "
-                f"emits {_beyond_fixed(emitted, mean_drafted(adaptive), mean_emitted(adaptive)):+.2f} tokens against a fixed draft of its "
-                f"mean length, the measured pair {_beyond_fixed(*_published(study)):+.2f}: with independent rounds adapting costs, with "
-                f"lasting acceptance it pays. With the measured survival, and acceptance that lasts as in a log, the distance is "
-                f"{100 * distance(*there, ratio):.1f} %",
+                f"best fixed length {best} at {costs[best]:.3f} draft passes per token, GammaTune {own:.3f}; it beats s = {beaten}",
+                f"{100 * _published_distance(study, ratio):.1f} % follow from the five published means alone",
             ),
         )
 
 
-def _published(study: Study) -> tuple[dict[int, float], float, float]:
-    """Return the measured tokens per round by fixed length, and mean length and tokens per round of GammaTune."""
-    claimed = {name: float(claim.claimed) for name, claim in study.published.claims.items()}
-    by_length = {length: claimed[f"emitted_fixed_{length}"] for length in study.setting("measured_lengths")}
-    return by_length, claimed["mean_length"], claimed["emitted"]
+def _published_distance(study: Study, ratio: float) -> float:
+    """Return the distance that follows from the published tokens per round and mean length."""
+    claimed = {
+        name: float(claim.claimed)
+        for name, claim in study.published.claims.items()
+        if not isinstance(claim.claimed, str)
+    }
+    best = min((ratio + length) / claimed[f"emitted_fixed_{length}"] for length in study.setting("measured_lengths"))
+    return (ratio + claimed["mean_length"]) / claimed["emitted"] / best - 1
 
 
-def _beyond_fixed(emitted_by_length: Mapping[int, float], length: float, emitted: float) -> float:
-    """Return the tokens per round beyond those of a fixed draft of the same mean length, interpolated."""
-    return emitted - float(np.interp(length, list(emitted_by_length), list(emitted_by_length.values())))
-
-
-def _over_fixed(study: Study) -> Explained:
-    """Start GammaTune at each length that the paper tries, and compare it with that fixed length."""
-    setup, ratios = study.setup("spread"), study.setting("pass_ratios")
-    gains: dict[int, float] = {}
-    for length in study.setting("initial_lengths"):
-        settings = study.setting("preset") | {"initial_length": length}
-        adaptive, fixed = _adaptive(setup, settings, _FEWER), _fixed(setup, length, _FEWER)
-        gains[length] = fmean(cost_per_token(fixed, c) / cost_per_token(adaptive, c) for c in ratios)
-    worst, best = min(gains, key=gains.__getitem__), max(gains, key=gains.__getitem__)
-    usual = study.setting("usual_length")
-    return Explained(
-        fmean(gains.values()),
-        f"mean over the initial lengths {', '.join(map(str, gains))} on {setup.acceptance} and c = "
-        f"{', '.join(map(str, ratios))}: from {gains[worst]:.2f}× (fixed {worst}) to {gains[best]:.2f}× (fixed {best}). "
-        f"Up to {usual} alone it is {fmean(gain for length, gain in gains.items() if length <= usual):.2f}×. The fixed length that the "
-        "paper compares with is not known, and the mean depends on it",
+def _over_fixed(study: Study) -> dict[str, Explained]:
+    """Start both variants at each length that the paper tries, and compare them with that fixed length: by task, and by pair of models."""
+    gains = {
+        task: _gains(study, study.setup(task).acceptance, study.setup(task).overrides)
+        for task in study.setting("tasks")
+    }
+    by_pair = [_gains(study, pair, ()) for pair in study.setting("pairs")]
+    found = {claim: _mean_gain(study, policy, gains) for policy, claim in _VARIANTS.items()}
+    every, usual = study.setting("initial_lengths"), study.setting("usual_length")
+    (plain, plus), shorter = (_spreads(by_pair, longest) for longest in (max(every), usual))
+    found["plus_steadier"] = Explained(
+        plus / plain,
+        f"standard deviation over pairs {plain:.3f} and {plus:.3f}",
+        f"over fixed lengths to {usual} it is {shorter[0]:.3f} and {shorter[1]:.3f}; signals as weakly tied to acceptance as DSDE measured leave "
+        "GammaTune+ little to stop by, and its threshold is not published",
     )
+    return found
+
+
+def _spreads(by_pair: Sequence[Gains], longest: int) -> list[float]:
+    """Return the standard deviation over pairs of each variant's mean gain over fixed lengths up to the longest."""
+    return [
+        pstdev(fmean(gain for length, gain in each[policy].items() if length <= longest) for each in by_pair)
+        for policy in _VARIANTS
+    ]
+
+
+def _mean_gain(study: Study, policy: str, gains: Mapping[str, Gains]) -> Explained:
+    """Return a variant's mean gain over tasks and over the lengths it starts from."""
+    by_task = {task: fmean(each[policy].values()) for task, each in gains.items()}
+    lengths, usual = study.setting("initial_lengths"), study.setting("usual_length")
+    by_length = {length: fmean(each[policy][length] for each in gains.values()) for length in lengths}
+    worst, best = min(by_length, key=by_length.__getitem__), max(by_length, key=by_length.__getitem__)
+    return Explained(
+        fmean(by_task.values()),
+        f"by task {', '.join(f'{task} {gain:.2f}' for task, gain in by_task.items())}, over initial lengths {', '.join(map(str, lengths))}; up to "
+        f"{usual} alone {fmean(gain for length, gain in by_length.items() if length <= usual):.2f}×",
+        f"the fixed length that the paper compares with is not known: {by_length[worst]:.2f}× over {worst}, {by_length[best]:.2f}× over {best}",
+    )
+
+
+def _gains(study: Study, acceptance: str, overrides: Sequence[str]) -> Gains:
+    """Return each variant's mean gain over each fixed length, starting from that length."""
+    lengths, ratios = study.setting("initial_lengths"), study.setting("pass_ratios")
+    longest = _rounds("off", acceptance, [*overrides, f"speculation={{kind: fixed, tlp: {max(lengths) + 1}}}"])
+    emitted = {length: 1 + fmean(min(each.accepted, length) for each in longest) for length in lengths}
+    found: dict[str, dict[int, float]] = {policy: {} for policy in _VARIANTS}
+    for policy, length in product(_VARIANTS, lengths):
+        settings = study.setting("preset") | {"initial_length": length}
+        adaptive = _rounds(
+            policy, acceptance, [*overrides, *(f"speculation.{key}={value}" for key, value in settings.items())]
+        )
+        found[policy][length] = fmean((c + length) / emitted[length] / cost_per_token(adaptive, c) for c in ratios)
+    return found
+
+
+def _rounds(policy: str, acceptance: str, overrides: Sequence[str]) -> list[Round]:
+    return play(policy, acceptance, overrides, requests=_FEWER, rounds=_SHORTER)
 
 
 FIGURE = Figure(values=values, table=table, drawing=CHART)
