@@ -152,7 +152,10 @@ def _without_features(trace: KernelTrace) -> KernelTrace:
         block.model_copy(update={"kernels": tuple(kernel for kernel in block.kernels if kernel.name != FEATURES)})
         for block in trace.blocks
     )
-    return trace.model_copy(update={"blocks": tuple(blocks)})
+    features = (kernel for kernel, _ in trace.kernels() if kernel.name == FEATURES)
+    removed = sum(parameter.tensor.elements.constant for kernel in features for parameter in kernel.weights)
+    model = trace.model.model_copy(update={"n_parameters": trace.model.n_parameters - removed})
+    return trace.model_copy(update={"blocks": tuple(blocks), "model": model})
 
 
 def _shared_bytes(trace: KernelTrace, target: KernelTrace) -> int:
