@@ -1,4 +1,4 @@
-"""DSDE (arXiv:2509.01083): what capping draft lengths at the batch's mean adds to throughput at batch 64."""
+"""DSDE (arXiv:2509.01083): what capping draft lengths adds at batch 64, and completion times beside static lengths and AdaEDL."""
 
 from __future__ import annotations
 
@@ -65,7 +65,46 @@ def values(view: View) -> dict[str, Explained]:
         found[f"cap_gain_{temperature}"] = _cap_gain(runs, temperature)
         for name, cap in (("capped", True), ("uncapped", False)):
             found[f"scaling_{temperature}_{name}"] = _scaling(runs, temperature, view.setting("batch"), cap=cap)
+    return found | _compared(view.study)
+
+
+def _compared(study: Study) -> dict[str, Explained]:
+    """Compare completion times with those of static lengths and of AdaEDL, at high and at low acceptance."""
+    found: dict[str, Explained] = {}
+    for batch in study.setting("compared_batches"):
+        times = {policy: _completion_s(study.setup("high"), batch, policy) for policy in ("dsde", "adaedl")}
+        static = {length: _static_s(study.setup("high"), batch, length) for length in study.setting("static_lengths")}
+        best = min(static, key=static.__getitem__)
+        reason = f"DSDE {times['dsde']:.2f} s, AdaEDL {times['adaedl']:.2f} s, static {best} {static[best]:.2f} s"
+        found[f"over_static_{batch}"] = Explained(times["dsde"] / static[best], reason)
+        found[f"over_adaedl_{batch}"] = Explained(times["dsde"] / times["adaedl"], reason)
+        found[f"low_{batch}"] = _low(study, batch)
+        if batch == 1:
+            found["over_off"] = Explained(_completion_s(study.setup("high"), 1, "off") / times["dsde"], reason)
     return found
+
+
+def _low(study: Study, batch: int) -> Explained:
+    setup, shortest = study.setup("low"), study.setting("shortest")
+    own, other = (_completion_s(setup, batch, policy) for policy in ("dsde", "adaedl"))
+    return Explained(
+        own / other,
+        f"DSDE {own:.2f} s, AdaEDL {other:.2f} s",
+        f"DSDE drafts {shortest} at least, and all drafts of {shortest} take {_static_s(setup, batch, shortest):.2f} s",
+    )
+
+
+def _static_s(setup: Setup, batch: int, length: int) -> float:
+    return _completion_s(setup, batch, "off", (f"speculation={{kind: fixed, tlp: {length + 1}}}",))
+
+
+def _completion_s(setup: Setup, batch: int, policy: str, overrides: tuple[str, ...] = ()) -> float:
+    """Return the mean time from a request's start to its end, without waiting."""
+    requests = max(batch, _ALONE)
+    summary = summarise(
+        simulate(load_experiment(setup.options(batch, requests, speculation=policy, overrides=overrides)))
+    )
+    return float(summary["e2e_mean_s"] - summary["queueing_mean_s"])
 
 
 def table(view: View) -> Table:

@@ -58,11 +58,12 @@ def _gain(view: View, found: Profile, batch: int) -> Explained:
     chain, claim = view.setting("chain"), _claim(view, batch)
     point, none = found.at(batch, chain), found.at(batch, 0)
     more_s = point.emitted * none.round_s / claim - point.round_s
+    slower = f", or from {1e3 * more_s / chain:.1f} ms more per draft step" if more_s > 0 else ""
     return Explained(
         found.speed_up(batch, chain),
         f"{chain + 1} rows per request emit {point.emitted:.2f} tokens and take {added(found, batch, chain)} longer",
         f"the head's own acceptance on this card is not published; the claim follows from {claim * point.round_s / none.round_s:.2f} tokens per "
-        f"round, or from {1e3 * more_s / chain:.1f} ms more per draft step",
+        f"round{slower}",
     )
 
 
