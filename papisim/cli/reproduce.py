@@ -56,7 +56,7 @@ def command(
     """Simulate what the literature claims, and print published value, simulated value, error and verdict.
 
     FIGURE is fig2, fig4, fig6, fig7, fig8, fig9, fig10a, fig10b, fig11, fig12 or eq4 of the PAPI paper (all, if none is
-    named); ``speculation``, or one of its systems: synergy, dsde, gammatune, del_layers, sssd, meta_eagle;
+    named); ``speculation``, or one of its systems: synergy, dsde, gammatune, del_layers, sssd, meta_eagle, eagle3;
     ``operators``, or one of its papers: saddle, repa; ``baselines``, or one of
     these: attacc, neupims, duplex, tokenstack; or ``interpretations``.
 
