@@ -132,7 +132,8 @@ def _published_distance(study: Study, ratio: float) -> float:
         for name, claim in study.published.claims.items()
         if not isinstance(claim.claimed, str)
     }
-    best = min((ratio + length) / claimed[f"emitted_fixed_{length}"] for length in study.setting("measured_lengths"))
+    lengths: list[int] = study.setting("measured_lengths")
+    best = min((ratio + length) / claimed[f"emitted_fixed_{length}"] for length in lengths)
     return (ratio + claimed["mean_length"]) / claimed["emitted"] / best - 1
 
 
