@@ -136,6 +136,8 @@ class HostSpec(Spec):
         request_s: time per request in a step.
         prompt_token_s: time per prompt token in a step.
         launch_s: time per kernel, or per graph, that the host launches in a step that no whole graph holds.
+        draft_step_s: time per step that verifies drafts: to take them in, and to reject and accept.
+        draft_token_s: time per drafted token in a step.
         exposed_ratio: share of the host's time, launches aside, that the devices wait for although the host prepares steps ahead.
     """
 
@@ -144,6 +146,8 @@ class HostSpec(Spec):
     request_s: NonNegative = 0.0
     prompt_token_s: NonNegative = 0.0
     launch_s: NonNegative = 0.0
+    draft_step_s: NonNegative = 0.0
+    draft_token_s: NonNegative = 0.0
     exposed_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 

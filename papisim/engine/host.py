@@ -33,12 +33,14 @@ class StepSize(NamedTuple):
         rows: token-rows of the step, those of prompts included.
         prompt_tokens: token-rows that belong to prompts.
         draft_steps: serial steps of a draft model before it.
+        drafts: drafted tokens that it verifies.
     """
 
     requests: int
     rows: int
     prompt_tokens: int = 0
     draft_steps: int = 0
+    drafts: int = 0
 
 
 class Host:
@@ -53,7 +55,15 @@ class Host:
     def __init__(self, spec: HostSpec, graphs: Graphs, stages: int = 1) -> None:
         self._spec, self._graphs, self._stages = spec, graphs, stages
         self._is_asynchronous = spec.scheduling is Scheduling.ASYNCHRONOUS
-        self.is_free = not (spec.step_s or spec.request_s or spec.prompt_token_s or spec.launch_s)
+        times_s = (
+            spec.step_s,
+            spec.request_s,
+            spec.prompt_token_s,
+            spec.launch_s,
+            spec.draft_step_s,
+            spec.draft_token_s,
+        )
+        self.is_free = not any(times_s)
 
     @property
     def looks_ahead(self) -> bool:
@@ -102,7 +112,9 @@ class Host:
 
     def _serial_s(self, size: StepSize) -> float:
         spec, steps = self._spec, max(1, min(self._stages, size.requests))
-        return steps * spec.step_s + size.requests * spec.request_s + size.prompt_tokens * spec.prompt_token_s
+        drafting_s = spec.draft_step_s + size.drafts * spec.draft_token_s if size.drafts else 0.0
+        tokens_s = size.prompt_tokens * spec.prompt_token_s
+        return steps * spec.step_s + size.requests * spec.request_s + tokens_s + drafting_s
 
     def _launch_s(self, size: StepSize, layout: StepLayout, phases: Iterable[Phase]) -> float:
         if not self._spec.launch_s or self._graphs.are_free:

@@ -193,7 +193,8 @@ class StepRunner:
         kind = _kind(iteration, prompts)
         prompt_tokens = 0 if prompts is None else prompts.lengths.query_tokens
         draft_steps = 0 if iteration is None else iteration.draft_steps
-        size = StepSize(requests + len(chunks), rows + prompt_tokens, prompt_tokens, draft_steps)
+        drafts = max(0, rows - decoding)
+        size = StepSize(requests + len(chunks), rows + prompt_tokens, prompt_tokens, draft_steps, drafts)
         added, hidden_s = self._beside(size, work, work.time_s - overlapped_s)
         work, overlapped_s = StepWork(work.layout, [*added, *work.phases]), overlapped_s + hidden_s
         if iteration is not None:
@@ -300,7 +301,7 @@ class StepRunner:
     def _plan_stretch(self, stretch: Stretch, n: int, *, fold: bool) -> PlannedStep:
         batch = self._queues.batch
         rlp, work = len(batch), stretch.prepare(batch, n, fold=fold)
-        size = StepSize(rlp, rlp * stretch.tlp)
+        size = StepSize(rlp, rlp * stretch.tlp, drafts=rlp * (stretch.tlp - 1))
         host, times_s = self._host.phases(size, work.layout, work.host), work.times_s
         slowed = self._boards.phases(work.layout, work.host, self._mean_s(size, host, times_s), work.growing)
         times_s = times_s + seconds(slowed)

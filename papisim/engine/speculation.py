@@ -134,7 +134,7 @@ class Speculator:
 
     def price_s(self, drafts: Sequence[Draft], cached: Ints, prompts: Prompts | None = None) -> float:
         """Return the seconds of an iteration with given drafts."""
-        return seconds(self._as_run(self._phases(drafts, cached, self.rows_of(drafts), prompts), len(drafts)))
+        return seconds(self._as_run(self._phases(drafts, cached, self.rows_of(drafts), prompts), drafts))
 
     def phases(self, drafts: Sequence[Draft], cached: Ints) -> list[Phase]:
         """Return the phases of an iteration with given drafts; no draft is judged and no policy learns.
@@ -143,15 +143,16 @@ class Speculator:
             drafts: drafts of each request.
             cached: tokens in each request's cache, shape (RLP,).
         """
-        return self._as_run(self._phases(drafts, cached, self.rows_of(drafts), None), len(drafts))
+        return self._as_run(self._phases(drafts, cached, self.rows_of(drafts), None), drafts)
 
-    def _as_run(self, phases: list[Phase], requests: int) -> list[Phase]:
+    def _as_run(self, phases: list[Phase], drafts: Sequence[Draft]) -> list[Phase]:
         """Return phases, the scheduler's decision, and the time by which the engine's host lengthens them."""
         if self.decision_s:
             phases = [*phases, Phase(HOST, Category.OTHER, self.decision_s, Energy())]
         if self.host is None or self.host.is_free:
             return phases
-        added_s = self.host.added_s(StepSize(requests, requests), seconds(phases))
+        size = StepSize(len(drafts), len(drafts), drafts=sum(draft.length for draft in drafts))
+        added_s = self.host.added_s(size, seconds(phases))
         return [*phases, Phase(HOST, Category.HOST, added_s, Energy())]
 
     def settle(self, batch: Batch, drafts: Sequence[Draft]) -> tuple[Ints, list[Round]]:

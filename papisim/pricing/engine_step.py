@@ -60,9 +60,17 @@ class Composition(NamedTuple):
         return sum(tokens for _, tokens in self.prompts)
 
     @property
+    def drafts(self) -> int:
+        """Drafted tokens of each request that decodes."""
+        return self.decode_rows // self.n_decode - 1 if self.n_decode else 0
+
+    @property
     def size(self) -> StepSize:
         """What the host handles."""
-        return StepSize(self.n_decode + len(self.prompts), self.decode_rows + self.prompt_tokens, self.prompt_tokens)
+        return StepSize(
+            self.n_decode + len(self.prompts), self.decode_rows + self.prompt_tokens, self.prompt_tokens,
+            drafts=self.decode_rows - self.n_decode,
+        )  # fmt: skip
 
 
 class StepTime(NamedTuple):

@@ -75,7 +75,7 @@ def price_step(pool: DevicePool, trace: KernelTrace, point: Point, engine: Engin
     planner = StepPlanner(trace, _alone(pool), _pinned(pool), seed=seed, engine=engine)
     lengths = decode_lengths(rlp, point.tlp, rlp * point.kv, point.kv)
     phases = planner.in_order(decode_shape(rlp, rows), lengths, None, fold=False)
-    host, size, devices_s = Host(engine.host, planner.graphs), StepSize(rlp, rows), seconds(phases)
+    host, size, devices_s = Host(engine.host, planner.graphs), StepSize(rlp, rows, drafts=rows - rlp), seconds(phases)
     own = host.phases(size, StepLayout(), phases)
     wall_s = devices_s + seconds(own) - host.hidden_s(size, own, devices_s)
     slowed = Boards(_alone(pool)).phases(StepLayout(), phases, wall_s)

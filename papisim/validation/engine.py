@@ -16,7 +16,17 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from papisim.calibration.engine.log import SERVED, CellRow, EngineLog, KernelRow, ServedRow, StepTimes, composition_of
+from papisim.calibration.engine.fit import graphs_of_drafts
+from papisim.calibration.engine.log import (
+    SERVED,
+    CellRow,
+    EngineLog,
+    KernelRow,
+    Mode,
+    ServedRow,
+    StepTimes,
+    composition_of,
+)
 from papisim.calibration.engine.parts import BusyTime, busy_time
 from papisim.calibration.errors import errors_of
 from papisim.config.engine import Scheduling
@@ -91,16 +101,19 @@ class Comparison:
     log: EngineLog
     simulator: Simulator
     notes: dict[str, None] = field(default_factory=dict)
-    _pricers: dict[tuple[str, str, Scheduling], StepPricer] = field(default_factory=dict)
+    _pricers: dict[tuple[str, str, Mode], StepPricer] = field(default_factory=dict)
 
     def pricer(self, gpu: str, engine: str) -> StepPricer:
         """Return the pricer of the steps of an engine on a GPU."""
-        scheduling, model = self.log.mode(engine).scheduling, self.log.model(engine)
-        known = self._pricers.get((gpu, model, scheduling))
+        mode, model = self.log.mode(engine), self.log.model(engine)
+        known = self._pricers.get((gpu, model, mode))
         if known is None:
-            experiment = self._experiment(gpu, engine, _settings(scheduling))
+            settings = _settings(mode.scheduling)
+            experiment = self._experiment(gpu, engine, settings)
+            if more := graphs_of_drafts(experiment.engine.graphs, mode.drafts):
+                experiment = self._experiment(gpu, engine, settings | more)
             self.notes |= dict.fromkeys(experiment.notes)
-            known = self._pricers[gpu, model, scheduling] = StepPricer(experiment)
+            known = self._pricers[gpu, model, mode] = StepPricer(experiment)
         return known
 
     def _experiment(

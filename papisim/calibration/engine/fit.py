@@ -24,14 +24,16 @@ from numpy.typing import NDArray
 
 from papisim.arrays import Floats
 from papisim.calibration.engine.log import EngineLog, StepTimes, composition_of
-from papisim.config.engine import Scheduling
+from papisim.config.engine import GraphsSpec, Scheduling
 from papisim.config.experiment import Experiment
 from papisim.config.yaml import Inline, dump
 from papisim.errors import InputError
 from papisim.pricing.engine_step import Composition, Part, StepPricer
 
-#: terms of the host, fields of a profile's section ``host``
-TERMS: Final = ("step_s", "request_s", "prompt_token_s", "launch_s")
+#: terms of the host, fields of a profile's section ``host``: of every step, and of steps that verify drafts
+_EVERY: Final = ("step_s", "request_s", "prompt_token_s", "launch_s")
+_OF_DRAFTS: Final = ("draft_step_s", "draft_token_s")
+TERMS: Final = (*_EVERY, *_OF_DRAFTS)
 
 #: an experiment with fields changed
 Variant = Callable[[Mapping[str, object]], Experiment]
@@ -77,15 +79,24 @@ class Observed:
     Attributes:
         features: times of each term in each composition if the term were one second, shape (n, terms).
         times_s: measured times, shape (n,).
+        n_later: trailing terms that are fitted after the others, to the compositions that have one of them.
+        start: values of the terms before the fit, which those keep that no composition shows, shape (terms,).
     """
 
     features: Floats
     times_s: Floats
+    n_later: int
+    start: Floats
+
+    def without(self, index: int) -> Observed:
+        """Return all compositions but one."""
+        others = np.arange(len(self.times_s)) != index
+        return Observed(self.features[others], self.times_s[others], self.n_later, self.start)
 
 
 def synchronous(log: EngineLog) -> list[tuple[str, str]]:
-    """Return the GPUs and engines of a log whose host is fitted: synchronous ones; what drafting takes is no term."""
-    return [of for of in log.engines if log.mode(of[1]) == (Scheduling.SYNCHRONOUS, 0)]
+    """Return the GPUs and engines of a log whose host is fitted: synchronous ones, those that draft included."""
+    return [of for of in log.engines if log.mode(of[1]).scheduling is Scheduling.SYNCHRONOUS]
 
 
 def fit_host(log: EngineLog, variant: Variant) -> HostFit:
@@ -96,21 +107,21 @@ def fit_host(log: EngineLog, variant: Variant) -> HostFit:
         variant: makes the experiment whose steps are those of the log, with fields changed.
 
     Raises:
-        InputError: no engine is synchronous, or there are fewer compositions than terms.
+        InputError: no engine is synchronous, or there are fewer compositions than terms that they have.
     """
     compositions = _host_times(log)
-    if len(compositions) <= len(TERMS):
+    times_s = np.array(list(compositions.values()))
+    start = variant({}).engine.host
+    point = np.array([getattr(start, term) for term in TERMS])
+    observed = Observed(_features(list(compositions), variant), times_s, len(_OF_DRAFTS), point)
+    n_terms = int(observed.features.any(axis=0).sum()) if compositions else 1
+    if len(compositions) <= n_terms:
         raise InputError(
-            f"has {len(compositions)} compositions of steady synchronous steps, expected more than {len(TERMS)}",
+            f"has {len(compositions)} compositions of steady synchronous steps, expected more than {n_terms}",
             file=str(log.folder),
         )
-    observed = Observed(_features(list(compositions), variant), np.array(list(compositions.values())))
-    start = variant({}).engine.host
-    before = {term: getattr(start, term) for term in TERMS}
-    known = observed.features.any(axis=0)
-    point = np.array([before[term] for term in TERMS])
-    fitted = np.where(known, _fit(observed), point)
-    after = dict(zip(TERMS, fitted.tolist(), strict=True))
+    fitted = _fit(observed)
+    before, after = (dict(zip(TERMS, each.tolist(), strict=True)) for each in (point, fitted))
     return HostFit(before, after, _explained(observed, point, fitted))
 
 
@@ -119,7 +130,7 @@ def _host_times(log: EngineLog) -> dict[Composition, float]:
     used = set(synchronous(log))
     groups = defaultdict[tuple[str, ...], list[StepTimes]](list)
     for step in log.steps:
-        if step.of in used and step.is_steady:
+        if step.of in used and step.is_steady and not (step.prompts and step.decode_tokens > step.n_decode):
             chunk = str(step.prompt_tokens) if step.prompts else ""
             groups[*step.of, step.block, step.cell, str(step.n_decode), chunk].append(step)
     return {composition_of(steps[0]): median(step.host_s for step in steps) for steps in groups.values()}
@@ -130,20 +141,47 @@ def _features(compositions: Sequence[Composition], variant: Variant) -> Floats:
     nothing = {f"engine.host.{term}": 0.0 for term in TERMS} | {
         "engine.host.scheduling": Scheduling.SYNCHRONOUS.value
     }
-    columns = []
-    for term in TERMS:
-        pricer = StepPricer(variant(nothing | {f"engine.host.{term}": 1.0}))
-        columns.append([pricer.price(each).by_part[Part.HOST] for each in compositions])
-    return np.array(columns, dtype=np.float64).T
+    graphs, found = variant({}).engine.graphs, np.empty((len(compositions), len(TERMS)))
+    for drafts in {each.drafts for each in compositions}:
+        fields = nothing | graphs_of_drafts(graphs, drafts)
+        pricers = [StepPricer(variant(fields | {f"engine.host.{term}": 1.0})) for term in TERMS]
+        for row, composition in enumerate(compositions):
+            if composition.drafts == drafts:
+                found[row] = [pricer.price(composition).by_part[Part.HOST] for pricer in pricers]
+    return found
+
+
+def graphs_of_drafts(graphs: GraphsSpec, drafts: int) -> dict[str, object]:
+    """Return the fields that set the graphs of an engine that verifies drafts: its batches have more rows.
+
+    Args:
+        graphs: the graphs of its profile.
+        drafts: drafted tokens per request.
+    """
+    return {} if graphs.batches is None or not drafts else {"engine.graphs.batches": graphs.batches * (1 + drafts)}
 
 
 def _fit(observed: Observed) -> Floats:
-    """Return the terms of least squared relative residuals, none negative: negative ones are set to 0, the others fitted again."""
-    scaled = observed.features / observed.times_s[:, None]
-    free: NDArray[np.bool_] = np.any(scaled != 0, axis=0)
+    """Return the terms of least squared relative residuals, none negative; later terms given the others."""
+    features, times_s = observed.features, observed.times_s
+    n_first = features.shape[1] - observed.n_later
+    is_later = np.any(features[:, n_first:] != 0, axis=1)
+    point = observed.start.copy()
+    for terms, rows in ((slice(n_first), ~is_later), (slice(n_first, None), is_later)):
+        others = point.copy()
+        others[terms] = 0.0
+        rest_s = times_s - features @ others
+        point[terms] = _least(features[rows, terms] / times_s[rows, None], rest_s[rows] / times_s[rows], point[terms])
+    return point
+
+
+def _least(scaled: Floats, target: Floats, start: Floats) -> Floats:
+    """Return the terms of least squares: negative ones are set to 0, the others fitted again; start without any feature."""
+    shown = np.any(scaled != 0, axis=0)
+    free: NDArray[np.bool_] = shown.copy()
     while True:
-        found = np.zeros(scaled.shape[1])
-        found[free] = np.linalg.lstsq(scaled[:, free], np.ones(len(scaled)), rcond=None)[0]
+        found = np.where(shown, 0.0, start)
+        found[free] = np.linalg.lstsq(scaled[:, free], target, rcond=None)[0]
         if (found >= 0).all():
             return found
         free &= found > 0
@@ -153,9 +191,7 @@ def _explained(observed: Observed, before: Floats, after: Floats) -> Explained:
     times_s = observed.times_s
     left_out = np.empty(len(times_s))
     for index in range(len(times_s)):
-        others = np.arange(len(times_s)) != index
-        point = _fit(Observed(observed.features[others], times_s[others]))
-        left_out[index] = observed.features[index] @ point
+        left_out[index] = observed.features[index] @ _fit(observed.without(index))
     predicted = observed.features @ after
     unexplained = float(((times_s - predicted) ** 2).sum() / ((times_s - times_s.mean()) ** 2).sum())
     return Explained(
@@ -198,7 +234,7 @@ def fit_kernels(part: Part, predicted_s: Floats, measured_s: Floats) -> KernelFi
         predicted_s: predicted times, one per composition.
         measured_s: measured ones.
     """
-    observed = Observed(predicted_s[:, None], measured_s)
+    observed = Observed(predicted_s[:, None], measured_s, 0, np.ones(1))
     factor = _fit(observed)
     return KernelFit(part, float(factor[0]), _explained(observed, np.ones(1), factor))
 

@@ -209,10 +209,30 @@ def test_the_fit_of_the_host_finds_the_times_that_made_the_log(log_of):
     log = log_of()
     fit = fit_host(log, lambda fields: Simulator(None, None, "vllm").experiment("h100", "llama7b", fields))
     assert fit.before == {term: getattr(load_engine("vllm").spec.host, term) for term in TERMS}
-    assert fit.after == {term: pytest.approx(value, rel=1e-3) for term, value in HOST.items()}
+    assert fit.after == {term: pytest.approx(value, rel=1e-3) for term, value in (fit.before | HOST).items()}
     assert fit.explained.mape_after < 1e-6 < fit.explained.mape_before
     assert fit.explained.mape_left_out < 1e-3
     assert fit.explained.r2_ratio == pytest.approx(1)
+
+
+def test_the_fit_of_the_host_finds_what_drafts_add(tmp_path):
+    drafts = {"draft_step_s": 3e-4, "draft_token_s": 5e-6}
+
+    def variant(fields):
+        return Simulator(None, None, "vllm").experiment("h100", "llama7b", fields)
+
+    terms = {f"engine.host.{term}": value for term, value in (HOST | drafts).items()}
+    price = StepPricer(variant(terms | {"engine.host.scheduling": "synchronous", "engine.graphs.batches": 8})).price
+    decoding = {f"b{n}c256": Composition(n, n, n * 256) for n in (1, 8, 64)}
+    drafting = {f"b{n}c256": Composition(n, 4 * n, n * 256) for n in (1, 8, 64)}
+    prompts = {f"p{n}": Composition(prompts=((0, n),)) for n in (128, 2048, 4096)}
+    write(tmp_path, "steps", [
+        step_row(cell, step, price(step), block(step), engine)
+        for engine, steps in (("llama7b_sync", decoding | prompts), ("llama7b_ngram3", drafting))
+        for cell, step in steps.items()
+    ])  # fmt: skip
+    found = fit_host(read_log(tmp_path), variant).after
+    assert {term: found[term] for term in drafts} == pytest.approx(drafts, rel=1e-3)
 
 
 def test_a_fitted_profile_removes_errors_of_parts_and_keeps_what_is_right(log_of, tmp_path):
@@ -243,8 +263,8 @@ def test_too_few_compositions_are_no_fit(tmp_path):
     step = CELLS["b1c256"]
     write(tmp_path, "steps", [step_row("b1c256", step, pricer().price(step), "decode")])
     log = read_log(tmp_path)
-    with pytest.raises(InputError, match="1 compositions of steady synchronous steps, expected more than 4"):
-        fit_host(log, lambda fields: SIMULATOR.experiment("h100", "llama7b", fields))
+    with pytest.raises(InputError, match="1 compositions of steady synchronous steps, expected more than 2"):
+        fit_host(log, lambda fields: Simulator(None, None, "vllm").experiment("h100", "llama7b", fields))
 
 
 def test_a_log_without_gpus_needs_a_machine():
