@@ -217,10 +217,10 @@ def test_the_levers_offered_do_help(papisim):
 
 @pytest.mark.parametrize("name", sorted(catalog.shipped(Shelf.SYSTEM)))
 def test_no_shipped_system_takes_more_than_it_holds(papisim, name):
-    # experts are dealt out to the ranks of some; those of a whole rack hold the caches of hundreds of thousands of requests
-    is_of_experts = name.endswith("_ep")
-    trace, batch = ("qwen3-235b-a22b", "400000") if is_of_experts else ("llama7b", "50000")
-    assert "do not fit into" in papisim(*run(hw=name, trace=trace, batch=batch))
+    # experts are dealt out to the ranks of some; those of a whole rack hold the caches of thousands of long requests
+    trace, tokens = ("qwen3-235b-a22b", 30_000) if name.endswith("_ep") else ("llama7b", 2000)
+    long = f"workload.lengths={{kind: fixed, input_tokens: {tokens}, output_tokens: 40}}"
+    assert "do not fit into" in papisim(*run(hw=name, trace=trace, batch="10000", set=long))
 
 
 def test_results_are_never_written_over_other_files(papisim, tmp_path):

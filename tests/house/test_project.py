@@ -73,6 +73,12 @@ def test_links_lead_somewhere(page):
     assert broken == []
 
 
+def test_pages_hold_no_control_characters():
+    """``\\t`` of ``\\text`` and ``\\f`` of ``\\frac`` become such where a program writes a formula."""
+    found = {page.name: set(re.findall(r"[\x00-\x09\x0b-\x1f]", page.read_text(encoding="utf-8"))) for page in PAGES}
+    assert {page: characters for page, characters in found.items() if characters} == {}
+
+
 def test_version_citation_and_changelog_agree():
     check = script("release-check")["problems"]
     assert check() == []
