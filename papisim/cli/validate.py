@@ -20,6 +20,7 @@ from papisim.config.system import load_part, load_system
 from papisim.errors import CheckFailed, InputError
 from papisim.report.console.console import console
 from papisim.report.print.validation import Cloud, draw
+from papisim.validation import cent
 from papisim.validation.gpu import Compared, compare, ridges
 from papisim.validation.pim import Golden, golden_points, meets_limits, published, summary
 from papisim.validation.public_data import data_folder, fetch_all
@@ -36,7 +37,7 @@ _GOLDEN = "**/ramulator_hbm3pim_attention*.csv"
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
-    help="Folder with golden tables (ramulator_hbm3pim_attention*.csv) and measured tables of GPUs.",
+    help="Folder with golden tables (ramulator_hbm3pim_attention*.csv, cent_aim*.csv) and measured tables of GPUs.",
 )
 @click.option(
     "--fetch", "fetched", is_flag=True, help="Download public measurements into the cache, and compare with them."
@@ -62,7 +63,8 @@ def command(
     same rows.
 
     The released mapping must meet every golden count; the physical mapping, which does not copy the released generator's
-    schedule, is shown beside it. The exit status is 1 if a promise is not met.
+    schedule, is shown beside it. So must CENT's released results: a block's time within 2 %, a token's time and energy within 5 %. The exit
+    status is 1 if a promise is not met.
 
     With --engine, the steps of an engine's logs are priced with the requests that they had: the busy time of kernels by part (FC,
     attention, small kernels) before totals; its services are simulated with the same arrivals and lengths. A total that is closer
@@ -97,7 +99,7 @@ def command(
         return
     folders = [folder for folder in (data, _fetch() if fetched else None) if folder is not None]
     figures, points = published(), _golden(data)
-    golden = summary(points)
+    golden = [*summary(points), *_cent(data)]
     gpus, bends = _compare_gpus(folders)
     if output == "json":
         rows = [each.row() for each in gpus]
@@ -129,12 +131,17 @@ def _golden(data: Path | None) -> list[Golden]:
     return [point for mapping in _MAPPINGS for point in golden_points(data, mapping)]
 
 
+def _cent(data: Path | None) -> list[GoldenErrors]:
+    return [] if data is None else cent.summary(cent.compared(cent.read_results(data)))
+
+
 def _require(figures: Sequence[PublishedFigure], golden: Sequence[GoldenErrors]) -> None:
     """Fail if a published figure or the released mapping's counts are not met."""
     missed = [figure.what for figure in figures if figure.within is False]
     missed += [
         f"golden counts, {_power(row)}" for row in golden if row.mapping == _MAPPINGS[0] and not meets_limits(row)
     ]
+    missed += [row.mapping for row in golden if row.mapping not in _MAPPINGS and not cent.meets_limits(row)]
     if missed:
         raise CheckFailed(f"not met: {'; '.join(missed)}")
 

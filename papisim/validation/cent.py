@@ -27,6 +27,9 @@ TABLES = "**/cent_aim*.csv"
 #: limits of relative errors: of a block's time in each row and on average, and of a token's time and energy
 BLOCK_LIMIT, BLOCK_MEAN_LIMIT, TOKEN_LIMIT = 0.02, 0.005, 0.05
 
+#: errors of a row by their name in summaries
+_TITLES = {"CENT, block": "block", "CENT, token": "token", "CENT, energy of a token": "energy"}
+
 
 class Model(Spec):
     """Sizes of a model of the Llama family."""
@@ -166,10 +169,16 @@ def compared(rows: Iterable[Result]) -> list[Errors]:
 
 
 def summary(errors: Iterable[Errors]) -> list[GoldenErrors]:
-    """Return mean and largest absolute error of a block's time, and of the time and energy of a token."""
+    """Return mean and largest absolute error of a block's time, and of the time and energy of a token; empty without rows."""
     rows = list(errors)
-    names = {"block": "CENT, block", "token": "CENT, token", "energy": "CENT, energy of a token"}
-    return [_errors_of(title, rows, name) for name, title in names.items()] if rows else []
+    return [_errors_of(title, rows, name) for title, name in _TITLES.items()] if rows else []
+
+
+def meets_limits(row: GoldenErrors) -> bool:
+    """Tell whether the errors of one row of :func:`summary` are within the limits."""
+    if _TITLES[row.mapping] == "block":
+        return row.max_abs_error <= BLOCK_LIMIT and row.mean_abs_error <= BLOCK_MEAN_LIMIT
+    return row.max_abs_error <= TOKEN_LIMIT
 
 
 def _errors_of(title: str, rows: list[Errors], name: str) -> GoldenErrors:

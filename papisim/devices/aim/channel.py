@@ -87,15 +87,20 @@ class Channel:
     def state(self, cycle: int, rows: int) -> tuple[object, ...]:
         """Return all that decides how the channel goes on, with times as of a cycle and rows as of a row."""
         later = {key: ready - cycle for key, ready in self._ready.items() if ready > cycle}
-        opened = [row and row.after(-rows) for row in self._rows]
+        opened = self._moved(-rows)
         return later, opened, self._registers, max(-1, self.last - cycle), max(-1, self.through - cycle)
 
     def skip(self, cycles: int, rows: int, counts: Counter[Command]) -> None:
         """Move on in time and in rows, as repetitions would that issue ``counts`` commands."""
         self._ready = {key: ready + cycles for key, ready in self._ready.items()}
-        self._rows = [row and row.after(rows) for row in self._rows]
+        self._rows = self._moved(rows)
         self.last, self.through = self.last + cycles, self.through + cycles
         self.counts.update(counts)
+
+    def _moved(self, rows: int) -> list[Row | None]:
+        """Return the open rows, each that many rows on."""
+        moved = {row: row and row.after(rows) for row in set(self._rows)}
+        return [moved[row] for row in self._rows]
 
     def _open_all(self, row: Row, cycle: int) -> int:
         """Open a row in all banks; return the first cycle after it."""

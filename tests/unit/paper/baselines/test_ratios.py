@@ -60,6 +60,12 @@ def test_attention_in_memory_is_faster_than_on_the_npus_and_dual_row_buffers_tha
     )
 
 
+def test_gemvs_of_every_request_lose_to_gpus_that_share_weights_in_a_batch():
+    found = outcomes(shorter("cent", "cent", "gpu", kv_tokens=8, output_tokens=4))
+    assert found["cent"].tokens_per_s < found["gpu"].tokens_per_s
+    assert found["cent"].token_j > found["gpu"].token_j
+
+
 @pytest.mark.parametrize("name", ["duplex", "tokenstack"])
 def test_what_is_not_tested_says_why(name):
     rows, found = reproduced(name)
