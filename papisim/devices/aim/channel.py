@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import copy
 
 from papisim.devices.aim.commands import REGISTER_MODE, Command, Place, Table
 from papisim.devices.aim.instructions import Instruction, Op, Row
@@ -85,14 +86,20 @@ class Channel:
         self._answer(command)
 
     def state(self, cycle: int, rows: int) -> tuple[object, ...]:
-        """Return all that decides how the channel goes on, with times as of a cycle and rows as of a row."""
-        later = {key: ready - cycle for key, ready in self._ready.items() if ready > cycle}
-        opened = self._moved(-rows)
-        return later, opened, self._registers, max(-1, self.last - cycle), max(-1, self.through - cycle)
+        """Return all that decides how the channel goes on, with times as of a cycle and rows as of a row; no command comes earlier."""
+        self._ready = {place: ready for place, ready in self._ready.items() if ready > cycle}
+        later = {place: ready - cycle for place, ready in self._ready.items()}
+        return later, self._moved(-rows), self._registers, max(-1, self.last - cycle), max(-1, self.through - cycle)
+
+    def copied(self) -> Channel:
+        """Return another channel in the same state."""
+        other = copy(self)
+        other._ready, other._rows, other.counts = dict(self._ready), list(self._rows), Counter(self.counts)
+        return other
 
     def skip(self, cycles: int, rows: int, counts: Counter[Command]) -> None:
         """Move on in time and in rows, as repetitions would that issue ``counts`` commands."""
-        self._ready = {key: ready + cycles for key, ready in self._ready.items()}
+        self._ready = {place: ready + cycles for place, ready in self._ready.items()}
         self._rows = self._moved(rows)
         self.last, self.through = self.last + cycles, self.through + cycles
         self.counts.update(counts)

@@ -41,8 +41,8 @@ class Host:
     """The host, and the first and the last of its channels."""
 
     def __init__(self, table: Table, layout: Layout) -> None:
-        channels = layout.channels * layout.blocks
-        self._first, self._last = (Channel(table, layout.banks, channels) for _ in range(2))
+        # one and the same until they are reached in turn
+        self._first = self._last = Channel(table, layout.banks, layout.channels * layout.blocks)
         self._burst, self._queue = table.burst, table.queue
         self._cycle, self._accessing = 0, False
 
@@ -76,13 +76,21 @@ class Host:
                 self._skip(loop.times - index, self._cycle - start, loop.stride, self.counts - counts)
                 return
 
+    @property
+    def _channels(self) -> tuple[Channel, ...]:
+        return (self._first,) if self._first is self._last else (self._first, self._last)
+
+    def _part(self) -> None:
+        """Time the first channel by itself from now on."""
+        if self._first is self._last:
+            self._first = self._last.copied()
+
     def _state(self, rows: int) -> tuple[object, ...]:
-        channels = (channel.state(self._cycle, rows) for channel in (self._first, self._last))
-        return self._accessing, *channels
+        return self._accessing, *(channel.state(self._cycle, rows) for channel in self._channels)
 
     def _skip(self, times: int, cycles: int, stride: int, counts: Counter[Command]) -> None:
         shares = Counter({command: times * count for command, count in counts.items()})
-        for channel in (self._first, self._last):
+        for channel in self._channels:
             channel.skip(times * cycles, times * stride, shares)
         self._cycle += times * cycles
 
@@ -90,23 +98,31 @@ class Host:
         if instruction.op in ACCESSES:
             self._access(instruction)
             return
-        taken = [self._cycle] * 2
-        if self._accessing:
-            taken = [max(self._cycle, channel.last + 1) for channel in (self._first, self._last)]
-            self._accessing = False
-        self._cycle = max(taken)
         if instruction.op is Op.SYNC:
-            self._cycle = max(self._cycle, self._first.through, self._last.through) + 2
+            self._sync()
             return
-        taken[1] += instruction.lanes - 1
-        self._first.issue(instruction, taken[0])
-        self._last.issue(instruction, taken[1])
+        if instruction.lanes > 1:
+            self._part()
+        channels = self._channels
+        taken = [max(self._cycle, channel.last + 1) if self._accessing else self._cycle for channel in channels]
+        self._cycle, self._accessing = max(taken), False
+        taken[-1] += instruction.lanes - 1
+        for channel, cycle in zip(channels, taken, strict=True):
+            channel.issue(instruction, cycle)
         self._cycle += instruction.lanes
         if instruction.op in _BLOCKING:
-            self._cycle = max(self._first.last, self._last.last) + self._burst + 1
+            self._cycle = max(channel.last for channel in channels) + self._burst + 1
+
+    def _sync(self) -> None:
+        """Wait for every channel."""
+        for channel in self._channels:
+            waited = max(channel.last + 1, channel.through) if self._accessing else channel.through
+            self._cycle = max(self._cycle, waited)
+        self._cycle, self._accessing = self._cycle + 2, False
 
     def _access(self, instruction: Instruction) -> None:
         """Send accesses, one per cycle, round the channels."""
+        self._part()
         first, last, banks = self._first, self._last, len(instruction.banks)
         several = instruction.lanes > 1
         if not self._accessing:
