@@ -21,8 +21,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from papisim.acceptance.base import AcceptanceOptions
-from papisim.acceptance.chain import ChainSequence
+from papisim.acceptance.chain import ChainSequence, TemperedOptions
 from papisim.acceptance.draws import normals
 from papisim.config.base import Spec
 from papisim.kinds import Example
@@ -61,7 +60,7 @@ class State(Spec):
     memory: Annotated[float, Field(ge=0, lt=1)]
 
 
-class Options(AcceptanceOptions):
+class Options(TemperedOptions):
     """The parameters of one source.
 
     Attributes:
@@ -87,6 +86,7 @@ EXAMPLE = Example(
         "conditional": [0.8, 0.6],
         "level": {"probabilities": [0, 1], "log_odds": [-1, 1]},
         "state": {"share": 0.5, "memory": 0.9},
+        "branches": [0.3, 0.1],
     }
 )
 
@@ -106,9 +106,9 @@ class Acceptance:
 
 class _Sequence(ChainSequence):
     def __init__(self, options: Options, seed: int, request_id: int, level: float) -> None:
-        log_odds = [math.log(c / (1 - c)) + level for c in options.conditional]
+        log_odds = [math.log(c / (1 - c)) + level + options.shift for c in options.conditional]
         self._conditionals = [1 / (1 + math.exp(-value)) for value in log_odds]
-        super().__init__(options.signals, seed, request_id, self._conditionals[0])
+        super().__init__(options.signals, seed, request_id, self._conditionals[0], options)
         share, memory = options.state.share, options.state.memory
         self._memory, self._innovation = memory, math.sqrt(1 - memory**2)
         self._slow, self._fast = math.sqrt(share), math.sqrt(1 - share)

@@ -10,26 +10,25 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from papisim.acceptance.base import AcceptanceOptions
-from papisim.acceptance.chain import ChainSequence, IndependentRounds
+from papisim.acceptance.chain import ChainSequence, IndependentRounds, TemperedOptions
 from papisim.acceptance.draws import uniforms
 from papisim.kinds import Example
 
 
-class Options(AcceptanceOptions):
+class Options(TemperedOptions):
     """The probability α that a drafted token is right."""
 
     kind: Literal["geometric"]
     alpha: Annotated[float, Field(ge=0, le=1)]
 
 
-EXAMPLE = Example({"alpha": 0.7})
+EXAMPLE = Example({"alpha": 0.7, "branches": [0.3, 0.1]})
 
 
 class _Sequence(ChainSequence):
     def __init__(self, options: Options, seed: int, request_id: int) -> None:
-        super().__init__(options.signals, seed, request_id, options.alpha)
-        self._alpha = options.alpha
+        self._alpha = options.at_temperature(options.alpha)
+        super().__init__(options.signals, seed, request_id, self._alpha, options)
         self._uniforms = uniforms(seed, request_id)
         self._advance()
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from papisim.acceptance.base import AcceptanceOptions
-from papisim.acceptance.chain import ChainSequence, IndependentRounds
+from papisim.acceptance.chain import ChainOptions, ChainSequence, IndependentRounds
 from papisim.acceptance.draws import uniforms
 from papisim.config.base import Fraction
 from papisim.kinds import Example
 
 
-class Options(AcceptanceOptions):
+class Options(ChainOptions):
     """The curve ``c·s^γ``; c is the acceptance of the first token."""
 
     kind: Literal["power_law"]
@@ -28,12 +27,12 @@ class Options(AcceptanceOptions):
         return float(self.c * (position**self.gamma - (position - 1) ** self.gamma))
 
 
-EXAMPLE = Example({"c": 0.9, "gamma": 0.548})
+EXAMPLE = Example({"c": 0.9, "gamma": 0.548, "branches": [0.3, 0.1]})
 
 
 class _Sequence(ChainSequence):
     def __init__(self, options: Options, seed: int, request_id: int) -> None:
-        super().__init__(options.signals, seed, request_id, options.c)
+        super().__init__(options.signals, seed, request_id, options.c, options)
         self._options = options
         self._uniforms = uniforms(seed, request_id)
         self._advance()

@@ -20,8 +20,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from papisim.acceptance.base import AcceptanceOptions, Outcome, Proposal
-from papisim.acceptance.chain import ChainSequence
+from papisim.acceptance.base import Outcome, Proposal
+from papisim.acceptance.chain import ChainOptions, ChainSequence
 from papisim.acceptance.log import Turn, read_log
 from papisim.config.base import Count, Name
 from papisim.errors import InputError, did_you_mean
@@ -29,7 +29,7 @@ from papisim.kinds import Example
 from papisim.streams import stream
 
 
-class Options(AcceptanceOptions):
+class Options(ChainOptions):
     """Which turns are replayed.
 
     Attributes:
@@ -63,7 +63,7 @@ class Options(AcceptanceOptions):
 
 
 EXAMPLE = Example(
-    {"log": "log.jsonl", "source": "chat"},
+    {"log": "log.jsonl", "source": "chat", "branches": [0.3]},
     files={
         "log.jsonl": '{"source": "chat", "draft_len": 12, "accepted": [3, 0, 7, 2, 12, 1, 4, 0]}\n'
         '{"source": "chat", "draft_len": 12, "accepted": [0, 0, 1, 5]}\n'
@@ -139,7 +139,7 @@ def _select(turns: list[Turn], options: Options) -> list[Turn]:
 class _Sequence(ChainSequence):
     def __init__(self, process: Acceptance, options: Options, seed: int, request_id: int) -> None:
         self._mean = process.mean_conditional() if options.signals else 0.0
-        super().__init__(options.signals, seed, request_id, self._mean)
+        super().__init__(options.signals, seed, request_id, self._mean, options)
         self._process, self._refuse, self._log = process, options.longer == "refuse", options.log
         self._steps = (step for turn in count() for step in process.turn(request_id, turn))
         self._step = next(self._steps)

@@ -135,7 +135,7 @@ def compared(study: Study, points: Table) -> list[str]:
     lines = [line for machine in dict.fromkeys(p["machine"] for p in points) for line in _compared(machine, points)]
     caveat = (
         f"{setup.trace} with {setup.drafting}, {setup.acceptance}, {setup.kv_tokens} cached tokens; the process was logged for chains, so "
-        "of trees (sssd, meta_eagle) only the first choices can be accepted"
+        "what the further choices of trees (sssd, meta_eagle) are right in is assumed"
     )
     return [*lines, caveat]
 

@@ -81,7 +81,19 @@ def _compared(study: Study) -> dict[str, Explained]:
         found[f"low_{batch}"] = _low(study, batch)
         if batch == 1:
             found["over_off"] = Explained(_completion_s(study.setup("high"), 1, "off") / times["dsde"], reason)
+            found["hotter"] = _hotter(study, static[best])
     return found
+
+
+def _hotter(study: Study, cold_s: float) -> Explained:
+    setup = study.setup("hot")
+    hot_s = min(_static_s(setup, 1, length) for length in study.setting("static_lengths"))
+    plain_s = _completion_s(setup, 1, "off")
+    return Explained(
+        hot_s / cold_s,
+        f"best static length {hot_s:.2f} s, at T = 0 {cold_s:.2f} s, without drafts {plain_s:.2f} s",
+        f"acceptance at both temperatures is not published; whatever it is at T = 1, the ratio is at most {plain_s / cold_s:.2f}, that of no drafts",
+    )
 
 
 def _low(study: Study, batch: int) -> Explained:

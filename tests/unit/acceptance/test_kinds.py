@@ -83,10 +83,44 @@ def test_hit_probabilities_of_a_depth_sum_to_at_most_one():
         tree_process([[0.5], [0.6, 0.5]])
 
 
-def test_kinds_without_trees_accept_along_first_choices():
-    one, other = geometric_process(0.7).start(0), geometric_process(0.7).start(0)
-    bushy = (*CHAIN, (1,), (1, 0), (2,))
-    assert [one.round_tree(bushy).accepted for _ in range(100)] == [other.round(3).accepted for _ in range(100)]
+BRANCHING = {"branches": [0.5, 0.25]}
+
+
+def chain_process(**fields):
+    return geometric.Acceptance(geometric.Options(kind="geometric", alpha=0.6, **fields), 0)
+
+
+def test_a_tree_earns_what_its_further_choices_are_right_in():
+    """Closed form: the two first choices emit α + α², a second one at depth 1 (1 − α)/2, and a first one after it α times that."""
+    tree = ((0,), (1,), (0, 0), (1, 0))
+    sequences = [chain_process(**BRANCHING).start(request) for request in range(20)]
+    mean = np.mean([sequence.round_tree(tree).accepted for sequence in sequences for _ in range(1000)])
+    assert mean == pytest.approx((0.6 + 0.2) * (1 + 0.6), abs=0.02)
+
+
+def test_a_tree_leaves_the_chain_of_first_choices_as_it_was():
+    one, other = (chain_process(**BRANCHING).start(3) for _ in range(2))
+    trees, chains = zip(
+        *[(one.round_tree(((0,), (1,), (0, 0))).accepted, other.round(2).accepted) for _ in range(300)], strict=True
+    )
+    assert all(tree in {chain, 1} and tree >= chain for tree, chain in zip(trees, chains, strict=True))
+    assert trees != chains
+
+
+def test_a_tree_is_refused_where_no_second_choices_are_known():
+    with pytest.raises(NotModelled, match=r"acceptance\.branches"):
+        chain_process().start(0).round_tree(((0,), (1,)))
+    levels = chain_process(topology="tree").start(0)
+    assert levels.round_tree(((0,), (1,))).accepted in {0, 1}
+
+
+def test_acceptance_falls_with_the_temperature():
+    hot = {"tempering": {"observed_at": 0, "log_odds": -0.65}}
+    cold, warm = (geometric.Options(kind="geometric", alpha=0.8, temperature=t, **hot) for t in (0, 1))
+    assert cold.at_temperature(0.8) == 0.8
+    assert warm.at_temperature(0.8) == pytest.approx(1 / (1 + 0.25 * np.exp(0.65)))
+    with pytest.raises(ValueError, match="without 'tempering'"):
+        geometric.Options(kind="geometric", alpha=0.8, temperature=1)
 
 
 def test_only_early_exit_knows_exit_layers():

@@ -201,6 +201,31 @@ def test_look_ups_keep_the_host_busy_and_no_device(run: Runner):
     assert summary["busy_ratio"][HOST] > 0
 
 
+def test_a_block_is_drafted_in_one_pass_however_few_drafts_are_verified():
+    block, _ = context(draft="dflash_block")
+    one, all_of_it = (seconds(block.draft([Draft(length)], ints(300))) for length in (1, 16))
+    assert one == all_of_it
+    assert block.draft([NO_DRAFT], ints(300)) == []
+    head, _ = context(draft="eagle_head")
+    assert all_of_it < seconds(head.draft([Draft(16)], ints(300)))
+    wider, _ = context(draft="dflash_block", set=["drafting.width=512"])
+    assert seconds(wider.draft([Draft(1)], ints(300))) > all_of_it
+
+
+def test_a_block_is_no_tree_and_no_longer_than_its_width():
+    block, _ = context(draft="dflash_block")
+    with pytest.raises(InputError, match="a block has 16"):
+        block.draft([Draft(17)], ints(300))
+    with pytest.raises(NotModelled, match="one chain"):
+        block.draft([Draft(2, tree=(2, 2))], ints(300))
+
+
+def test_time_outside_a_heads_kernels_is_added_to_each_step():
+    plain, slower = (context(draft="eagle_head", set=[f"drafting.step_s={s}"])[0] for s in (0, 1e-3))
+    added = seconds(slower.draft([Draft(3)], ints(100))) - seconds(plain.draft([Draft(3)], ints(100)))
+    assert added == pytest.approx(3e-3)
+
+
 def test_a_quantised_head_takes_less_time():
     full, quantised = (context(draft=name)[0] for name in ("eagle_head", "eagle_head_int4"))
     ratio = seconds(quantised.draft([Draft(3)], ints(100))) / seconds(full.draft([Draft(3)], ints(100)))
