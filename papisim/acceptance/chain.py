@@ -163,10 +163,10 @@ class ChainSequence(ABC):
         if not self._branches:
             raise NotModelled(_REFUSED)
         right = self._right(depth)
-        accepted = next(length for length, path in enumerate(self._paths(right), 1) if path not in nodes) - 1
+        accepted = next(length for length, path in enumerate(self._walk(right), 1) if path not in nodes) - 1
         return replace(self.round(depth), accepted=accepted)
 
-    def _paths(self, right: int) -> Iterator[tuple[int, ...]]:
+    def _walk(self, right: int) -> Iterator[tuple[int, ...]]:
         """Yield the right path, ever deeper: ``right`` first choices, then a further choice, and on from there."""
         rng = stream(self._seed, "acceptance", "branches", self._request_id, self._number)
         path: tuple[int, ...] = ()
