@@ -196,9 +196,13 @@ class Evaluator:
         return _remember(self._systems, key, lambda: load_system(hw, overrides, placement), _SYSTEMS)
 
     def _machine(self, point: Point, experiment: Experiment) -> Machine:
-        """Return the hardware of a point, which other points that differ in policy, model or requests alone share."""
+        """Return the hardware of a point, which other points that differ in policy, model or requests alone share.
+
+        An engine chooses the kernel libraries of devices and links.
+        """
         overrides = [as_assignment(override) for override in point.options.set]
-        key = (point.options.hw, tuple(each.text for each in overrides if each.path[0] in _HARDWARE))
+        chosen = tuple(each.text for each in overrides if each.path[0] in _HARDWARE or each.path[0] == "engine")
+        key = (point.options.hw, point.options.engine, chosen)
         return _remember(self._machines, key, lambda: build_machine(experiment.system), _MACHINES)
 
 

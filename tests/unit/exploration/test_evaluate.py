@@ -45,6 +45,16 @@ def test_a_row_has_the_figures_of_the_run_that_papisim_run_would_do(declare):
         assert row.figures["busy_ratio.gpu"] == expected["busy_ratio"]["gpu"]
 
 
+def test_points_of_several_engines_use_the_libraries_of_their_own(declare):
+    def tpot_s(engines):
+        file = declare(f"space: {{hw: [h100_single], engine: {engines}}}")
+        return {row.inputs["engine"]: row.figures["tpot_mean_s"] for row in rows(file)}
+
+    both = tpot_s("[trtllm, vllm]")
+    assert both == tpot_s("[vllm, trtllm]")
+    assert both["vllm"] == tpot_s("[vllm]")["vllm"] != both["trtllm"]
+
+
 def test_a_derived_field_follows_the_axes_and_the_fields_of_the_machines_files(declare):
     file = declare(f"""
 space:
