@@ -8,7 +8,9 @@ from papisim.devices.numbers import each, smaller
 from papisim.ops.cost import Energy
 
 
-def kernel_energy(part: Part, flop: float, moved_bytes: float, time_s: float, *, input_bytes: float = 2.0) -> Energy:
+def kernel_energy(
+    part: Part, flop: float, moved_bytes: float, time_s: float, *, input_bytes: float = 2.0, padded_bytes: float = 0.0
+) -> Energy:
     """Return the energy of one kernel on one GPU above what it draws idle, by the part's energy model.
 
     Of arrays of kernels, parts of the energy are arrays or, where all are equal, numbers. On a part with a clock it is the
@@ -20,9 +22,11 @@ def kernel_energy(part: Part, flop: float, moved_bytes: float, time_s: float, *,
         moved_bytes: bytes of DRAM traffic.
         time_s: seconds.
         input_bytes: bytes of an operand of the tensor cores.
+        padded_bytes: bytes of caches whose few query rows fill a tile with padding, which computes, too.
     """
     if part.energy_model == "fitted":
-        return _fitted(part, flop, moved_bytes, time_s, input_bytes=input_bytes)
+        padded_j = padded_bytes * part.fitted_energy.padded_j_per_byte if part.fitted_energy else 0.0
+        return _fitted(part, flop, moved_bytes, time_s, input_bytes=input_bytes, padded_j=padded_j)
     energy = part.energy
     return Energy(
         dram_activation_j=energy.dram_activation_j_per_byte * moved_bytes,
@@ -34,9 +38,10 @@ def kernel_energy(part: Part, flop: float, moved_bytes: float, time_s: float, *,
 
 
 def _fitted(
-    part: Part, flop: float, moved_bytes: float, time_s: float, *, on_chip_j: float = 0.0, input_bytes: float = 2.0
-) -> Energy:
-    """``active·t + bytes·e_DRAM + FLOP·e_compute`` and what on-chip memories take besides.
+    part: Part, flop: float, moved_bytes: float, time_s: float, *,
+    on_chip_j: float = 0.0, input_bytes: float = 2.0, padded_j: float = 0.0,
+) -> Energy:  # fmt: skip
+    """``active·t + bytes·e_DRAM + FLOP·e_compute`` and what on-chip memories and padded rows take besides.
 
     Without a clock, or where no arithmetic could slow down, it is at most what the board's limit leaves above idle.
     """
@@ -44,7 +49,7 @@ def _fitted(
     assert fitted is not None, "the part's validator has seen to it"
     active_j, dram_j = fitted.active_w * time_s, fitted.dram_j_per_byte * moved_bytes
     narrow = fitted.compute_8bit_ratio if input_bytes == 1 else 1.0
-    compute_j = fitted.compute_j_per_flop * fitted.operand_ratio * narrow * flop
+    compute_j = fitted.compute_j_per_flop * fitted.operand_ratio * narrow * flop + padded_j
     if part.clock is not None and not on_chip_j:
         return Energy(dram_access_j=dram_j, gpu_compute_j=compute_j, gpu_memory_j=active_j)
     limit_j = (part.board_w - part.static_w) * time_s

@@ -295,6 +295,8 @@ class FittedEnergy(Spec):
         dram_j_per_byte: energy per byte of DRAM traffic, the whole path included.
         compute_j_per_flop: energy per operation of the tensor cores, operand supply included.
         compute_8bit_ratio: energy per operation on inputs of eight bits over that.
+        padded_j_per_byte: energy of the tensor cores per byte of caches that decoding attention reads: whatever the number of query
+            rows, a tile of them multiplies each key and value.
         operand_ratio: energy per operation on the operands at hand over that on the normally distributed ones of the fit.
     """
 
@@ -302,6 +304,7 @@ class FittedEnergy(Spec):
     dram_j_per_byte: NonNegative
     compute_j_per_flop: NonNegative
     compute_8bit_ratio: Positive = 1.0
+    padded_j_per_byte: NonNegative = 0.0
     operand_ratio: Positive = 1.0
 
 

@@ -65,6 +65,7 @@ class _Shard(NamedTuple):
     """What the largest rank computes and moves, how long it takes, and what of that is its launch.
 
     ``streaming`` tells kernels that find their operands in cache, and ``n_kernels`` how many of them follow one another.
+    ``padded_bytes`` are those of caches whose few query rows are padded to a tile.
     """
 
     flop: float
@@ -76,6 +77,7 @@ class _Shard(NamedTuple):
     streaming: Streaming | None = None
     n_kernels: int = 1
     input_bytes: float = 2.0
+    padded_bytes: float = 0.0
 
 
 class Pool(DevicePool):
@@ -449,13 +451,14 @@ class Pool(DevicePool):
         if time_s is None:
             times = prefill_times if _is_causal(kernel) else decode_times
             time_s = float(times(self.part, self.part.attention.used, AttentionShapes.of(kernel)))
-        return self._attention_shard(kernel.flop, kernel.moved_bytes, time_s)
+        shard = self._attention_shard(kernel.flop, kernel.moved_bytes, time_s)
+        return shard._replace(padded_bytes=0.0) if _is_causal(kernel) else shard
 
     def _attention_shard(self, flop: float, moved_bytes: float, time_s: float) -> _Shard:
         """Return the shard of a rank from its own work and traffic."""
         library = self.part.attention.used
         ratios = library.bandwidth_ratio, library.prefill.tensor_ratio
-        return _Shard(flop, moved_bytes, time_s, library.launch_s, *ratios)
+        return _Shard(flop, moved_bytes, time_s, library.launch_s, *ratios, padded_bytes=moved_bytes)
 
     def _table_attention_s(self, kernel: Attention, kv: float) -> float | None:
         tlp, rest = divmod(kernel.query_tokens, kernel.n_requests)
@@ -503,7 +506,7 @@ class Pool(DevicePool):
     def _rank_energy(self, shard: _Shard) -> Energy:
         sizes = shard.flop, shard.moved_bytes, shard.time_s
         if shard.streaming is None:
-            return kernel_energy(self.part, *sizes, input_bytes=shard.input_bytes)
+            return kernel_energy(self.part, *sizes, input_bytes=shard.input_bytes, padded_bytes=shard.padded_bytes)
         return streaming_energy(self.part, shard.streaming, *sizes, n_kernels=shard.n_kernels)
 
 

@@ -11,7 +11,8 @@ from papisim.devices.gpu.clock import NOTHING, slowed
 from papisim.devices.gpu.energy import kernel_energy
 from papisim.errors import InputErrors, PapisimError
 from papisim.ops.cost import Energy
-from papisim.ops.kernel import FcRole, Linear
+from papisim.ops.kernel import Attention, FcRole, Linear
+from papisim.pricing.kernel import pool_of
 
 MEASURED = Path(__file__).parents[3] / "kernels" / "measured" / "h200"
 K, N = 4096, 12288
@@ -29,6 +30,21 @@ def product(part, rows, time_s, n=N, k=K, input_bytes=2.0):
 def test_work_below_the_limit_keeps_its_clock():
     assert slowed(h200(), 1e-3, Energy(gpu_compute_j=0.3, gpu_memory_j=0.1)) == NOTHING
     assert slowed(h200("clock=null"), 1e-3, Energy(gpu_compute_j=3.0)) == NOTHING
+
+
+def test_padded_rows_of_decoding_attention_compute_and_prompts_have_none():
+    def joules(causal, *overrides):
+        pool = pool_of(load_part("h200", overrides), 1)
+        rows = 1024 if causal else 64
+        return pool.price(Attention(64, rows, 64 * 1024, 1024, 64 * 1024, 32, 8, 128, causal=causal)).energy
+
+    decoding, prompts = (
+        joules(causal).total_j - joules(causal, "fitted_energy.padded_j_per_byte=0").total_j
+        for causal in (False, True)
+    )
+    caches = 64 * 1024 * 8 * 128 * 4
+    assert decoding == pytest.approx(38e-12 * caches, rel=0.01)
+    assert prompts == 0
 
 
 def test_arithmetic_alone_settles_where_cubic_power_meets_the_limit():
