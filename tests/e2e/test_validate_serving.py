@@ -14,6 +14,7 @@ CLIENT = {
     "kind": "closed_loop",
     "n_users": 2,
     "n_requests": 20,
+    "think_time": {"mean_s": 3e-3, "cv": 0},
     "lengths": {"kind": "uniform", "input_tokens": 60, "output_tokens": 12, "min_ratio": 0.8},
 }
 ROW = {
