@@ -36,7 +36,7 @@ from papisim.errors import NotModelled
 from papisim.ops.lower import Prompts
 from papisim.plan.layout import StepLayout
 from papisim.plan.machine import Machine
-from papisim.plan.phase import Phase, seconds
+from papisim.plan.phase import Phase, TimedPhase, one_by_one, seconds
 from papisim.plan.planner import StepWork
 from papisim.policies.speculation.base import Draft
 from papisim.record.ledger import DraftCount
@@ -151,12 +151,14 @@ class _Prepared:
         jobs: the jobs when the verification has ended, eager ones included.
         rest: what is left of the draft step under way then.
         wasted: drafts that no job keeps.
+        has_begun: whether the first phase of ``rest`` has begun.
     """
 
     drafts: dict[int, Draft]
     jobs: dict[int, Job]
     rest: tuple[Phase, ...]
     wasted: int
+    has_begun: bool = False
 
 
 class Asynchronous:
@@ -178,6 +180,7 @@ class Asynchronous:
         self._jobs: dict[int, Job] = {}
         self._rounds: dict[int, Rounds] = {}
         self._rest: tuple[Phase, ...] = ()
+        self._has_begun = False
         self._wasted = 0
         self._prepared = _Prepared({}, {}, (), 0)
         self._last_tlp = 1.0
@@ -193,7 +196,8 @@ class Asynchronous:
         requests = tuple(jobs)
         cached = dict(zip(requests, batch.cached.tolist(), strict=True))
         drafter = _Drafter(self._source, jobs, cached, self._rest, fold=fold)
-        lead_s = self._fill(drafter)
+        timed = self._fill(drafter)
+        lead_s = seconds(each.phase for each in timed)
         drafts = {
             request: shorten(job.draft, job.ready) for request, job in jobs.items() if job.ready or not job.steps_left
         }
@@ -203,20 +207,23 @@ class Asynchronous:
         rows[takes] = self._speculator.rows_of(list(drafts.values()))
         verifying = self._verify_phases(list(drafts.values()), batch.cached[takes], rows[takes], prompts, fold=fold)
         drafter.folds_time = not self._contends(verifying)
-        timed = verifying
+        served = verifying
         if drafter.folds_time != fold:
-            timed = self._verify_phases(
+            served = self._verify_phases(
                 list(drafts.values()), batch.cached[takes], rows[takes], prompts, fold=drafter.folds_time
             )
-        together = beside(timed, drafter.begin, self._exclusive)
+        together = beside(served, drafter.begin, self._exclusive)
         if not together.rest:
             drafter.end()
-        self._prepared = _Prepared(drafts, drafter.jobs, together.rest, wasted)
+        timed += [TimedPhase(lead_s + begins_s, phase) for begins_s, phase in together.served]
+        if self._has_begun:  # the step before has the whole phase
+            timed = [each for each in timed if each.phase is not self._rest[0]]
+        self._prepared = _Prepared(drafts, drafter.jobs, together.rest, wasted, together.has_begun)
         phases = [*drafter.phases, *verifying]
         saved_s = seconds(phases) - lead_s - together.time_s
         work = StepWork(StepLayout(), phases)
         ahead = np.array([drafter.spent(request) for request in requests], dtype=np.int64)
-        return Iteration(rows, work, saved_s, prompts=prompts, draft_steps=drafter.n_steps, ahead=ahead)
+        return Iteration(rows, work, saved_s, prompts=prompts, draft_steps=drafter.n_steps, ahead=ahead, timed=timed)
 
     def verify(self, batch: Batch, iteration: Iteration) -> Verified:
         """Draw which drafts are accepted, discard the eager ones that follow another, and let the policy learn."""
@@ -272,15 +279,15 @@ class Asynchronous:
         for request, draft in zip(drafts, kept, strict=True):
             self._jobs[request] = Job(draft, preemptions=preemptions[request])
 
-    def _fill(self, drafter: _Drafter) -> float:
-        """Draft until a verification starts; returns the seconds that it takes."""
-        lead_s, threshold = 0.0, self._schedule.pool_tokens
+    def _fill(self, drafter: _Drafter) -> list[TimedPhase]:
+        """Draft until a verification starts; returns the phases, which follow one another."""
+        phases, threshold = list[Phase](), self._schedule.pool_tokens
         while any(job.steps_left for job in drafter.jobs.values()):
             if threshold is not None and sum(job.ready for job in drafter.jobs.values()) >= threshold:
                 break
-            lead_s += seconds(drafter.begin())
+            phases += drafter.begin()
             drafter.end()
-        return lead_s
+        return one_by_one(phases)
 
     def _draft_ahead(self, number: int, batch: Batch, drafter: _Drafter, drafts: Mapping[int, Draft]) -> int:
         """Give the requests that are verified eager jobs, as far as the policy plans any; returns the drafts wasted."""
@@ -331,7 +338,7 @@ class Asynchronous:
                 self._jobs[request] = job._replace(guesses=0)
         for request in before.keys() - prepared.jobs.keys() - verdicts.keys():
             self._discard(before[request])
-        self._rest = prepared.rest
+        self._rest, self._has_begun = prepared.rest, prepared.has_begun
         self._wasted += prepared.wasted
 
     def _discard(self, job: Job | None) -> None:
@@ -369,11 +376,11 @@ def _chain(draft: Draft, longest: int | None = None) -> Draft:
     return draft if longest is None else shorten(draft, min(draft.length, longest))
 
 
-def check_schedule(schedule: ScheduleSpec, machine: Machine, overlap: Overlap, *, is_watched: bool) -> None:
+def check_schedule(schedule: ScheduleSpec, machine: Machine, overlap: Overlap) -> None:
     """Refuse what is not modelled together with a schedule.
 
     Raises:
-        NotModelled: the schedule, the machine or what watches the run is not modelled with it.
+        NotModelled: the schedule is not modelled, or not with the machine or the overlap.
     """
     if schedule.kind == "pre_verification":
         raise NotModelled(
@@ -386,5 +393,3 @@ def check_schedule(schedule: ScheduleSpec, machine: Machine, overlap: Overlap, *
         raise NotModelled(
             "drafting.schedule asynchronous together with overlap of the target's kernels is not modelled"
         )
-    if is_watched:
-        raise NotModelled("drafting.schedule asynchronous, watched phase by phase, is not modelled")

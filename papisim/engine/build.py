@@ -273,7 +273,7 @@ class ServerFactory:
         overlap = Overlap(self.experiment.overlap, planner, self.machine, self.trace)
         drafting, source = self.experiment.drafting, speculator.source
         if isinstance(drafting, SerialOptions) and drafting.schedule.kind != "synchronous":
-            check_schedule(drafting.schedule, self.machine, overlap, is_watched=self.probe is not None)
+            check_schedule(drafting.schedule, self.machine, overlap)
             if speculator.policy.steady_tlp != 1:  # without drafts there is nothing to schedule
                 assert isinstance(source, SerialDrafting)
                 arbitration = self.machine.roles.arbitration

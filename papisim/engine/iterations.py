@@ -30,7 +30,7 @@ from papisim.engine.speculation import Speculator
 from papisim.errors import NotModelled
 from papisim.ops.lower import Prompts, decode_shape, ragged_lengths
 from papisim.plan.layout import StepLayout
-from papisim.plan.phase import Phase, seconds
+from papisim.plan.phase import Phase, TimedPhase, seconds
 from papisim.plan.planner import Planner, StepWork
 from papisim.policies.speculation.base import Draft
 from papisim.record.ledger import DraftCount
@@ -50,6 +50,7 @@ class Iteration(NamedTuple):
         prompts: prompts computed in the same step, if any.
         draft_steps: serial steps of a draft model.
         ahead: drafts of each request that are not verified in it, shape (RLP,), or the same for all.
+        timed: phases as they run, where several run at once; None where they follow one another.
     """
 
     rows: Ints | int
@@ -59,6 +60,7 @@ class Iteration(NamedTuple):
     prompts: Prompts | None = None
     draft_steps: int = 0
     ahead: Ints | int = 0
+    timed: Sequence[TimedPhase] | None = None
 
     @property
     def room(self) -> Ints | int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from papisim.arrays import Floats
 from papisim.engine.probe import Probe
-from papisim.plan.phase import Category
+from papisim.plan.phase import Category, Phase, TimedPhase
 from papisim.record.ledger import DraftCount, Ledger
 from papisim.record.segment import Segment
 from papisim.record.steps import StepKind
@@ -70,15 +72,17 @@ class StepLog:
         self._ledger.record(segment)
         if self._probe is not None:
             (row,) = segment.steps(self._ledger.static_w)
-            start_s = segment.plan.start_s
-            for phase in segment.plan.phases:
-                self._probe.phase(self.server, start_s, row, phase)
-                start_s += phase.total_s
-                if (
-                    phase.category is Category.HOST
-                ):  # the devices begin before the host, whose work they hide, has ended
-                    start_s -= row.overlapped_s
+            for begins_s, phase in segment.plan.timed or _in_order(segment.plan.phases, row.overlapped_s):
+                self._probe.phase(self.server, segment.plan.start_s + begins_s, row, phase)
             self._probe.step(self.server, row)
+
+
+def _in_order(phases: Iterable[Phase], hidden_s: float) -> Iterator[TimedPhase]:
+    """Yield phases that follow one another, but that devices begin before the host, whose work they hide, has ended."""
+    begins_s = 0.0
+    for phase in phases:
+        yield TimedPhase(begins_s, phase)
+        begins_s += phase.total_s - (hidden_s if phase.category is Category.HOST else 0.0)
 
 
 def _counted_with(kind: StepKind) -> StepKind:

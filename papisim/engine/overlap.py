@@ -35,7 +35,7 @@ from papisim.ops.lower import KvLengths, Prompts, StepShape, decode_lengths, dec
 from papisim.ops.trace import KernelTrace
 from papisim.plan.layout import StepLayout, StepPart
 from papisim.plan.machine import Machine
-from papisim.plan.phase import Message, Phase
+from papisim.plan.phase import Message, Phase, TimedPhase
 from papisim.plan.planner import Planner, StepWork
 from papisim.plan.sharing import refuse_shares
 
@@ -254,11 +254,15 @@ class Beside(NamedTuple):
 
     Attributes:
         time_s: seconds until the stream ends.
-        rest: what is left of the part of the other stream that is under way then.
+        rest: what is left of the part of the other stream that is under way then; of its first phase, if that has begun, what is left.
+        served: the phases of both that have begun, with seconds from the beginning.
+        has_begun: whether the first phase of ``rest`` has begun.
     """
 
     time_s: float
     rest: tuple[Phase, ...]
+    served: tuple[TimedPhase, ...] = ()
+    has_begun: bool = False
 
 
 def beside(
@@ -279,10 +283,13 @@ def beside(
     left: deque[Phase] = deque()
     last: Phase | None = None
     other_s, is_over = 0.0, False
+    served = list[TimedPhase]()
 
     def serve(phase: Phase, asked_s: float) -> float:
         name = shared if phase.resource in exclusive else phase.resource
-        end_s = free_s[name] = max(asked_s, free_s.get(name, 0.0)) + phase.total_s
+        begin_s = max(asked_s, free_s.get(name, 0.0))
+        served.append(TimedPhase(begin_s, phase))
+        end_s = free_s[name] = begin_s + phase.total_s
         return end_s
 
     def advance(until_s: float) -> None:
@@ -300,6 +307,7 @@ def beside(
         advance(time_s)
         time_s = serve(phase, time_s)
     advance(time_s)
-    if last is not None and other_s > time_s:
+    has_begun = last is not None and other_s > time_s
+    if last is not None and has_begun:
         left.appendleft(last._replace(time_s=other_s - time_s, repeats=1, work=()))
-    return Beside(time_s, tuple(left))
+    return Beside(time_s, tuple(left), tuple(served), has_begun)

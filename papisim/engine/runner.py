@@ -22,7 +22,7 @@ from papisim.engine.request import Request
 from papisim.engine.scheduling import Scheduling
 from papisim.ops.lower import Prompts, chunk_lengths
 from papisim.plan.layout import StepLayout
-from papisim.plan.phase import Phase, seconds
+from papisim.plan.phase import Phase, TimedPhase, one_by_one, seconds
 from papisim.plan.planner import Planner, StepWork
 from papisim.record.segment import PlannedStep, Segment, StepYield
 from papisim.record.steps import StepKind
@@ -188,17 +188,21 @@ class StepRunner:
             prompts, work, overlapped_s = iteration.prompts, iteration.work, iteration.overlapped_s
             requests = len(queues.batch)
             decoding, rows = iteration.decoding(requests), iteration.total_rows(requests)
-        work = StepWork(work.layout, [*queues.moves, *work.phases])
+        moves = list(queues.moves)
         queues.moves.clear()
+        work = StepWork(work.layout, [*moves, *work.phases])
         kind = _kind(iteration, prompts)
         prompt_tokens = 0 if prompts is None else prompts.lengths.query_tokens
         draft_steps = 0 if iteration is None else iteration.draft_steps
         drafts = max(0, rows - decoding)
         size = StepSize(requests + len(chunks), rows + prompt_tokens, prompt_tokens, draft_steps, drafts)
         added, hidden_s = self._beside(size, work, work.time_s - overlapped_s)
+        timed = _timed(added, hidden_s, moves, iteration) if iteration is not None and self._log.is_watched else None
         work, overlapped_s = StepWork(work.layout, [*added, *work.phases]), overlapped_s + hidden_s
         if iteration is not None:
             costs = [*self._scheduling.decision, *self._scheduling.switch(work.layout, work.phases)]
+            if timed is not None:
+                timed += one_by_one(costs, work.time_s - overlapped_s)
             work = StepWork(work.layout, [*work.phases, *costs])
         return PlannedStep(
             kind=kind,
@@ -215,6 +219,7 @@ class StepRunner:
             layout=work.layout,
             phases=tuple(work.phases),
             overlapped_s=overlapped_s,
+            timed=None if timed is None else tuple(timed),
         )
 
     def _beside(self, size: StepSize, work: StepWork, devices_s: float) -> tuple[list[Phase], float]:
@@ -339,6 +344,19 @@ class StepRunner:
     def _free(self, requests: list[Request]) -> None:
         for request in requests:
             self._queues.pages.release(request)
+
+
+def _timed(added: list[Phase], hidden_s: float, moves: list[Phase], iteration: Iteration) -> list[TimedPhase] | None:
+    """Return the phases of an iteration as they run, after what the host and boards add, of which a part is hidden, and moves.
+
+    None where they follow one another.
+    """
+    if iteration.timed is None:
+        return None
+    first_s = seconds(added) - hidden_s
+    begins_s = first_s + seconds(moves)
+    inside = (TimedPhase(begins_s + each.begins_s, each.phase) for each in iteration.timed)
+    return [*one_by_one(added), *one_by_one(moves, first_s), *inside]
 
 
 def _prompts_of(chunks: list[Chunk]) -> Prompts | None:

@@ -119,6 +119,27 @@ class Phase(NamedTuple):
         return self.repeats * sum(each.times * each.kernels for each in self.work)
 
 
+class TimedPhase(NamedTuple):
+    """A phase that runs beside others.
+
+    Attributes:
+        begins_s: seconds from the beginning of the step.
+        phase: the phase.
+    """
+
+    begins_s: float
+    phase: Phase
+
+
+def one_by_one(phases: Iterable[Phase], from_s: float = 0.0) -> list[TimedPhase]:
+    """Return phases that follow one another, the first of which begins ``from_s`` seconds after the step."""
+    timed = []
+    for phase in phases:
+        timed.append(TimedPhase(from_s, phase))
+        from_s += phase.total_s
+    return timed
+
+
 def together(phases: Sequence[tuple[Phase, int]]) -> Phase:
     """Return one phase for those that groups of ranks have at the same time, each with its number of groups.
 

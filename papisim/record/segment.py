@@ -16,7 +16,7 @@ from papisim.arrays import Floats, Ints
 from papisim.devices.base import AttentionRun
 from papisim.ops.cost import Energy
 from papisim.plan.layout import StepLayout
-from papisim.plan.phase import Category, Phase
+from papisim.plan.phase import Category, Phase, TimedPhase
 from papisim.plan.sums import Sums
 from papisim.policies.placement.base import Operator
 from papisim.record.steps import StepKind, StepRow, only_device, placements
@@ -44,6 +44,7 @@ class PlannedStep:
         step_tokens: tokens emitted by each step but the last, which lengthen the caches.
         overlapped_s: seconds that overlap saves in each step: sum of phase times minus duration; of each, shape (n,), where
             steps differ.
+        timed: phases as they run, where several of a step run at once; None where they follow one another.
     """
 
     kind: StepKind
@@ -62,6 +63,7 @@ class PlannedStep:
     growing: tuple[tuple[Phase, AttentionRun], ...] = ()
     step_tokens: int = 0
     overlapped_s: float | Floats = 0.0
+    timed: tuple[TimedPhase, ...] | None = None
 
     def saved_s(self, n_steps: int) -> float:
         """Return the seconds that overlap saves in the first ``n_steps`` steps."""

@@ -1,5 +1,7 @@
 """Drafting beside verification: as many tokens as without, in the time that the slower of the two takes."""
 
+from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from papisim.engine.asynchronous import Asynchronous
 from papisim.engine.batch import Batch
 from papisim.engine.build import build_speculator
 from papisim.engine.drafting.base import DraftContext, ScheduleSpec, SerialDrafting
+from papisim.engine.probe import Probe
 from papisim.engine.request import Request
 from papisim.engine.run import Run, simulate
 from papisim.errors import InputError, NotModelled
@@ -19,8 +22,8 @@ from papisim.ops.lower import kv_bytes_per_token
 from papisim.ops.trace import read_trace
 from papisim.plan.build import planner_of
 from papisim.plan.machine import build_machine
-from papisim.plan.phase import Category
-from papisim.record.steps import StepRow
+from papisim.plan.phase import Category, Phase
+from papisim.record.steps import StepKind, StepRow
 from papisim.results.metrics import summarise
 
 SYNCHRONOUS = "{kind: synchronous}"
@@ -41,7 +44,25 @@ def helped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(hw: object, schedule: str, *overrides: str, **options: object) -> Run:
+class Watch:
+    """Notes when each device and link is busy, from when to when."""
+
+    def __init__(self) -> None:
+        self.busy: dict[str, list[tuple[float, float]]] = defaultdict(list)
+
+    def layers(self, server: str, start_s: float, iteration: int) -> bool:
+        del server, start_s
+        return iteration % 2 == 0
+
+    def phase(self, server: str, start_s: float, step: StepRow, phase: Phase) -> None:
+        del server, step
+        self.busy[phase.resource].append((start_s, start_s + phase.total_s))
+
+    def step(self, server: str, step: StepRow) -> None:
+        del server, step
+
+
+def run(hw: object, schedule: str, *overrides: str, probe: Probe | None = None, **options: object) -> Run:
     given = {"trace": "llama3-8b", "batch": 4, "requests": 4, **options}
     draft, device = given.pop("model", "llama-68m"), given.pop("device", "gpu")
     drafting = f"drafting={{kind: model, trace: {draft}, device: {device}, schedule: {schedule}}}"
@@ -54,7 +75,8 @@ def run(hw: object, schedule: str, *overrides: str, **options: object) -> Run:
     ]
     set_already = {*given, *(each.partition("=")[0] for each in overrides)}
     named = [each for each in assignments if each.partition("=")[0] not in set_already]
-    return simulate(load_experiment(RunOptions(hw=str(hw), set=[*named, *overrides], **given)))  # type: ignore[arg-type]
+    experiment = load_experiment(RunOptions(hw=str(hw), set=[*named, *overrides], **given))  # type: ignore[arg-type]
+    return simulate(experiment, probe=probe)
 
 
 def decoding(made: Run) -> list[StepRow]:
@@ -143,6 +165,25 @@ def test_folding_and_running_at_once_change_nothing(schedule: str, device: str):
         assert (one.rows, one.drafted, one.accepted, one.wasted) == (other.rows, other.drafted, other.accepted, other.wasted)  # fmt: skip
         assert one.energy.total_j == pytest.approx(other.energy.total_j, rel=1e-9)
         assert one.time_by[Category.DRAFT] == pytest.approx(other.time_by[Category.DRAFT], rel=1e-9)
+
+
+@pytest.mark.parametrize("device", ["gpu", "helper"])
+def test_who_watches_sees_each_device_serve_one_phase_at_a_time_in_the_very_run(helped: Path, device: str):
+    watch = Watch()
+    seen, alone = run(helped, POOLED, device=device, probe=watch), run(helped, POOLED, device=device)
+    assert seen.ledger.makespan_s == pytest.approx(alone.ledger.makespan_s, rel=1e-12)
+    for spans in watch.busy.values():
+        ordered = sorted(spans)
+        assert all(end <= begin + 1e-12 for (_, end), (begin, _) in pairwise(ordered))
+        assert ordered[-1][1] <= seen.ledger.makespan_s * 1.01, "a draft step that is under way at the end goes on"
+    for name, busy_s in seen.ledger.sums(*StepKind).busy_by.items():
+        spent_s = sum(end - begin for begin, end in watch.busy[name])
+        assert spent_s == pytest.approx(busy_s, rel=0.01), "of the last draft step, what had not begun was never run"
+    if device == "helper":
+        both = sorted((*watch.busy["gpu"], *watch.busy["helper"]))
+        assert any(begin < end - 1e-9 for (_, end), (begin, _) in pairwise(both)), (
+            "drafting goes on beside verification"
+        )
 
 
 def test_a_device_that_both_need_makes_verification_slower(helped: Path):
