@@ -247,6 +247,35 @@ class Alpha(Schema):
     """threshold by model"""
 
 
+class ModelThresholds(Schema):
+    """The thresholds of one model's operators."""
+
+    model: str
+    """name of the kernel trace"""
+    drafts: bool
+    """whether it is a draft model"""
+    stamp: str
+    """hash of the thresholds, and of the devices, links, roles, model, quantisation and engine that they are of"""
+    stored: bool
+    """whether the machine's files have the same thresholds"""
+    thresholds: dict[str, float | dict[str, float | dict[str, float]] | list[dict[str, float | list[int]]]]
+    """by operator: the highest intensity on PIM; by role of FC kernels, and size in numbers; or by intensity and context the requests at
+    which attention changes sides, on PIM from the first on"""
+
+
+class OperatorThresholds(Schema):
+    """Thresholds of ``papi_operators``, ``papisim calibrate operators --format json``."""
+
+    schema_: Literal["papisim/operator-thresholds/1"] = Field(alias="schema")
+    """name and version of this schema"""
+    system: str
+    """name of the machine"""
+    engine: str
+    """name of the engine profile"""
+    models: list[ModelThresholds]
+    """target models, and draft models that have several devices"""
+
+
 class ProfiledRound(Schema):
     """One batch size and draft length, profiled."""
 
@@ -302,6 +331,7 @@ DOCUMENTS: dict[str, type[Schema]] = {
     "acceptance_fit": AcceptanceFit,
     "acceptance_holdout": AcceptanceHoldout,
     "alpha": Alpha,
+    "operator-thresholds": OperatorThresholds,
     "speculation-profile": SpeculationProfile,
     "validation": Validation,
     "serving-validation": ServingValidation,

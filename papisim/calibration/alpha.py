@@ -198,7 +198,7 @@ def subject_of(
     """
     roles, sides = system.spec.roles, (system.placement.processing_unit, system.placement.pim)
     subject = {
-        "sides": [_side(system, name) for name in sides],
+        "sides": [part_subject(system, name) for name in sides],
         "ranks": roles.tensor_parallel.ranks,
         "stages": 1 if roles.pipeline is None else roles.pipeline.stages,
         "model": trace.structure_sha256,
@@ -208,7 +208,8 @@ def subject_of(
     return json.dumps(subject | ({"engine": launched} if launched else {}), sort_keys=True)
 
 
-def _side(system: System, name: str) -> dict[str, object]:
+def part_subject(system: System, name: str) -> dict[str, object]:
+    """Return what the prices of a system's devices depend on: the part with its files and code, and the count."""
     part = system.parts[name]
     code = DEVICE.code(part.kind)
     return {

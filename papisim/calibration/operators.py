@@ -4,7 +4,7 @@ The grid of FC and experts are token-rows, that of attention TLP × RLP × conte
 the step against the faster side; attention has, for each TLP and context, the requests at which the faster side changes. PIM takes
 equally long for every batch that fills as many rounds of its channels, so its times rise in steps: the grid has both sides of each,
 and further points where sides change between its own.
-Thresholds of FC of dense models are PAPI's α (:mod:`papisim.calibration.alpha`).
+Thresholds are put together, stored and read in :mod:`papisim.calibration.thresholds`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,8 @@ import numpy as np
 
 from papisim import catalog
 from papisim.arrays import Bools, Floats, Ints
-from papisim.calibration.alpha import best_alpha, calibrated
-from papisim.calibration.cache import remembered
 from papisim.catalog import Shelf
-from papisim.config.base import KindOptions
 from papisim.config.experiment import Experiment
-from papisim.config.tuning import Tuning, with_tuning
 from papisim.engine.drafting.model import Options as DraftModel
 from papisim.engine.drafting.model import machine_of
 from papisim.ops.kernel import FcRole, Linear
@@ -37,7 +33,7 @@ from papisim.plan.build import build_formats
 from papisim.plan.machine import Machine, build_machine
 from papisim.plan.step import StepPlanner
 from papisim.policies.placement.base import Operator, PlacementView
-from papisim.policies.placement.papi_operators import BySize, Level, Threshold
+from papisim.policies.placement.papi_operators import Level
 
 #: token-rows that are priced one by one, and levels of each further doubling up to the last
 _ROWS, _LEVELS, _MOST_ROWS = 64, 16, 8192
@@ -47,8 +43,8 @@ BATCHES = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 #: loss by the row of a table at the next row that asks for one between, and the ratio of contexts that ask for none
 _LOSS, _NEAREST_CONTEXTS = 0.01, 1.1
 
-_ATTENTION = frozenset({Operator.ATTENTION, Operator.DRAFT_ATTENTION})
-_ROLES = tuple(FcRole)
+#: the operators whose threshold is a table
+ATTENTION = frozenset({Operator.ATTENTION, Operator.DRAFT_ATTENTION})
 
 
 class Point(NamedTuple):
@@ -85,7 +81,7 @@ class Subject:
     Attributes:
         trace: the model, as it is stored.
         machine: the hardware.
-        experiment: the experiment that both are of.
+        experiment: the experiment that both are of; its seed has no part, so that thresholds are those of the machine and the model.
         drafts: whether the model is a draft model.
     """
 
@@ -97,9 +93,7 @@ class Subject:
     def planner(self, policy: Assigned) -> StepPlanner:
         """Return the planner of the model's steps under a policy."""
         experiment = self.experiment
-        return StepPlanner(
-            self.trace, self.machine, policy, seed=experiment.seed, engine=experiment.engine, drafts=self.drafts
-        )
+        return StepPlanner(self.trace, self.machine, policy, seed=0, engine=experiment.engine, drafts=self.drafts)
 
     def candidates(self, operator: Operator) -> tuple[str, ...]:
         """Return the devices of an operator; none if the model has no such operator."""
@@ -142,7 +136,7 @@ class Crossover:
     @property
     def is_of_attention(self) -> bool:
         """Whether the operator is attention, whose threshold depends on the batch."""
-        return self.operator in _ATTENTION
+        return self.operator in ATTENTION
 
     @property
     def gain(self) -> Floats:
@@ -265,7 +259,7 @@ class _Cell(NamedTuple):
 
 def located(subject: Subject, operator: Operator, sides: tuple[str, str]) -> Crossover:
     """Return an operator's crossover over its grid; that of attention over as many points as its thresholds need to be exact."""
-    if operator not in _ATTENTION:
+    if operator not in ATTENTION:
         return crossover(subject, operator, sides, points_of(operator))
     batches = sorted({*BATCHES, *(n for device in sides for n in _rounds(subject, device))})
     grid = [each._replace(rlp=rlp) for each in points_of(operator) if each.rlp == 1 for rlp in batches]
@@ -293,7 +287,7 @@ def crossover(subject: Subject, operator: Operator, sides: tuple[str, str], poin
         sides: the processing unit and PIM.
         points: the steps.
     """
-    price = _attention if operator in _ATTENTION else _fc
+    price = _attention if operator in ATTENTION else _fc
     rows = [price(subject, operator, device, points) for device in sides]
     return Crossover(operator, *sides, points, rows[0][0], rows[0][1], rows[1][1])
 
@@ -386,100 +380,13 @@ def crossovers(experiment: Experiment) -> Iterator[Crossover]:
     """Yield the crossover of each operator that has both a processing unit and a device of the other side."""
     for subject in subjects(experiment):
         for operator in Operator:
-            sides = _sides(subject, operator)
+            sides = sides_of(subject, operator)
             if sides is not None:
                 yield located(subject, operator, sides)
 
 
-def _sides(subject: Subject, operator: Operator) -> tuple[str, str] | None:
+def sides_of(subject: Subject, operator: Operator) -> tuple[str, str] | None:
+    """Return the processing unit and PIM of an operator; None where it does not have both."""
     options, candidates = subject.experiment.system.placement, subject.candidates(operator)
     others = [each for each in (options.pim, *candidates) if each in candidates and each != options.processing_unit]
     return (options.processing_unit, others[0]) if options.processing_unit in candidates and others else None
-
-
-def thresholds(experiment: Experiment) -> dict[Operator, Threshold]:
-    """Return the threshold of each operator that has several devices, from the cache if it is there."""
-    found: dict[Operator, Threshold] = {}
-    for subject in subjects(experiment):
-        for operator in Operator:
-            sides = _sides(subject, operator)
-            if sides is not None:
-                found[operator] = _threshold(subject, operator, sides)
-    return found
-
-
-def _threshold(subject: Subject, operator: Operator, sides: tuple[str, str]) -> Threshold:
-    experiment = subject.experiment
-    is_by_role = experiment.system.placement.fc_by_role and operator in (Operator.FC, Operator.EXPERTS)
-    if operator is Operator.FC and not is_by_role and not subject.trace.model.n_experts:
-        as_captured = read_trace(experiment.trace.path)
-        return float(
-            best_alpha(calibrated(experiment.system, as_captured, experiment.quantisation, experiment.engine))
-        )
-
-    def columns() -> list[list[float]]:
-        if is_by_role:
-            return [
-                [_ROLES.index(role), size, each] for (role, size), each in by_size(subject, operator, sides).items()
-            ]
-        found = located(subject, operator, sides).threshold
-        if isinstance(found, float):
-            return [[found]]
-        return [[row.intensity, row.tokens, *row.changes] for row in found]
-
-    what = [
-        "threshold by size",
-        operator,
-        sides,
-        experiment.system.resolved(),
-        subject.trace.structure_sha256,
-        experiment.quantisation.model_dump(),
-        experiment.engine.model_dump(mode="json"),
-        experiment.seed,
-    ]
-    rows = remembered(what, columns)
-    if is_by_role:
-        return _of_roles(rows)
-    if operator not in _ATTENTION:
-        return rows[0][0]
-    return [
-        Level(intensity=i, tokens=tokens, requests=[int(n) for n in changes] or None) for i, tokens, *changes in rows
-    ]
-
-
-def _of_roles(rows: Sequence[Sequence[float]]) -> dict[FcRole, BySize]:
-    """Return thresholds by role from rows of role, size and threshold; by size where a role has several."""
-    found = defaultdict[FcRole, dict[int, float]](dict)
-    for role, size, each in rows:
-        found[_ROLES[int(role)]][int(size)] = each
-    return {role: own if len(own) > 1 else next(iter(own.values())) for role, own in found.items()}
-
-
-def tune(experiment: Experiment) -> Experiment:
-    """Return an experiment whose placement has the thresholds of its machine and models, or those that are given."""
-    system, given = experiment.system, experiment.system.placement
-    if given.thresholds != "auto":
-        return experiment
-    found = thresholds(experiment)
-    options: KindOptions = given.model_copy(update={"thresholds": found})
-    rows = [row for operator, threshold in found.items() for row in _told(operator, threshold)]
-    tuning = Tuning(
-        "placement.thresholds", rows, "calibrated on the fly", rows, 0.0, "an operator, averaged over the grid,"
-    )
-    return with_tuning(replace(experiment, system=replace(system, placement=options)), tuning)
-
-
-def _told(operator: Operator, threshold: Threshold) -> Iterator[dict[str, float | str]]:
-    """Yield a threshold as rows of plain values; attention without requests is never on PIM."""
-    if isinstance(threshold, float):
-        yield {"operator": operator.value, "intensity": threshold}
-        return
-    if isinstance(threshold, dict):
-        for role, own in threshold.items():
-            for size, each in own.items() if isinstance(own, dict) else [("", own)]:
-                name = f"{operator.value}.{role.value}" + (f".{size}" if size else "")
-                yield {"operator": name, "intensity": each}
-        return
-    for row in threshold:
-        changes = "/".join(map(str, row.changes)) or "never"
-        yield {"operator": operator.value, "intensity": row.intensity, "tokens": row.tokens, "requests": changes}

@@ -182,7 +182,7 @@ def _experiment(study: Study, system: System, further: tuple[str, ...]) -> Exper
 def _placed(experiment: Experiment, *, moves: bool) -> Experiment:
     """Return an experiment with operators where SADDLE has them: all fixed, or two of them moved by calibrated thresholds."""
     placement = experiment.system.placement
-    thresholds = {**placement.thresholds, **_FIXED} if moves else _START
+    thresholds = {**placement.in_use, **_FIXED} if moves else _START
     placed = placement.model_copy(update={"thresholds": thresholds})
     return replace(experiment, system=replace(experiment.system, placement=placed))
 

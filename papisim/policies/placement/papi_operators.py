@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, Self, TypeAlias
 
-from pydantic import NonNegativeInt, field_validator
+from pydantic import Field, NonNegativeInt, PrivateAttr, field_validator
 
 from papisim.config.base import NonNegative, Spec
 from papisim.errors import InputError
@@ -62,6 +62,19 @@ BySize: TypeAlias = NonNegative | dict[NonNegativeInt, NonNegative]
 Threshold: TypeAlias = NonNegative | dict[FcRole, BySize] | list[Level]
 
 
+class Calibrated(Spec):
+    """Thresholds that were calibrated, by model.
+
+    Attributes:
+        file: the table of thresholds, as ``papisim calibrate operators --out`` writes it.
+        stamps: by model, the hash of the thresholds, the machine and the model (:func:`papisim.calibration.thresholds.stamp`), by which it
+            is known for whom they hold.
+    """
+
+    file: str
+    stamps: dict[str, str]
+
+
 class Options(PlacementOptions):
     """Options of the thresholds by operator.
 
@@ -75,15 +88,36 @@ class Options(PlacementOptions):
         fc_by_role: whether ``auto`` finds a threshold for each role of FC kernels, and for each size where a role has several (Q is larger
             than K and V of grouped queries), which on ranks of many GPUs cross at different rows; with one for all of them FC is placed as
             ``papi`` places it.
+        calibrated: thresholds of this machine by model; ``auto`` takes those whose stamp fits.
     """
 
-    tuner: ClassVar[str | None] = "papisim.calibration.operators:tune"
+    tuner: ClassVar[str | None] = "papisim.calibration.thresholds:tune"
 
     kind: Literal["papi_operators"]
     processing_unit: str
     pim: str
     thresholds: Literal["auto"] | dict[Operator, Threshold] = "auto"
     fc_by_role: bool = False
+    calibrated: Calibrated | None = Field(default=None, exclude=True)
+    _found: Mapping[Operator, Threshold] | None = PrivateAttr(default=None)
+
+    def with_found(self, thresholds: Mapping[Operator, Threshold]) -> Self:
+        """Return the options with the thresholds that ``auto`` has found, which no dump of the options has."""
+        copy = self.model_copy()
+        copy._found = thresholds
+        return copy
+
+    @property
+    def in_use(self) -> Mapping[Operator, Threshold]:
+        """The thresholds that are given, or that ``auto`` has found.
+
+        Raises:
+            InputError: ``auto``, and nothing was calibrated.
+        """
+        found = self._found if self.thresholds == "auto" else self.thresholds
+        if found is None:
+            raise InputError("placement.thresholds: found auto, which no calibration has replaced by numbers")
+        return found
 
     @field_validator("thresholds")
     @classmethod
@@ -112,9 +146,7 @@ class Placement:
     """An operator goes to the processing units when its intensity exceeds its threshold, else to PIM."""
 
     def __init__(self, options: Options) -> None:
-        if options.thresholds == "auto":
-            raise InputError("placement.thresholds: found auto, which no calibration has replaced by numbers")
-        self._options, self._thresholds = options, options.thresholds
+        self._options, self._thresholds = options, options.in_use
 
     def place(self, view: PlacementView) -> str:
         """Return the side of the operator's threshold that its intensity is on; its home without a threshold."""

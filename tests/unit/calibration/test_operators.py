@@ -5,7 +5,8 @@ from itertools import product
 
 import pytest
 
-from papisim.calibration.operators import Point, crossover, located, points_of, subjects, thresholds
+from papisim.calibration.operators import Point, crossover, located, points_of, subjects
+from papisim.calibration.thresholds import thresholds
 from papisim.config.experiment import RunOptions, load_experiment
 from papisim.ops.lower import decode_lengths, decode_shape
 from papisim.plan.build import planner_of
@@ -30,7 +31,7 @@ def time_s(plan, point):
 @pytest.mark.parametrize("trace", ["llama7b", "llama3-8b"])
 def test_where_fc_alone_has_a_choice_there_is_one_threshold_and_it_is_alpha(trace):
     paper = experiment("papi", trace, placement="papi").system.placement
-    assert experiment("papi", trace).system.placement.thresholds == {Operator.FC: paper.alpha}
+    assert experiment("papi", trace).system.placement.in_use == {Operator.FC: paper.alpha}
 
 
 STUDY = tuple(product((1, 4, 16, 64, 128, 256), (1, 2, 4, 8, 16), (512, 2048, 8192, 32768, 131072)))
@@ -94,7 +95,7 @@ def test_thresholds_by_role_are_closer_to_the_oracle_where_ranks_make_kernels_di
         )
         for by_role in ("true", "false")
     }
-    roles = found["true"].system.placement.thresholds[Operator.FC]
+    roles = found["true"].system.placement.in_use[Operator.FC]
     assert set(roles) == {"qkv", "projection", "feed_forward_up", "feed_forward_down", "lm_head"}
     subject = next(subjects(found["true"]))
     plans = [planner_of(chosen, subject.trace, subject.machine) for chosen in found.values()]
@@ -109,7 +110,7 @@ def test_thresholds_by_role_are_closer_to_the_oracle_where_ranks_make_kernels_di
 
 
 def test_queries_and_keys_of_grouped_attention_cross_at_rows_of_their_own():
-    roles = experiment("h200_hbmpim", "llama3-70b").system.placement.thresholds[Operator.FC]
+    roles = experiment("h200_hbmpim", "llama3-70b").system.placement.in_use[Operator.FC]
     narrow, wide = sorted(roles["qkv"])
     assert (narrow, wide) == (8 * 128 * 8192, 64 * 128 * 8192)
     # a GPU launches the narrow kernel for longer than it computes it, so PIM keeps it at far more rows
