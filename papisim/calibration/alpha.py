@@ -209,7 +209,7 @@ def subject_of(
 
 
 def part_subject(system: System, name: str) -> dict[str, object]:
-    """Return what the prices of a system's devices depend on: the part with its files and code, and the count."""
+    """Return the part of a system's devices with its files and code, and their count: all that their prices depend on."""
     part = system.parts[name]
     code = DEVICE.code(part.kind)
     return {
