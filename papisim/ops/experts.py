@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from papisim.arrays import Bools, Floats, Ints
+from papisim.ops.kernel import Group
 from papisim.ops.router_log import RouterLog
 from papisim.streams import stream
 
@@ -237,3 +238,12 @@ def _as_before(repeats: Bools, requests: int) -> Ints:
 def awake_experts(rows: float, n_experts: int, experts_per_token: int) -> float:
     """Return the mean number of experts that balanced rows wake: ``E·(1 − (1 − k/E)^rows)``."""
     return float(n_experts * (1 - (1 - experts_per_token / n_experts) ** rows))
+
+
+def even_groups(rows: int, n_experts: int, experts_per_token: int) -> tuple[Group, ...]:
+    """Return the experts that balanced rows are expected to wake, with equal shares of the rows up to one."""
+    awake = max(1, round(awake_experts(rows, n_experts, experts_per_token)))
+    each, more = divmod(rows * experts_per_token, awake)
+    return tuple(
+        group for group in (Group(each, awake - more), Group(each + 1, more)) if group.rows and group.products
+    )

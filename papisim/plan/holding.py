@@ -2,8 +2,8 @@
 
 A switch costs the same whatever the number of operators that move (:class:`papisim.config.system.Scheduler`), so there are two
 placements to choose from before each decoding iteration: the one that the policy asks for, and the one of the iteration before. Operators
-move where what they save in the iteration, times the horizon, exceeds the cost of the switch. Experts follow their policy, as do operators
-of a draft model.
+move where what they save in the iteration, times the horizon, exceeds the cost of the switch. Operators of a draft model follow their
+policy, as its steps are planned by themselves.
 """
 
 from __future__ import annotations

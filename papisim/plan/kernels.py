@@ -91,6 +91,7 @@ class ModelKernels:
         blocks: its blocks in launch order.
         body_fc: one kernel per class of FC kernels, neither an expert's nor of the LM head.
         head_fc: one kernel per class of FC kernels of the LM head.
+        expert_fc: one kernel per class of FC kernels of experts.
         attention: one attention kernel per shape, and whether its layer appends to the cache that it reads.
         narrowed_ratio: by class of FC kernels, the share of kernels whose input a kernel of its own narrows.
         has_experts: whether some kernels are experts'.
@@ -127,7 +128,9 @@ class ModelKernels:
         self.attention = tuple(attention.values())
         self.head_fc = tuple(each for each in every if each.is_fc and each.is_head)
         self.body_fc = tuple(each for each in every if each.is_fc and not (each.is_head or each.kernel.per_expert))
-        self.place = {each.class_id: at for fc in (self.head_fc, self.body_fc) for at, each in enumerate(fc)}
+        self.expert_fc = tuple(each for each in every if each.is_fc and each.kernel.per_expert and not each.is_head)
+        classes_of_fc = (self.head_fc, self.body_fc, self.expert_fc)
+        self.place = {each.class_id: at for fc in classes_of_fc for at, each in enumerate(fc)}
         self.attention_place = {shape: at for at, shape in enumerate(attention)}
 
 
@@ -461,6 +464,8 @@ class _Body:
             return self.key.devices[self.planner.model.place[kernel.class_id]]
         if self.key.expert_rlp is None:
             return self.planner.machine.roles.prefill.fc
+        if self.key.experts:
+            return self.key.experts[self.planner.model.place[kernel.class_id]]
         ratio = self.planner.model.narrowed_ratio[kernel.class_id]
         return self.planner.place(lowered, self.key.expert_rlp, self.key.rows, ratio)
 

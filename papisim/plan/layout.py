@@ -42,6 +42,8 @@ class BodyKey(NamedTuple):
         attention: device of each shape of decoding attention, in the order of :attr:`ModelKernels.attention`; empty if all are
             at home.
         decoding_rows: rows of ``query_rows`` of requests that decode, where attention of some of them may be elsewhere.
+        experts: device of each FC kernel class of experts, in the order of :attr:`ModelKernels.expert_fc`, where they are held; empty
+            if the policy places them.
     """
 
     rows: int
@@ -57,6 +59,7 @@ class BodyKey(NamedTuple):
     groups: tuple[tuple[BodyKey, int], ...] = ()
     attention: tuple[str, ...] = ()
     decoding_rows: int = 0
+    experts: tuple[str, ...] = ()
 
 
 class HeadKey(NamedTuple):

@@ -33,10 +33,10 @@ from papisim.config.experts import BALANCED, ExpertsSpec
 from papisim.devices.base import AttentionRun, DevicePool, runs_together
 from papisim.errors import NotModelled
 from papisim.ops.cost import Energy
-from papisim.ops.experts import Routing
+from papisim.ops.experts import Routing, even_groups
 from papisim.ops.fusion import fuse
 from papisim.ops.kernel import Attention, Linear
-from papisim.ops.lower import KvLengths, StepShape, cached_bytes, expansion, lower_attention
+from papisim.ops.lower import KvLengths, StepShape, cached_bytes, expansion, lower, lower_attention
 from papisim.ops.router_log import read_router_log
 from papisim.ops.trace import KernelTrace
 from papisim.plan.graphs import Graphs
@@ -73,17 +73,19 @@ def build_routing(trace: KernelTrace, experts: ExpertsSpec, seed: int) -> Routin
 
 
 class Places(NamedTuple):
-    """Where the operators of a decoding step are, experts aside.
+    """Where the operators of a decoding step are.
 
     Attributes:
         body: device of each FC kernel of the layers.
         head: device of each FC kernel of the LM head; empty where no logits are wanted.
         attention: device of each shape of attention; empty if all are at home.
+        experts: device of each FC kernel of experts with equal shares of the rows; empty if there are none.
     """
 
     body: tuple[str, ...]
     head: tuple[str, ...]
     attention: tuple[str, ...]
+    experts: tuple[str, ...] = ()
 
 
 class StepPlanner(Planner):
@@ -161,13 +163,27 @@ class StepPlanner(Planner):
         """Return where the policy places the operators of a decoding step."""
         attention = self.placing.attention_devices(shape, decode)
         body, head = self.key(shape, attention)
-        return Places(body.devices, () if head is None else head.devices, attention)
+        return Places(body.devices, () if head is None else head.devices, attention, self._expert_devices(body))
 
     def _placed(self, key: StepKey, places: Places | None) -> StepKey:
+        """Return a key with operators elsewhere; experts that are not moved are where the policy has those of each layer."""
         if places is None:
             return key
         head = None if key.head is None else key.head._replace(devices=places.head)
-        return StepKey(key.body._replace(devices=places.body), head)
+        experts = () if places.experts == self._expert_devices(key.body) else places.experts
+        return StepKey(key.body._replace(devices=places.body, experts=experts), head)
+
+    def _expert_devices(self, body: BodyKey) -> tuple[str, ...]:
+        """Return where the policy places FC of experts if those that are expected to get any rows get equal shares."""
+        if body.expert_rlp is None or len(self._candidates) == 1:
+            return ()
+        groups = even_groups(body.rows, self._trace.model.n_experts, self._trace.model.n_experts_per_token)
+        lowered = ((each, lower(each.kernel, self._trace, body.rows, groups)) for each in self._kernels.expert_fc)
+        return tuple(
+            self.placing.experts(kernel, body.expert_rlp, body.rows, self._kernels.narrowed_ratio[each.class_id])
+            for each, kernel in lowered
+            if isinstance(kernel, Linear)
+        )
 
     def placed_alike(self, shape: StepShape, lengths: KvLengths, n: int) -> int:
         """Return the number of the first of ``n`` decoding iterations whose operators are where those of the first are."""

@@ -168,7 +168,7 @@ def test_folding_and_running_at_once_change_nothing(schedule: str, device: str):
 
 
 @pytest.mark.parametrize("device", ["gpu", "helper"])
-def test_who_watches_sees_each_device_serve_one_phase_at_a_time_in_the_very_run(helped: Path, device: str):
+def test_a_probe_sees_each_device_serve_one_phase_at_a_time_in_the_very_run(helped: Path, device: str):
     watch = Watch()
     seen, alone = run(helped, POOLED, device=device, probe=watch), run(helped, POOLED, device=device)
     assert seen.ledger.makespan_s == pytest.approx(alone.ledger.makespan_s, rel=1e-12)

@@ -198,6 +198,28 @@ def test_with_a_horizon_of_one_no_placement_makes_the_next_iteration_shorter_tha
     )
 
 
+def test_experts_are_held_with_the_other_operators():
+    """One request has its experts on PIM, 256 on the GPUs; where a switch costs too much they stay where they are."""
+    experiment = load_experiment(RunOptions(hw="papi_attached", trace="qwen3-30b-a3b", placement="cheapest"))
+    machine, trace = build_machine(experiment.system), read_trace(experiment.trace.path)
+    oracle = planner_of(experiment, trace, machine)
+    held = Holding(oracle, Cost(1.0, 1))
+    few, many = ((decode_shape(n, n), decode_lengths(n, 1, n * 500, 500)) for n in (1, 256))
+    assert set(oracle.places(*few).experts) == {"fc_pim"} != set(oracle.places(*many).experts)
+    held.layout(*few)
+    held.settle()
+    devices = {
+        layout: _expert_devices(planner.layout(*many)) for layout, planner in (("held", held), ("free", oracle))
+    }
+    assert devices["held"] == {"fc_pim"} != devices["free"]
+    assert held.layout(*many).time_s > oracle.layout(*many).time_s
+
+
+def _expert_devices(layout):
+    sums = (part.sums.operator_s for part in layout.parts)
+    return {device for each in sums for operator, device in each if operator is Operator.EXPERTS}
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
