@@ -128,6 +128,10 @@ class KernelPrice(Schema):
     """PIM: bytes over the data path, over all stacks"""
     activations: float | None = None
     """PIM: row activations, over all stacks"""
+    host_bytes: float | None = None
+    """PIM with a host that reads beside kernels: bytes that it reads meanwhile, over all stacks"""
+    host_wait_s: float | None = None
+    """PIM with a host that reads beside kernels: the longest time for which it is not served"""
 
 
 class ClassPrice(Schema):

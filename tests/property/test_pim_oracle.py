@@ -7,6 +7,7 @@ from papisim.config.system import load_part
 from papisim.devices.pim import Pool
 from papisim.devices.pim.commands import stream
 from papisim.devices.pim.fast_path import time_program
+from papisim.devices.pim.host import Host
 from papisim.devices.pim.level import Level
 from papisim.devices.pim.mapping.phases import ChannelPhase, Moves, Repeat
 from papisim.devices.pim.part import FurtherLevel
@@ -32,12 +33,21 @@ def timings(draw):
 
 
 counts = st.builds(CommandCounts, st.integers(1, 12), st.integers(1, 4), st.integers(1, 12))
-sweeps = st.builds(Sweep, st.integers(0, 50), st.integers(1, 20), st.integers(1, 90), counts).map(
-    lambda sweep: sweep._replace(gap=max(sweep.gap, 3 * sweep.counts.macs if sweep.counts.macs > 1 else 1))
+
+
+def issuable(sweep):
+    """Return the sweep as mappings issue it: the host reads one column per command, and the command bus keeps up."""
+    macs = 1 if sweep.host else sweep.counts.macs
+    gap = max(sweep.gap, 3 * macs if macs > 1 else 1)
+    return sweep._replace(gap=gap, counts=sweep.counts._replace(macs=macs))
+
+
+sweeps = st.builds(Sweep, st.integers(0, 50), st.integers(1, 20), st.integers(1, 90), counts, st.booleans()).map(
+    issuable
 )
 bursts = st.integers(0, 20)
-moves = st.builds(Moves, bursts, bursts, st.integers(0, 300), bursts, st.integers(0, 40)).map(
-    lambda some: some if any(some[:4]) else Moves()
+moves = st.builds(Moves, bursts, bursts, st.integers(0, 300), bursts, st.integers(0, 40), bursts).map(
+    lambda some: some if any((*some[:4], some.reads)) else Moves()
 )
 phases = st.builds(ChannelPhase, sweeps, moves)
 programs = st.lists(st.one_of(phases, st.builds(Repeat, st.lists(phases, max_size=2), st.integers(0, 4))), max_size=4)
@@ -71,10 +81,11 @@ def kernels():
     timing=timings(),
     gap=st.booleans(),
     fpus=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    host=st.none() | st.builds(Host, mode=st.sampled_from(["blocked", "interleaved"]), share=st.floats(0.01, 0.4)),
 )
-def test_any_kernel_on_any_stack_is_timed_as_it_is_issued(name, kernel, count, timing, gap, fpus):
+def test_any_kernel_on_any_stack_is_timed_as_it_is_issued(name, kernel, count, timing, gap, fpus, host):
     fpu = PARTS[name].fpu.model_copy(update={"at": Level.BANK, "fpus": fpus[0], "per_banks": fpus[1]})
-    update = {"timing": timing, "power_limited": gap, "fpu": fpu, "refresh": "from_idle"}
+    update = {"timing": timing, "power_limited": gap, "fpu": fpu, "refresh": "from_idle", "host": host}
     pool = Pool(name, PARTS[name].model_copy(update=update), count)
     commands, rules = pool.commands(kernel)
     channel = Channel(timing, rules)

@@ -14,7 +14,7 @@ class Op(StrEnum):
     """The commands of a channel; each acts on all banks of the channel at once.
 
     Where several commands are needed for all banks, ``ACTIVATE``, ``MAC`` and ``PRECHARGE`` reach the first of them, and their
-    ``_MORE`` the others.
+    ``_MORE`` the others. ``READ`` and ``READ_BESIDE`` are reads of the host: in its turn, and beside MACs from a row buffer of its own.
     """
 
     ACTIVATE = "ACTAB"
@@ -28,11 +28,13 @@ class Op(StrEnum):
     MOVE_RESULTS = "MVSB"
     MOVE_SCORES = "MVGB"
     SOFTMAX = "SFM"
+    READ = "RD"
+    READ_BESIDE = "RDB"
 
 
 #: commands of the banks; the others use the data path and the logic die
 BANK_OPS = frozenset({
-    Op.ACTIVATE, Op.ACTIVATE_MORE, Op.MAC, Op.MAC_MORE, Op.PRECHARGE, Op.PRECHARGE_MORE, Op.REFRESH
+    Op.ACTIVATE, Op.ACTIVATE_MORE, Op.MAC, Op.MAC_MORE, Op.PRECHARGE, Op.PRECHARGE_MORE, Op.READ, Op.REFRESH
 })  # fmt: skip
 #: commands that open or close a row
 ROW_OPS = frozenset({Op.ACTIVATE, Op.ACTIVATE_MORE, Op.PRECHARGE, Op.PRECHARGE_MORE})
@@ -95,11 +97,12 @@ def stream(program: Program, timing: Timing) -> Iterator[Command]:
 def _sweep(sweep: Sweep, section: int, first_row: int) -> Iterator[Command]:
     """Yield the row-by-row commands of a sweep; each row is closed behind it."""
     left, (activates, macs, precharges) = int(sweep.columns), sweep.counts
+    column = Op.READ if sweep.host else Op.MAC
     for row in range(first_row, first_row + int(sweep.rows)):
         yield Command(Op.ACTIVATE, section, 1, row)
         yield from [Command(Op.ACTIVATE_MORE, section, 1, row)] * (activates - 1)
         for _ in range(min(left, sweep.per_row)):
-            yield Command(Op.MAC, section, sweep.gap, row)
+            yield Command(column, section, sweep.gap, row)
             yield from [Command(Op.MAC_MORE, section, sweep.gap, row)] * (macs - 1)
         yield Command(Op.PRECHARGE, section, 1, row)
         yield from [Command(Op.PRECHARGE_MORE, section, 1, row)] * (precharges - 1)
@@ -113,6 +116,7 @@ def _moves(moves: Moves, section: int, burst: int) -> Iterator[Command]:
         *(Command(Op.WRITE_OPERANDS, section, burst) for _ in range(moves.operands_in)),
         *(Command(Op.SOFTMAX, section, int(moves.softmax)) for _ in range(1 if moves.softmax else 0)),
         *(Command(Op.MOVE_SCORES, section, burst) for _ in range(moves.scores_in)),
+        *(Command(Op.READ_BESIDE, section, burst) for _ in range(moves.reads)),
     ]
     if commands:
         commands[-1] = commands[-1]._replace(busy=commands[-1].busy + int(moves.turnaround))

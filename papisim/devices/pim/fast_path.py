@@ -82,13 +82,13 @@ class _Clock:
             if isinstance(item, Repeat):
                 self._repeat(item, weight)
                 continue
-            sweep, (out, operands, softmax, back, turnaround) = item
+            sweep, (out, operands, softmax, back, turnaround, reads) = item
             known = self._swept.get(id(sweep))
             if known is None:
                 drained, last = sweep_cycles(self._timing, sweep)
                 known = self._swept[id(sweep)] = int(drained), int(last)
             banks, activate = known
-            path = int((out + operands + back) * self._burst + softmax + turnaround)
+            path = int((out + operands + back + reads) * self._burst + softmax + turnaround)
             if banks:
                 self.last_activate = self.now + activate
             cycles = max(banks, path)

@@ -12,6 +12,7 @@ from papisim.config.base import Count, FieldError, NonNegative, Spec
 from papisim.devices.base import DevicePart
 from papisim.devices.pim.area import Area, check_area
 from papisim.devices.pim.energy import EnergyTable, Terms
+from papisim.devices.pim.host import Host
 from papisim.devices.pim.level import Level
 from papisim.devices.pim.mapping.attacc_released import Generator
 from papisim.devices.pim.organisation import Buffers, Fpu, Logic, Organisation, Power
@@ -62,6 +63,7 @@ class Part(DevicePart):
         weight_reuse_rows: maximum token-rows per reading of a weight; None: limited by the buffers alone.
         query_reuse_rows: maximum query rows per reading of a cache; None: limited by the buffers alone.
         further_levels: units at levels beside that of ``fpu``. The banks of a channel serve one level at a time: a kernel runs on one of them.
+        host: reads of the host beside kernels; None: it reads while none runs, as ``roles.arbitration`` of a system arranges.
         generator: constants of AttAcc's released generator; only ``attacc_released`` uses them.
     """
 
@@ -85,6 +87,7 @@ class Part(DevicePart):
     split_inputs: bool = True
     weight_reuse_rows: Count | None = None
     query_reuse_rows: Count | None = None
+    host: Host | None = None
     generator: Generator | None = None
     mapping: Literal["physical", "attacc_released"] = "physical"
     power_limited: bool = True
@@ -219,6 +222,12 @@ class Part(DevicePart):
         ):
             if (size := getattr(self.buffers, field)) < least:
                 raise ValueError(f"found buffers.{field} {size:g} B, expected at least {least:g} B: {what} it serves")
+        dual = self.host is not None and self.host.mode == "dual_row_buffer"
+        if dual and (not self.moves_beside_macs or (self.fpu.at.beyond_groups and self.fpu.ports == 1)):
+            raise FieldError(
+                "host.mode",
+                "found dual_row_buffer, expected blocked or interleaved: units or moves take the data path that reads would go over",
+            )
         macs = self.counts.macs
         if macs > 1 and self.moves_beside_macs and not self._has_room_for_moves(macs):
             raise ValueError(
@@ -239,6 +248,10 @@ class Part(DevicePart):
         Raises:
             ValueError: with the field and what it may be.
         """
+        if self.host is not None and self.mapping == "attacc_released":
+            raise ValueError(
+                "found host, expected none with mapping attacc_released: its generator has no such reads"
+            )
         if self.further_levels and self.mapping == "attacc_released":
             raise ValueError(
                 "found further_levels, expected none with mapping attacc_released: it has units at the banks"

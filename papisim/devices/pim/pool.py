@@ -118,7 +118,16 @@ class Pool(DevicePool):
             "bank_bytes": priced.activity.columns * part.organisation.column_bytes,
             "data_path_bytes": priced.activity.data_path_bytes,
             "activations": priced.activity.activations,
+            **self._host_facts(units, kernel),
         }
+
+    def _host_facts(self, units: Units, kernel: Kernel) -> dict[str, object]:
+        """Return the bytes that the host reads beside a kernel and the time that it waits; nothing without a host."""
+        if self.part.host is None or not isinstance(kernel, Linear | Attention):
+            return {}
+        reads, wait = units.host_reads(kernel)
+        organisation, timing = self.part.organisation, self.part.timing
+        return {"host_bytes": reads * organisation.column_bytes, "host_wait_s": wait * timing.tck_s}
 
     def write_commands(self, kernel: Kernel, file: TextIO, form: str = "papisim") -> tuple[int, int]:
         """Issue the command stream of a kernel's busiest channel literally and write it, one line per command.

@@ -27,17 +27,20 @@ def constraints(timing: Timing) -> dict[tuple[Op, Op], int]:
     """
     return {
         (Op.ACTIVATE, Op.MAC): timing.rcd,
+        (Op.ACTIVATE, Op.READ): timing.rcd,
         (Op.ACTIVATE, Op.PRECHARGE): timing.ras,
         (Op.ACTIVATE, Op.ACTIVATE): timing.rc,
         (Op.ACTIVATE, Op.ACTIVATE_MORE): timing.spacing,
         (Op.ACTIVATE_MORE, Op.ACTIVATE_MORE): timing.spacing,
         (Op.ACTIVATE_MORE, Op.MAC): timing.rcd,
+        (Op.ACTIVATE_MORE, Op.READ): timing.rcd,
         (Op.ACTIVATE_MORE, Op.PRECHARGE): timing.ras,
         (Op.MAC, Op.MAC_MORE): timing.column_cycles,
         (Op.MAC_MORE, Op.MAC_MORE): timing.column_cycles,
         (Op.MAC_MORE, Op.MAC): timing.column_cycles,
         (Op.MAC, Op.PRECHARGE): timing.rtp,
         (Op.MAC_MORE, Op.PRECHARGE): timing.rtp,
+        (Op.READ, Op.PRECHARGE): timing.rtp,
         (Op.PRECHARGE, Op.PRECHARGE_MORE): timing.pre_cycles,
         (Op.PRECHARGE_MORE, Op.PRECHARGE_MORE): timing.pre_cycles,
         (Op.PRECHARGE, Op.ACTIVATE): timing.rp,
@@ -129,7 +132,7 @@ class Channel:
         if command.section > section and not ahead:
             return None
         ready = self._rules.first_cycle if ahead else self._gate
-        if command.op is Op.MAC:
+        if command.op in {Op.MAC, Op.READ}:
             ready = max(ready, self._mac_free)
         for (before, after), cycles in self._table.items():
             if after is command.op and before in self._last:
@@ -158,8 +161,8 @@ class Channel:
     def _issue_bank(self, command: Command, cycle: int) -> None:
         self._note(cycle, command)
         self._last[command.op] = cycle
-        if command.op in {Op.MAC, Op.MAC_MORE}:
-            if command.op is Op.MAC:
+        if command.op in {Op.MAC, Op.MAC_MORE, Op.READ}:
+            if command.op is not Op.MAC_MORE:
                 self._mac_free = cycle + command.busy
             self._path_seen = cycle + 1 if self._just_seen() else self._path_seen
             self._pass(cycle, command.busy)

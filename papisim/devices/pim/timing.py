@@ -143,13 +143,15 @@ class CommandCounts(NamedTuple):
 class Sweep(NamedTuple):
     """Work of the banks in one phase: ``columns`` columns of each, ``per_row`` to an open row, ``gap`` cycles apart.
 
-    ``columns`` may be an array, for one phase at many sizes; the cycles are then an array, too.
+    ``columns`` may be an array, for one phase at many sizes; the cycles are then an array, too. A sweep of the ``host`` reads columns
+    of banks in turn, for itself.
     """
 
     columns: Whole
     per_row: int
     gap: int
     counts: CommandCounts = CommandCounts()
+    host: bool = False
 
     @property
     def rows(self) -> Whole:

@@ -9,6 +9,7 @@ from math import ceil
 from papisim.devices.base import AttentionRun
 from papisim.devices.pim.commands import Command, Spacing
 from papisim.devices.pim.energy import Activity, energy_of, power_limited_gap, streaming_w
+from papisim.devices.pim.host import longest_wait, reads_of
 from papisim.devices.pim.mapping.attacc_released.mapping import Released
 from papisim.devices.pim.mapping.base import AttentionMapping, Priced, Stacks
 from papisim.devices.pim.mapping.phases import Geometry
@@ -79,6 +80,20 @@ class Units:
         """
         return self._physical.commands(kernel) if isinstance(kernel, Linear) else self._attention.commands(kernel)
 
+    def host_reads(self, kernel: Linear | Attention) -> tuple[int, int]:
+        """Return the reads of the host beside a kernel, over all stacks, and the cycles for which it waits at most; 0 without a host."""
+        host, program = self.part.host, self._physical.place(kernel).program
+        if host is None:
+            return 0, 0
+        geometry = self.geometry
+        reads = (
+            reads_of(self._physical.beside_host(program))
+            * geometry.count
+            * geometry.channels
+            * geometry.pseudo_channels
+        )
+        return int(reads), int(longest_wait(program, self._timing, host))
+
     @property
     def spacing(self) -> Spacing:
         """Cycles between commands of a kind, as simulators have them whose traces do not say."""
@@ -90,7 +105,7 @@ class Units:
 
     @cached_property
     def _stacks(self) -> Stacks:
-        return Stacks(self.geometry, self._timing, self.part.refresh == "from_idle", self.energy)
+        return Stacks(self.geometry, self._timing, self.part.refresh == "from_idle", self.energy, self.part.host)
 
     @cached_property
     def _physical(self) -> Physical:

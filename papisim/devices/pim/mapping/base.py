@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from papisim.devices.base import AttentionRun
 from papisim.devices.pim.commands import Command
 from papisim.devices.pim.energy import Activity
+from papisim.devices.pim.host import Host
 from papisim.devices.pim.mapping.phases import Geometry
 from papisim.devices.pim.scheduler import Rules
 from papisim.devices.pim.timing import Timing
@@ -24,12 +25,14 @@ class Stacks(NamedTuple):
         timing: the timing table of a stack.
         from_idle: whether a kernel starts right after a refresh; otherwise refresh is charged at its average rate.
         energy: energy of an activity.
+        host: reads of the host beside kernels; None if there are none.
     """
 
     geometry: Geometry
     timing: Timing
     from_idle: bool
     energy: Callable[[Activity], Energy]
+    host: Host | None = None
 
 
 class Priced(NamedTuple):

@@ -20,7 +20,8 @@ class Moves(NamedTuple):
 
     The first three count bursts of one column's width: results brought to the logic die (MVSB), input vectors written
     to the GEMV buffers of all ways at once (WRGB), and softmax output brought back to them (MVGB), which follows the
-    ``softmax`` cycles of the vector unit (SFM). ``turnaround`` counts cycles a shared column bus takes to turn after them.
+    ``softmax`` cycles of the vector unit (SFM). ``turnaround`` counts cycles a shared column bus takes to turn after them. ``reads``
+    count bursts that the host reads among them.
     Each may be an array, of one phase at many sizes.
     """
 
@@ -29,10 +30,12 @@ class Moves(NamedTuple):
     softmax: Whole = 0
     scores_in: Whole = 0
     turnaround: Whole = 0
+    reads: Whole = 0
 
     def cycles(self, burst: int) -> Whole:
         """Return the cycles of all moves when a burst takes ``burst`` cycles."""
-        return (self.results_out + self.operands_in + self.scores_in) * burst + self.softmax + self.turnaround
+        bursts = self.results_out + self.operands_in + self.scores_in + self.reads
+        return bursts * burst + self.softmax + self.turnaround
 
 
 class ChannelPhase(NamedTuple):
@@ -201,7 +204,7 @@ def _counts(program: Program) -> tuple[Whole, Whole, Whole, Whole]:
     columns: Whole = 0
     rows = shared = own = columns
     sweeps: dict[int, tuple[Sweep, int]] = {}
-    for phase, times in _phases(program):
+    for phase, times in phases(program):
         sweep, moves = phase
         if sweep is not NO_SWEEP:
             sweeps[id(sweep)] = sweep, sweeps.get(id(sweep), (sweep, 0))[1] + times
@@ -213,11 +216,11 @@ def _counts(program: Program) -> tuple[Whole, Whole, Whole, Whole]:
     return columns, rows, shared, own
 
 
-def _phases(program: Program, times: int = 1) -> Iterator[tuple[ChannelPhase, int]]:
+def phases(program: Program, times: int = 1) -> Iterator[tuple[ChannelPhase, int]]:
     """Yield each phase and the number of its repetitions."""
     for item in program:
         if isinstance(item, Repeat):
-            yield from _phases(item.items, times * item.times)
+            yield from phases(item.items, times * item.times)
         else:
             yield item, times
 

@@ -9,10 +9,11 @@ import numpy as np
 from papisim.arrays import Ints
 from papisim.bounded import BoundedDict
 from papisim.devices.base import AttentionRun
-from papisim.devices.numbers import each
+from papisim.devices.numbers import each, larger
 from papisim.devices.pim.commands import Command, stream
 from papisim.devices.pim.energy import Activity
 from papisim.devices.pim.fast_path import time_program, time_programs
+from papisim.devices.pim.host import beside_host
 from papisim.devices.pim.mapping.attention import (
     AttentionPlacement,
     held_tokens,
@@ -22,7 +23,7 @@ from papisim.devices.pim.mapping.attention import (
 )
 from papisim.devices.pim.mapping.base import Priced, Stacks
 from papisim.devices.pim.mapping.linear import place_linear
-from papisim.devices.pim.mapping.phases import ChannelPhase, Placed
+from papisim.devices.pim.mapping.phases import ChannelPhase, Placed, Program
 from papisim.devices.pim.scheduler import PHYSICAL, Rules
 from papisim.devices.pim.timing import refreshes, sustained, sweep_cycles
 from papisim.ops.caches import AttentionOverCaches
@@ -37,7 +38,7 @@ class Physical:
 
     def __init__(self, stacks: Stacks) -> None:
         self._geometry, self._timing = stacks.geometry, stacks.timing
-        self._from_idle, self._energy = stacks.from_idle, stacks.energy
+        self._from_idle, self._energy, self._host = stacks.from_idle, stacks.energy, stacks.host
         self._blocks: BoundedDict[tuple[AttentionPlacement, int], AttentionRun] = BoundedDict(_BLOCKS_KEPT)
 
     def place(self, kernel: Linear | Attention) -> Placed:
@@ -46,17 +47,23 @@ class Physical:
             return place_linear(self._geometry, kernel)
         return place_attention(self._geometry, kernel)
 
+    def beside_host(self, program: Program) -> Program:
+        """Return a program with the reads of the host in it, if there are any."""
+        if self._host is None:
+            return program
+        return beside_host(program, self._timing, self._geometry, self._host)
+
     def price(self, kernel: Linear | Attention) -> Priced:
         """Return the cycles and the activity of a kernel."""
         placed = self.place(kernel)
-        timed = time_program(self._timing, placed.program)
+        timed = time_program(self._timing, self.beside_host(placed.program))
         literal = timed.cycles + timed.refreshes * self._timing.rfc
         cycles = literal if self._from_idle else int(sustained(self._timing, timed.cycles))
         return Priced(cycles, literal, timed.refreshes, self._bound(timed.slowest), placed.activity)
 
     def commands(self, kernel: Linear | Attention) -> tuple[Iterator[Command], Rules]:
         """Return the command stream of the busiest channel, and the rules that its controller follows."""
-        return stream(self.place(kernel).program, self._timing), PHYSICAL
+        return stream(self.beside_host(self.place(kernel).program), self._timing), PHYSICAL
 
     def price_caches(self, caches: AttentionOverCaches) -> AttentionRun:
         """Return the costs of decoding attention over caches of many lengths.
@@ -93,7 +100,7 @@ class Physical:
         timing = self._timing
         tokens = np.maximum(1, np.arange(block * _TOKENS, (block + 1) * _TOKENS))
         program = placement.program(self._geometry, tokens)
-        cycles, last_activate = time_programs(timing, program)
+        cycles, last_activate = time_programs(timing, self.beside_host(program))
         if self._from_idle:
             cycles = cycles + refreshes(timing, last_activate) * timing.rfc
         else:
@@ -107,6 +114,8 @@ class Physical:
             return "none"
         sweep, moves = phase
         path, swept = moves.cycles(self._timing.burst), sweep_cycles(self._timing, sweep)[0]
+        if sweep.host or moves.reads * self._timing.burst > larger(swept, path / 2):
+            return "host"
         if path > swept:
             return "softmax" if moves.softmax > path / 2 else "data_path"
         if sweep.columns * sweep.gap < swept / 2:
