@@ -50,7 +50,12 @@ def _print(found: Hardware) -> None:
     page.print(f"{found.name}: {found.description}", soft_wrap=True)
     for chain in found.extends:
         page.print(f"extends {chain}", soft_wrap=True)
-    for title, table in (("Devices", _devices(found)), ("Links", _links(found)), ("Models", _models(found))):
+    for title, table in (
+        ("Devices", _devices(found)),
+        ("Units", _units(found)),
+        ("Links", _links(found)),
+        ("Models", _models(found)),
+    ):
         if table.row_count:
             page.print(f"\n{title}", style="bold")
             page.print(table)
@@ -77,6 +82,22 @@ def _devices(found: Hardware) -> Table:
             units.format(each.die_area_mm2, "mm2"),
             units.format(each.area_mm2, "mm2"),
         )
+    return table
+
+
+def _units(found: Hardware) -> Table:
+    table = _table("device", "level", "units", "each", "together", "node", left=2)
+    for device in found.devices:
+        for each in device.units:
+            node = units.NO_VALUE if each.node_nm is None else f"{each.node_nm:g} nm"
+            table.add_row(
+                device.name,
+                each.level,
+                f"{each.units:g}",
+                units.format(each.unit_mm2, "mm2"),
+                units.format(each.area_mm2, "mm2"),
+                node,
+            )
     return table
 
 
@@ -118,6 +139,7 @@ def _totals(found: Hardware) -> Iterator[str]:
         area = f", PIM banks and FPUs {units.format(found.pim_area_mm2, 'mm2')}" if found.pim_area_mm2 else ""
         memory, power = units.format(found.capacity_bytes, "bytes"), units.format(found.static_w, "w")
         yield f"together   {memory}, {power} static{area}"
+    yield from (f"area       {each}" for each in found.area_sources)
     yield f"sources    {found.n_sources}, of which {found.n_assumptions} assumptions"
 
 

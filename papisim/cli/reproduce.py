@@ -58,7 +58,8 @@ def command(
     FIGURE is fig2, fig4, fig6, fig7, fig8, fig9, fig10a, fig10b, fig11, fig12 or eq4 of the PAPI paper (all, if none is
     named); ``speculation``, or one of its systems: synergy, dsde, gammatune, del_layers, sssd, meta_eagle, eagle3;
     ``operators``, or one of its papers: saddle, repa; ``baselines``, or one of
-    these: attacc, neupims, cent, duplex, tokenstack; or ``interpretations``.
+    these: attacc, neupims, cent, duplex, samsung, lpddr5x_pim, cxl_pnm, tokenstack;
+    or ``interpretations``.
 
     The PAPI paper leaves questions open. An interpretation answers all of them; ``interpretations`` scores every one against the
     paper's numbers.

@@ -26,6 +26,8 @@ SYSTEM_SCHEMA = "papisim/system/1"
 TABLE_SCHEMAS = {Shelf.ENERGY: "papisim/energy/1", Shelf.DRAM: "papisim/dram/1"}
 
 #: fields of placement policies that name the sides of a threshold, and mean the same in each
+#: sections of an energy table that its ``band`` names
+_BOUNDS = ("low", "high")
 _SIDES = ("processing_unit", "pim")
 
 
@@ -277,7 +279,8 @@ def load_system(name_or_path: str, overrides: Sequence[Override] = (), placement
     _check_roles(document, spec)
     _check_parallel(document, spec, parts)
     _check_ranks(document, spec, parts)
-    return System(opened.name, spec, parts, _parse_placement(document, spec), opened.sources, opened.notes)
+    sources = _in_use(opened.sources, document, [("devices", name, "part") for name in spec.devices])
+    return System(opened.name, spec, parts, _parse_placement(document, spec), sources, opened.notes)
 
 
 def open_system(name_or_path: str, overrides: Sequence[Override] = ()) -> Opened:
@@ -341,7 +344,7 @@ def load_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Device:
     """
     opened = open_part(name_or_path, overrides)
     part = parse(part_class(opened.document), opened.document)
-    return Device(opened.name, part, opened.sources, opened.notes)
+    return Device(opened.name, part, _in_use(opened.sources, opened.document, [()]), opened.notes)
 
 
 def open_part(name_or_path: str, overrides: Sequence[Override] = ()) -> Opened:
@@ -466,6 +469,20 @@ def _graft_tables_of(
         table.data["name"] = found.name
         document.graft(place, table)
     return sources
+
+
+def _in_use(sources: Iterable[Source], document: Document, parts: Iterable[Path_]) -> tuple[Source, ...]:
+    """Return the sources that figures rest on: without those of bands of energy tables that no part at the given paths uses."""
+    used: dict[tuple[str, str], bool] = {}
+    for path in parts:
+        table = document.get(path).get("energy")
+        if not isinstance(table, dict):
+            continue
+        for section in _BOUNDS:
+            for term in table.get(section) or {}:
+                key = document.mark((*path, "energy", section, term)).file, section
+                used[key] = used.get(key, False) or table.get("band") == section
+    return tuple(each for each in sources if used.get((each.file, each.path.partition(".")[0]), True))
 
 
 def _part_file(document: Document, path: Path_) -> Found:

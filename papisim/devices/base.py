@@ -14,7 +14,7 @@ A device kind is one module (or package) of :mod:`papisim.devices` with three na
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self, TextIO
 
@@ -92,6 +92,11 @@ class DevicePart(KindOptions):
     def area_mm2(self) -> float | None:
         """Area of all dies of one device; None where it is not known."""
         return None
+
+    @property
+    def unit_areas(self) -> Sequence[tuple[str, float, float | None, float | None]]:
+        """Arithmetic units by where they sit: place, number, mm² of one, and process node in nm; empty where they are not known."""
+        return ()
 
     @property
     def energy_source(self) -> str | None:

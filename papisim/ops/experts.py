@@ -129,8 +129,10 @@ def _chosen(routing: Routing, routed: Routed) -> Ints:
     rng = stream(routing.seed, "router", routed.layer, routed.rows)
     scores = rng.random((routed.rows, routed.n_experts))
     if not routing.is_balanced:
-        # uniform numbers as exponential ones of rate 1, the smallest of which over a popularity is drawn first
-        scores = -np.log1p(-scores) / _popularity(routing, routed)
+        # uniform numbers as exponential ones of rate 1, the smallest of which over a popularity is drawn first; over one
+        # that is next to nothing it exceeds all numbers, and is drawn last
+        with np.errstate(over="ignore"):
+            scores = -np.log1p(-scores) / _popularity(routing, routed)
     chosen = scores.argpartition(routed.experts_per_token - 1, axis=1)[:, : routed.experts_per_token]
     if routing.repeat_ratio and routed.rows > routed.requests:
         draws = stream(routing.seed, "draft router", routed.layer, routed.rows)

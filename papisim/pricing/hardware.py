@@ -47,7 +47,24 @@ class DeviceFigures(Schema):
     die_area_mm2: float | None
     """PIM: banks and FPUs of one die (PAPI, equation 3)"""
     area_mm2: float | None
-    """PIM: the same of all dies"""
+    """PIM: the same of all dies, and units of base dies"""
+    units: list[UnitFigures]
+    """PIM: units by level"""
+
+
+class UnitFigures(Schema):
+    """The arithmetic units of one level of a device."""
+
+    level: str
+    """where they sit"""
+    units: float
+    """units of one device"""
+    unit_mm2: float | None
+    """area of one unit with its share of buffers; null if the part does not say"""
+    area_mm2: float | None
+    """area of all units of one device"""
+    node_nm: float | None
+    """process node that the areas are of"""
 
 
 class LinkFigures(Schema):
@@ -126,6 +143,8 @@ class Hardware(Schema):
     """room and tuned values by model"""
     notes: list[str]
     """how files were found, where that is not as written"""
+    area_sources: list[str]
+    """where areas come from: file, field, origin and place"""
     n_sources: int
     """entries in the files' ``sources``"""
     n_assumptions: int
@@ -169,6 +188,11 @@ def hardware(
         placement=None if system is None else system.placement.kind,
         models=list(models),
         notes=list(notes),
+        area_sources=[
+            f"{_file(each)} {each.path}: {each.origin}, {each.note}"
+            for each in sources
+            if each.path.split(".")[0] == "area"
+        ],
         n_sources=sum(each.origin != EXTENDS for each in sources),
         n_assumptions=sum(each.is_assumption for each in sources),
     )
@@ -195,6 +219,12 @@ def device_figures(pool: DevicePool) -> DeviceFigures:
         budget_w=None if part.budget_w is None else pool.count * part.budget_w,
         die_area_mm2=part.die_area_mm2,
         area_mm2=None if part.area_mm2 is None else pool.count * part.area_mm2,
+        units=[
+            UnitFigures(
+                level=str(level), units=n, unit_mm2=one, area_mm2=None if one is None else n * one, node_nm=node
+            )
+            for level, n, one, node in part.unit_areas
+        ],
     )
 
 

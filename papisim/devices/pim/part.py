@@ -10,7 +10,7 @@ from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_va
 from papisim.catalog import Shelf
 from papisim.config.base import Count, FieldError, NonNegative, Spec
 from papisim.devices.base import DevicePart
-from papisim.devices.pim.area import Area, check_area
+from papisim.devices.pim.area import Area, UnitFigures, check_area, die_mm2, unit_figures
 from papisim.devices.pim.energy import EnergyTable, Terms
 from papisim.devices.pim.host import Host
 from papisim.devices.pim.level import Level
@@ -201,7 +201,7 @@ class Part(DevicePart):
         self._check_units()
         self._check_further()
         if self.area is not None:
-            check_area(self.area, self.organisation, self.fpu)
+            check_area(self.area, self.organisation, self.fpus)
         return self
 
     def _check_units(self) -> None:
@@ -291,16 +291,27 @@ class Part(DevicePart):
         return self.power.budget_w
 
     @property
+    def fpus(self) -> dict[Level, Fpu]:
+        """The units by level."""
+        return {self.fpu.at: self.fpu, **{level: units.fpu for level, units in self.further_levels.items()}}
+
+    @property
+    def unit_areas(self) -> list[UnitFigures]:
+        """The units of each level of a stack, and the area that they take at which node."""
+        return unit_figures(self.area, self.organisation, self.fpus)
+
+    @property
     def die_area_mm2(self) -> float | None:
-        """Area of one die's banks and FPUs, the left side of PAPI's equation 3; None where the part has no ``area``."""
-        if self.area is None:
-            return None
-        return self.area.used_mm2(1, self.fpu.on_dram_per_bank) * self.organisation.banks / self.area.dies
+        """Area of one DRAM die's banks and FPUs, the left side of PAPI's equation 3; None where the part has no ``area``."""
+        return None if self.area is None else die_mm2(self.area, self.organisation, self.fpus)
 
     @property
     def area_mm2(self) -> float | None:
-        """Area of the banks and FPUs of all dies."""
-        return None if self.area is None or self.die_area_mm2 is None else self.area.dies * self.die_area_mm2
+        """Area of the banks and FPUs of all dies, and of units on the base die."""
+        if self.area is None or self.die_area_mm2 is None:
+            return None
+        base = [each.area_mm2 or 0.0 for each in self.unit_areas if each.level is Level.BASE_DIE]
+        return self.area.dies * self.die_area_mm2 + sum(base)
 
     @property
     def energy_source(self) -> str:
@@ -315,8 +326,11 @@ class Part(DevicePart):
         unused |= set() if self.banks_per_mac else {"column_cycles"}
         unused |= set() if self.banks_per_precharge else {"pre_cycles"}
         unused |= set() if self.refresh_mode == "per_bank" else {"rfc_pb"}
+        found = super().decisive()
+        if self.area is not None:
+            found["area"] = self.area.model_dump(mode="json", exclude={"node_nm", "levels"})
         return {
-            **super().decisive(),
+            **found,
             "timing": self.timing.model_dump(mode="json", exclude_defaults=True, exclude=unused),
             "energy": self.energy.used.model_dump(mode="json", include=set(Terms.model_fields) - idle),
         }

@@ -40,17 +40,27 @@ def test_another_citation_or_another_way_to_write_the_value_is_right(edited, tmp
     assert not list(stale_citations(str(tmp_path / "same.yaml"), DEVICE_SCHEMA))
 
 
+def twice(value):
+    """Return twice a number, in the unit that it is written in; None of what is no number, or zero."""
+    number, _, unit = str(value).partition(" ")
+    try:
+        return f"{2 * float(number):g} {unit}".strip() if float(number) else None
+    except ValueError:
+        return None
+
+
 @pytest.mark.parametrize("shelf", _WITH_SOURCES, ids=lambda shelf: shelf.noun)
 def test_a_changed_number_of_any_kind_of_file_is_told(shelf, tmp_path):
     """The first number with a citation of the first shipped file that has one is written down doubled."""
     for file in catalog.shipped(shelf).values():
         document = yaml.safe_load(file.read_text())
-        cited = [place for (place, *_), value in _cited(file, document["schema"]) if isinstance(value, (int, float))]
+        cited = [place for (place, *_), _ in _cited(file, document["schema"])]
         for place in cited:
             *path, last = [int(part) if str(part).isdecimal() else part for part in parse_path(place)]
             within = reduce(lambda node, part: node[part], path, document)
-            if within[last]:
-                within[last] *= 2
+            doubled = twice(within[last])
+            if doubled is not None:
+                within[last] = doubled
                 (tmp_path / "mine.yaml").write_text(yaml.safe_dump(document, allow_unicode=True))
                 told = list(stale_citations(str(tmp_path / "mine.yaml"), document["schema"]))
                 assert any(f": {place}: found {within[last]} with the citation" in each for each in told), told

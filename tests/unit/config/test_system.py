@@ -61,8 +61,14 @@ def test_ninety_memory_devices_at_most_as_in_the_paper(name):
         "gb200x64_ep": 320,
         "h200_hbmpim": 48,
         "saddle": 40,
+        "saddle_recapture": 40,
         "neupims": 8,
         "h100_tiers": 5,
+        "cxl_pnm_x8": 8,
+        "duplex": 20,
+        "mi100_hbmpim": 4,
+        "npu_lpddr5x_pim": 1,
+        "tokenstack": 13,
     }
     assert held == others.get(name, 90)
 
@@ -232,3 +238,11 @@ def test_a_part_takes_overrides_and_refuses_other_kinds_of_files():
 def test_a_part_of_the_plan_that_the_file_leaves_out_can_be_set_and_keeps_its_other_defaults():
     parallel = load_system("gpu_only", ["parallel.dispatch.bits=8"]).spec.parallel
     assert (parallel.dispatch.bits, parallel.dispatch.group, parallel.combine.bits) == (8, 128, 16)
+
+
+def test_sources_of_an_energy_band_that_is_not_in_use_are_not_cited():
+    def cited(*overrides):
+        return {each.path.partition(".")[0] for each in load_system("papi", overrides).sources}
+
+    assert not cited() & {"low", "high"}
+    assert cited("devices.fc_pim.part.energy.band=high") & {"low", "high"} == {"high"}

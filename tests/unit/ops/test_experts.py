@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -132,3 +134,9 @@ def test_rows_are_sent_once_per_rank_or_once_per_expert():
     apart = rank_loads(Routing(), Routed(0, 6, 6, 4, 4), Spread(2, senders=(4, 2), node_ranks=1))
     assert apart.once_per_expert is not None
     assert tuple(apart.once_per_expert) == (0, 8, 0, 12), "each rank is a node"
+
+
+def test_an_expert_whose_popularity_is_next_to_nothing_is_drawn_last_and_in_silence():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tokens_per_expert(Routing(6, popularity=(1.0, 1e-320)), Routed(0, 64, 64, 2, 1)) == (64, 0)

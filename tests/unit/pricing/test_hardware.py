@@ -33,6 +33,15 @@ def test_a_machine_is_the_sum_of_its_devices():
     assert papi.parallel.tensor_ranks == 6
 
 
+def test_areas_name_their_level_their_node_and_their_source():
+    duplex = describe("duplex")
+    (units,) = next(each for each in duplex.devices if each.name == "pim").units
+    assert (units.level, units.units, units.node_nm) == ("base_die", 1024, 7)
+    assert units.area_mm2 == pytest.approx(1024 * units.unit_mm2)
+    assert any("duplex2024" in each and "area.levels" in each for each in duplex.area_sources)
+    assert describe("h100").devices[0].units == []
+
+
 class Memory(DevicePool):
     """Devices that only store."""
 

@@ -4,14 +4,13 @@ import pytest
 
 from papisim import catalog
 from papisim.config.system import load_part
-from papisim.config.yaml import load_yaml
 from papisim.devices.pim import Pool
 from papisim.devices.pim.energy import column_energy, fed_w, streaming_w
 from papisim.devices.pim.organisation import Fpu
 from papisim.errors import DoesNotFit, InputError
 
 SHIPPED = catalog.shipped(catalog.Shelf.DEVICE)
-PIM_PARTS = [name for name, path in SHIPPED.items() if load_yaml(path).data["kind"] == "pim"]
+PIM_PARTS = [name for name in SHIPPED if load_part(name).part.kind == "pim"]
 
 
 def part(name="attacc", *overrides):
@@ -20,6 +19,26 @@ def part(name="attacc", *overrides):
 
 def fpu(fpus, per_banks):
     return Fpu(fpus=fpus, per_banks=per_banks, lanes=16, clock_hz=666e6, cycles_per_column=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "bandwidth", "flop_per_byte"),
+    [
+        ("duplex_pim", 4 * 665.8e9, 8),
+        ("lpddr5x_pim", 614.4e9, 1),
+        ("cxl_pnm", 1.092e12, 4),
+        ("hbm4_base_pim", 2.048e12, 16),
+    ],
+)
+def test_units_get_the_bandwidth_that_is_published_and_work_at_their_intensity(name, bandwidth, flop_per_byte):
+    """Duplex: four times the pins, eight operations per byte. LPDDR5X-PIM: 614 GB/s. CXL-PNM: 1.1 TB/s."""
+    stack = Pool(name, part(name), 1)
+    assert stack.bandwidth_bytes_per_s == pytest.approx(bandwidth, rel=0.001)
+    assert stack.peak_flop_per_s / stack.bandwidth_bytes_per_s == pytest.approx(flop_per_byte, rel=0.001)
+
+
+def test_a_module_of_cxl_pnm_holds_512_gib():
+    assert part("cxl_pnm").capacity_bytes == 512 * 2**30
 
 
 def test_a_stack_of_1024_banks_holds_16_gib_and_fc_pim_three_quarters_of_that():
@@ -59,6 +78,33 @@ def test_equation_4_leaves_97_banks_a_die_of_which_96_are_built():
     assert area.most_banks(4) == 97
     assert part("fc_pim").organisation.banks / area.dies == 96
     assert area.used_mm2(97, 4) <= area.die_mm2 < area.used_mm2(98, 4)
+
+
+def test_units_on_the_base_die_take_area_of_that_die_alone():
+    duplex, attacc = part("duplex_pim"), part("attacc")
+    (units,) = duplex.unit_areas
+    assert (units.level, units.units, units.node_nm) == ("base_die", 1024, 7)
+    assert units.area_mm2 == pytest.approx(0.1471 * 121, rel=0.01)
+    assert duplex.die_area_mm2 == pytest.approx(attacc.die_area_mm2 - 128 * 0.1025)
+    assert duplex.area_mm2 == pytest.approx(8 * duplex.die_area_mm2 + units.area_mm2)
+    assert attacc.unit_areas[0][2:] == (0.1025, 22)
+
+
+def test_units_of_all_levels_on_dram_dies_share_them():
+    further = "further_levels={bank_group: {fpu: {fpus: 1, per_banks: 4, lanes: 16, clock_hz: 666e6, cycles_per_column: 2}, buffers: {operand_bytes: 8192, result_bytes: 4096}}}"
+    both = part("attacc", further, "area.die_mm2=123 mm2")
+    assert both.die_area_mm2 == pytest.approx(128 * (0.83 + 1.25 * 0.1025))
+    with pytest.raises(DoesNotFit, match="128 banks a die with 1P1B and 1P4B"):
+        part("attacc", further)
+
+
+def test_units_that_the_base_die_does_not_hold_are_refused():
+    with pytest.raises(DoesNotFit, match=r"8192 units on the base die.*fewer units"):
+        part("duplex_pim", "fpu.fpus=64")
+
+
+def test_nodes_and_areas_of_levels_leave_prices_as_they_are():
+    assert part("attacc").decisive() == part("attacc", "area.node_nm=7").decisive()
 
 
 @pytest.mark.parametrize(
