@@ -83,7 +83,8 @@ def unit_figures(area: Area | None, organisation: Organisation, fpus: Mapping[Le
     for level, fpu in fpus.items():
         one = None if area is None else area.of(level)
         units = organisation.banks * fpu.fpus / fpu.per_banks
-        found.append(UnitFigures(level, units, one and one.fpu_mm2, one and one.node_nm))
+        known = (None, None) if one is None else (one.fpu_mm2, one.node_nm)
+        found.append(UnitFigures(level, units, *known))
     return found
 
 

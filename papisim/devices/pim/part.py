@@ -228,19 +228,18 @@ class Part(DevicePart):
                 "host.mode",
                 "found dual_row_buffer, expected blocked or interleaved: units or moves take the data path that reads would go over",
             )
-        macs = self.counts.macs
-        if macs > 1 and self.moves_beside_macs and not self._has_room_for_moves(macs):
+        if self.moves_beside_macs and not self._has_room_for_moves():
             raise ValueError(
-                f"found banks_per_mac {self.banks_per_mac} with moves_beside_macs true, expected false: {macs} commands per column leave "
+                f"found moves_beside_macs true, expected false: {self.counts.macs} commands per column every {self.column_gap} cycles leave "
                 "the command bus no room for those of moves"
             )
         if self.mapping == "attacc_released" and self.fpu.at is not Level.BANK:
             raise ValueError(f"found fpu.at {self.fpu.at}, expected bank with mapping attacc_released")
 
-    def _has_room_for_moves(self, macs: int) -> bool:
+    def _has_room_for_moves(self) -> bool:
         """Return whether commands of columns and of moves fit one command bus, both at their fastest."""
         cycles = self.timing.column_cycles
-        return macs * cycles / self.column_gap + cycles / self.timing.burst <= 1
+        return self.counts.macs * cycles / self.column_gap + cycles / max(self.timing.burst, cycles) <= 1
 
     def _check_further(self) -> None:
         """Refuse further levels that cannot stand beside the first.

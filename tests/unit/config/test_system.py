@@ -64,6 +64,7 @@ def test_ninety_memory_devices_at_most_as_in_the_paper(name):
         "saddle_recapture": 40,
         "neupims": 8,
         "h100_tiers": 5,
+        "cent": 32,
         "cxl_pnm_x8": 8,
         "duplex": 20,
         "mi100_hbmpim": 4,

@@ -1,5 +1,6 @@
 """Timing tables of standards, and what they limit: activations, the command bus, refresh, writes."""
 
+from bisect import bisect_left
 from itertools import pairwise
 
 import pytest
@@ -125,7 +126,19 @@ def test_closing_rows_in_groups_costs_their_span_for_each_row():
 
 def test_commands_that_leave_the_bus_no_room_for_moves_are_refused():
     with pytest.raises(
-        InputError, match="found banks_per_mac 1 with moves_beside_macs true, expected false: 32 commands"
+        InputError, match="found moves_beside_macs true, expected false: 32 commands per column every 32 cycles"
     ):
         pool("attacc", "banks_per_mac=1", "power_limited=false")
     assert pool("attacc", "banks_per_mac=16", "power_limited=false").part.counts.macs == 2
+
+
+@pytest.mark.parametrize("name", ["attacc", "hbm4_base_pim", "duplex_pim"])
+def test_moves_beside_macs_leave_the_command_bus_to_both(name):
+    """In every stretch of a sweep, commands of columns and moves together take no more cycles than there are."""
+    stacks = pool(name, "refresh=from_idle", "power_limited=false")
+    commands, rules = stacks.commands(Linear(FcRole.QKV, 8, 2048, 2048))
+    channel = Channel(stacks.part.timing, rules)
+    channel.run(commands)
+    issued = sorted(cycle for cycle, command in channel.issued if command.op not in {Op.SOFTMAX, Op.REFRESH})
+    window = 64
+    assert max(bisect_left(issued, cycle + window) - at for at, cycle in enumerate(issued)) <= window + 3
