@@ -71,16 +71,13 @@ class Channel:
         command, row, again = FINAL[instruction.op], instruction.row, instruction.columns - 1
         assert row is not None, "accesses have a row"
         self._reached = instruction.lanes
-        served = opened = cycle
-        open_from = [
-            opened := self._open(bank, row, max(cycle + i, opened)) for i, bank in enumerate(instruction.banks)
-        ]
-        for bank, opened in zip(instruction.banks, open_from, strict=True):
-            first = self._put(command, opened, bank)
-            behind = min(again, (first - cycle) // period)
-            served = max(served, first + behind * self._table.burst)
-        paced = max(period, len(instruction.banks) * self._table.burst)
-        self.last = max(served, cycle + again * paced + len(instruction.banks) - 1)
+        banks, burst, opened = instruction.banks, self._table.burst, cycle
+        open_from = [opened := self._open(bank, row, max(cycle + i, opened)) for i, bank in enumerate(banks)]
+        firsts = [self._put(command, opened, bank) for bank, opened in zip(banks, open_from, strict=True)]
+        arrived = cycle + again * period + (len(banks) - 1) * burst
+        behind = [first + min(again, (first - cycle) // period) * burst for first in firsts]
+        queued = firsts[0] + (instruction.columns * len(banks) - 1) * burst if period <= len(banks) * burst else 0
+        self.last = max(arrived, queued, *behind)
         for bank in instruction.banks:
             self._note(command, self.last, bank, again)
         self._answer(command)

@@ -100,7 +100,7 @@ def latencies(dram: Timing, own: CommandTiming) -> dict[Command, int]:
     """Return the cycles from a command to its answer, data included; a cycle where there is none."""
     register = own.register_write + dram.burst
     return {
-        C.RD: own.cl + dram.burst + 1,
+        C.RD: own.cl + dram.burst,
         C.WR: dram.cwl + dram.burst,
         C.WRA16: dram.cwl + dram.burst + dram.rp,
         C.WRGB: register,

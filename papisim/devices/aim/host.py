@@ -123,14 +123,14 @@ class Host:
     def _access(self, instruction: Instruction) -> None:
         """Send accesses, one per cycle, round the channels."""
         self._part()
-        first, last, banks = self._first, self._last, len(instruction.banks)
-        several = instruction.lanes > 1
+        first, banks = self._first, len(instruction.banks)
+        last = self._last if instruction.lanes > 1 else first
         if not self._accessing:
-            self._cycle = max(self._cycle, (first if several else last).last + 1)
+            self._cycle = max(self._cycle, first.last + 1)
         period = instruction.lanes * banks
         turn = self._cycle + period - banks
         late = 0 if self._accessing else max(0, last.last + 1 - turn)
-        if several:
+        if last is not first:
             first.access(instruction, self._cycle, period)
         last.access(instruction, turn + late, period)
         self._cycle += late + period * instruction.columns

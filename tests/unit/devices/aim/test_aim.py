@@ -37,18 +37,22 @@ SIMULATED = [
     (lowering.gemv(SLICE, "weights", 4096, 4096), SLICE, 24_756, 0),
     (lowering.score(ONE, GROUPED, 1500), ONE, 19_848, 0),
     (lowering.context(SLICE, MANY, 1500), SLICE, 16_880, 0),
-    (lowering.scale(ONE, MANY, 1500), ONE, 9_435, 5),
-    (lowering.scale(SLICE, GROUPED, 384), SLICE, 14_128, 5),
-    (lowering.gate(ONE, 11008), ONE, 3_295, 5),
-    (lowering.rotate(SLICE, {Row("queries"): 4096, Row("new keys"): 4096}), SLICE, 7_426, 5),
-    (lowering.append(ONE, MANY, 384), ONE, 1_685, 30),
+    (lowering.scale(ONE, MANY, 1500), ONE, 9_435, 0),
+    (lowering.scale(SLICE, GROUPED, 384), SLICE, 14_128, 0),
+    (lowering.gate(ONE, 11008), ONE, 3_295, 0),
+    (lowering.rotate(SLICE, {Row("queries"): 4096, Row("new keys"): 4096}), SLICE, 7_426, 0),
+    (lowering.append(ONE, MANY, 384), ONE, 1_685, 0),
+    (lowering.norm(SLICE, 4096, Row("inputs"), Row("copies"), (0, 1)), SLICE, 5_290, 0),
     (lowering.norm(ONE, 4096, Row("inputs"), Row("copies"), (0, 1)), ONE, 2_130, 50),
 ]
 
 
 @pytest.mark.parametrize(("stream", "layout", "simulated", "apart"), SIMULATED)
 def test_streams_take_the_cycles_of_the_aim_simulator(stream, layout, simulated, apart):
-    """Products of rows are exact. Accesses lose a few cycles to a queue that is not copied: it forgets those whose row is being opened."""
+    """All are exact but the norm of few numbers per bank.
+
+    That simulator takes an instruction while single accesses whose row is being opened wait, and switches modes twice.
+    """
     assert abs(cycles(stream, layout) - simulated) <= apart
 
 
