@@ -79,6 +79,86 @@ class ParetoFront(Schema):
     """the points; all rows have the same keys"""
 
 
+class SizeRow(Schema):
+    """The number of machines of one kind, with its policies, that serves a stream of requests within its targets."""
+
+    machine: str
+    """machine and policies"""
+    rate_per_s: float
+    """mean rate of arrivals"""
+    machines: int | None
+    """least number of machines that attains the goal; null if the most that were tried do not"""
+    attained_ratio: float
+    """share of the requests that met every target"""
+    fails_first: str | None
+    """target that most requests missed with one machine fewer, or, of a single machine, at the next rate beyond the knee"""
+    devices: float | None
+    """devices of these machines, links not counted"""
+    attained_with_one_fewer_ratio: float | None
+    """share of the requests that met every target with one machine fewer; null for a single machine"""
+    goodput_requests_per_s: float | None
+    """rate of requests that met every target"""
+    knee_per_s: float | None
+    """largest rate of arrivals at which these machines attain the goal, to two per cent; null if it was not reached"""
+    output_tokens_per_s: float | None
+    """throughput"""
+    energy_per_token_j: float | None
+    """energy per output token"""
+    price_per_h: float | None
+    """price of these machines for an hour, in the currency of ``--price``"""
+    price_per_million_tokens: float | None
+    """price of a million output tokens"""
+
+
+class SizeTrial(Schema):
+    """One run of a number of machines at a rate. Further keys, ``missed_NAME_ratio``, have the share that missed each target."""
+
+    model_config = ConfigDict(extra="allow")
+
+    machine: str
+    """machine and policies"""
+    machines: int
+    """equal machines side by side"""
+    rate_per_s: float
+    """mean rate of arrivals"""
+    attained_ratio: float
+    """share of the requests that met every target"""
+    goodput_requests_per_s: float
+    """rate of requests that met every target"""
+    missed_unserved_ratio: float
+    """share of the requests that were not served"""
+    output_tokens_per_s: float
+    """throughput"""
+    energy_per_token_j: float
+    """energy per output token"""
+
+
+class SizeTargets(Schema):
+    """Latency targets of a request."""
+
+    ttft_s: float | None
+    """time to first token; null without a target"""
+    tpot_s: float | None
+    """time per output token"""
+    e2e_s: float | None
+    """end-to-end latency"""
+
+
+class Sizes(Schema):
+    """Numbers of machines for a stream of requests, ``papisim size --format json``."""
+
+    schema_: Literal["papisim/size/1"] = Field(alias="schema")
+    """name and version of this schema"""
+    slo: SizeTargets
+    """latency targets"""
+    attain_ratio: float
+    """share of the requests that must meet all targets"""
+    sizes: list[SizeRow]
+    """one per machine and policy"""
+    trials: list[SizeTrial]
+    """every run"""
+
+
 class ClaimRow(Schema):
     """One claim of the literature beside its simulation."""
 
@@ -326,6 +406,7 @@ DOCUMENTS: dict[str, type[Schema]] = {
     "step-price": StepPrice,
     "machine-step-price": MachineStepPrice,
     "sweep-frame": SweepFrame,
+    "size": Sizes,
     "pareto-front": ParetoFront,
     "claims": Claims,
     "acceptance_fit": AcceptanceFit,

@@ -90,9 +90,9 @@ def facets(points: pd.DataFrame, layout: Layout, figure: str) -> Iterator[Facet]
     """
     across = _distinct(points[layout.across])
     rows = _rows(points, layout, figure)
-    labels = list(dict.fromkeys(_label(row, layout.lines) for row in rows))
+    labels = list(dict.fromkeys(line_label(row, layout.lines) for row in rows))
     found = {
-        (_title(row, layout.facets), _label(row, layout.lines), row[layout.across]): _number(row[figure])
+        (_title(row, layout.facets), line_label(row, layout.lines), row[layout.across]): _number(row[figure])
         for row in rows
     }
     for title in dict.fromkeys(_title(row, layout.facets) for row in rows):
@@ -114,7 +114,7 @@ def with_ratios(points: pd.DataFrame, layout: Layout) -> pd.DataFrame:
         rows = _rows(points, layout, figure)
         first: dict[tuple[object, ...], Figure] = {}
         for row in rows:
-            if _label(row, layout.lines) == _label(rows[0], layout.lines):
+            if line_label(row, layout.lines) == line_label(rows[0], layout.lines):
                 first[_place(row, layout)] = _number(row[figure])
         compared[column] = [improvement(first.get(_place(row, layout)), _number(row[figure])) for row in rows]
     return compared
@@ -133,6 +133,15 @@ def _place(row: Json, layout: Layout) -> tuple[object, ...]:
     return tuple(row[name] for name in (layout.across, *layout.facets))
 
 
+def line_label(row: Json, names: Sequence[str]) -> str:
+    """Return the name of a machine and its policies: ``papi@pinned:gpu + dsde``; ``all`` where none is named."""
+    values = {name: str(row[name]) for name in names if row.get(name) is not None}
+    machine = "@".join(values.pop(name) for name in ("hw", "placement") if name in values)
+    speculation = values.pop("speculation", None)
+    first = label_of(machine, speculation) if machine else speculation
+    return " + ".join(part for part in (first, *values.values()) if part) or "all"
+
+
 def less_is_better(figure: str) -> bool:
     """Whether a smaller value of a figure is better: time, energy, power, area."""
     return units.unit_of(figure) in _SPENT
@@ -140,14 +149,6 @@ def less_is_better(figure: str) -> bool:
 
 def _gain(figure: str, first: Figure, this: Figure) -> Figure:
     return improvement(first, this) if less_is_better(figure) else improvement(this, first)
-
-
-def _label(row: Json, names: Sequence[str]) -> str:
-    values = {name: str(row[name]) for name in names if row[name] is not None}
-    machine = "@".join(values.pop(name) for name in ("hw", "placement") if name in values)
-    speculation = values.pop("speculation", None)
-    first = label_of(machine, speculation) if machine else speculation
-    return " + ".join(part for part in (first, *values.values()) if part) or "all"
 
 
 def _title(row: Json, names: Sequence[str]) -> str:

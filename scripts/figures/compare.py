@@ -41,6 +41,7 @@ HAS_JSON = (
     "diff",
     "price",
     "explain",
+    "size",
     "sweep",
     "optimise",
     "reproduce",
@@ -51,7 +52,19 @@ HAS_JSON = (
     "replay",
     "workload",
 )
-IS_QUIET = ("run", "compare", "price", "explain", "sweep", "optimise", "reproduce", "fit", "replay", "workload")
+IS_QUIET = (
+    "run",
+    "compare",
+    "size",
+    "price",
+    "explain",
+    "sweep",
+    "optimise",
+    "reproduce",
+    "fit",
+    "replay",
+    "workload",
+)
 Entry = dict[str, Any]
 
 
