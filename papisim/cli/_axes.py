@@ -27,7 +27,9 @@ class Listed(click.ParamType[tuple[object, ...]]):
     def __init__(self, of: click.ParamType[Any]) -> None:
         self._of = of
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[object, ...]:
+    def convert(
+        self, value: str | tuple[object, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[object, ...]:
         """Return the values.
 
         Raises:

@@ -54,7 +54,7 @@ OF_OUTPUT = frozenset({
 })  # fmt: skip
 
 
-def arguments_of(command: click.Command, values: Mapping[str, Any]) -> Iterator[str]:
+def arguments_of(command: click.Command, values: Mapping[str, object]) -> Iterator[str]:
     """Yield arguments that repeat a command, those of its output left out.
 
     Args:

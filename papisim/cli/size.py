@@ -34,7 +34,9 @@ class Pairs(click.ParamType[dict[str, str]]):
 
     name = "pairs"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+    def convert(
+        self, value: str | dict[str, str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, str]:
         """Return the values by name."""
         if isinstance(value, dict):
             return value
@@ -112,7 +114,7 @@ def command(*, output: str, out: Path | None, force: bool, quiet: bool, **asked:
         print_sizes(rows, goal.attained_ratio)
 
 
-def _space(asked: dict[str, Any]) -> SweepFile:
+def _space(asked: Json) -> SweepFile:
     """Return the machines and policies to choose from, as a space."""
     assignments, rate = list(asked.pop("set")), asked.pop("rate")
     shared = {name: [asked.pop(name)] for name in ("trace", "workload")}

@@ -35,7 +35,7 @@ def browser() -> Iterator[object]:
 class Opened:
     """A page that is open in the browser, and everything that went wrong or onto a network while it was."""
 
-    def __init__(self, browser, file: Path, *, width: int = 1280, scheme: str = "light") -> None:
+    def __init__(self, browser, file: Path | str, *, width: int = 1280, scheme: str = "light") -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
@@ -43,7 +43,7 @@ class Opened:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(file.as_uri())
+        self.page.goto(file if isinstance(file, str) else file.as_uri())
         self.page.wait_for_selector("html[data-ready=true]", timeout=30_000)
 
 
@@ -52,7 +52,7 @@ def opened(browser):
     """Open a file in the browser."""
     everything: list[Opened] = []
 
-    def go(file: Path, **how: object) -> Opened:
+    def go(file: Path | str, **how: object) -> Opened:
         everything.append(Opened(browser, file, **how))
         return everything[-1]
 

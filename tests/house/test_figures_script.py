@@ -98,7 +98,7 @@ def test_every_command_is_covered(quick):
         inner = command.list_commands(context) if isinstance(command, click.Group) else [""]
         names |= {f"{name} {part}".strip() for part in inner}
     # these need torch, the network, or minutes, or print no figures
-    left_out = {"bundle", "capture", "cite", "figure", "rerun", "schema", "workload fetch"} | (
+    left_out = {"bundle", "capture", "cite", "explore", "figure", "rerun", "schema", "workload fetch"} | (
         {"calibrate gpu"} if quick else set()
     )
     missing = {

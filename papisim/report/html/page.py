@@ -12,7 +12,7 @@ import gzip
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from papisim import __version__, units
 from papisim.errors import MissingExtra
 
 if TYPE_CHECKING:
+    import jinja2
     import pandas as pd
 
 #: a trace, an axis or a layout of plotly, as plain values
@@ -106,7 +107,7 @@ class Chart:
     def json(self) -> str:
         """The figure as JSON that is safe inside a script element."""
         text = json.dumps(_rounded(self.figure), separators=(",", ":"), allow_nan=False)
-        return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+        return as_script(text)
 
 
 @dataclass(frozen=True)
@@ -179,25 +180,35 @@ class Page:
         Raises:
             MissingExtra: plotly or Jinja is not installed.
         """
-        try:
-            import jinja2  # noqa: PLC0415 - only a report needs it
-            from plotly.offline import get_plotlyjs  # noqa: PLC0415
-        except ImportError as error:
-            raise MissingExtra("an HTML report", str(error.name), "report") from None
-        templates = files("papisim.report.html") / "templates"
-        environment = jinja2.Environment(
-            autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-        )
+        environment, texts, plotly = libraries()
         environment.filters["kind"] = lambda item: type(item).__name__
-        template = environment.from_string((templates / "page.html").read_text(encoding="utf-8"))
-        document: str = template.render(
-            page=self,
-            css=(templates / "page.css").read_text(encoding="utf-8"),
-            script=(templates / "page.js").read_text(encoding="utf-8"),
-            plotly=_packed(get_plotlyjs()),
-            version=__version__,
+        document: str = environment.from_string(texts("page.html")).render(
+            page=self, css=texts("page.css"), script=texts("page.js"), plotly=plotly, version=__version__
         )
         return document
+
+
+def libraries() -> tuple[jinja2.Environment, Callable[[str], str], str]:
+    """Return the environment of templates, a reader of their texts by name, and plotly as a page unpacks it.
+
+    Raises:
+        MissingExtra: plotly or Jinja is not installed.
+    """
+    try:
+        import jinja2  # noqa: PLC0415 - only a report needs it
+        from plotly.offline import get_plotlyjs  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtra("an HTML report", str(error.name), "report") from None
+    folder = files("papisim.report.html") / "templates"
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment, lambda name: (folder / name).read_text(encoding="utf-8"), _packed(get_plotlyjs())
+
+
+def as_script(text: str) -> str:
+    """Return JSON that is safe inside a script element."""
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 #: tags other than those of papisim's own texts; plotly would follow a link in a text
