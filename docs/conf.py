@@ -33,7 +33,7 @@ myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 suppress_warnings = ["ref.python"]  # several packages have a Run, a Phase or a Part
-exclude_patterns = ["_build", "notebooks/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_extra", "notebooks/.ipynb_checkpoints"]
 
 # the reference is made from the docstrings; torch is the one dependency that reading them must not need
 apidoc_modules = [
@@ -54,5 +54,6 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 html_theme = "furo"
+html_extra_path = ["_extra"]
 html_title = "papisim"
 html_show_sourcelink = False

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from papisim import catalog
 from papisim.catalog import Shelf
+from papisim.cli import papisim
 from papisim.config.base import Spec
 from papisim.config.sections import SECTIONS
 from papisim.config.sources import bibliography
@@ -21,15 +22,26 @@ from papisim.config.yaml import load_yaml
 from papisim.kinds.families import family
 
 REFERENCE = Path(__file__).parent / "reference"
+#: files that the site has as they are
+EXTRA = Path(__file__).parent / "_extra"
 
 #: families whose kinds an experiment names
 FAMILIES = sorted((*SECTIONS, "placement"))
 
 
 def write() -> None:
-    """Write the generated pages into ``docs/reference``."""
+    """Write the generated pages into ``docs/reference``, and a page to explore into ``docs/_extra``."""
     (REFERENCE / "hardware.md").write_text("\n".join(hardware()) + "\n", encoding="utf-8")
     (REFERENCE / "files.md").write_text("\n".join(files()) + "\n", encoding="utf-8")
+    explorer()
+
+
+def explorer() -> None:
+    """Write the page that explores shipped machines; it takes some seconds to simulate."""
+    EXTRA.mkdir(exist_ok=True)
+    space = str(Path(__file__).parents[1] / "scripts" / "explore" / "machines.yaml")
+    fewer = ("--trace", "llama7b,llama65b", "--tlp", "1,2,4")
+    papisim.main(["explore", space, *fewer, "-o", str(EXTRA / "explore.html"), "--force", "-q"], standalone_mode=False)
 
 
 def hardware() -> Iterator[str]:

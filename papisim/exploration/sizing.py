@@ -50,6 +50,11 @@ class Trial:
     energy_per_token_j: float
 
     @property
+    def is_in_vain(self) -> bool:
+        """Whether requests are refused and all others meet every target, so that no more machines would serve more."""
+        return self.missed_ratio["unserved"] > 0 and sum(self.missed_ratio.values()) == self.missed_ratio["unserved"]
+
+    @property
     def worst(self) -> str | None:
         """The target that most requests missed; None if none was missed."""
         name = max(self.missed_ratio, key=self.missed_ratio.__getitem__)
@@ -98,10 +103,10 @@ class Sizing:
         self.rate_per_s = first.workload.rate_per_s or _mean_rate(first)
 
     def machines(self) -> int | None:
-        """Return the least number of machines that attains the goal; None if the most do not."""
+        """Return the least number of machines that attains the goal; None if the most do not, or more would not help."""
         enough = 1
         while not self.attains(enough):
-            if enough == self.goal.most:
+            if enough == self.goal.most or self.trial(enough).is_in_vain:
                 return None
             enough = min(2 * enough, self.goal.most)
         few = enough // 2
@@ -159,7 +164,7 @@ def row_of(label: str, sizing: Sizing, price_per_h: float | None = None) -> dict
     machines = sizing.machines()
     row: dict[str, object] = {"machine": label, "rate_per_s": sizing.rate_per_s, "machines": machines}
     if machines is None:
-        last = sizing.trial(sizing.goal.most)
+        last = max(sizing.in_order(), key=lambda each: each.machines)
         return {**row, "attained_ratio": last.attained_ratio, "fails_first": last.worst} | dict.fromkeys(_OF_ENOUGH)
     at, knee = sizing.trial(machines), sizing.knee_per_s(machines)
     fewer = sizing.trial(machines - 1) if machines > 1 else None

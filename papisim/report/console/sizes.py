@@ -49,7 +49,7 @@ def print_sizes(rows: list[Json], attained_ratio: float) -> None:
 def _cells(row: Json) -> list[str]:
     return [
         row["machine"],
-        "too few" if row["machines"] is None else f"{row['machines']:,}",
+        "none" if row["machines"] is None else f"{row['machines']:,}",
         _number(row["devices"]),
         percent(row["attained_ratio"]),
         percent(row["attained_with_one_fewer_ratio"]),

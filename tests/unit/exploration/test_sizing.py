@@ -66,6 +66,15 @@ def test_a_target_that_no_number_of_machines_meets_has_no_size():
     assert row["price_per_h"] is None
 
 
+def test_more_machines_are_not_tried_where_requests_are_refused_and_all_others_are_in_time():
+    lengths = {"kind": "fixed", "input_tokens": 3000, "output_tokens": 2}
+    options = options_of(hw="gpu_only", trace="opt1.3b", workload=TRAFFIC | {"n_requests": 4, "lengths": lengths})
+    found = Sizing(options, Goal(SloSpec(ttft_s=1.0), 0.9, 64))
+    row = row_of("gpu_only", found)
+    assert (row["machines"], row["fails_first"]) == (None, "unserved"), "the model has no positions for them"
+    assert [each.machines for each in found.in_order()] == [1]
+
+
 def test_requests_without_a_rate_of_arrivals_are_refused():
     options = options_of(hw="gpu_only", trace="llama7b", workload="creative_writing", batch=2)
     with pytest.raises(InputError, match="requests of kind 'closed_batch' have no rate of arrivals"):
