@@ -41,7 +41,9 @@ def explorer() -> None:
     EXTRA.mkdir(exist_ok=True)
     space = str(Path(__file__).parents[1] / "scripts" / "explore" / "machines.yaml")
     fewer = ("--trace", "llama7b,llama65b", "--tlp", "1,2,4")
-    papisim.main(["explore", space, *fewer, "-o", str(EXTRA / "explore.html"), "--force", "-q"], standalone_mode=False)
+    papisim.main(
+        ["explore", space, *fewer, "-o", str(EXTRA / "explore.html"), "--force", "-q"], standalone_mode=False
+    )
 
 
 def hardware() -> Iterator[str]:

@@ -18,6 +18,9 @@ from papisim import __version__
 from papisim.cli._faults import STOPPING, ReaderGone, finish_streams, prepare_streams, stopped_by, stopping_on_sigterm
 from papisim.errors import FormerName, did_you_mean
 
+#: other spellings of commands
+_ALIASES = {"optimize": "optimise"}
+
 
 class _Commands(click.Group):
     """Finds commands as files of this package and imports the one that is called."""
@@ -27,6 +30,7 @@ class _Commands(click.Group):
         return sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        cmd_name = _ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
@@ -45,7 +49,7 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
-        if args and args[0] not in known:
+        if args and args[0] not in {*known, *_ALIASES}:
             raise click.UsageError(f"no command '{args[0]}'; {did_you_mean(args[0], known)}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -111,6 +111,13 @@ def test_every_command_refuses_an_option_of_one_value_that_is_given_twice(name):
             command.make_context(name, twice)
 
 
+def test_a_command_may_be_spelt_in_the_other_way():
+    context = click.Context(papisim_command)
+    _, command, rest = papisim_command.resolve_command(context, ["optimize", "space.yaml"])
+    assert (command, rest) == (COMMANDS["optimise"], ["space.yaml"])
+    assert "optimize" not in papisim_command.list_commands(context)
+
+
 def takes_one_value(option: click.Option) -> bool:
     return not (option.multiple or option.is_flag or option.count)
 
