@@ -36,7 +36,7 @@ from papisim.policies.speculation.base import (
 )
 
 MACHINES = ("papi", "gpu_only", "a100_attacc")
-MODELS = ("llama3-8b", "llama65b")
+MODELS = ("llama3-8b", "llama65b", "llama3-70b")
 LOGS = (
     "eagle2_chain6_llama3_8b",
     "dflash_chain7_qwen3_4b_T1",
@@ -45,6 +45,7 @@ LOGS = (
 )
 #: batch sizes, each with a seed of its own
 CASES = ((1, 0), (4, 1), (16, 2))
+#: no policy drafts more: the logs have drafts of 6 or 7, but for one
 LONGEST = 8
 POLICIES = (
     "off",
@@ -176,7 +177,7 @@ def play(make: Make, setting: Setting, prices: Price) -> tuple[float, float]:
             sequences[joined] = process.start(joined)
             joined += 1
         view = SpeculationView(iteration, tuple(running), prices, cached=(_CACHED,) * len(running))
-        planned = policy.plan(view)
+        planned = [shorten(draft, min(draft.length, LONGEST)) for draft in policy.plan(view)]
         shown = [sequences[request].proposal(draft.length) for request, draft in zip(running, planned, strict=True)]
         kept = policy.cut(running, planned, [Proposal(each.confidence, each.entropy) for each in shown])
         drafts = [shorten(draft, length) for draft, length in zip(planned, kept, strict=True)]
@@ -213,12 +214,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--policy", action="append", default=[])
     parser.add_argument("--machine", action="append", default=[])
+    parser.add_argument("--model", action="append", default=[])
     chosen = parser.parse_args()
     made = policies(chosen.policy or POLICIES)
     with chosen.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for machine, model in product(chosen.machine or MACHINES, MODELS):
+        for machine, model in product(chosen.machine or MACHINES, chosen.model or MODELS):
             writer.writerows(rows_of(machine, model, made))
             file.flush()
             print(machine, model, flush=True)

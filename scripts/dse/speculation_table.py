@@ -110,6 +110,9 @@ def wins(frame: pd.DataFrame, name: str) -> list[str]:
 def page(frame: pd.DataFrame) -> str:
     """Return the page's text."""
     settings = frame.groupby(SETTING).ngroups
+    played = frame.groupby("policy").size()
+    fewer = sorted(played[played < settings].index)
+    partly = f" In {played[fewer].max()} of them alone: {', '.join(f'`{name}`' for name in fewer)}." if fewer else ""
     lines = [
         "# Which speculation policy",
         "",
@@ -117,7 +120,7 @@ def page(frame: pd.DataFrame) -> str:
         "",
         f"Every shipped policy with a chain of drafts, in {settings} settings: machines {', '.join(frame.machine.unique())}; models "
         f"{', '.join(frame.model.unique())}; acceptance fitted to {frame.acceptance.nunique()} logs; batches of "
-        f"{', '.join(map(str, frame.batch.unique()))}, each with a seed of its own; EAGLE head, 1,024 cached tokens. A batch stays full for 300 iterations, too few for bandits to repay all they try; all policies meet "
+        f"{', '.join(map(str, frame.batch.unique()))}, each with a seed of its own; EAGLE head, 1,024 cached tokens.{partly} No policy drafts more than 8. A batch stays full for 300 iterations, too few for bandits to repay all they try; all policies meet "
         "the same requests. *Mean* and *least* are tokens per second over those of the best fixed length of 0 to 8 in hindsight, which no policy knows. "
         "*Near the best*: share of the settings in which the policy is within 1 % of the best policy. `oracle` knows each request's acceptance process up to the last round and "
         "searches as `co_scheduled` does: the gap to it is what a better estimate could earn.",
