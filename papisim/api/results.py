@@ -19,12 +19,14 @@ from papisim.report.console.run import figures
 from papisim.report.figures import rate, times
 from papisim.report.html.folder import page_of
 from papisim.report.html.page import Table, rows_frame
+from papisim.report.meaning import meaning_frame_of
 from papisim.report.timeline import parse_window, timeline
 from papisim.results.comparison import Comparison
 from papisim.results.folder import Results, read_results
 from papisim.results.metrics import summarise
 from papisim.results.schema import Figures
 from papisim.results.store import check_file, write_file, write_run
+from papisim.uncertainty.intervals import uncertainty_frame, uncertainty_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,8 +102,13 @@ class Result(Fresh):
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
-        """The tables that ``--out`` writes: ``runs``, ``requests``, ``steps``, ``energy``, ``kernels``, ``devices``."""
-        return run_frames(self.run)
+        """The tables that ``--out`` writes: ``runs``, ``requests``, ``steps``, ``energy``, ``kernels``, ``devices``, ``meaning``."""
+        return run_frames(self.run) | meaning_frame_of(self.run)
+
+    @cached_property
+    def uncertainty(self) -> pd.DataFrame:
+        """The 90 % intervals of ``papisim run --uncertainty``, one row per figure."""
+        return uncertainty_frame(uncertainty_rows([self.run.experiment.system.name], [self.run]))["uncertainty"]
 
     def write(self, folder: str | Path, *, force: bool = False) -> None:
         """Write the folder that ``papisim run --out`` writes.
@@ -156,8 +163,13 @@ class ComparisonResult(Fresh):
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
-        """``comparison``, ``runs``, ``requests``, ``energy`` with a column ``machine``, and ``crossover``."""
-        return comparison_frames(self.comparison)
+        """``comparison``, ``runs``, ``requests``, ``energy`` with a column ``machine``, ``crossover`` and ``meaning``."""
+        return comparison_frames(self.comparison) | meaning_frame_of(self.comparison)
+
+    @cached_property
+    def uncertainty(self) -> pd.DataFrame:
+        """The 90 % intervals of ``papisim compare --uncertainty``, one row per figure of each run and ratio to the first."""
+        return uncertainty_frame(uncertainty_rows(self.comparison.labels, self.comparison.runs))["uncertainty"]
 
     def write(self, folder: str | Path, *, force: bool = False) -> None:
         """Write the folder that ``papisim compare --out`` writes.

@@ -28,6 +28,7 @@ from papisim.errors import as_cell
 from papisim.pricing.frames import comparison_frames
 from papisim.report.console.comparison import print_comparison
 from papisim.report.console.uncertainty import print_uncertainty
+from papisim.report.meaning import meaning_frame_of, meaning_of_comparison
 from papisim.results.comparison import Comparison, distinct, label_of, split_placement
 from papisim.results.metrics import extrapolation_notes
 from papisim.results.schema import Figures
@@ -86,7 +87,8 @@ def command(
     show_notes((f"{label}: {note}" for label, each in labelled for note in extrapolation_notes(each)), quiet=quiet)
     intervals = uncertainty_rows(comparison.labels, comparison.runs) if uncertainty else []
     if out is not None:
-        comparison.write({**comparison_frames(comparison), **uncertainty_frame(intervals)}, out, force=force)
+        frames = comparison_frames(comparison) | uncertainty_frame(intervals) | meaning_frame_of(comparison)
+        comparison.write(frames, out, force=force)
         if not quiet:
             click.echo(f"papisim: wrote {out}", err=True)
     _print(comparison, output, intervals)
@@ -118,7 +120,7 @@ def _print(comparison: Comparison, output: str, intervals: list[Figures]) -> Non
         writer.writeheader()
         writer.writerows({name: as_cell(value) for name, value in row.items()} for row in comparison.rows)
     else:
-        print_comparison(comparison.rows, comparison.summaries[0])
+        print_comparison(comparison.rows, comparison.summaries[0], meaning_of_comparison(comparison))
         print_uncertainty(intervals)
 
 

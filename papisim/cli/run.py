@@ -22,6 +22,7 @@ from papisim.engine.run import simulate
 from papisim.pricing.frames import run_frames
 from papisim.report.console.run import print_run
 from papisim.report.console.uncertainty import print_uncertainty
+from papisim.report.meaning import meaning_frame_of
 from papisim.report.timeline import parse_window, timeline
 from papisim.results.metrics import extrapolation_notes, summarise
 from papisim.results.store import check_free, write_run
@@ -84,7 +85,7 @@ def command(
         run = simulate(experiment, advance, probe)
     intervals = uncertainty_rows([experiment.system.name], [run]) if uncertainty else []
     if out is not None:
-        write_run(run, {**run_frames(run), **uncertainty_frame(intervals)}, out, force=force)
+        write_run(run, run_frames(run) | uncertainty_frame(intervals) | meaning_frame_of(run), out, force=force)
     for written in (timeline_file, out):
         if written is not None and not quiet:
             click.echo(f"papisim: wrote {written}", err=True)

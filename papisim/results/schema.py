@@ -797,6 +797,15 @@ class CrossoverColumns(Schema):
     """device that computes most of FC; empty where the KV caches do not fit"""
 
 
+class MeaningColumns(Schema):
+    """Columns of the frame ``meaning``: one row per sentence, the most important first."""
+
+    machine: str
+    """label of the run; of sentences on several runs, empty"""
+    sentence: str
+    """what bounds decoding, why FC kernels moved, what would help most, or why a machine is faster than the first"""
+
+
 class UncertainRunSummary(RunSummary):
     """A run with intervals, ``papisim run --uncertainty --format json``."""
 
@@ -822,6 +831,7 @@ FRAMES: dict[str, type[Schema]] = {
     "comparison": ComparisonRow,
     "crossover": CrossoverColumns,
     "uncertainty": UncertaintyColumns,
+    "meaning": MeaningColumns,
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.table import Table
 
 from papisim import units
@@ -10,12 +12,14 @@ from papisim.report.figures import percent, rate, times
 from papisim.results.folder import Json
 
 
-def print_comparison(rows: list[Json], first: Json) -> None:
-    """Print a comparison on stdout."""
+def print_comparison(rows: list[Json], first: Json, meaning: Iterable[str] = ()) -> None:
+    """Print the rows of a comparison on stdout, below what they mean."""
     page = console()
     page.print(
         f"{first['trace']} · {first['workload']} · {first['n_requests']} requests · engine {first.get('engine', 'none')}"
     )
+    for sentence in meaning:
+        page.print(sentence)
     table = Table(
         "machine",
         "tokens/s",

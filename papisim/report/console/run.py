@@ -16,6 +16,7 @@ from papisim.record.segment import Segment
 from papisim.record.steps import DECODING
 from papisim.report.console.console import console
 from papisim.report.figures import can_move, count, outside_fits, percent, rate
+from papisim.report.meaning import meaning_of_run
 from papisim.results.folder import Json
 from papisim.results.metrics import run_notes, summarise
 
@@ -38,6 +39,8 @@ def print_run(run: Run) -> None:
     page.print(summary["system"], style="bold", end="")
     page.print(f" · {summary['trace']} · {summary['workload']}")
     page.print(f"{run.experiment.system.spec.description}", style="dim")
+    for sentence in meaning_of_run(run):
+        page.print(sentence)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column()

@@ -156,7 +156,7 @@ class Section:
 
 @dataclass
 class Page:
-    """A page: its title, a line below it, and sections.
+    """A page: its title, a line below it, what it means in sentences, and sections.
 
     Example:
         >>> page = Page("Sweep", "64 points")
@@ -167,6 +167,7 @@ class Page:
     title: str
     subtitle: str = ""
     written: str = ""
+    meaning: Sequence[str] = ()
     sections: list[Section] = field(default_factory=list)
 
     def section(self, title: str, intro: str = "") -> Section:

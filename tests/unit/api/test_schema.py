@@ -124,7 +124,8 @@ def test_a_fit_and_its_check_are_as_their_schemas_say(tmp_path, capsys):
 
 def test_frames_have_the_columns_of_their_schemas(capsys):
     frames = papisim.run("papi", "llama7b", batch=2, set=[SHORT]).frames
-    frames |= papisim.compare(["papi", "gpu_only"], "llama7b", batch=2, set=[SHORT]).frames
+    compared = papisim.compare(["papi", "gpu_only"], "llama7b", batch=2, set=[SHORT])
+    frames |= compared.frames | {"uncertainty": compared.uncertainty}
     for name in FRAMES:
         rows = (
             frames[name].drop(columns="machine", errors="ignore") if name in ("requests", "energy") else frames[name]

@@ -10,8 +10,13 @@ from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.page import Chart, Plotly
 from papisim.results.comparison import improvement
 
+#: ends of an interval by label
+Spans = dict[str, tuple[float, float]]
 
-def chart(quantity: str, values: dict[str, float | None], baselines: dict[str, str], note: str) -> Chart | None:
+
+def chart(
+    quantity: str, values: dict[str, float | None], baselines: dict[str, str], note: str, spans: Spans | None = None
+) -> Chart | None:
     """Draw the ratio of each baseline's value to that of each run; above 1 the run is better.
 
     Returns:
@@ -22,6 +27,7 @@ def chart(quantity: str, values: dict[str, float | None], baselines: dict[str, s
         values: time or energy of each run, by label; None where it did no work.
         baselines: label of each baseline → its name in the chart.
         note: definition of the ratio.
+        spans: intervals of the ratios to the first baseline, which are drawn as error bars; None without.
     """
     table = pd.DataFrame({"machine": list(values)})
     baselines = {label: name for label, name in baselines.items() if values[label]}
@@ -32,6 +38,9 @@ def chart(quantity: str, values: dict[str, float | None], baselines: dict[str, s
         table[f"over {name}_ratio"] = pd.Series(quotients, dtype=float)
     colours = colours_of(list(baselines.values()))
     traces = [_bars(table, name, colours[name]) for name in baselines.values()]
+    if spans:
+        traces[0] |= {"error_y": _error_bars(table, traces[0]["y"], spans)}
+        note += " Bars with ends are 90 % intervals."
     layout = {
         "barmode": "group",
         "xaxis": {"type": "category"},
@@ -43,6 +52,16 @@ def chart(quantity: str, values: dict[str, float | None], baselines: dict[str, s
     return Chart(
         quantity.capitalize(), {"data": traces, "layout": layout}, f"Over {baselines[first]}: {ratios}.", table, note
     )
+
+
+def _error_bars(table: pd.DataFrame, ratios: pd.Series[float], spans: Spans) -> Plotly:
+    """Return the error bars of ratios, as distances from them; none where there is no interval."""
+    ends = [spans.get(label, (ratio, ratio)) for label, ratio in zip(table["machine"], ratios, strict=True)]
+    return {
+        "type": "data", "symmetric": False, "color": "$ink", "thickness": 1.5, "width": 6,
+        "array": [high - ratio for (_, high), ratio in zip(ends, ratios, strict=True)],
+        "arrayminus": [ratio - low for (low, _), ratio in zip(ends, ratios, strict=True)],
+    }  # fmt: skip
 
 
 def _bars(table: pd.DataFrame, name: str, colour: str) -> Plotly:

@@ -13,6 +13,8 @@ from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.charts.breakdown import stacked
 from papisim.report.html.page import Chart, Page, Section, Table, Tile
 from papisim.report.html.sources import add_sources
+from papisim.report.html.uncertainty import add_uncertainty, ratio_spans
+from papisim.report.meaning import meaning_in
 from papisim.results.comparison import work_of
 from papisim.results.folder import Json, Results
 from papisim.results.metrics import tuning_notes
@@ -28,18 +30,23 @@ def page(results: Results) -> Page:
         f"{first['trace']}: {', '.join(labels)}",
         f"{first['n_requests']:,} requests of {first['workload']}. Ratios are to {labels[0]} unless another baseline is named.",
         manifest["written"],
+        meaning_in(results),
     )
     notes = [f"{label}: {note}" for label, run in zip(labels, summaries, strict=True) for note in tuning_notes(run)]
     page.section("Overview", "; ".join(notes)).tiles.extend(_tiles(labels, summaries))
+    add_uncertainty(page, results)
     section = page.section("Speed and energy")
     baselines = baselines_of(manifest["runs"])
     times = {label: work_of(summary, "makespan_s") for label, summary in zip(labels, summaries, strict=True)}
     joules = {label: work_of(summary, "energy_j") for label, summary in zip(labels, summaries, strict=True)}
+    spans = [ratio_spans(results, figure) for figure in ("speed_up_ratio", "energy_efficiency_ratio")]
     section.add(
         ratios.chart(
-            "speed-up", times, baselines, "Time of the baseline over that of the machine, prefill included."
+            "speed-up", times, baselines, "Time of the baseline over that of the machine, prefill included.", spans[0]
         ),
-        ratios.chart("energy efficiency", joules, baselines, "Energy of the baseline over that of the machine."),
+        ratios.chart(
+            "energy efficiency", joules, baselines, "Energy of the baseline over that of the machine.", spans[1]
+        ),
         Table("Side by side", rows),
     )
     page.section("Where time and energy go").add(_time(labels, summaries), _energy(labels, summaries))

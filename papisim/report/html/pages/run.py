@@ -13,6 +13,8 @@ from papisim.report.html.charts import activity, breakdown, latency, memory, ope
 from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.page import Chart, Page, Section, Table, Tile, rows_frame
 from papisim.report.html.sources import add_sources
+from papisim.report.html.uncertainty import add_uncertainty
+from papisim.report.meaning import meaning_in
 from papisim.results.folder import Json, Results
 from papisim.results.metrics import run_notes
 
@@ -30,8 +32,10 @@ def page(results: Results) -> Page:
         f"{summary['trace']} on {summary['system']}",
         f"{manifest['experiment']['system']['description']}. {summary['n_requests']:,} requests of {summary['workload']}, engine {summary.get('engine', 'none')}.",
         manifest["written"],
+        meaning_in(results),
     )
     page.section("Overview", "; ".join(run_notes(summary))).tiles.extend(_tiles(summary))
+    add_uncertainty(page, results)
     section = page.section(
         "Parallelism and placement",
         "RLP is the number of requests decoded together, TLP the token-rows per request; their product decides where FC kernels run best.",
