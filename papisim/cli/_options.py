@@ -20,6 +20,9 @@ from papisim.config.experiment import RunOptions
 from papisim.config.options import Option
 from papisim.errors import printable
 
+#: draws from which on 5 % quantiles mean something
+_FEWEST_DRAWS = 20
+
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -107,10 +110,30 @@ seed_option = run_option("seed")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No notes and no progress on stderr.")
 
 
+class Draws(click.ParamType[int]):
+    """``budget``, or ``mc:N`` for N draws; the value is the number of draws, 0 for the budget."""
+
+    name = "uncertainty"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of draws."""
+        if value == "budget":
+            return 0
+        kind, _, number = str(value).partition(":")
+        if kind != "mc" or not number.isdecimal() or int(number) < _FEWEST_DRAWS:
+            self.fail(
+                f"found '{value}', expected 'budget', or 'mc:N' with at least {_FEWEST_DRAWS} draws", param, ctx
+            )
+        return int(number)
+
+
 uncertainty_option = click.option(
     "--uncertainty",
-    is_flag=True,
-    help="Also give 90 % intervals, from the measured errors of the models and the ranges of assumed constants.",
+    is_flag=False,
+    flag_value="budget",
+    type=Draws(),
+    metavar="[budget|mc:N]",
+    help="Also give 90 % intervals from the models' measured errors: at once, or from N more simulations (mc:N).",
 )
 
 

@@ -12,6 +12,7 @@ import click
 from papisim.cli._axes import Axes, axis_option, axis_options, given, is_grid
 from papisim.cli._command import Command
 from papisim.cli._grid import Keeping, evaluate, print_grid, space_of
+from papisim.cli._intervals import intervals_of
 from papisim.cli._options import (
     print_json,
     progress,
@@ -33,7 +34,7 @@ from papisim.results.comparison import Comparison, distinct, label_of, split_pla
 from papisim.results.metrics import extrapolation_notes
 from papisim.results.schema import Figures
 from papisim.results.store import check_free
-from papisim.uncertainty.intervals import uncertainty_frame, uncertainty_rows
+from papisim.uncertainty.intervals import uncertainty_frame
 
 
 @click.command(name="compare", cls=Command)
@@ -57,7 +58,7 @@ def command(
     workers: int | None,
     output: str,
     out: Path | None,
-    uncertainty: bool,
+    uncertainty: int | None,
     force: bool,
     quiet: bool,
     **options: tuple[tuple[object, ...], ...],
@@ -77,7 +78,7 @@ def command(
     """
     axes = given(options)
     if is_grid(axes):
-        if uncertainty:
+        if uncertainty is not None:
             raise click.UsageError("--uncertainty goes with one model and one value of each option, not with a grid")
         space = space_of(axes, set)
         print_grid(space, evaluate(space, Keeping(out, force=force, quiet=quiet), workers=workers), output)
@@ -85,7 +86,7 @@ def command(
     comparison = _comparison(axes, set, out, force=force, quiet=quiet)
     labelled = zip(comparison.labels, comparison.summaries, strict=True)
     show_notes((f"{label}: {note}" for label, each in labelled for note in extrapolation_notes(each)), quiet=quiet)
-    intervals = uncertainty_rows(comparison.labels, comparison.runs) if uncertainty else []
+    intervals = intervals_of(comparison.labels, comparison.runs, uncertainty, quiet=quiet)
     if out is not None:
         frames = comparison_frames(comparison) | uncertainty_frame(intervals) | meaning_frame_of(comparison)
         comparison.write(frames, out, force=force)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from papisim.cli._command import Command
+from papisim.cli._intervals import intervals_of
 from papisim.cli._options import (
     format_option,
     print_json,
@@ -26,7 +27,7 @@ from papisim.report.meaning import meaning_frame_of
 from papisim.report.timeline import parse_window, timeline
 from papisim.results.metrics import extrapolation_notes, summarise
 from papisim.results.store import check_free, write_run
-from papisim.uncertainty.intervals import uncertainty_frame, uncertainty_rows
+from papisim.uncertainty.intervals import uncertainty_frame
 
 
 @click.command(name="run", cls=Command)
@@ -54,7 +55,7 @@ def command(
     out: Path | None,
     timeline_file: Path | None,
     timeline_window: str | None,
-    uncertainty: bool,
+    uncertainty: int | None,
     force: bool,
     quiet: bool,
     **options: object,
@@ -83,7 +84,7 @@ def command(
         timeline(experiment, timeline_file, window, force=force) if timeline_file else nullcontext() as probe,
     ):
         run = simulate(experiment, advance, probe)
-    intervals = uncertainty_rows([experiment.system.name], [run]) if uncertainty else []
+    intervals = intervals_of([experiment.system.name], [run], uncertainty, quiet=quiet)
     if out is not None:
         write_run(run, run_frames(run) | uncertainty_frame(intervals) | meaning_frame_of(run), out, force=force)
     for written in (timeline_file, out):
@@ -91,7 +92,7 @@ def command(
             click.echo(f"papisim: wrote {written}", err=True)
     show_notes(extrapolation_notes(summarise(run)), quiet=quiet)
     if output == "json":
-        print_json({**summarise(run), **({"uncertainty": intervals} if uncertainty else {})})
+        print_json({**summarise(run), **({"uncertainty": intervals} if intervals else {})})
     else:
         print_run(run)
         print_uncertainty(intervals)

@@ -154,8 +154,8 @@ def _others(run: Run) -> Iterator[str]:
         yield f"{name} runs on {shares} of decoding, with {count(each['n_switches'], 'move')}."
 
 
-def _device(name: str) -> str:
-    return "several devices at once" if name == only_device(()) else name
+def _device(name: object) -> str:
+    return "several devices at once" if name == only_device(()) else str(name)
 
 
 def _tail(run: Run) -> Iterator[str]:

@@ -14,10 +14,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from papisim.devices import gpu, pim
 from papisim.engine.run import Run
+from papisim.ops.kernel import Attention, Kernel, KvAppend, Linear
 from papisim.plan.machine import HOST
 from papisim.plan.phase import Category
 from papisim.plan.sums import Sums
@@ -28,6 +29,8 @@ from papisim.uncertainty.factor import Factor, Factors, Quantity, Spread
 CERTAIN: Factors = frozenset()
 #: families of kernels by category; attention of prompts has its own
 _FAMILIES = {Category.FC: "linear", Category.ATTENTION: "attention", Category.OTHER: "small"}
+#: query tokens of a request that drafts may have; more are a prompt
+_MOST_DRAFTED = 16
 #: ranges that are assumed of a library, or else a family, that was not measured
 _INSTEAD = {"roofline": ("kernels on roofline",), "small": ("small kernels",)}
 #: reasons for which kernels are priced outside a fit that mean another board, as a device states them
@@ -100,23 +103,47 @@ class Budget:
     def factor(self, place: Place) -> Factor:
         """Return the factor of the time of kernels or messages at a place."""
         if place.resource == HOST or place.category is Category.HOST:
-            return self._assumed(f"host of {self.run.experiment.engine.name}", "host")
+            return self.host_factor
         if place.category is Category.DRAFT:
             return self._assumed(f"drafting: {self._part_name(place.resource)}", "drafting")
         if place.resource in self.run.machine.links:
-            return self._link_factor(place.resource)
-        part = self.run.machine.pools[place.resource].part
-        return self._gpu_factor(part, place) if isinstance(part, gpu.Part) else self._other_factor(part, place)
-
-    def _gpu_factor(self, part: gpu.Part, place: Place) -> Factor:
+            return self.link_factor(place.resource)
         family = _FAMILIES[place.category]
         if family == "attention" and place.kind is StepKind.PREFILL:
             family = "prefill"
-        rows, name = self._token_rows(place.kind), self._part_name(place.resource)
+        return self._kernel_factor(place.resource, family, self._token_rows(place.kind), place.where)
+
+    def kernel_factor(self, resource: str, kernel: Kernel, outside: str | None) -> Factor:
+        """Return the factor of the time of one kernel on a device.
+
+        Args:
+            resource: the device.
+            kernel: the kernel.
+            outside: the limit of a fit that it passes, in words; None inside.
+        """
+        where = INSIDE if outside is None else where_of(outside)
+        match kernel:
+            case Linear():
+                return self._kernel_factor(resource, "linear", kernel.m, where)
+            case Attention():
+                is_prompt = kernel.query_tokens > _MOST_DRAFTED * kernel.n_requests
+                return self._kernel_factor(resource, "prefill" if is_prompt else "attention", 0, where)
+            case KvAppend():
+                return self._kernel_factor(resource, "attention", 0, where)
+        return self._kernel_factor(resource, "small", self._token_rows(StepKind.DECODE), where)
+
+    def _kernel_factor(self, resource: str, family: str, rows: float, where: str) -> Factor:
+        part = self.run.machine.pools[resource].part
+        if isinstance(part, gpu.Part):
+            return self._gpu_factor(resource, family, rows, where)
+        return self._other_factor(resource, "attention" if family == "prefill" else family)
+
+    def _gpu_factor(self, resource: str, family: str, rows: float, where: str) -> Factor:
+        part, name = self.run.machine.pools[resource].part, self._part_name(resource)
         regime = regime_of(family, rows, part.peak_flop_per_s / part.memory_bandwidth_bytes_per_s)
         library = self._library(part, family)
-        found = evidence().measured_of(name, family, library, regime, place.where)
-        told = (regime if regime != "all" else "", place.where if place.where != INSIDE else "")
+        found = evidence().measured_of(name, family, library, regime, where)
+        told = (regime if regime != "all" else "", where if where != INSIDE else "")
         what = f"{', '.join([f'{family} of {library}', *filter(None, told)])}: {name}"
         if found is None:
             return self._assumed(what, *_INSTEAD.get(library, ()), *_INSTEAD.get(family, ()), "kernels")
@@ -136,16 +163,22 @@ class Budget:
         rows = totals.rounds + totals.drafted + totals.prompt_tokens
         return rows / totals.n_steps if totals.n_steps else 0.0
 
-    def _other_factor(self, part: Any, place: Place) -> Factor:
+    def _other_factor(self, resource: str, family: str) -> Factor:
         """Return the factor of kernels of a PIM stack, common to all stacks that the same mapping prices, or of a roofline."""
-        family = _FAMILIES[place.category]
+        part, name = self.run.machine.pools[resource].part, self._part_name(resource)
         if not isinstance(part, pim.Part):
-            return self._assumed(f"kernels: {self._part_name(place.resource)}", f"kernels on {part.kind}", "kernels")
+            return self._assumed(f"kernels: {name}", f"kernels on {part.kind}", "kernels")
         if family == "small":
-            return self._assumed(f"small kernels: {self._part_name(place.resource)}", "small kernels")
+            return self._assumed(f"small kernels: {name}", "small kernels")
         return self._assumed(f"{family} on PIM: mapping {part.mapping}", f"{family} on pim")
 
-    def _link_factor(self, resource: str) -> Factor:
+    @cached_property
+    def host_factor(self) -> Factor:
+        """The factor of the time of the engine's host."""
+        return self._assumed(f"host of {self.run.experiment.engine.name}", "host")
+
+    def link_factor(self, resource: str) -> Factor:
+        """Return the factor of the time of messages over a link."""
         links, name = self.run.machine.links[resource], self._part_name(resource)
         if links.part.collective is None:
             return self._assumed(f"messages: {name}", "messages")
@@ -156,6 +189,11 @@ class Budget:
         if found is None:
             return self._assumed(what, "all_reduce")
         return Factor(what, Spread(*found.group), "measured", ", ".join(found.tables))
+
+    @cached_property
+    def energy_factors(self) -> Factors:
+        """Factors of energies and powers, which no time depends on."""
+        return frozenset(self.energy.sensitivities) - frozenset(self.time().sensitivities)
 
     def _energy_factor(self, resource: str, part: str) -> Factor:
         if resource in self.run.machine.links:
@@ -195,12 +233,16 @@ _TERMS = {
 }
 
 
+def where_of(reason: str) -> str:
+    """Return the place outside a fit that a device's reason means."""
+    return OTHER_BOARD if _ANOTHER_BOARD.search(reason) else OUT_OF_RANGE
+
+
 def _places(kind: StepKind, sums: Sums) -> Iterator[tuple[Place, float]]:
     """Yield the seconds of each place, those outside a fit apart."""
     outside: dict[Place, float] = {}
     for (resource, category, reason), time_s in sums.outside_s.items():
-        where = OTHER_BOARD if _ANOTHER_BOARD.search(reason) else OUT_OF_RANGE
-        place = Place(kind, resource, category, where)
+        place = Place(kind, resource, category, where_of(reason))
         outside[place] = outside.get(place, 0.0) + time_s
     yield from outside.items()
     for (resource, category), row in sums.rows.items():
