@@ -53,7 +53,7 @@ _CATEGORIES = {
 
 
 def meaning_of_run(run: Run) -> list[str]:
-    """Return what a run means, the most important sentence first; nothing of a run that decoded nothing."""
+    """Return the sentences on a run, the most important first; none on a run that decoded nothing."""
     spent = _spent(run)
     if not spent:
         return []
@@ -61,7 +61,7 @@ def meaning_of_run(run: Run) -> list[str]:
 
 
 def meaning_of_comparison(comparison: Comparison) -> list[str]:
-    """Return why each machine is faster or slower than the first, and uses more or less energy."""
+    """Return the reasons for which each machine is faster or slower than the first, and uses more or less energy."""
     first, *others = zip(comparison.labels, comparison.runs, comparison.rows, strict=True)
     return list(chain.from_iterable(_against(first, other) for other in others))
 
@@ -183,7 +183,7 @@ def _help(run: Run, spent: Spent) -> Iterator[str]:
 
 
 def _exactness(run: Run) -> str:
-    """Return how exact Amdahl's law is: fully where phases follow one another and nothing waits or moves, else as a bound or roughly."""
+    """Return the word on how exact Amdahl's law is: fully where phases follow one another and nothing waits or moves, else as a bound or roughly."""
     ledger, spec = run.ledger, run.experiment.system.spec
     if not isinstance(run.experiment.system.placement, PapiOptions | PinnedOptions) and len(spec.roles.fc) > 1:
         return "about "
