@@ -44,14 +44,16 @@ class Keeping:
     quiet: bool = False
 
 
-def space_of(axes: Axes, assignments: Sequence[str], path: Path | None = None) -> SweepFile:
+def space_of(
+    axes: Axes, assignments: Sequence[str], path: Path | None = None, *, uncertainty: bool = False
+) -> SweepFile:
     """Return the space that options and a file make, the options first; raises as :func:`with_options`."""
     from papisim.exploration.file import load_sweep, with_options  # noqa: PLC0415 - help should not wait for the engine
 
-    if path is not None and not axes and not assignments:
+    if path is not None and not axes and not assignments and not uncertainty:
         return load_sweep(path)
     single, together = with_placements(axes)
-    return with_options(single, assignments, path, together)
+    return with_options(single, assignments, path, together, uncertainty=uncertainty)
 
 
 def evaluate(space: SweepFile, keeping: Keeping, **workers: Any) -> Swept:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,15 +120,31 @@ def say_what_is_kept(folder: Path, out: Path | None, *, quiet: bool) -> None:
 
 
 def show_points(
-    frame: pd.DataFrame, tally: Counter[str], leading: list[str], output: str, *, schema: str, title: str
+    frame: pd.DataFrame,
+    tally: Counter[str],
+    leading: list[str],
+    output: str,
+    *,
+    schema: str,
+    title: str,
+    inputs: Sequence[str] = (),
 ) -> None:
-    """Print a frame: all rows as CSV or JSON, or the first rows as a table."""
+    """Print a frame: all rows as CSV or JSON, or what the inputs of its points mean and the first rows as a table."""
     if output == "csv":
         write_csv(frame, sys.stdout)
     elif output == "json":
         print_json(points_json(schema, frame))
     else:
+        _print_meaning(frame, inputs)
         _print_points(frame, tally, leading, title=title)
+
+
+def _print_meaning(frame: pd.DataFrame, inputs: Sequence[str]) -> None:
+    from papisim.report.console.console import console  # noqa: PLC0415 - start-up time
+    from papisim.report.meaning_of_points import meaning_of_points  # noqa: PLC0415
+
+    for sentence in meaning_of_points(frame, inputs) if inputs else ():
+        console().print(sentence)
 
 
 def _print_points(frame: pd.DataFrame, tally: Counter[str], leading: list[str], *, title: str) -> None:

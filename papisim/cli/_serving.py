@@ -15,7 +15,9 @@ from papisim.cli._options import PositiveInt, noting, print_json, stack
 from papisim.cli._points import point_progress, say_what_is_kept
 from papisim.errors import InputError
 from papisim.report.console.console import console
+from papisim.report.console.coverage import coverage_table
 from papisim.report.print.validation import Cloud
+from papisim.validation.coverage import serving_coverage
 from papisim.validation.schema import FigureErrors, Refusal, ServingErrors, ServingValidation
 from papisim.validation.serving import (
     Inexpressible,
@@ -89,6 +91,7 @@ class Serving:
             table=self.serving.name,
             engines=not self.without_engines,
             errors=list(grouped(predictions)),
+            coverage=list(serving_coverage(predictions)),
             not_simulated=[Refusal(reason=reason, n=n) for reason, n in refusals(predictions)],
         )
         if output == "json":
@@ -183,6 +186,8 @@ def _print(found: ServingValidation) -> None:
     page = console()
     for part in dict.fromkeys(each.part for each in found.errors):
         page.print(_table(part, [each for each in found.errors if each.part == part]))
+    if found.coverage:
+        page.print(coverage_table(found.coverage))
     if found.not_simulated:
         table = Table("rows", "reason", title="Not simulated")
         for refusal in found.not_simulated:

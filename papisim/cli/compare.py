@@ -78,9 +78,9 @@ def command(
     """
     axes = given(options)
     if is_grid(axes):
-        if uncertainty is not None:
-            raise click.UsageError("--uncertainty goes with one model and one value of each option, not with a grid")
-        space = space_of(axes, set)
+        if uncertainty:
+            raise click.UsageError("--uncertainty mc:N goes with one value of each option, not with a grid")
+        space = space_of(axes, set, uncertainty=uncertainty is not None)
         print_grid(space, evaluate(space, Keeping(out, force=force, quiet=quiet), workers=workers), output)
         return
     comparison = _comparison(axes, set, out, force=force, quiet=quiet)

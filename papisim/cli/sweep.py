@@ -22,6 +22,11 @@ from papisim.exploration.store import Form
 @axis_options(required=False)
 @run_option("set")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the frame and the manifest.")
+@click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="Also give the ends of 90 % intervals, as columns of the frame (FILE: uncertainty: true).",
+)
 @worker_options
 @click.option("--resume", is_flag=True, help="Reuse every run that --out knows; the file may have changed.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
@@ -33,6 +38,7 @@ def command(
     file: Path | None,
     set: tuple[str, ...],
     out: Path | None,
+    uncertainty: bool,
     resume: bool,
     force: bool,
     form: Form,
@@ -59,7 +65,9 @@ def command(
         raise click.UsageError(
             "expected FILE, or --hw and --trace; both, and every other option, may have several values"
         )
-    space = space_of(axes, set, file)
+    space = space_of(axes, set, file, uncertainty=uncertainty)
     swept = evaluate(space, Keeping(out, form, resume, force, quiet), **workers)
     leading, title = [*space.axis_names(), *space.columns], f"{len(swept.frame):,} points"
-    show_points(swept.frame, swept.tally, leading, output, schema=SWEEP_SCHEMA, title=title)
+    show_points(
+        swept.frame, swept.tally, leading, output, schema=SWEEP_SCHEMA, title=title, inputs=space.axis_names()
+    )

@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from papisim import catalog
-from papisim.calibration.gpu.tables import read_tables
+from papisim.calibration.gpu.tables import Measured, read_tables
 from papisim.catalog import Shelf
 from papisim.cli._command import Command
 from papisim.cli._command_traces import command_options, commands_of
@@ -17,18 +17,21 @@ from papisim.cli._engine_logs import engine_options, logs_of
 from papisim.cli._options import format_option, print_json
 from papisim.cli._serving import serving_of, serving_options
 from papisim.config.system import load_part, load_system
+from papisim.devices.gpu import Part
 from papisim.errors import CheckFailed, InputError
 from papisim.report.console.console import console
+from papisim.report.console.coverage import coverage_table
 from papisim.report.print.validation import Cloud, draw
 from papisim.validation import cent
 from papisim.validation.gpu import Compared, compare, ridges
 from papisim.validation.pim import Golden, golden_points, meets_limits, published, summary
 from papisim.validation.public_data import data_folder, fetch_all
-from papisim.validation.schema import GoldenErrors, PublishedFigure, RidgePoint, Validation
+from papisim.validation.schema import Coverage, GoldenErrors, PublishedFigure, RidgePoint, Validation
 
 _MAPPINGS = ("attacc_released", "physical")
 _REGIMES = ("memory", "transition", "compute")
 _SUFFIXES = (".png", ".pdf", ".svg")
+_SHIPPED = catalog.data_folder() / "kernels" / "measured"
 _GOLDEN = "**/ramulator_hbm3pim_attention*.csv"
 
 
@@ -48,13 +51,25 @@ _GOLDEN = "**/ramulator_hbm3pim_attention*.csv"
     metavar="FILE",
     help="Draw predicted against measured, by family and regime: .png, .pdf or .svg.",
 )
+@click.option(
+    "--coverage",
+    is_flag=True,
+    help="Also count how many measurements lie inside 90 % intervals that they had no part in.",
+)
 @serving_options
 @engine_options
 @command_options
 @click.option("--force", is_flag=True, help="Replace the files of --figure and --cells and the results in --out.")
 @format_option("table", "json")
 def command(
-    data: Path | None, figure: Path | None, output: str, *, fetched: bool, force: bool, **others: object
+    data: Path | None,
+    figure: Path | None,
+    output: str,
+    *,
+    fetched: bool,
+    coverage: bool,
+    force: bool,
+    **others: object,
 ) -> None:
     """Compare the device models with published figures, measured tables and, given --data, cycle-level golden counts.
 
@@ -101,11 +116,15 @@ def command(
     figures, points = published(), _golden(data)
     golden = [*summary(points), *_cent(data)]
     gpus, bends = _compare_gpus(folders)
+    covered = _coverage(folders) if coverage else []
     if output == "json":
         rows = [each.row() for each in gpus]
-        print_json(Validation(published=figures, golden=golden, gpu=rows, ridges=bends).as_json())
+        found = Validation(published=figures, golden=golden, gpu=rows, ridges=bends, coverage=covered)
+        print_json(found.as_json())
     else:
         _print(figures, golden, gpus, bends)
+        if covered:
+            console().print(coverage_table(covered))
     _draw([*_clouds(gpus), *_golden_clouds(points)], figure)
     _require(figures, golden)
 
@@ -180,12 +199,29 @@ def _golden_clouds(points: Sequence[Golden]) -> Iterator[Cloud]:
 
 def _compare_gpus(data: Sequence[Path]) -> tuple[list[Compared], list[RidgePoint]]:
     """Compare every shipped GPU part with its shipped tables and those in further folders."""
-    folders = [folder for folder in (catalog.data_folder() / "kernels" / "measured", *data) if folder.is_dir()]
-    parts = {name: load_part(name).part for name in catalog.shipped(Shelf.DEVICE)}
-    gpus = {name: part for name, part in parts.items() if part.kind == "gpu"}
-    tables = read_tables(folders, gpus)
+    gpus, tables = _measured(data)
     compared = [row for name, part in gpus.items() for row in compare(name, part, tables)]
     return compared, [ridge for name, part in gpus.items() for ridge in ridges(name, part, tables)]
+
+
+def _measured(data: Sequence[Path]) -> tuple[dict[str, Part], list[Measured]]:
+    """Return every shipped GPU part, and the shipped tables and those in further folders."""
+    folders = [folder for folder in (_SHIPPED, *data) if folder.is_dir()]
+    parts = {name: load_part(name).part for name in catalog.shipped(Shelf.DEVICE)}
+    gpus = {name: part for name, part in parts.items() if part.kind == "gpu"}
+    return gpus, read_tables(folders, gpus)
+
+
+def _coverage(data: Sequence[Path]) -> list[Coverage]:
+    """Return the coverage of kernels, and of the steps of the shipped log of an engine."""
+    from papisim.calibration.engine.log import read_log  # noqa: PLC0415 - start-up time
+    from papisim.validation.coverage import kernel_coverage, step_coverage  # noqa: PLC0415
+    from papisim.validation.engine import Comparison  # noqa: PLC0415
+    from papisim.validation.served import Simulator  # noqa: PLC0415
+
+    gpus, tables = _measured(data)
+    logged = Comparison(read_log(_SHIPPED / "h200" / "vllm"), Simulator(None, None, "vllm")).profiled
+    return [*kernel_coverage(gpus, tables), step_coverage(gpus["h200"], "vllm", logged)]
 
 
 def _print(

@@ -23,6 +23,7 @@ from papisim.kinds import outside
 from papisim.plan.machine import Machine, build_machine
 from papisim.results.metrics import summarise
 from papisim.results.seal import file_sha256, sha256_of
+from papisim.uncertainty.intervals import END_NAMES, interval_ends
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -157,10 +158,10 @@ class Evaluator:
         row.figures |= describe(experiment)
         names = Names(self.resolver, point, experiment, row.figures)
         if self._judge(row, names, final=False):
-            known = recall(row.run_sha256)
+            known = self._usable(recall(row.run_sha256))
             row.simulated = True
             if known is None:
-                row.figures |= flat(summarise(simulate(experiment, machine=self._machine(point, experiment))))
+                row.figures |= self._simulated(point, experiment)
             elif known.status == OK:
                 row.figures |= known.figures
             else:
@@ -169,6 +170,16 @@ class Evaluator:
                 return
             self._judge(row, names, final=True)
         self._compute_columns(row, names)
+
+    def _simulated(self, point: Point, experiment: Experiment) -> Values:
+        run = simulate(experiment, machine=self._machine(point, experiment))
+        ends = interval_ends(run) if self.file.uncertainty else {}
+        return flat(summarise(run)) | ends
+
+    def _usable(self, known: Remembered | None) -> Remembered | None:
+        """Return an earlier outcome; None if it lacks intervals that are wanted now."""
+        lacks = known is not None and self.file.uncertainty and not known.figures.keys() & END_NAMES
+        return None if lacks and known is not None and known.status == OK else known
 
     def _judge(self, row: Row, names: Names, *, final: bool) -> bool:
         """Hold a row against the constraints, before the run against those that can be told by then."""

@@ -103,6 +103,7 @@ class SweepFile:
         columns: computed columns of the frame, objectives included.
         sampling: drawing of points; None to take all.
         search: objectives and sampler; None without objectives.
+        uncertainty: whether figures have intervals.
     """
 
     document: Document
@@ -117,6 +118,7 @@ class SweepFile:
     columns: dict[str, Expression]
     sampling: Sampling | None
     search: Search | None
+    uncertainty: bool = False
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel to other processes as text: they read it as this one did."""
@@ -172,6 +174,8 @@ def with_options(
     assignments: Sequence[str],
     path: Path | None,
     together: Sequence[Mapping[str, Sequence[object]]] = (),
+    *,
+    uncertainty: bool = False,
 ) -> SweepFile:
     """Return the space that options of a run make, each of which has one value or several.
 
@@ -180,6 +184,7 @@ def with_options(
         assignments: ``PATH=VALUE``, shared by all points.
         path: a file whose base and space they replace, option by option; None for a space of the options alone.
         together: groups of options whose values vary together.
+        uncertainty: whether figures have intervals, also where the file does not ask for them.
 
     Raises:
         InputError, InputErrors: everything that is wrong with the file or an option.
@@ -203,6 +208,8 @@ def with_options(
     for each in map(as_assignment, assignments):
         document.data["base"].setdefault("set", {})[dotted(each.path)] = each.value.data
         document.keys["base", "set", dotted(each.path)] = each.mark
+    if uncertainty:
+        document.data["uncertainty"] = True
     return _sweep_of(document, dump(document.data), home)
 
 
@@ -258,6 +265,7 @@ def _sweep_of(document: Document, text: str, home: Path) -> SweepFile:
         {name: expression for name, expression in columns.items() if expression} | _goals(search),
         Sampling(**sections.sample.model_dump()) if sections.sample else None,
         search,
+        sections.uncertainty,
     )
     check_options(found)
     return found

@@ -89,5 +89,6 @@ class Sections(Spec):
     derive: dict[str, object] = Field(default_factory=dict)
     constraints: dict[str, object] = Field(default_factory=dict)
     columns: dict[str, object] = Field(default_factory=dict)
+    uncertainty: bool = False
     sample: SamplingFields | None = None
     optimise: SearchFields | None = None

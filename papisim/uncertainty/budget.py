@@ -23,7 +23,7 @@ from papisim.plan.machine import HOST
 from papisim.plan.phase import Category
 from papisim.plan.sums import Sums
 from papisim.record.steps import StepKind
-from papisim.uncertainty.evidence import INSIDE, OTHER_BOARD, OUT_OF_RANGE, OWN_LIBRARY, evidence, regime_of
+from papisim.uncertainty.evidence import INSIDE, OTHER_BOARD, OUT_OF_RANGE, OWN_LIBRARY, STEP, evidence, regime_of
 from papisim.uncertainty.factor import Factor, Factors, Quantity, Spread
 
 CERTAIN: Factors = frozenset()
@@ -78,7 +78,7 @@ class Budget:
         phases_s = sum(places.values())
         busy_s = min(busy_s, whole_s)
         for place, time_s in places.items():
-            yield frozenset({self.factor(place)}), time_s / phases_s * busy_s
+            yield self.factors(place), time_s / phases_s * busy_s
         yield CERTAIN, whole_s - busy_s
 
     @cached_property
@@ -100,8 +100,20 @@ class Budget:
             for factors, time_s in makespan.amounts.items():
                 yield factors | {power}, watts * time_s
 
-    def factor(self, place: Place) -> Factor:
-        """Return the factor of the time of kernels or messages at a place."""
+    def factors(self, place: Place) -> Factors:
+        """Return the factors of the time of kernels or messages at a place."""
+        return frozenset({self._factor(place), *self.step_factors(place.resource)})
+
+    def step_factors(self, resource: str) -> Factors:
+        """Return the factors of all kernels of a GPU as steps run them, one after another; none of other devices and links."""
+        pool = self.run.machine.pools.get(resource)
+        if pool is None or not isinstance(pool.part, gpu.Part):
+            return CERTAIN
+        found = evidence().served_of(STEP)
+        name, source = f"steps: {self._part_name(resource)}", ", ".join(found.tables)
+        return frozenset({Factor(name, Spread(*found.between), "measured", source)})
+
+    def _factor(self, place: Place) -> Factor:
         if place.resource == HOST or place.category is Category.HOST:
             return self.host_factor
         if place.category is Category.DRAFT:
@@ -189,6 +201,25 @@ class Budget:
         if found is None:
             return self._assumed(what, "all_reduce")
         return Factor(what, Spread(*found.group), "measured", ", ".join(found.tables))
+
+    def served(self, figure: str) -> Factors:
+        """Return the factors of a figure of a service as a whole, which engines' clients saw beyond the errors of kernels; none without an engine.
+
+        What differs within a group of services is taken as common to machines under one engine, which serve the same requests; what differs
+        between groups as common to machines of the same parts.
+        """
+        engine = self.run.experiment.engine
+        if engine.adds_nothing:
+            return CERTAIN
+        found, parts = (
+            evidence().served_of(figure),
+            ", ".join(self._part_name(name) for name in self.run.machine.pools),
+        )
+        source = ", ".join(found.tables)
+        return frozenset({
+            Factor(f"{figure} of requests under {engine.name}", Spread(*found.within), "measured", source),
+            Factor(f"{figure} of services under {engine.name}: {parts}", Spread(*found.between), "measured", source),
+        })  # fmt: skip
 
     @cached_property
     def energy_factors(self) -> Factors:

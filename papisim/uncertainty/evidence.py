@@ -20,6 +20,8 @@ SCHEMA: Final = "papisim/evidence/1"
 INSIDE, OTHER_BOARD, OUT_OF_RANGE = "inside", "other board", "out of range"
 #: part of rows that hold for every part, and the all-reduces that a link's part gives beside its libraries
 ANY, OWN_LIBRARY = "any", "its own"
+#: figure of the busy time of steps
+STEP = "step"
 #: token-rows of matrix products over those at which both peaks are balanced, up to which memory limits and from which the tensor cores do
 _MEMORY, _COMPUTE = 0.5, 2.0
 #: token-rows up to which small kernels are mostly their launch
@@ -57,6 +59,26 @@ class Measured(Spec):
     tables: list[Name]
 
 
+class Served(Spec):
+    """Errors of whole services of engines, beyond the groups that were measured.
+
+    Attributes:
+        figure: ``throughput``, ``ttft`` or ``tpot``, the ratio being that of times; or ``step``, the busy time of a step.
+        rows: number of services.
+        groups: number of groups of engine, GPU, model and precision.
+        between: quantiles over groups that were not seen.
+        within: quantiles within a group.
+        tables: the tables.
+    """
+
+    figure: Name
+    rows: int
+    groups: int
+    between: Quantiles
+    within: Quantiles
+    tables: list[Name]
+
+
 class Assumed(Spec):
     """A range of truth over model for want of a measurement.
 
@@ -83,11 +105,13 @@ class Evidence(Spec):
     Attributes:
         description: what the file is.
         measured: errors as measured.
+        served: errors of services of engines.
         assumed: ranges assumed.
     """
 
     description: Name
     measured: list[Measured] = Field(default_factory=list)
+    served: list[Served] = Field(default_factory=list)
     assumed: list[Assumed] = Field(default_factory=list)
 
     def measured_of(self, part: str, family: str, library: str, regime: str, where: str) -> Measured | None:
@@ -103,6 +127,10 @@ class Evidence(Spec):
         """Return the range of the first of several names that the file has; it must have the last."""
         ranges = {row.what: row for row in self.assumed}
         return next(ranges[what] for what in whats if what in ranges)
+
+    def served_of(self, figure: str) -> Served:
+        """Return the errors of a figure of services; the file must have them."""
+        return next(row for row in self.served if row.figure == figure)
 
 
 def regime_of(family: str, rows: float, balanced_rows: float) -> str:

@@ -77,6 +77,10 @@ class Quantity:
             amounts[factors] = amounts.get(factors, 0.0) + amount
         return cls({factors: amount for factors, amount in amounts.items() if amount})
 
+    def times(self, factors: Factors) -> Quantity:
+        """Return the quantity subject to further factors, as a whole."""
+        return Quantity({own | factors: amount for own, amount in self.amounts.items()})
+
     @property
     def modelled(self) -> float:
         """The quantity as modelled, all factors 1."""

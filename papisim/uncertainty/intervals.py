@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from papisim import units
 from papisim.engine.run import Run
 from papisim.record.steps import DECODING, StepKind
 from papisim.results.comparison import ratios
@@ -19,6 +20,8 @@ from papisim.uncertainty.factor import Estimate, Quantity, Share, estimate, rati
 if TYPE_CHECKING:
     import pandas as pd
 
+#: figures of a run that have intervals
+FIGURES = ("throughput_tokens_per_s", "ttft_mean_s", "tpot_mean_s", "energy_per_token_j")
 #: figures of a run that fall as a time or an energy rises
 _RATES = frozenset({"throughput_tokens_per_s"})
 #: ratios to a first run, and the figure of a run whose time or energy they are of
@@ -80,9 +83,9 @@ class Uncertain:
         """The time or energy that each figure of the run is proportional to, or, of a rate, inversely so."""
         budget = Budget(self.run)
         found = {
-            "throughput_tokens_per_s": budget.time(),
-            "ttft_mean_s": budget.time(StepKind.PREFILL, StepKind.MIXED),
-            "tpot_mean_s": budget.time(*DECODING),
+            "throughput_tokens_per_s": budget.time().times(budget.served("throughput")),
+            "ttft_mean_s": budget.time(StepKind.PREFILL, StepKind.MIXED).times(budget.served("ttft")),
+            "tpot_mean_s": budget.time(*DECODING).times(budget.served("tpot")),
             "energy_per_token_j": budget.energy,
         }
         return {name: each for name, each in found.items() if each.modelled and self.summary[name]}
@@ -128,3 +131,21 @@ def uncertainty_rows(labels: Sequence[str], runs: Sequence[Run]) -> list[Figures
 def uncertainty_frame(rows: Sequence[Figures]) -> dict[str, pd.DataFrame]:
     """Return the frame ``uncertainty`` by its name, or nothing where there are no rows."""
     return {"uncertainty": frame("uncertainty", list(rows))} if rows else {}
+
+
+def interval_ends(run: Run) -> dict[str, float]:
+    """Return the ends of the interval of each figure of a run, ``throughput_low_tokens_per_s`` and so on."""
+    return {
+        _end(interval.figure, end): getattr(interval.estimate, end)
+        for interval in Uncertain(run).intervals
+        for end in ("low", "high")
+    }
+
+
+def _end(figure: str, end: str) -> str:
+    unit = units.unit_of(figure)
+    return f"{figure.removesuffix(f'_{unit}')}_{end}_{unit}"
+
+
+#: names of the ends of all intervals
+END_NAMES = frozenset(_end(figure, end) for figure in FIGURES for end in ("low", "high"))

@@ -29,10 +29,12 @@ from papisim.results.schema import Figures, UncertaintyColumns
 from papisim.streams import stream
 from papisim.uncertainty.budget import Budget
 from papisim.uncertainty.factor import Factor
+from papisim.uncertainty.intervals import FIGURES
 
-#: figures of a run, and ratios to a first run
-FIGURES = ("throughput_tokens_per_s", "ttft_mean_s", "tpot_mean_s", "energy_per_token_j")
+#: ratios to a first run
 RATIOS = ("speed_up_ratio", "decode_speed_up_ratio", "energy_efficiency_ratio")
+#: times of a run by the figure of a service whose factors they are subject to
+_SERVED = {"makespan_s": "throughput", "ttft_mean_s": "ttft", "tpot_mean_s": "tpot", "decode_s": "tpot"}
 _QUANTILES = (0.05, 0.5, 0.95)
 
 #: value of a kernel's factor, by the kernel and the reason for which it is outside a fit
@@ -146,7 +148,10 @@ class Sampler:
         machine, budget = build_machine(self.experiment.system), self.budget
 
         def slowed(name: str, pool: DevicePool) -> DevicePool:
-            return slower(pool, lambda kernel, outside: draw.value(budget.kernel_factor(name, kernel, outside)))
+            in_steps = math.prod(draw.value(each) for each in budget.step_factors(name))
+            return slower(
+                pool, lambda kernel, outside: in_steps * draw.value(budget.kernel_factor(name, kernel, outside))
+            )
 
         pools = {name: slowed(name, pool) for name, pool in machine.pools.items()}
         links = {
@@ -169,6 +174,14 @@ class Sampler:
             amount * math.prod(draw.value(factor) for factor in factors if factor in self.budget.energy_factors)
             for factors, amount in Budget(run).energy.amounts.items()
         )
+        served = {
+            figure: math.prod(draw.value(factor) for factor in self.budget.served(figure))
+            for figure in ("throughput", "ttft", "tpot")
+        }
+        for name, figure in _SERVED.items():
+            if summary[name]:
+                summary[name] *= served[figure]
+        summary["throughput_tokens_per_s"] /= served["throughput"]
         per_token = joules / summary["n_output_tokens"] if summary["n_output_tokens"] else None
         return summary | {"energy_j": joules, "energy_per_token_j": per_token}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,13 +32,16 @@ from papisim.pricing.table import (
 )
 from papisim.uncertainty import evidence
 from papisim.uncertainty.evidence import ANY, INSIDE, OTHER_BOARD, OUT_OF_RANGE, OWN_LIBRARY, regime_of
+from papisim.validation.effects import effects
+from papisim.validation.engine import Compared
+from papisim.validation.serving import Predicted, log_errors_of
 
 _FOLDS = 5
 #: tables that the all-reduces which a link's part gives beside its libraries are fitted to
 _OWN = {"nvlink3": "vllm_graph", "nvlink4": "nccl"}
 #: what identifies kernels that share their error, by family
 _GROUPS = {
-    "linear": ["k", "n"],
+    "linear": ["k", "n", "octave"],
     "attention": ["requests", "n_heads", "n_kv_heads", "head_dim"],
     "prefill": ["requests", "n_heads", "n_kv_heads", "head_dim"],
     "small": ["kernel_class", "moved_bytes"],
@@ -95,14 +98,22 @@ class Modelled(NamedTuple):
     seconds: Floats
 
 
-def judge(parts: Mapping[str, Part], tables: Sequence[Measured]) -> Iterator[Judged]:
-    """Yield the errors of GPU parts over measured tables, inside and outside their fits."""
+def judge(parts: Mapping[str, Part], tables: Sequence[Measured], *, elsewhere: bool = True) -> Iterator[Judged]:
+    """Yield the errors of GPU parts over measured tables.
+
+    Args:
+        parts: the GPUs by name.
+        tables: their tables.
+        elsewhere: whether each part also prices the tables of the others.
+    """
     for table in tables:
         judges = _JUDGES.get(table.kind)
         if judges is None:
             continue
         own = parts[table.gpu]
         for name, part in parts.items():
+            if name != table.gpu and not elsewhere:
+                continue
             there = INSIDE if name == table.gpu else OTHER_BOARD
             board = part if name == table.gpu else _on_board(part, own)
             for modelled in judges(board, table, there):
@@ -210,6 +221,8 @@ def _token_rows(family: str, rows: pd.DataFrame) -> Iterable[float]:
 def _by_regime(board: Part, table: Measured, modelled: Modelled) -> Iterator[Judged]:
     library, where, rows, seconds = modelled
     family = "small" if table.kind == "fused" else table.kind
+    if family == "linear":
+        rows = rows.assign(octave=np.log2(rows.m).astype(int))
     groups = rows[_GROUPS[family]].astype(str).agg(" ".join, axis=1) + f" {table.gpu}"
     judged = pd.DataFrame({"group": groups, "measured_s": rows.time_s, "modelled_s": seconds})
     balanced_rows = board.peak_flop_per_s / board.memory_bandwidth_bytes_per_s
@@ -241,3 +254,36 @@ def _measured(of: Class, judged: Sequence[Judged]) -> evidence.Measured:
 
 def _quantiles(log_errors: Floats) -> list[float]:
     return [round(float(np.exp(each)), 4) for each in np.quantile(log_errors, (0.05, 0.5, 0.95))]
+
+
+def served_rows(predictions: Sequence[Predicted], table: str) -> list[evidence.Served]:
+    """Return the rows of ``measured.yaml`` on services, from simulations of measured ones."""
+    return [_served(figure, groups, table) for figure, groups in log_errors_of(predictions).items()]
+
+
+def step_row(profiled: Iterable[Compared], table: str) -> evidence.Served:
+    """Return the row of ``measured.yaml`` on the busy time of an engine's steps, by GPU and engine.
+
+    Within a group errors are those of the kernels, which have factors of their own, so that only the mean is left to the step.
+    """
+    groups: dict[tuple[str, str], list[float]] = {}
+    for row in profiled:
+        if row.part == "busy":
+            groups.setdefault((row.gpu, row.engine), []).append(np.log(row.measured_s / row.predicted_s))
+    found = _served(evidence.STEP, {group: np.array(errors) for group, errors in groups.items()}, table)
+    return found.model_copy(update={"within": [1.0, 1.0, 1.0]})
+
+
+def _served(figure: str, groups: Mapping[Any, Floats], table: str) -> evidence.Served:
+    found = effects(list(groups.values()))
+    centre = np.array([-found.between, 0.0, found.between]) + found.mean
+    spread = np.array([-found.within, 0.0, found.within])
+    between, within = ([round(float(np.exp(each)), 4) for each in logs] for logs in (centre, spread))
+    return evidence.Served(
+        figure=figure,
+        rows=sum(map(len, groups.values())),
+        groups=len(groups),
+        between=between,
+        within=within,
+        tables=[table],
+    )

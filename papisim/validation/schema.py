@@ -86,6 +86,23 @@ class RidgePoint(Schema):
     """the same by the model"""
 
 
+class Coverage(Schema):
+    """Share of measurements inside 90 % intervals that they had no part in."""
+
+    of: str
+    """family of kernels, ``steps``, or ``serving`` and a figure"""
+    held_out: str
+    """what was judged, and what the intervals are made of"""
+    n: int
+    """number of measurements"""
+    groups: int
+    """number of groups that were held out"""
+    covered_ratio: float
+    """share inside the intervals; 0.85 to 0.95 is what they promise"""
+    median_width_ratio: float
+    """median of the upper over the lower end of the intervals"""
+
+
 class Validation(Schema):
     """Accuracy of the device models, ``papisim validate --format json``."""
 
@@ -99,6 +116,8 @@ class Validation(Schema):
     """measured tables of GPUs"""
     ridges: list[RidgePoint]
     """ends of memory-bound plateaus"""
+    coverage: list[Coverage]
+    """coverage of 90 % intervals; empty without ``--coverage``"""
 
 
 class FigureErrors(Schema):
@@ -157,6 +176,8 @@ class ServingValidation(Schema):
     """whether rows ran with the profiles of their engines"""
     errors: list[ServingErrors]
     """errors by group"""
+    coverage: list[Coverage]
+    """coverage of 90 % intervals by figure; empty for fewer than four groups"""
     not_simulated: list[Refusal]
     """rows that were not simulated"""
 

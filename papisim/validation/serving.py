@@ -18,6 +18,7 @@ from typing import get_type_hints
 import numpy as np
 
 from papisim import foreign
+from papisim.arrays import Floats
 from papisim.calibration.errors import errors_of
 from papisim.config.base import Count, Fraction, Name, NonNegative, Spec, parse
 from papisim.config.yaml import check_schema, load_yaml
@@ -374,6 +375,46 @@ def _errors(key: tuple[object, ...], members: Sequence[Predicted]) -> ServingErr
     }
     names = ("part", "engine", "gpu", "model", "weight_bits", "tp")
     return ServingErrors.model_validate({**dict.fromkeys(names), **dict(zip(names, key, strict=False)), **figures})
+
+
+#: engine, GPU, model and bits of a weight
+ServingGroup = tuple[str, str, str, int]
+
+
+def log_errors_of(predictions: Iterable[Predicted]) -> dict[str, dict[ServingGroup, Floats]]:
+    """Return the logarithms of measured over simulated times of plausible rows with room for their caches, by figure and group.
+
+    The time of throughput is that of a user's cycle, its inverse.
+    """
+    groups: dict[ServingGroup, list[Predicted]] = {}
+    for each in predictions:
+        if not each.reason and each.part in (PLAIN, QUEUED):
+            groups.setdefault(each.row.group, []).append(each)
+    found: dict[str, dict[ServingGroup, Floats]] = {}
+    for group, members in groups.items():
+        pairs = [each.pairs() for each in members]
+        for figure in ("throughput", "ttft", "tpot"):
+            predicted, measured = np.array([each[figure] for each in pairs]).T
+            slower = predicted / measured if figure == "throughput" else measured / predicted
+            found.setdefault(figure, {})[group] = np.log(slower)
+    return found
+
+
+def read_predictions(path: Path) -> list[Predicted]:
+    """Read rows with their predictions, as :func:`write_predictions` writes them.
+
+    Raises:
+        InputError, InputErrors: as :func:`read_serving_rows`.
+    """
+    rows = read_serving_rows(path)
+    with foreign.open_bytes(path) as inner:
+        lines = list(csv.DictReader(inner.read().decode("utf-8-sig").splitlines()))
+    return [
+        Predicted(row, cells["part"], float(cells["predicted_ttft_s"]), float(cells["predicted_tpot_s"]))
+        if not cells["reason"]
+        else Predicted(row, cells["part"], reason=cells["reason"])
+        for row, cells in zip(rows, lines, strict=True)
+    ]
 
 
 def refusals(predictions: Iterable[Predicted]) -> list[tuple[str, int]]:

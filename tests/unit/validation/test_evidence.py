@@ -34,7 +34,7 @@ def test_errors_are_of_the_class_that_a_kernel_belongs_to(parts, judged):
     counts = {(each.of.where, each.of.regime): len(each.rows) for each in own}
     assert counts == {(INSIDE, "memory"): 4, (INSIDE, "compute"): 2, (OUT_OF_RANGE, "compute"): 2}
     for each in own:
-        assert sorted(np.exp(each.group_log_errors)) == pytest.approx([1.0, 1.1])
+        assert sorted(set(np.exp(each.group_log_errors).round(9))) == [1.0, 1.1]
 
 
 def test_another_part_prices_the_same_products_outside_its_fit(parts, judged):

@@ -12,6 +12,7 @@ from papisim.report.html.charts import points as charts
 from papisim.report.html.charts.axes import colours as colours_of
 from papisim.report.html.charts.grid import lines
 from papisim.report.html.page import Listing, Page, Section, Table, Tile, cell
+from papisim.report.meaning_of_points import meaning_of_points
 from papisim.results.folder import Json, Results
 
 _GAIN, _SPENT = "throughput_tokens_per_s", "energy_per_token_j"
@@ -27,7 +28,12 @@ def page(results: Results) -> Page:
     inputs = [name for name in manifest["inputs"] if name in frame.columns and frame[name].nunique(dropna=False) > 1]
     found = frame[frame["status"] == "ok"]
     description = str(manifest["sweep"].get("description", "Sweep"))
-    page = Page(description, f"{len(frame):,} points over {', '.join(inputs)}.", manifest["written"])
+    page = Page(
+        description,
+        f"{len(frame):,} points over {', '.join(inputs)}.",
+        manifest["written"],
+        meaning_of_points(frame, inputs),
+    )
     overview = page.section("Overview")
     overview.tiles.extend(_tiles(frame, found, inputs))
     worked = found.dropna(subset=[_GAIN, _SPENT])
