@@ -9,6 +9,7 @@ from rich.text import Text
 
 from papisim.report.claims import SCORES, VERDICTS, ShownFigure, cells, headings, own_reason
 from papisim.report.console.console import console
+from papisim.report.meaning_of_claims import meaning_of_claims
 
 
 def print_figures(interpretation: str | None, figures: Sequence[ShownFigure], scores: Mapping[str, float]) -> None:
@@ -22,6 +23,8 @@ def print_figures(interpretation: str | None, figures: Sequence[ShownFigure], sc
     page = console()
     if interpretation is not None:
         page.print(f"interpretation: {interpretation}", style="bold")
+    for sentence in meaning_of_claims(row for figure in figures for row in figure["rows"]):
+        page.print(sentence)
     for figure in figures:
         if not figure["rows"] and not figure["findings"]:
             continue

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from typing import cast
+
 import pandas as pd
 
+from papisim.report.claims import ClaimRow
 from papisim.report.html.charts.axes import axis
 from papisim.report.html.page import Chart, Listing, Page, Picture, Plotly, Table, Tile, rows_frame
+from papisim.report.meaning_of_claims import meaning_of_claims
 from papisim.results.folder import Json, Results
 
 _COLOURS = {"in range": "$c2", "fitted": "$c3", "direction holds": "$c0", "off": "$c1"}
@@ -19,6 +24,7 @@ def page(results: Results) -> Page:
         f"{manifest['title']}, reproduced",
         f"{interpretation}Every published value beside the simulated one.",
         manifest["written"],
+        meaning_of_claims(_rows(claims)),
     )
     overview = page.section("Overview")
     overview.tiles.extend(_tiles(summary, claims))
@@ -38,6 +44,16 @@ def page(results: Results) -> Page:
         taken = rows_frame(manifest["alternatives"].items(), "choice that the paper leaves open", "alternative taken")
         page.section("Reproduce this run").add(Table("Interpretation", taken))
     return page
+
+
+def _rows(claims: pd.DataFrame) -> list[ClaimRow]:
+    """Return the rows of a frame of claims; published numbers as numbers."""
+    numbers = pd.to_numeric(claims["claimed"], errors="coerce")
+    plain = claims.astype(object).where(claims.notna(), None).to_dict("records")
+    return [
+        cast("ClaimRow", row | {"claimed": row["claimed"] if math.isnan(number) else number})
+        for row, number in zip(plain, numbers, strict=True)
+    ]
 
 
 def _reasons(rows: pd.DataFrame, assumed: list[str]) -> list[str]:
