@@ -96,7 +96,9 @@ class Budget:
         makespan = self.time()
         for name, pool in self.run.machine.pools.items():
             watts = pool.static_w * self.run.machine.stages * self.run.ledger.n_servers
-            power = self._assumed(f"static power: {self._part_name(name)}", f"static power of {pool.part.kind}")
+            power = self._assumed(
+                f"static power: {self._part_name(name)}", f"static power of {pool.part.kind}", "static power"
+            )
             for factors, time_s in makespan.amounts.items():
                 yield factors | {power}, watts * time_s
 

@@ -56,3 +56,10 @@ def test_measured_factors_name_their_tables_and_assumed_ones_their_reasons(runs)
         factors = {factor for quantity in (budget.time(), budget.energy) for factor in quantity.sensitivities}
         assert all(factor.source and factor.sigma > 0 for factor in factors)
     assert {factor.origin for factor in Budget(runs["h200_single"]).time().sensitivities} >= {"measured"}
+
+
+def test_devices_of_a_kind_without_evidence_have_assumed_factors():
+    lengths = {"kind": "fixed", "input_tokens": 8, "output_tokens": 4}
+    budget = Budget(run_of("cent", workload={"kind": "closed_batch", "n_requests": 1, "lengths": lengths}))
+    factors = {*budget.time().sensitivities, *budget.energy.sensitivities}
+    assert {factor.origin for factor in factors} == {"assumed"}
