@@ -38,7 +38,6 @@ def command(
     file: Path | None,
     set: tuple[str, ...],
     out: Path | None,
-    uncertainty: bool,
     resume: bool,
     force: bool,
     form: Form,
@@ -59,6 +58,7 @@ def command(
     """
     if resume and out is None:
         raise InputError("--resume needs --out, the folder of the sweep to continue")
+    uncertainty = bool(others.pop("uncertainty"))
     workers, options = split_workers(others)
     axes = given(options)
     if file is None and not {"hw", "trace"} <= axes.keys():
