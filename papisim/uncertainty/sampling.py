@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from papisim.arrays import Floats
+from papisim.arrays import Floats, Ints
+from papisim.config.engine import EngineSpec
 from papisim.config.experiment import Experiment
-from papisim.devices.base import AttentionRun, DevicePool
-from papisim.devices.link import Links
+from papisim.devices.base import AttentionRun, DevicePool, OutsideFit
+from papisim.devices.link import Links, Rows
 from papisim.engine.run import Run, simulate
 from papisim.ops.cost import Cost
 from papisim.ops.kernel import Attention, Kernel
@@ -70,7 +71,7 @@ def slower(pool: DevicePool, factor: KernelFactor) -> DevicePool:
         def price(self, kernel: Kernel) -> Cost:
             return _scaled(super().price(kernel), factor(kernel, self.outside(kernel)))
 
-        def price_caches(self, kernel: Attention, kv_tokens: Any, longest_kv: Any) -> AttentionRun:
+        def price_caches(self, kernel: Attention, kv_tokens: Ints, longest_kv: Ints) -> AttentionRun:
             run: AttentionRun = super().price_caches(kernel, kv_tokens, longest_kv)
             if base.price_caches is DevicePool.price_caches:
                 return run  # of kernels priced one by one
@@ -90,7 +91,9 @@ def _scaled(cost: Cost, by: float) -> Cost:
     return replace(cost, time_s=cost.time_s * by)
 
 
-def _scaled_run(run: AttentionRun, kernel: Attention, factor: KernelFactor, outside: Sequence[Any]) -> AttentionRun:
+def _scaled_run(
+    run: AttentionRun, kernel: Attention, factor: KernelFactor, outside: Sequence[OutsideFit]
+) -> AttentionRun:
     by = np.full(len(run.time_s), factor(kernel, None))
     for stretch in outside:
         by[stretch.start : stretch.stop] = factor(kernel, stretch.reason)
@@ -114,7 +117,7 @@ class SlowerLinks(Links):
         """Return the cost of a reduce-scatter."""
         return _scaled(super().reduce_scatter(payload_bytes, ranks), self.by)
 
-    def all_to_all(self, rows: Any, *, back: bool) -> Cost:
+    def all_to_all(self, rows: Rows, *, back: bool) -> Cost:
         """Return the cost of sending token-rows to experts or back."""
         return _scaled(super().all_to_all(rows, back=back), self.by)
 
@@ -159,7 +162,7 @@ class Sampler:
         }
         return replace(machine, pools=pools, links=links)
 
-    def _engine(self, draw: Draw) -> Any:
+    def _engine(self, draw: Draw) -> EngineSpec:
         engine, by = self.experiment.engine, draw.value(self.budget.host_factor)
         times = {
             name: by * getattr(engine.host, name) for name in ("step_s", "request_s", "prompt_token_s", "launch_s")

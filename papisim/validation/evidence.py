@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ from papisim.uncertainty import evidence
 from papisim.uncertainty.evidence import ANY, INSIDE, OTHER_BOARD, OUT_OF_RANGE, OWN_LIBRARY, regime_of
 from papisim.validation.effects import effects
 from papisim.validation.engine import Compared
-from papisim.validation.serving import Predicted, log_errors_of
+from papisim.validation.serving import Predicted, ServingGroup, log_errors_of
 
 _FOLDS = 5
 #: tables that the all-reduces which a link's part gives beside its libraries are fitted to
@@ -274,7 +274,9 @@ def step_row(profiled: Iterable[Compared], table: str) -> evidence.Served:
     return found.model_copy(update={"within": [1.0, 1.0, 1.0]})
 
 
-def _served(figure: str, groups: Mapping[Any, Floats], table: str) -> evidence.Served:
+def _served(
+    figure: str, groups: Mapping[ServingGroup, Floats] | Mapping[tuple[str, str], Floats], table: str
+) -> evidence.Served:
     found = effects(list(groups.values()))
     centre = np.array([-found.between, 0.0, found.between]) + found.mean
     spread = np.array([-found.within, 0.0, found.within])
