@@ -67,7 +67,7 @@ def test_out_holds_tidy_frames_and_a_manifest_that_repeats_the_run(tmp_path: Pat
     out = tmp_path / "deep" / "results"
     call("run", "--hw", "papi", "--trace", "llama7b", "--batch", "4", "--tlp", "2", "--seed", "7", "--out", str(out))
     assert sorted(path.name for path in out.iterdir()) == [
-        "devices.csv", "energy.csv", "kernels.csv", "manifest.json", "requests.csv", "runs.csv", "steps.csv", "summary.json",
+        "devices.csv", "energy.csv", "kernels.csv", "manifest.json", "meaning.csv", "requests.csv", "runs.csv", "steps.csv", "summary.json",
     ]  # fmt: skip
     summary = json.loads((out / "summary.json").read_text())
     manifest = json.loads((out / "manifest.json").read_text())
