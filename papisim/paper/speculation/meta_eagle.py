@@ -106,8 +106,8 @@ def _alone(study: Study, found: Profile) -> Explained:
         1e3 * point.token_s,
         f"a round of {1e3 * point.round_s:.1f} ms emits {point.emitted:.2f} tokens; without drafts a token takes {1e3 * found.at(1, 0).token_s:.1f} "
         f"ms. The claim is a round of {4.0 * point.emitted:.0f} ms",
-        f"a host whose {1e3 * host_s:.2f} ms are waited for before each of {chain + 1} passes makes it {1e3 * exposed_s:.1f} ms; the claim lies "
-        "between, and how much of its host the engine hides is not published",
+        f"a host whose {1e3 * host_s:.2f} ms are waited for before each of {chain + 1} passes makes it {1e3 * exposed_s:.1f} ms: how much "
+        "of its host the engine hides is not published",
     )
 
 
