@@ -50,7 +50,7 @@ class Place:
     def __str__(self) -> str:
         position = [str(part) for part in (self.file, self.line, self.column) if part is not None]
         parts = (":".join(position), self.field)
-        return printable(": ".join([shortened(part, _LONGEST_PLACE) for part in parts if part]))
+        return printable(shortened(": ".join(part for part in parts if part), _LONGEST_PLACE))
 
 
 class InputError(PapisimError):
@@ -127,7 +127,7 @@ class CheckFailed(PapisimError):
     exit_status = 1
 
 
-_LONGEST_PLACE = 300  # characters of a file with its line, or of a field
+_LONGEST_PLACE = 240  # characters of a file with its line and a field: with the message, fewer than a thousand
 #: longer messages are cut in the middle: they quote what was found, whatever its length
 _LONGEST = 700
 

@@ -111,3 +111,15 @@ def test_a_field_of_any_length_leaves_a_message_that_can_be_read():
     told = str(InputError("is no number", file="--set x=" + "9" * 6000, line=1))
     assert told.endswith("9:1: is no number")
     assert len(told) < 400
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"file": "f" * 5000, "line": 3},
+        {"field": "--placement " + "9" * 5000},
+        {"file": "f" * 5000, "line": 3, "column": 1, "field": "x" * 5000},
+    ],
+)
+def test_a_line_that_quotes_long_words_stays_short(place):
+    assert len(str(InputError("m" * 5000, **place))) < 980, "with the program's name before it, below a thousand"
