@@ -254,12 +254,14 @@ def _by_category(run: Run) -> dict[Category, float]:
 
 def _change(category: Category, first: Run, this: Run) -> str:
     """Return the seconds of a category on this machine instead of on the first, and where it runs."""
-    shown = []
+    times, places = [], []
     for run in (this, first):
         spent = {resource: time_s for (resource, each), time_s in _spent(run).items() if each is category}
-        on = f" on {_joined(sorted(spent))}" if spent and category in _ON_DEVICES else ""
-        shown.append(f"{units.format(sum(spent.values()), 's', 3)}{on}")
-    return f"{_CATEGORIES[category]} {' instead of '.join(shown)}"
+        times.append(units.format(sum(spent.values()), "s", 3))
+        places.append(f" on {_joined(sorted(spent))}" if spent and category in _ON_DEVICES else "")
+    if places[0] == places[1]:
+        return f"{_CATEGORIES[category]}{places[0]} {times[0]} instead of {times[1]}"
+    return f"{_CATEGORIES[category]} {times[0]}{places[0]} instead of {times[1]}{places[1]}"
 
 
 def _energy(first: _Compared, other: _Compared) -> Iterator[str]:

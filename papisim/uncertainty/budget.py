@@ -29,6 +29,13 @@ from papisim.uncertainty.factor import Factor, Factors, Quantity, Spread
 CERTAIN: Factors = frozenset()
 #: families of kernels by category; attention of prompts has its own
 _FAMILIES = {Category.FC: "linear", Category.ATTENTION: "attention", Category.OTHER: "small"}
+#: families of kernels in words
+_NAMES = {
+    "linear": "matrix products",
+    "attention": "attention",
+    "prefill": "attention of prompts",
+    "small": "small kernels",
+}
 #: query tokens of a request that drafts may have; more are a prompt
 _MOST_DRAFTED = 16
 #: ranges that are assumed of a library, or else a family, that was not measured
@@ -157,8 +164,8 @@ class Budget:
         regime = regime_of(family, rows, part.peak_flop_per_s / part.memory_bandwidth_bytes_per_s)
         library = self._library(part, family)
         found = evidence().measured_of(name, family, library, regime, where)
-        told = (regime if regime != "all" else "", where if where != INSIDE else "")
-        what = f"{', '.join([f'{family} of {library}', *filter(None, told)])}: {name}"
+        told = (library, regime if regime != "all" else "", where if where != INSIDE else "")
+        what = f"{_NAMES[family]} ({', '.join(filter(None, told))}): {name}"
         if found is None:
             return self._assumed(what, *_INSTEAD.get(library, ()), *_INSTEAD.get(family, ()), "kernels")
         return Factor(what, Spread(*found.group), "measured", ", ".join(found.tables))

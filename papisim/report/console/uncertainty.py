@@ -9,7 +9,7 @@ from rich.table import Table
 
 from papisim import units
 from papisim.report.console.console import console
-from papisim.report.figures import times
+from papisim.report.figures import rate, times
 from papisim.results.folder import Json
 from papisim.uncertainty.factor import COVERAGE
 
@@ -58,6 +58,8 @@ def _label(figure: str) -> str:
 
 def _value(figure: str, value: float) -> str:
     unit = units.unit_of(figure)
+    if unit == "tokens_per_s":
+        return f"{rate(value)} tokens/s"
     return times(value) if unit == "ratio" else units.format(value, unit, 3) if unit else f"{value:.4g}"
 
 

@@ -26,8 +26,8 @@ def run_of(hw: str, **options: object):
 @pytest.mark.parametrize("hw", ["papi", "gpu_only", "pim_only", "h200_single"])
 def test_a_draw_takes_the_seconds_of_each_part_times_the_value_of_its_factor(hw):
     run = run_of(hw)
-    budget, draw = Budget(run), Draw(0, 1)
-    drawn_s = Sampler(run.experiment, budget, reseed=False).run(draw, 1).ledger.makespan_s
+    budget, draw = Budget(run), Draw(0, 3)
+    drawn_s = Sampler(run.experiment, budget, reseed=False).run(draw, 3).ledger.makespan_s
     parts = budget.time().amounts.items()
     expected_s = sum(amount * math.prod(draw.value(each) for each in factors) for factors, amount in parts)
     assert abs(expected_s / run.ledger.makespan_s - 1) > 0.01
