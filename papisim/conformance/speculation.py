@@ -140,8 +140,10 @@ def no_draft_is_no_evidence(subject: Speculating) -> None:
     expect(after == before, f"planned {before}, and {after} after a round without drafts")
 
 
-#: a process with all signals, so that a policy may look at any
-_ACCEPTANCE: dict[str, object] = {"acceptance": {"kind": "geometric", "alpha": 0.7, "signals": "dsde_t0"}}
+#: a process with all signals and second choices, so that a policy may look at any and draft trees
+_ACCEPTANCE: dict[str, object] = {
+    "acceptance": {"kind": "geometric", "alpha": 0.7, "signals": "dsde_t0", "branches": [0.3, 0.2]}
+}
 
 
 def _beside(subject: Speculating) -> dict[str, object]:

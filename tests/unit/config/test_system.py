@@ -60,6 +60,7 @@ def test_ninety_memory_devices_at_most_as_in_the_paper(name):
         "h100x16_ep": 80,
         "gb200x64_ep": 320,
         "h200_hbmpim": 48,
+        "h100_hbmpim": 40,
         "saddle": 40,
         "saddle_recapture": 40,
         "neupims": 8,
