@@ -85,6 +85,7 @@ def _size(name: str, text: str) -> Callable[[F], F]:
     show_default=True,
     help="Of --commands: issued commands with their cycles, or what AttAcc's Ramulator 2 or the AiM simulator reads.",
 )
+@click.option("--force", is_flag=True, help="Replace the file of --commands.")
 @click.option(
     "--set",
     "overrides",
@@ -95,8 +96,8 @@ def _size(name: str, text: str) -> Callable[[F], F]:
 @format_option("table", "json")
 @quiet_option
 def command(
-    *, device: str, op: str | None, count: int, table: Path | None, commands: Path | None, form: str, trace: str | None,
-    library: str | None, engine: str | None, overrides: tuple[str, ...], output: str, quiet: bool, **sizes: int | None,
+    *, device: str, op: str | None, count: int, table: Path | None, commands: Path | None, form: str, force: bool,
+    trace: str | None, library: str | None, engine: str | None, overrides: tuple[str, ...], output: str, quiet: bool, **sizes: int | None,
 ) -> None:  # fmt: skip
     """Print what one kernel costs on one device: time, what binds it, energy by part, power, traffic.
 
@@ -136,7 +137,7 @@ def command(
         with _naming_options():
             figures = priced(pool, op, sizes, trace, equipped.engine)
         if commands is not None:
-            _write_commands(pool, kernel_of(op, sizes, count), commands, form, quiet=quiet)
+            _write_commands(pool, kernel_of(op, sizes, count), commands, form, force=force, quiet=quiet)
         (_print_step if op == STEP else _print)(figures, output)
 
 
@@ -192,9 +193,9 @@ def _refuse_with_table(op: str | None, commands: Path | None, sizes: Mapping[str
         )
 
 
-def _write_commands(pool: DevicePool, kernel: Kernel, path: Path, form: str, *, quiet: bool) -> None:
+def _write_commands(pool: DevicePool, kernel: Kernel, path: Path, form: str, *, force: bool, quiet: bool) -> None:
     try:
-        with open_file(path, force=True) as file:
+        with open_file(path, force=force) as file:
             count, cycles = pool.write_commands(kernel, file, form)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=str(path)) from None

@@ -58,10 +58,12 @@ def check_file(path: Path, *, force: bool) -> None:
     """Refuse a file that cannot be written or may not be replaced; call it before long work.
 
     Raises:
-        InputError: it is there, is a folder, or cannot be made.
+        InputError: it is there, is a folder or a device, or cannot be made.
     """
     if path.is_dir():
         raise InputError("is a folder, expected a file to write", file=str(path))
+    if path.exists() and not path.is_file():
+        raise InputError("is a device or a pipe, expected a file to write", file=str(path))
     if path.exists() and not force:
         raise InputError("is already there; choose another file or add --force", file=str(path))
     if path.is_symlink() and not path.exists():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import random
 
-#: what stands where a number, a name or a mapping was meant
+#: what stands where a number, a name or a mapping was meant; paths are of files that cannot be written, as options take them for outputs
 HOSTILE = (
     None, True, False, 0, -1, 1, 2, 7, 0.5, -0.0, 1e-300, -1e-300, 1e300, 1e20, -1e20, 10**20, 2**31, 2**31 - 1, 2**63, 10**12,
     float("nan"), float("inf"), float("-inf"), "", " ", "x", "nan", "inf", "1e999", "1_000", "١٢", " 3 ", "0x10", "5 GB/s", "-3 s",
-    "3.35 TB/s", "50 ms", "85 %", "[/x]", "n[red]", "\x1b[31mred", "\x07", "../../x", "/etc/passwd", "/dev/null", "a" * 3000,
+    "3.35 TB/s", "50 ms", "85 %", "[/x]", "n[red]", "\x1b[31mred", "\x07", "../../x", "/proc/version", "/dev/null", "a" * 3000,
     "\u202edlrow", "é", "日本", "=1+1", "<script>alert(1)</script>", "{{7*7}}", "%s%n", "$(id)", "a\nb", "papi", "fc_pim", "gpu",
     "fixed", "llama7b", "~", "null", "no", "on", [], {}, [[]], [None], [1, 2], ["x"], {"kind": "x"}, {"a": 1}, {"": None},
 )  # fmt: skip

@@ -80,6 +80,16 @@ def test_the_command_stream_is_written(tmp_path):
     assert "done at cycle" in result.stderr
 
 
+def test_the_command_stream_replaces_no_file_that_is_there_unless_told_to(tmp_path):
+    other = tmp_path / "passwd"
+    other.write_text("root:x:0:0\n")
+    with pytest.raises(InputError, match="is already there; choose another file or add --force"):
+        run(*ATTENTION, "--commands", str(other))
+    assert other.read_text() == "root:x:0:0\n"
+    run(*ATTENTION, "--commands", str(other), "--force")
+    assert "MACAB" in other.read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -7,7 +7,7 @@ import pytest
 from papisim.errors import InputError
 from papisim.ops.lower import kv_bytes_per_token
 from papisim.results.frames import frames
-from papisim.results.store import check_free, manifest_head, sha256_of, write_folder, write_run
+from papisim.results.store import check_file, check_free, manifest_head, sha256_of, write_folder, write_run
 
 
 @pytest.mark.parametrize("blocked", ["file", "file/below", "file/far/below"])
@@ -15,6 +15,11 @@ def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path,
     (tmp_path / "file").write_text("a file, no folder")
     with pytest.raises(InputError, match="--out"):
         check_free(tmp_path / blocked, force=True)
+
+
+def test_a_device_is_no_file_to_replace():
+    with pytest.raises(InputError, match="is a device or a pipe"):
+        check_file(Path("/dev/null"), force=True)
 
 
 def test_the_current_folder_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
