@@ -315,9 +315,10 @@ def _aliased(document: Document) -> str:
     path, name = ("alias_of",), str(document.data["alias_of"])
     try:
         found = catalog.find(Shelf.SYSTEM, name)
+        target = load_yaml(found.path)
     except InputError as error:
-        raise document.error(path, error.message) from None
-    if "alias_of" in load_yaml(found.path).data:
+        raise document.error(path, str(error)) from None
+    if "alias_of" in target.data:
         raise document.error(path, f"'{name}' is itself another name, expected a system")
     return name
 

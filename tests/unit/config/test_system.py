@@ -89,10 +89,12 @@ def test_an_alias_is_the_system_it_names_and_says_so():
         ("gpu_onyl", "a.yaml:1:11: alias_of: no hardware 'gpu_onyl'.*did you mean 'gpu_only'"),
         ("a.yaml", "a.yaml:1:11: alias_of: 'a.yaml' is itself another name"),
         ("pim_only", "alias_of: 'pim_only' is itself another name"),
+        ("./b.yaml", "a.yaml:1:11: alias_of: b.yaml:1:1: found 'text', expected a mapping"),
     ],
 )
 def test_an_alias_of_nothing_or_of_an_alias_is_refused(tmp_path, monkeypatch, target, said):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.yaml").write_text("text\n")
     (tmp_path / "a.yaml").write_text(f"alias_of: {target}\nschema: papisim/system/1\n")
     with pytest.raises(InputError, match=said):
         load_system("a.yaml")
