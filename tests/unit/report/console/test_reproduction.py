@@ -31,9 +31,10 @@ def test_a_figure_has_claims_reasons_findings_and_assumptions(capsys):
     print_figures("physical", [FIGURE], {"stated": 0.25})
     lines = printed(capsys)
     assert lines[0] == "interpretation: physical"
-    assert lines[2] == "fig1  speed [x]"
-    assert lines[4].split() == ["speed-up", "≈", "2", "2.5", "+25", "%", "off"]
-    assert "since it waits" in lines[5]
+    assert lines[2] == "Farthest from its number is fig1, speed-up: published 2, simulated 2.5."
+    assert lines[4] == "fig1  speed [x]"
+    assert lines[6].split() == ["speed-up", "≈", "2", "2.5", "+25", "%", "off"]
+    assert "since it waits" in lines[7]
     assert "  it wins" in lines
     assert "  assumed: one; two" in lines
     assert lines[-2:] == [
