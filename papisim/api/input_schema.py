@@ -32,7 +32,10 @@ _ATTRIBUTE = re.compile(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", re.MULTILINE)
 
 
 def file_schema(name: str) -> JsonSchemaValue:
-    """Return the JSON Schema of a file, its ``schema`` and ``sources`` included; numbers with units may be texts."""
+    """Return the JSON Schema of a file, its ``schema`` and ``sources`` included; numbers with units may be texts.
+
+    Mappings within the file may lack fields, since a file that extends another says only what differs there, too.
+    """
     model, version = FILES[name]
     schema = model.model_json_schema(mode="validation")
     models = {each.__name__: each for each in _models(model)}
@@ -41,6 +44,8 @@ def file_schema(name: str) -> JsonSchemaValue:
         if of is not None:
             part["description"] = _ROLE.sub("", str(of.__doc__).partition("\n\n")[0])
             _describe(part, of)
+    for part in schema.get("$defs", {}).values():
+        part.pop("required", None)
     written = {key: value for key, value in schema["properties"].items() if key not in _NOT_WRITTEN}
     head = {
         "schema": {"const": version, "description": "name and version of this schema"},
