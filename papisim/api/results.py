@@ -23,10 +23,10 @@ from papisim.report.meaning import meaning_frame_of
 from papisim.report.timeline import parse_window, timeline
 from papisim.results.comparison import Comparison
 from papisim.results.folder import Results, read_results
+from papisim.results.frames import uncertainty_frame
 from papisim.results.metrics import summarise
 from papisim.results.schema import Figures
 from papisim.results.store import check_file, write_file, write_run
-from papisim.uncertainty.intervals import uncertainty_frame, uncertainty_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,6 +108,8 @@ class Result(Fresh):
     @cached_property
     def uncertainty(self) -> pd.DataFrame:
         """The 90 % intervals of ``papisim run --uncertainty``, one row per figure."""
+        from papisim.uncertainty.intervals import uncertainty_rows  # noqa: PLC0415 - start-up time
+
         return uncertainty_frame(uncertainty_rows([self.run.experiment.system.name], [self.run]))["uncertainty"]
 
     def write(self, folder: str | Path, *, force: bool = False) -> None:
@@ -169,6 +171,8 @@ class ComparisonResult(Fresh):
     @cached_property
     def uncertainty(self) -> pd.DataFrame:
         """The 90 % intervals of ``papisim compare --uncertainty``, one row per figure of each run and ratio to the first."""
+        from papisim.uncertainty.intervals import uncertainty_rows  # noqa: PLC0415 - start-up time
+
         return uncertainty_frame(uncertainty_rows(self.comparison.labels, self.comparison.runs))["uncertainty"]
 
     def write(self, folder: str | Path, *, force: bool = False) -> None:

@@ -31,10 +31,10 @@ from papisim.report.console.comparison import print_comparison
 from papisim.report.console.uncertainty import print_uncertainty
 from papisim.report.meaning import meaning_frame_of, meaning_of_comparison
 from papisim.results.comparison import Comparison, distinct, label_of, split_placement
+from papisim.results.frames import uncertainty_frame
 from papisim.results.metrics import extrapolation_notes
 from papisim.results.schema import Figures
 from papisim.results.store import check_free
-from papisim.uncertainty.intervals import uncertainty_frame
 
 
 @click.command(name="compare", cls=Command)

@@ -25,9 +25,9 @@ from papisim.report.console.run import print_run
 from papisim.report.console.uncertainty import print_uncertainty
 from papisim.report.meaning import meaning_frame_of
 from papisim.report.timeline import parse_window, timeline
+from papisim.results.frames import uncertainty_frame
 from papisim.results.metrics import extrapolation_notes, summarise
 from papisim.results.store import check_free, write_run
-from papisim.uncertainty.intervals import uncertainty_frame
 
 
 @click.command(name="run", cls=Command)

@@ -41,6 +41,11 @@ def frame(name: str, rows: Sequence[Mapping[str, object]], further: Iterable[str
     return pd.DataFrame(rows, columns=[*columns(name), *further])
 
 
+def uncertainty_frame(rows: Sequence[Mapping[str, object]]) -> dict[str, pd.DataFrame]:
+    """Return the frame ``uncertainty`` by its name, or nothing where there are no rows."""
+    return {"uncertainty": frame("uncertainty", rows)} if rows else {}
+
+
 def _busy(run: Run) -> list[str]:
     return [f"busy_{resource}_s" for resource in resources(run)]
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from papisim import units
 from papisim.engine.run import Run
 from papisim.record.steps import DECODING, StepKind
 from papisim.results.comparison import ratios
-from papisim.results.frames import frame
 from papisim.results.metrics import summarise
 from papisim.results.schema import Figures, UncertaintyColumns
 from papisim.uncertainty.budget import Budget
 from papisim.uncertainty.factor import Estimate, Quantity, Share, estimate, ratio, variance_shares
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: figures of a run that have intervals
 FIGURES = ("throughput_tokens_per_s", "ttft_mean_s", "tpot_mean_s", "energy_per_token_j")
@@ -126,11 +121,6 @@ def uncertainty_rows(labels: Sequence[str], runs: Sequence[Run]) -> list[Figures
         for label, each, compared in zip(labels, uncertain, ratio_intervals(uncertain), strict=True)
         for interval in (*each.intervals, *compared)
     ]
-
-
-def uncertainty_frame(rows: Sequence[Figures]) -> dict[str, pd.DataFrame]:
-    """Return the frame ``uncertainty`` by its name, or nothing where there are no rows."""
-    return {"uncertainty": frame("uncertainty", list(rows))} if rows else {}
 
 
 def interval_ends(run: Run) -> dict[str, float]:

@@ -11,7 +11,6 @@ from papisim import units
 from papisim.report.console.console import console
 from papisim.report.figures import rate, times
 from papisim.results.folder import Json
-from papisim.uncertainty.factor import COVERAGE
 
 #: figures that are shown of several runs
 _OF_SEVERAL = ("throughput_tokens_per_s", "speed_up_ratio", "energy_per_token_j", "energy_efficiency_ratio")
@@ -23,6 +22,8 @@ def print_uncertainty(rows: Sequence[Json]) -> None:
     """Print the rows of the frame ``uncertainty`` on stdout; nothing if there are none."""
     if not rows:
         return
+    from papisim.uncertainty.factor import COVERAGE  # noqa: PLC0415 - runs without intervals should not wait for them
+
     page = console()
     several = len({row["machine"] for row in rows}) > 1
     headers = [

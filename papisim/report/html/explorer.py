@@ -21,7 +21,7 @@ def explorer_page(title: str, data: Json) -> str:
         MissingExtra: plotly or Jinja is not installed.
     """
     environment, texts, plotly = libraries()
-    document: str = environment.from_string(texts("explore.html")).render(
+    document: str = environment.get_template("explore.html").render(
         title=title,
         live=data["live"] is not None,
         data=as_script(json.dumps(data, separators=(",", ":"), allow_nan=False)),

@@ -183,8 +183,13 @@ class Page:
         """
         environment, texts, plotly = libraries()
         environment.filters["kind"] = lambda item: type(item).__name__
-        document: str = environment.from_string(texts("page.html")).render(
-            page=self, css=texts("page.css"), script=texts("page.js"), plotly=plotly, version=__version__
+        document: str = environment.get_template("page.html").render(
+            page=self,
+            title=self.title,
+            css=texts("page.css"),
+            script=texts("page.js"),
+            plotly=plotly,
+            version=__version__,
         )
         return document
 
@@ -201,10 +206,18 @@ def libraries() -> tuple[jinja2.Environment, Callable[[str], str], str]:
     except ImportError as error:
         raise MissingExtra("an HTML report", str(error.name), "report") from None
     folder = files("papisim.report.html") / "templates"
+
+    def text(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8")
+
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return environment, lambda name: (folder / name).read_text(encoding="utf-8"), _packed(get_plotlyjs())
+    return environment, text, _packed(get_plotlyjs())
 
 
 def as_script(text: str) -> str:
